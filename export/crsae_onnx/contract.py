@@ -1,0 +1,20 @@
+"""What every exported file promises: names, axes, opset, metadata keys, tolerances. Plain data."""
+
+FORMAT_VERSION = 1
+OPSET = 18
+INPUT = "signal"
+OUTPUTS = ("code", "reconstruction")
+#: Spatial axes of the signal, by rank.
+SPACE_AXES = {1: ("time",), 2: ("height", "width")}
+#: Largest difference between Keras and onnxruntime, relative to the largest absolute value.
+TOLERANCE = 1e-4
+#: The one metadata property that holds our JSON.
+METADATA_KEY = "crsae"
+
+
+def axes(name, rank):
+    """Names of the axes of a tensor of the file, e.g. ("batch", "time", "channels")."""
+    space = SPACE_AXES[rank]
+    if name == "code":
+        return ("batch", *(f"{axis}_positions" for axis in space), "filters")
+    return ("batch", *space, "channels")

@@ -1,0 +1,32 @@
+"""Constraints on the dictionary and on lambda."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_crsae")
+class UnitNormFilters(keras.constraints.Constraint):
+    """Every filter on the unit sphere: norm over kernel and channels, one filter at a time."""
+
+    def __call__(self, kernel):
+        return kernel / filter_norms(kernel)
+
+
+@keras.saving.register_keras_serializable(package="keras_crsae")
+class AboveBound(keras.constraints.Constraint):
+    """Elementwise lower bound; keeps ``log(lambda)`` finite."""
+
+    def __init__(self, bound=1e-6):
+        self.bound = bound
+
+    def __call__(self, value):
+        return ops.maximum(value, self.bound)
+
+    def get_config(self):
+        return {"bound": self.bound}
+
+
+def filter_norms(kernel):
+    """Norm of each filter, shape (1, ..., 1, filters); never zero."""
+    axes = tuple(range(len(kernel.shape) - 1))
+    return ops.sqrt(ops.maximum(ops.sum(ops.square(kernel), axis=axes, keepdims=True), 1e-24))

@@ -1,0 +1,1 @@
+"""Data: simulation from the generative model."""

@@ -1,0 +1,34 @@
+"""Proximal gradient methods as init and step. They know neither dictionary nor prior.
+
+``gradient(w)`` returns the gradient of the smooth part times the step size, ``prox(v)`` the shrinkage.
+FISTA: Beck and Teboulle 2009; unrolled as an encoder in arXiv 1904.08827, algorithm 1.
+"""
+
+from keras import ops
+
+
+def ista_init(code):
+    """State of ISTA: the code alone."""
+    return (code,)
+
+
+def ista_step(state, gradient, prox):
+    """x <- prox(x - step * gradient(x))."""
+    (x,) = state
+    return (prox(x - gradient(x)),)
+
+
+def fista_init(code):
+    """State of FISTA: code x, extrapolated point w, momentum scalar t (one a batch entry, shape (batch, 1))."""
+    return code, code, ops.ones((ops.shape(code)[0], 1), dtype=code.dtype)
+
+
+def fista_step(state, gradient, prox):
+    """One FISTA iteration from (x, w, t); the code is x, never w."""
+    x, w, t = state
+    x_next = prox(w - gradient(w))
+    t_next = (1.0 + ops.sqrt(1.0 + 4.0 * ops.square(t))) / 2.0
+    momentum = (t - 1.0) / t_next
+    for _ in range(len(x.shape) - 2):
+        momentum = ops.expand_dims(momentum, -1)
+    return x_next, x_next + momentum * (x_next - x), t_next

@@ -1,0 +1,66 @@
+"""Values resolved from data before training: noise level, first lambda, first filters (NumPy)."""
+
+import math
+
+import numpy as np
+
+
+def robust_sigma(data, rank):
+    """Noise standard deviation that outliers (spikes, edges) hardly move.
+
+    Signals: median |y - median| / .6745 a channel, averaged. Images: the same on the finest diagonal Haar
+    coefficients (Donoho and Johnstone 1994).
+
+    Args:
+        data: (batch, *space, channels).
+        rank: 1 or 2.
+    """
+    if rank == 2:
+        rows, columns = (n // 2 * 2 for n in data.shape[1:3])
+        d = data[:, :rows, :columns]
+        d = (d[:, ::2, ::2] - d[:, 1::2, ::2] - d[:, ::2, 1::2] + d[:, 1::2, 1::2]) / 2.0
+        return float(np.median(np.abs(d)) / 0.6745)
+    centred = np.abs(data - np.median(data, axis=(0, 1), keepdims=True))
+    return float(np.mean(np.median(centred, axis=(0, 1)) / 0.6745))
+
+
+def donoho_lambda(filters, positions, sigma):
+    """Donoho's universal threshold as a rate: sqrt(2 log(filters * positions)) / sigma."""
+    return math.sqrt(2.0 * math.log(max(filters * positions, 2))) / sigma
+
+
+def window_filters(data, kernel_size, filters, rng, energy=False):
+    """Windows of the data as filters, (*kernel_size, channels, filters): random, or of high energy.
+
+    "energy" keeps the strongest of 64 random draws for each filter.
+    """
+    rank, draws = len(kernel_size), 64 if energy else 1
+    out = []
+    for _ in range(filters):
+        windows = []
+        for _ in range(draws):
+            index = [rng.integers(0, data.shape[0])]
+            for n, k in zip(data.shape[1:1 + rank], kernel_size, strict=True):
+                start = rng.integers(0, n - k + 1)
+                index.append(slice(start, start + k))
+            windows.append(data[tuple(index)])
+        best = max(windows, key=lambda w: float(np.sum(np.square(w))))
+        out.append(best + 1e-6 * rng.standard_normal(best.shape))
+    return np.stack(out, axis=-1)
+
+
+def dct_filters(kernel_size, channels, filters):
+    """Separable DCT-II atoms in order of frequency, (*kernel_size, channels, filters).
+
+    Raises:
+        ValueError: more filters than atoms (the product of kernel_size and channels).
+    """
+    if filters > math.prod(kernel_size) * channels:
+        raise ValueError(f"filters='dct' has {math.prod(kernel_size) * channels} atoms for "
+                         f"kernel_size={tuple(kernel_size)} and {channels} channels. Received: filters={filters}")
+    bases = [np.cos(np.pi * np.outer(np.arange(n) + 0.5, np.arange(n)) / n) for n in (*kernel_size, channels)]
+    atoms = bases[0]
+    for basis in bases[1:]:
+        atoms = np.einsum("...f,ng->...nfg", atoms, basis).reshape(*atoms.shape[:-1], len(basis), -1)
+    order = np.argsort([sum(i) for i in np.ndindex(*kernel_size, channels)], kind="stable")
+    return atoms[..., order[:filters]]

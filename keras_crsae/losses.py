@@ -1,0 +1,38 @@
+"""The two losses of the M-step."""
+
+from keras import ops
+
+
+def reconstruction_loss(target, reconstruction, mask=None, sample_weight=None):
+    """Mean squared error over observed samples.
+
+    Args:
+        target, reconstruction: (batch, *space, channels).
+        mask: None or 0/1, broadcastable to target; 0 marks a missing sample.
+        sample_weight: None or (batch,), weighs the loss only.
+
+    Returns:
+        Scalar.
+    """
+    error = ops.square(target - reconstruction)
+    weight = ops.ones_like(error) if mask is None else ops.broadcast_to(mask, ops.shape(error))
+    if sample_weight is not None:
+        weight = weight * ops.reshape(sample_weight, (-1,) + (1,) * (len(error.shape) - 1))
+    return ops.sum(weight * error) / ops.maximum(ops.sum(weight), 1e-12)
+
+
+def lambda_loss(lambda_reg, norms, positions, shape, rate):
+    """Negative log posterior of lambda with the codes held fixed (arXiv 1904.08827, section III).
+
+    Args:
+        lambda_reg: (filters,), or (1,) when shared.
+        norms: (filters,), batch mean of ||z_c||_1.
+        positions: N_e, code positions a filter.
+        shape, rate: Gamma prior, scalars or of lambda's shape; counted once for each lambda.
+
+    Returns:
+        Scalar sum_c [lambda_c a_c - N_e log lambda_c - (r - 1) log lambda_c + delta lambda_c].
+    """
+    if lambda_reg.shape[0] == 1 and norms.shape[0] > 1:
+        norms, positions = ops.sum(norms, keepdims=True), positions * norms.shape[0]
+    return ops.sum(lambda_reg * (norms + rate) - (positions + shape - 1.0) * ops.log(lambda_reg))

@@ -1,0 +1,115 @@
+"""CRsAE as a Keras model: training, saving, messages."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_crsae as kc
+
+
+def trained(spikes, filters, epochs=3, **options):
+    model = kc.CRsAE(3, 21, iterations=20, seed=0, **options)
+    model.set_dictionary(filters)
+    model.compile(keras.optimizers.Adam(1e-2))
+    return model, model.fit(spikes.signal, epochs=epochs, batch_size=8, verbose=0).history
+
+
+@pytest.mark.parametrize("learning, gradient", [("em", "unrolled"), ("em_closed_form", "truncated"),
+                                                (None, "decoder"), ("em", "decoder")])
+@pytest.mark.parametrize("shared", [False, True])
+def test_training_moves_filters_to_the_truth_with_living_codes(spikes, near_filters, learning, gradient, shared):
+    model, history = trained(spikes, near_filters, lambda_learning=learning, gradient=gradient,
+                             lambda_shared=shared, epochs=6)
+    error = kc.metrics.dictionary_error(spikes.filters, keras.ops.convert_to_numpy(model.dictionary.kernel))
+    assert error.mean() < 0.4
+    events = np.count_nonzero(spikes.code) / spikes.code.size
+    assert 0.5 * events < history["sparsity"][-1] < 20 * events
+    norms = np.linalg.norm(keras.ops.convert_to_numpy(model.dictionary.kernel).reshape(-1, 3), axis=0)
+    np.testing.assert_allclose(norms, 1, atol=1e-6)
+
+
+def test_lambda_ends_at_its_closed_form(spikes, near_filters):
+    model, _ = trained(spikes, near_filters, lambda_learning="em_closed_form")
+    code = model.encode(spikes.signal)
+    norms, positions = np.abs(code).sum(1).mean(0), code.shape[1]
+    mean = keras.ops.convert_to_numpy(model.prior_mean)
+    expected = (positions + positions - 1) / (norms + positions / mean)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(model.lambda_reg), expected, rtol=0.15)
+
+
+def test_em_gradient_step_follows_the_closed_form_sign(spikes, near_filters):
+    model, _ = trained(spikes, near_filters, epochs=1, lambda_learning="em")
+    assert not np.allclose(keras.ops.convert_to_numpy(model.lambda_reg),
+                           keras.ops.convert_to_numpy(model.prior_mean), rtol=1e-3)
+
+
+def test_sigma_learning_recovers_the_noise_level(spikes):
+    model = kc.CRsAE(3, 21, iterations=40, sigma=1.4, sigma_learning=True, sigma_rate=0.2, seed=0)
+    model.set_dictionary(spikes.filters)
+    model.compile(keras.optimizers.Adam(1e-4))
+    history = model.fit(spikes.signal, epochs=6, batch_size=8, verbose=0).history
+    assert history["sparsity"][-1] > 0
+    assert float(model.sigma) == pytest.approx(1.0, rel=0.1)
+
+
+def test_supervised_backprop_lowers_the_error_to_the_clean_target(spikes, near_filters):
+    model = kc.CRsAE(3, 21, iterations=20, lambda_learning="backprop", seed=0)
+    model.set_dictionary(near_filters)
+    model.compile(keras.optimizers.Adam(1e-2))
+    history = model.fit(spikes.signal, spikes.clean, epochs=4, batch_size=8, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+
+
+def test_masked_samples_have_no_say(spikes, near_filters, rng):
+    model = kc.CRsAE(3, 21, iterations=20, seed=0)
+    model.set_dictionary(near_filters)
+    mask = (rng.random(spikes.signal.shape) > 0.1).astype("float32")
+    broken = np.where(mask > 0, spikes.signal, 1000.0).astype("float32")
+    np.testing.assert_allclose(model.encode(spikes.signal, mask=mask), model.encode(broken, mask=mask), atol=1e-3)
+
+
+def test_separate_sums_to_the_reconstruction(spikes, near_filters):
+    model = kc.CRsAE(3, 21, strides=2, iterations=10, seed=0)
+    model.set_dictionary(near_filters)
+    parts = model.separate(spikes.signal[:2, :299])
+    np.testing.assert_allclose(parts.sum(-1), model(spikes.signal[:2, :299]), atol=1e-4)
+
+
+def test_resumed_training_equals_training_in_one_go(spikes, near_filters, tmp_path):
+    def fresh():
+        model = kc.CRsAE(3, 21, iterations=10, seed=0)
+        model.set_dictionary(near_filters)
+        model.compile(keras.optimizers.Adam(1e-2))
+        return model
+
+    options = dict(batch_size=8, shuffle=False, verbose=0)
+    whole, half = fresh(), fresh()
+    whole.fit(spikes.signal, epochs=4, **options)
+    half.fit(spikes.signal, epochs=2, **options)
+    half.save(tmp_path / "half.keras")
+    resumed = keras.saving.load_model(tmp_path / "half.keras")
+    resumed.fit(spikes.signal, epochs=2, **options)
+    for a, b in zip([*whole.variables, *whole.lambda_optimizer.variables],
+                    [*resumed.variables, *resumed.lambda_optimizer.variables], strict=True):
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("data, words", [
+    (np.zeros((2, 50)), "must have shape"), (np.zeros((2, 50, 2)), "1 channels"),
+    (np.zeros((2, 10, 1)), "shorter than the kernel"), (np.full((2, 50, 1), np.nan), "NaN"),
+    (np.zeros((2, 50, 1), complex), "real numbers"), (np.zeros((0, 50, 1)), "empty"),
+    (np.array([None, 1], object), "real numbers")])
+def test_bad_data_is_refused_with_a_message(data, words):
+    model = kc.CRsAE(3, 21, seed=0)
+    model.build((None, None, 1))
+    with pytest.raises(ValueError, match=words):
+        model.encode(data)
+
+
+@pytest.mark.parametrize("options, words", [
+    (dict(sigma=0), "sigma"), (dict(sigma=-1.0), "sigma"), (dict(lambda_init=-1), "lambda_init"),
+    (dict(iterations=0), "iterations"), (dict(shrinkage="hard"), "shrinkage"), (dict(strides=30), "strides"),
+    (dict(lambda_learning="backprop", gradient="decoder"), "decoder"), (dict(rank=3), "rank")])
+def test_bad_options_are_refused_with_a_message(options, words):
+    with pytest.raises(ValueError, match=words):
+        kc.CRsAE(3, 21, **options).build((None, None, 1))

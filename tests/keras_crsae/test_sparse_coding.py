@@ -1,0 +1,83 @@
+"""The encoder against the float64 twin, and as a layer among other layers."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_crsae as kc
+from tests.twin import dictionary_matrix, fista
+
+CASES = [((9,), 1, 3, 1, (60,), "nonnegative_soft"), ((9,), 1, 3, 1, (61,), "soft"),
+         ((9,), 3, 2, 1, (50,), "soft"), ((8,), 1, 3, 3, (56,), "soft"), ((5, 5), 2, 3, 2, (15, 13), "soft")]
+
+
+@pytest.mark.parametrize("size, channels, filters, stride, space, shrinkage", CASES)
+@pytest.mark.parametrize("unroll", [False, True])
+def test_encoder_equals_numpy_fista(rng, size, channels, filters, stride, space, shrinkage, unroll):
+    rank = len(size)
+    model = kc.CRsAE(filters, size, strides=stride, rank=rank, iterations=30, shrinkage=shrinkage, sigma=0.5,
+                     lambda_init=list(np.linspace(0.8, 1.4, filters)), unroll=unroll, seed=3)
+    signal = rng.standard_normal((2, *space, channels)).astype("float32")
+    code = model.encode(signal)
+    kernel = ops.convert_to_numpy(model.dictionary.unit_kernel()).astype("float64")
+    strides = (stride,) * rank
+    space = tuple(-(-(n - k) // stride) * stride + k for n, k in zip(space, size, strict=True))
+    matrix, positions = dictionary_matrix(kernel, space, strides)
+    step = float(model.step_size)
+    threshold = np.tile(np.linspace(0.8, 1.4, filters), int(np.prod(positions))) * 0.25 * step
+    for y, z in zip(signal, code, strict=True):
+        padded = np.zeros((*space, channels))
+        padded[tuple(slice(0, n) for n in y.shape[:-1])] = y
+        observed = np.zeros_like(padded)
+        observed[tuple(slice(0, n) for n in y.shape[:-1])] = 1
+        seen = matrix * observed.ravel()[:, None]
+        expected = fista(seen, padded.ravel(), threshold, step, 30, shrinkage == "soft")
+        assert 0 < np.count_nonzero(expected) < expected.size
+        np.testing.assert_allclose(z.ravel(), expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_long_run_reaches_the_convex_optimum(rng):
+    from sklearn.linear_model import Lasso
+
+    model = kc.CRsAE(2, 7, iterations=3000, shrinkage="soft", sigma=1.0, lambda_init=0.5, seed=1)
+    signal = rng.standard_normal((1, 60, 1)).astype("float32")
+    code = model.encode(signal).ravel().astype("float64")
+    kernel = ops.convert_to_numpy(model.dictionary.unit_kernel()).astype("float64")
+    matrix, _ = dictionary_matrix(kernel, (60,), (1,))
+    y = signal.ravel().astype("float64")
+    best = Lasso(alpha=0.5 / 60, fit_intercept=False, tol=1e-12, max_iter=200000).fit(matrix, y).coef_
+
+    def objective(z):
+        return 0.5 * np.sum((y - matrix @ z) ** 2) + 0.5 * np.abs(z).sum()
+
+    assert objective(code) <= objective(best) * (1 + 1e-5)
+
+
+def test_cell_runs_under_a_stock_rnn(rng):
+    dictionary = kc.ConvDictionary(2, 5)
+    cell = kc.SparseCodingCell(dictionary, lambda_init=0.3)
+    signal = ops.convert_to_tensor(rng.standard_normal((2, 20, 1)).astype("float32"))
+    cell.build((None, 20, 1))
+    states = cell.get_initial_state(batch_size=2)
+    assert [tuple(s.shape[1:]) for s in states] == list(cell.state_size)
+    for _ in range(12):
+        output, states = cell(signal, states)
+    expected = kc.SparseCoding(cell, iterations=12)(signal)
+    np.testing.assert_allclose(output, expected, atol=1e-6)
+    sequence = kc.SparseCoding(cell, iterations=12, return_sequences=True)(signal)
+    assert sequence.shape == (2, 12, 16, 2)
+    np.testing.assert_allclose(sequence[:, -1], expected, atol=1e-6)
+
+
+def test_layers_compose_in_a_functional_model(rng, tmp_path):
+    inputs = keras.Input((40, 1))
+    coder = kc.SparseCoding(kc.SparseCodingCell(kc.ConvDictionary(3, 7), lambda_init=0.2), iterations=8)
+    outputs = keras.layers.Dense(2)(keras.layers.GlobalMaxPooling1D()(coder(inputs)))
+    model = keras.Model(inputs, outputs)
+    model.compile("adam", "mse")
+    x = rng.standard_normal((8, 40, 1)).astype("float32")
+    model.fit(x, np.zeros((8, 2), "float32"), verbose=0)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    np.testing.assert_allclose(loaded(x), model(x), atol=1e-6)
