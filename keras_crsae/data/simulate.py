@@ -17,15 +17,22 @@ class Simulation:
 
 
 def spike_templates(kernel_size=45, filters=3, seed=0):
-    """Smooth, unit-norm, trough-first waveforms, (kernel_size, 1, filters)."""
+    """Smooth unit-norm waveforms, (kernel_size, 1, filters): trough, rebound, and every second one a first peak.
+
+    Widths grow from unit to unit, so that the waveforms stay apart under every shift.
+    """
     rng = np.random.default_rng(seed)
     time = np.linspace(0, 1, kernel_size)
+
+    def bump(centre, width):
+        return np.exp(-0.5 * ((time - centre) / width) ** 2)
+
     out = []
     for i in range(filters):
-        centre, width = 0.3 + 0.04 * i, 0.035 + 0.03 * i + 0.005 * rng.random()
-        trough = np.exp(-0.5 * ((time - centre) / width) ** 2)
-        rebound = np.exp(-0.5 * ((time - centre - 0.2 - 0.06 * i) / (0.09 + 0.03 * i)) ** 2)
-        wave = (-trough + (0.25 + 0.2 * i) * rebound) * np.hanning(kernel_size) ** 0.25
+        width = 0.03 * 1.9 ** (3 * i / max(filters, 3)) * (1 + 0.05 * rng.random())
+        before, after = (0.8, 0.2) if i % 2 else (0.1, 0.35 + 0.15 * rng.random())
+        wave = -bump(0.4, width) + before * bump(0.4 - 2.5 * width, width) + after * bump(0.4 + 3 * width, 1.5 * width)
+        wave *= np.hanning(kernel_size + 2)[1:-1] ** 0.25
         out.append(wave / np.linalg.norm(wave))
     return np.stack(out, axis=-1)[:, None, :]
 
