@@ -284,6 +284,8 @@ class CRsAE(keras.Model):
             self.lambda_optimizer.build([self.lambda_reg])
 
     def get_compile_config(self):
+        if not self.compiled:
+            return {}
         config = super().get_compile_config() or {}
         serialize = keras.saving.serialize_keras_object
         return {"optimizer": serialize(self.optimizer), "lambda_optimizer": serialize(self.lambda_optimizer),

@@ -1,0 +1,40 @@
+"""The wheel in an environment that holds only numpy and onnxruntime."""
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from crsae_onnx.convert import convert
+
+import keras_crsae as kc
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+import importlib.util, sys
+import numpy as np
+from crsae_onnx import SparseEncoder
+assert not any(importlib.util.find_spec(n) for n in ("tensorflow", "keras", "tf2onnx", "onnx", "scipy"))
+np.save(sys.argv[3], SparseEncoder(sys.argv[1]).encode(np.load(sys.argv[2])))
+"""
+
+
+@pytest.mark.slow
+def test_wheel_encodes_without_tensorflow(tmp_path, rng):
+    model = kc.CRsAE(2, 7, iterations=10, lambda_init=0.7, seed=0)
+    model.build((None, None, 1))
+    convert(model, tmp_path / "e.onnx")
+    signal = 3 * rng.standard_normal((2, 61, 1)).astype("float32")
+    np.save(tmp_path / "y.npy", signal)
+    venv.create(tmp_path / "env", with_pip=True)
+    python = tmp_path / "env" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    subprocess.run([*pip, "numpy", "onnxruntime"], check=True)
+    subprocess.run([*pip, "--no-deps", str(ROOT)], check=True)
+    files = [str(tmp_path / n) for n in ("e.onnx", "y.npy", "z.npy")]
+    subprocess.run([str(python), "-c", SCRIPT, *files], check=True, cwd=tmp_path)
+    code = np.load(tmp_path / "z.npy")
+    assert np.any(code)
+    np.testing.assert_allclose(code, model.encode(signal), atol=1e-4 * np.abs(code).max())
