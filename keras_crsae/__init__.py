@@ -1,10 +1,15 @@
 """Convolutional dictionary learning inside Keras: the constrained recurrent sparse autoencoder (CRsAE)."""
 
-from keras_crsae import metrics
-from keras_crsae.constraints import UnitNormFilters
-from keras_crsae.layers import ConvDictionary, SparseCoding, SparseCodingCell
-from keras_crsae.model import CRsAE, lambda_max
-from keras_crsae.priors import GammaPrior
+import sys
+from pathlib import Path
+
+# `keras-crsae --help` answers at once: the command line brings Keras in when it needs it, then reloads this module.
+if Path(sys.argv[0]).stem != "keras-crsae" or "keras" in sys.modules:
+    from keras_crsae import metrics
+    from keras_crsae.constraints import UnitNormFilters
+    from keras_crsae.layers import ConvDictionary, SparseCoding, SparseCodingCell
+    from keras_crsae.model import CRsAE, lambda_max
+    from keras_crsae.priors import GammaPrior
 
 __version__ = "0.1.0"
 __all__ = ["CRsAE", "ConvDictionary", "GammaPrior", "SparseCoding", "SparseCodingCell", "UnitNormFilters",

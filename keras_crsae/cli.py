@@ -1,0 +1,307 @@
+"""``keras-crsae``: learn filters, encode, denoise and export from the command line."""
+
+import contextlib
+import importlib
+import json
+import math
+import os
+import sys
+import traceback
+import warnings
+
+from keras_crsae.data.files import FileError
+
+#: Missing package -> the extra of keras-crsae that brings it.
+EXTRAS = {"keras": "train", "tensorflow": "train", "scipy": "train", "tf2onnx": "export", "onnx": "export",
+          "onnxruntime": "runtime-cpu", "imageio": "images", "skimage": "images", "tifffile": "images",
+          "matplotlib": "plots"}
+
+
+class Failure(Exception):
+    """The work went wrong although the input was fit: one line, exit status 1."""
+
+
+# Actions. Each imports what it needs itself, so that --help and refused input cost no start of TensorFlow.
+
+
+def _demo(args):
+    from pathlib import Path
+
+    folder = Path(args.output or "demo-output")
+    if folder.exists() and not folder.is_dir():
+        raise FileError(f"{folder} is a file. --output names a folder.")
+    # The default folder is the demo's own; a folder that the user names may hold other things.
+    if args.output and folder.is_dir() and any(folder.iterdir()) and not args.overwrite:
+        raise FileError(f"{folder} holds files already. Choose another folder or pass --overwrite.")
+    start_keras()
+    from keras_crsae.demo import run
+
+    run(str(folder), seed=args.seed)
+
+
+def _train(args):
+    from keras_crsae.cli_train import train
+
+    train(args)
+
+
+def _encode(args):
+    import numpy as np
+    from crsae_onnx.windows import LONGEST_PIECE, encode_windows
+
+    from keras_crsae.data.files import as_batch, check_finite, check_output, read_array, replacing
+    from keras_crsae.data.images import is_image, read_unit_image
+    from keras_crsae.loading import load_crsae, saved_config
+
+    if args.sparse and not args.output.endswith(".npz"):
+        raise FileError(f"--sparse writes a .npz file. Received: {args.output}.")
+    output = check_output(args.output, (".npy", ".npz"), args.overwrite, inputs=(args.input, args.model))
+    config = saved_config(args.model)[0]["config"]
+    if is_image(args.input) and config["rank"] == 1:
+        raise FileError(f"{args.model} encodes signals, and {args.input} is an image. Expected .npy or .npz.")
+    array = read_unit_image(args.input) if is_image(args.input) else read_array(args.input, args.key)
+    signal = as_batch(array, config["rank"], args.input)
+    check_finite(array, args.input)
+    start_keras()
+    model = load_crsae(args.model)
+    dictionary, rank = model.dictionary, model.rank
+    if signal.shape[-1] != dictionary.channels:
+        raise FileError(f"{args.input} has {signal.shape[-1]} channels (shape {array.shape}), and {args.model} was "
+                        f"trained on {dictionary.channels}.")
+    if any(n < k for n, k in zip(signal.shape[1:-1], dictionary.kernel_size, strict=True)):
+        raise FileError(f"{args.input} is shorter than the filters: {signal.shape[1:-1]} samples against "
+                        f"{dictionary.kernel_size}.")
+    shape = (signal.shape[0], *dictionary.code_space(signal.shape[1:-1]), dictionary.filters)
+    sparse = output.suffix.lower() == ".npz"
+
+    def run(out):
+        if rank == 1:
+            window = args.window or LONGEST_PIECE
+            return encode_windows(
+                model.encode, signal, kernel_size=dictionary.kernel_size, strides=dictionary.strides,
+                filters=dictionary.filters, iterations=model.encoder.iterations, window=window, out=out,
+                sparse=sparse, batch_size=max(1, window // signal.shape[1]), progress=_progress())
+        pieces = []
+        for i in range(len(signal)):  # image by image: memory stays that of one
+            code = model.encode(signal[i:i + 1])
+            if sparse:
+                where = np.nonzero(code)
+                index = np.stack([where[0] + i, *where[1:-1]], axis=1)
+                pieces.append((index, where[-1].astype(np.int32), code[where]))
+            else:
+                out[i] = code[0]
+        return (*(np.concatenate(part) for part in zip(*pieces, strict=True)), shape) if sparse else None
+
+    with replacing(output, args.overwrite) as temporary:
+        if sparse:
+            index, channel, value, _ = run(None)
+            np.savez_compressed(temporary, index=index, filter=channel, value=value, shape=np.array(shape))
+            nonzero = len(value)
+        else:
+            out = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+            run(out)
+            nonzero = sum(int(np.count_nonzero(row[i:i + 2**20])) for row in out for i in range(0, len(row), 2**20))
+            out.flush()
+    print(f"{output}: code of shape {shape} (batch, {'position' if rank == 1 else 'row, column'}, filter), "
+          f"{nonzero} of {math.prod(shape)} values non-zero ({nonzero / math.prod(shape):.3%})")
+    if not nonzero:
+        _say("warning: every code value is zero. The threshold lambda * sigma^2 of the model lies above all of "
+             "this input: look at the input's unit (`keras-crsae info` tells sigma), or train with a lower --lambda.")
+
+
+def _progress():
+    """A bar where someone watches."""
+    return True if sys.stderr.isatty() else None
+
+
+def _denoise(args):
+    import numpy as np
+
+    from keras_crsae.data.files import IMAGE_SUFFIXES, check_output, replacing
+    from keras_crsae.data.images import check_image_dtype, read_image, write_image
+    from keras_crsae.loading import load_crsae, saved_config
+
+    output = check_output(args.output, IMAGE_SUFFIXES, args.overwrite, inputs=(args.input, args.model))
+    exported = args.model.lower().endswith(".onnx")
+    if not exported and saved_config(args.model)[0]["config"]["rank"] != 2:
+        raise FileError(f"{args.model} was trained on signals, not on images. Train one with image files as input.")
+    image = read_image(args.input)
+    check_image_dtype(output, image)
+    if exported:
+        from crsae_onnx.runtime import SparseEncoder
+
+        model = SparseEncoder(args.model)
+    else:
+        start_keras()
+        model = load_crsae(args.model)
+    from keras_crsae.applications.denoising import denoise
+
+    # Transparency holds no noise: it is kept as it is.
+    colours, alpha = image, None
+    if image.ndim == 3 and image.shape[-1] in (2, 4):
+        colours, alpha = image[..., :-1], image[..., -1:]
+        colours = colours[..., 0] if colours.shape[-1] == 1 else colours
+    clean = denoise(colours, model=model, sigma=None if args.sigma == "estimate" else args.sigma / 255)
+    if alpha is not None:
+        clean = np.concatenate([clean.reshape(*image.shape[:2], -1), alpha], axis=-1)
+    with replacing(output, args.overwrite) as temporary:
+        write_image(temporary, clean)
+    top = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1.0
+    change = 255 / top * math.sqrt(np.mean(np.square(clean.astype(float) - image)))
+    given = "estimated from the image" if args.sigma == "estimate" else f"{args.sigma:g} of 255"
+    print(f"{output}: {' x '.join(map(str, clean.shape))}, {clean.dtype}; noise {given}; "
+          f"{change:.1f} of 255 grey levels (root mean square) taken away")
+
+
+def _export(args):
+    from keras_crsae.data.files import check_output, replacing
+    from keras_crsae.loading import load_crsae, saved_config
+
+    output = check_output(args.output, (".onnx",), args.overwrite, inputs=(args.model,))
+    saved_config(args.model)
+    start_keras()
+    from crsae_onnx.convert import convert
+    from crsae_onnx.validate import ValidationError, validate
+
+    model = load_crsae(args.model)
+    # Only a file that passed the comparison gets the name asked for.
+    with replacing(output, args.overwrite) as temporary:
+        convert(model, temporary, outputs=tuple(args.outputs))
+        try:
+            report = validate(model, temporary) if args.validate else None
+        except ValidationError as error:
+            raise Failure(f"The exported file does not pass its comparison with Keras, nothing was written. {error}"
+                          ) from error
+    if report is not None:
+        print(report if type(report).__str__ is not list.__str__ else
+              "\n".join(f"{row['output']:15} {str(row['shape']):20} {row['difference']:.1e}" for row in report))
+    print(f"{output}: {output.stat().st_size / 1024:.0f} KiB, outputs {', '.join(args.outputs)}"
+          + (", equal to Keras within tolerance" if args.validate else ""))
+
+
+def _info(args):
+    from keras_crsae.data.files import existing_file
+
+    suffix = os.path.splitext(args.file)[1].lower()
+    if suffix == ".onnx":
+        from crsae_onnx.runtime import SparseEncoder
+
+        facts = SparseEncoder(existing_file(args.file, "a .keras or .onnx file")).info
+    elif suffix == ".keras":
+        from keras_crsae.loading import saved_config
+
+        saved_config(args.file)
+        start_keras()
+        from keras_crsae.loading import describe
+
+        facts = describe(args.file)
+    else:
+        existing_file(args.file, "a .keras or .onnx file")
+        raise FileError(f"{args.file}: expected a .keras or .onnx file.")
+    print(json.dumps(facts, indent=2, default=str) if args.json else _readable(facts, args.file))
+
+
+def _readable(facts, title):
+    """Facts as aligned text; nested ones (config, versions) on one line each."""
+    width = max(len(name) for name in facts)
+
+    def text(value):
+        if isinstance(value, dict):
+            return ", ".join(f"{k} {text(v)}" for k, v in value.items())
+        if isinstance(value, list):
+            shown = [text(v) for v in value[:8]]
+            return ", ".join(shown) + (f", ... ({len(value)} in all)" if len(value) > 8 else "")
+        return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+    return "\n".join([title, *(f"  {name.replace('_', ' '):{width}}  {text(value)}" for name, value in facts.items()
+                               if name != "config")])
+
+
+# Start and end
+
+
+def start_keras():
+    """Import Keras without TensorFlow's start-up chatter, then the package's public names.
+
+    TensorFlow logs to the file descriptor before any of its settings can be made, whatever TF_CPP_MIN_LOG_LEVEL says.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "tensorflow" not in sys.modules:
+        with _silent_stderr():
+            import tensorflow  # noqa: F401
+    import keras  # noqa: F401
+
+    import keras_crsae
+
+    if not hasattr(keras_crsae, "CRsAE"):
+        importlib.reload(keras_crsae)
+
+
+@contextlib.contextmanager
+def _silent_stderr():
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _say(text):
+    print(f"keras-crsae: {text}", file=sys.stderr, flush=True)
+
+
+def main(arguments=None):
+    """Run the command line.
+
+    Returns:
+        Exit status: 0; 2 when the input, an option or an output is unfit; 1 when the work failed; 130 after Ctrl-C.
+    """
+    from keras_crsae.cli_parser import parser
+
+    actions = {"demo": _demo, "train": _train, "encode": _encode, "denoise": _denoise, "export": _export,
+               "info": _info}
+    args = parser().parse_args(arguments)
+    with warnings.catch_warnings():
+        # Of the libraries below, only what is addressed to the user.
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_, **__: _say(f"warning: {message}")
+        try:
+            actions[args.command](args)
+        except KeyboardInterrupt:
+            _say("interrupted; no output was written.")
+            return 130
+        except ModuleNotFoundError as error:
+            return _missing(error)
+        except (ValueError, FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError) as error:
+            _say(str(error))
+            return 2
+        except (Failure, OSError) as error:
+            _say(str(error))
+            return 1
+        except Exception as error:
+            if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+                _say("out of memory. Use a smaller --batch-size or --window.")
+            else:
+                traceback.print_exc()
+                _say("this is a defect of keras-crsae, not of your input. Please report it with the lines above.")
+            return 1
+    return 0
+
+
+def _missing(error):
+    package = (error.name or "").split(".")[0]
+    if package not in EXTRAS:
+        traceback.print_exc()
+        _say(f"the module {error.name} is missing: the installation is damaged. Reinstall keras-crsae.")
+        return 1
+    _say(f"{package} is missing. Install it with: pip install 'keras-crsae[{EXTRAS[package]}]'")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""The options of ``keras-crsae`` as an argparse parser; no heavy import."""
+
+import argparse
+import math
+
+_EPILOG = """\
+examples:
+  keras-crsae demo
+  keras-crsae train recording.npy --output spikes.keras --filters 3 --kernel-size 45
+  keras-crsae train photos/*.png --output photos.keras --filters 32 --kernel-size 7 --sigma 25
+  keras-crsae encode spikes.keras recording.npy code.npz --sparse
+  keras-crsae denoise noisy.png clean.png --model photos.keras --sigma 25
+  keras-crsae export spikes.keras encoder.onnx --validate
+  keras-crsae info encoder.onnx
+
+`keras-crsae COMMAND --help` lists the options of a command.
+exit status: 0 done; 2 unfit input, option or output (nothing was written); 1 the work failed; 130 interrupted."""
+
+
+def _positive_int(text):
+    value = int(text) if text.lstrip("+-").isdigit() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, not {text!r}")
+    return value
+
+
+def _number(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, not {text!r}")
+    return value
+
+
+def _number_or(word):
+    def convert(text):
+        if text == word:
+            return text
+        try:
+            return _number(text)
+        except argparse.ArgumentTypeError:
+            raise argparse.ArgumentTypeError(f"expected {word!r} or a number above 0, not {text!r}") from None
+    return convert
+
+
+def _size(text):
+    """One whole number, or two as in 7x5 (height x width)."""
+    values = tuple(_positive_int(part) for part in text.split("x"))
+    if len(values) > 2:
+        raise argparse.ArgumentTypeError(f"expected a whole number or two as in 7x5, not {text!r}")
+    return values if len(values) > 1 else values[0]
+
+
+def _train(sub):
+    sub.add_argument("input", nargs="+", metavar="INPUT",
+                     help=".npy or .npz: recordings (samples,) or (samples, channels), windows (batch, time, "
+                          "channels), with --rank 2 images; or image files (png, jpeg, tiff): grey levels in [0, 1]")
+    sub.add_argument("--output", required=True, metavar="M.keras", help="model file to write")
+    sub.add_argument("--filters", required=True, type=_positive_int, metavar="N", help="number of filters")
+    sub.add_argument("--kernel-size", required=True, type=_size, metavar="N[xN]",
+                     help="length of a filter in samples; images: side, or HEIGHTxWIDTH")
+    sub.add_argument("--rank", type=int, choices=(1, 2),
+                     help="1: signals, 2: images (default: 2 for image files and arrays of 4 axes, else 1)")
+    sub.add_argument("--strides", type=_size, default=1, metavar="N[xN]", help="of the code (default: 1)")
+    sub.add_argument("--window", type=_size, metavar="N[xN]",
+                     help="recordings are cut into windows of N samples (default: 2048, or 8 filter lengths if more), "
+                          "images into random patches of this side (default: 64)")
+    sub.add_argument("--limit", type=_positive_int, metavar="N",
+                     help="use N windows or patches, drawn at random (default: all windows; 1000 patches)")
+    sub.add_argument("--key", metavar="NAME", help="array of a .npz file that holds several")
+    sub.add_argument("--gray", action="store_true", help="turn colour images grey")
+    model = sub.add_argument_group("model")
+    model.add_argument("--iterations", type=_positive_int, metavar="N", help="of FISTA (default: 100; images: 30)")
+    model.add_argument("--shrinkage", choices=("nonnegative_soft", "soft"),
+                       help="codes of one sign or of both (default: nonnegative_soft; images: soft)")
+    model.add_argument("--sigma", type=_number_or("estimate"), default="estimate", metavar="X",
+                       help="noise standard deviation in the data's unit (images of whole numbers: in grey levels of "
+                            "0..255), or 'estimate' (default)")
+    model.add_argument("--sigma-learning", action="store_true", help="re-estimate sigma during training")
+    model.add_argument("--lambda", dest="lambda_init", type=_number_or("donoho"), default="donoho", metavar="X",
+                       help="first lambda, or 'donoho': sqrt(2 log(filters * positions)) / sigma (default); "
+                            "the threshold is lambda * sigma^2")
+    model.add_argument("--lambda-learning", choices=("em", "em_closed_form", "none"), default="em",
+                       help="second stage of training (default: em; none keeps lambda)")
+    model.add_argument("--lambda-shared", action="store_true", help="one lambda for all filters")
+    model.add_argument("--init", choices=("windows", "energy", "dct", "random"),
+                       help="first filters: random windows of the data, strong ones, cosines, noise "
+                            "(default: energy; images: windows)")
+    run = sub.add_argument_group("training")
+    run.add_argument("--epochs", type=_positive_int, default=10, metavar="N", help="default: 10")
+    run.add_argument("--batch-size", type=_positive_int, default=16, metavar="N",
+                     help="windows or patches a step (default: 16)")
+    run.add_argument("--learning-rate", type=_number, default=0.01, metavar="X",
+                     help="of Adam on the filters, falling to zero along a cosine (default: 0.01)")
+    run.add_argument("--gradient", choices=("unrolled", "truncated", "decoder"), default="unrolled",
+                     help="through all iterations, the last ten, or none: less is faster (default: unrolled)")
+    run.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+
+
+def parser():
+    """The parser; ``command`` names the action."""
+    top = argparse.ArgumentParser(
+        prog="keras-crsae", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Convolutional dictionary learning with CRsAE: learn filters, encode, denoise, export.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
+
+    def command(name, text):
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        return sub
+
+    demo = command("demo", "learn, export and denoise on bundled and simulated data, with figures")
+    demo.add_argument("--output", metavar="FOLDER", help="folder for the figures (default: demo-output)")
+    demo.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+
+    train = command("train", "learn filters and lambda from recordings or images")
+    _train(train)
+
+    encode = command("encode", "write the sparse code of a recording or an image")
+    encode.add_argument("model", metavar="M.keras", help="trained model")
+    encode.add_argument("input", metavar="INPUT", help=".npy (of any length, memory-mapped), .npz or an image")
+    encode.add_argument("output", metavar="OUTPUT",
+                        help=".npy: dense code (batch, position, filter), float32; .npz: its non-zero values "
+                             "as arrays index (batch, position), filter, value, shape")
+    encode.add_argument("--sparse", action="store_true", help="insist on the sparse form (.npz)")
+    encode.add_argument("--key", metavar="NAME", help="array of a .npz file that holds several")
+    encode.add_argument("--window", type=_positive_int, metavar="N",
+                        help="samples of a recording encoded in one piece (default: 2^20); smaller needs less memory")
+
+    denoise = command("denoise", "remove noise from an image with a model trained on images")
+    denoise.add_argument("input", metavar="IN.png", help="png, jpeg or tiff; 8 or 16 bits, grey or colour")
+    denoise.add_argument("output", metavar="OUT.png", help="image to write, of the same type and size")
+    denoise.add_argument("--model", required=True, metavar="M.keras", help="trained model, .keras or exported .onnx")
+    denoise.add_argument("--sigma", type=_number_or("estimate"), default="estimate", metavar="X",
+                         help="noise standard deviation in grey levels of 0..255, or 'estimate' (default)")
+
+    export = command("export", "write the encoder as an ONNX file for onnxruntime")
+    export.add_argument("model", metavar="M.keras", help="trained model")
+    export.add_argument("output", metavar="ENCODER.onnx", help="file to write")
+    export.add_argument("--outputs", nargs="+", choices=("code", "reconstruction"), default=["code", "reconstruction"],
+                        help="what the file computes (default: both)")
+    export.add_argument("--validate", action="store_true", help="compare it with Keras first; a file that differs is "
+                                                                "not written")
+
+    info = command("info", "tell what a .keras or .onnx file holds")
+    info.add_argument("file", metavar="FILE", help=".keras or .onnx file")
+    info.add_argument("--json", action="store_true", help="print JSON")
+
+    for sub in (demo, train, encode, denoise, export):
+        sub.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    return top

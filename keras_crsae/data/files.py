@@ -1,0 +1,188 @@
+"""Files in and out: arrays (``.npy``, ``.npz``), and outputs that overwrite nothing of the user's."""
+
+import contextlib
+import os
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+ARRAY_SUFFIXES = (".npy", ".npz")
+_CHUNK = 1 << 22  # values looked at in one piece, so that a memory-mapped file never comes into memory whole
+
+
+class FileError(ValueError):
+    """An input that is missing, damaged or of another kind, or an output that may not be written."""
+
+
+def existing_file(path, kind):
+    """``path`` as a Path, or a FileError that says what was expected there."""
+    path = Path(path)
+    if path.is_dir():
+        raise FileError(f"{path} is a folder. Expected {kind}.")
+    if not path.is_file():
+        raise FileError(f"No file at {path}. Expected {kind}.")
+    if path.stat().st_size == 0:
+        raise FileError(f"{path} is empty (0 bytes). Expected {kind}.")
+    return path
+
+
+# Reading
+
+
+def read_array(path, key=None):
+    """Real numbers of a ``.npy`` file (memory-mapped) or of one array of a ``.npz`` file.
+
+    Args:
+        path: the file.
+        key: name of the array inside a ``.npz`` file; None: the only one.
+
+    Raises:
+        FileError: missing, damaged, pickled or empty file, several arrays and no key, no real numbers.
+
+    Example:
+        >>> np.save("recording.npy", np.zeros((1000, 4), "int16"))
+        >>> read_array("recording.npy").shape
+        (1000, 4)
+    """
+    path = existing_file(path, "a .npy or .npz file")
+    if path.suffix.lower() not in ARRAY_SUFFIXES:
+        raise FileError(f"{path}: cannot read files of type {path.suffix!r}. Expected one of "
+                        f"{', '.join((*ARRAY_SUFFIXES, *IMAGE_SUFFIXES))}; save other data with numpy.save first.")
+    try:
+        # Pickles can run code: never allowed.
+        if path.suffix.lower() == ".npz":
+            array = _member(path, key)
+        elif key is not None:
+            raise FileError(f"{path} holds one array without a name: leave the key {key!r} out.")
+        else:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileError:
+        raise
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise FileError(f"{path} cannot be read as {path.suffix} ({one_line(error)}). It is damaged, of another "
+                        "kind, or holds Python objects, which are refused. Save it again with numpy.save.") from error
+    if not isinstance(array, np.ndarray):
+        raise FileError(f"{path} is an archive, not one array. Rename it to .npz.")
+    if array.dtype.kind not in "fiub":
+        raise FileError(f"{path} holds values of type {array.dtype}. Expected real numbers (integers or floats).")
+    if array.size == 0:
+        raise FileError(f"{path} holds no values: shape {array.shape}.")
+    return array
+
+
+def _member(path, key):
+    with np.load(path, allow_pickle=False) as archive:
+        names = list(archive.files)
+        if key is None and len(names) != 1:
+            raise FileError(f"{path} holds {len(names)} arrays: {', '.join(names)}. Say which one: --key NAME.")
+        key = names[0] if key is None else key
+        if key not in names:
+            raise FileError(f"{path} has no array {key!r}. It holds: {', '.join(names)}.")
+        return archive[key]
+
+
+def as_batch(array, rank, path):
+    """An array of a file as (batch, *space, channels), a view where possible.
+
+    Rank 1: (samples,), (samples, channels) or (batch, time, channels). Rank 2: (height, width),
+    (height, width, channels) or (batch, height, width, channels).
+
+    Raises:
+        FileError: another number of axes, or more channels than samples (transposed).
+    """
+    layouts = {1: "(samples,), (samples, channels) or (batch, time, channels)",
+               2: "(height, width), (height, width, channels) or (batch, height, width, channels)"}[rank]
+    if not rank <= array.ndim <= rank + 2:
+        raise FileError(f"{path} has shape {array.shape}. Expected {layouts}. "
+                        + ("For images add --rank 2." if rank == 1 and array.ndim == 4 else ""))
+    if array.ndim == rank:
+        array = array[..., None]
+    if array.ndim == rank + 1:
+        array = array[None]
+    if min(array.shape[1:-1]) < array.shape[-1] and array.shape[-1] > 4:
+        raise FileError(f"{path} has {array.shape[-1]} channels but only {array.shape[1:-1]} samples. "
+                        f"Expected {layouts}: transpose it so that the channels come last.")
+    return array
+
+
+def check_finite(array, path):
+    """Refuse NaN and infinite values with the position of the first; constant memory."""
+    if array.dtype.kind != "f":
+        return
+    rows = max(1, _CHUNK // max(1, array[0].size)) if array.ndim > 1 else _CHUNK
+    for start in range(0, len(array), rows):
+        bad = ~np.isfinite(array[start:start + rows])
+        if bad.any():
+            index = [int(i) for i in np.argwhere(bad)[0]]
+            index[0] += start
+            raise FileError(f"{path} holds NaN or infinite values, the first at index {tuple(index)} of shape "
+                            f"{array.shape}. Remove or fill them first, for example with numpy.nan_to_num.")
+
+
+def one_line(error):
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+# Writing
+
+
+def check_output(path, suffixes, overwrite=False, inputs=()):
+    """Check, before any work, that ``path`` can be written and that nothing is lost by it.
+
+    Args:
+        path: file to write.
+        suffixes: allowed endings of its name.
+        overwrite: an existing file may be replaced.
+        inputs: files that are read; the output may be none of them.
+
+    Returns:
+        Path.
+
+    Raises:
+        FileError: wrong ending, no such folder, unwritable folder, existing file, or an input.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in suffixes:
+        raise FileError(f"The output {path} must end in {' or '.join(suffixes)}.")
+    if path.is_dir():
+        raise FileError(f"The output {path} is a folder. Give a file name.")
+    if not path.parent.is_dir():
+        raise FileError(f"No folder {path.parent} for the output {path.name}. Create it first.")
+    if path.exists() and any(Path(i).exists() and path.samefile(i) for i in inputs):
+        raise FileError(f"The output {path} is also an input. Choose another name.")
+    if path.exists() and not overwrite:
+        raise FileError(f"{path} exists. Choose another name or pass --overwrite.")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise FileError(f"The folder {path.parent.resolve()} cannot be written to ({error.strerror}). "
+                        "Choose another output.") from error
+    return path
+
+
+@contextlib.contextmanager
+def replacing(path, overwrite=False):
+    """A temporary name beside ``path`` to write to; renamed to ``path`` on success, removed on failure.
+
+    A file that appeared at ``path`` meanwhile is kept, unless ``overwrite``; the new one then keeps its temporary
+    name, which the error tells.
+
+    Example:
+        >>> with replacing("code.npy") as temporary:
+        ...     np.save(temporary, code)
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{path.stem}.part-{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if path.exists() and not overwrite:
+        raise FileError(f"{path} appeared while this command ran, and is kept. The result is in {temporary}.")
+    os.replace(temporary, path)
