@@ -1,9 +1,26 @@
 """The encoder: drives the cell for a fixed number of iterations, as a loop or unrolled."""
 
+from typing import NamedTuple
+
 import keras
 from keras import ops
 
+from keras_crsae.functional import active, polyphase
+
 GRADIENTS = ("unrolled", "truncated", "decoder")
+#: Iterations in one pass of the graph loop; ``tolerance`` is looked at after each pass.
+LOOP_BODY = 10
+
+
+class Problem(NamedTuple):
+    """What the iterations run on, folded into blocks or plain."""
+
+    signal: object      # (batch, *space, channels)
+    observed: object    # None, or 0/1 of the signal's shape
+    kernel: object      # (*kernel_size, channels, filters)
+    threshold: object   # broadcastable to the code
+    strides: tuple
+    code_shape: tuple   # (batch, *positions, filters)
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
@@ -16,25 +33,47 @@ class SparseCoding(keras.layers.Layer):
         unroll: True: a Python loop; False: one graph loop (smaller graph, less to compile).
         return_sequences: give every iterate, (batch, iterations, *positions, filters).
         gradient: "unrolled" (through every iteration), "truncated" (through the last ``gradient_steps``),
-            "decoder" (the code is held constant).
+            "decoder" (the code is held constant). Memory of the last two does not grow with ``iterations``.
         gradient_steps: iterations that "truncated" differentiates.
+        tolerance: None, or stop once the code's relative change in one iteration, ||x - x_last|| / ||x||, is below
+            it for every signal of the batch; looked at every 10 iterations, ``iterations`` being the most.
+        active: encode only the stretches that hold events (rank 1, stride 1; see ``functional.active``). Same
+            optimum, cost in proportion to activity. For inference; a call with ``training=True`` ignores it.
+        block_size: "auto", or the code positions an axis that are folded into channels (see
+            ``functional.polyphase``); 1 is the plain path. The values are the same.
+        remat: keep one iterate in ten for the gradient and compute the others again: less memory, more time.
 
     Input shape: (batch, *space, channels). Output shape: (batch, *positions, filters), positions =
     ceil((space - kernel_size) / strides) + 1; where the stride divides unevenly the signal is padded on the
     right and the padded samples are left out of the residual.
+
+    Example:
+        >>> cell = SparseCodingCell(ConvDictionary(filters=3, kernel_size=9))
+        >>> SparseCoding(cell, iterations=20)(keras.ops.zeros((2, 100, 1))).shape
+        (2, 92, 3)
     """
 
     def __init__(self, cell, iterations=100, unroll=False, return_sequences=False, gradient="unrolled",
-                 gradient_steps=10, **kwargs):
+                 gradient_steps=10, tolerance=None, active=False, block_size="auto", remat=False, **kwargs):
         super().__init__(**kwargs)
         for name, value in (("iterations", iterations), ("gradient_steps", gradient_steps)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"`{name}` must be a positive int. Received: {name}={value!r}")
         if gradient not in GRADIENTS:
             raise ValueError(f"`gradient` must be one of {GRADIENTS}. Received: {gradient!r}")
+        if tolerance is not None and not tolerance > 0:
+            raise ValueError(f"`tolerance` must be None or a positive number. Received: tolerance={tolerance!r}")
+        if tolerance is not None and (unroll or return_sequences):
+            raise ValueError("`tolerance` stops the graph loop; `unroll` and `return_sequences` run every iteration. "
+                             "Use one or the other.")
+        if block_size != "auto" and (not isinstance(block_size, int) or block_size < 1):
+            raise ValueError(f"`block_size` must be 'auto' or a positive int. Received: block_size={block_size!r}")
+        if active and return_sequences:
+            raise ValueError("`active` encodes stretches, not iterates: leave it False with return_sequences=True.")
         self.supports_masking = True  # `mask` marks observed samples; none is passed on
         self.cell, self.iterations, self.unroll = cell, iterations, unroll
         self.return_sequences, self.gradient, self.gradient_steps = return_sequences, gradient, gradient_steps
+        self.tolerance, self.active, self.block_size, self.remat = tolerance, bool(active), block_size, bool(remat)
 
     def build(self, input_shape):
         dictionary = self.cell.dictionary
@@ -46,10 +85,24 @@ class SparseCoding(keras.layers.Layer):
             if n is not None and n < k:
                 raise ValueError(f"The signal is shorter than the kernel: {tuple(input_shape[1:-1])} samples against "
                                  f"kernel_size={dictionary.kernel_size}. Use longer signals or a smaller kernel_size.")
+        if self.active and (dictionary.rank != 1 or dictionary.strides != (1,)):
+            raise ValueError("active=True is for signals with stride 1: images are active everywhere. "
+                             f"Received: rank={dictionary.rank}, strides={dictionary.strides}")
         if not self.cell.built:
             self.cell.build(input_shape)
 
-    def _pad(self, signal, mask):
+    @property
+    def block(self):
+        """Code positions folded into channels, one number an axis; None is the plain path."""
+        dictionary = self.cell.dictionary
+        if self.block_size == "auto":
+            block = polyphase.choose_block(dictionary.kernel_size, dictionary.strides, dictionary.channels,
+                                           dictionary.filters)
+            plain = all(n == 1 for n in (*block, *dictionary.strides))
+            return None if plain else block
+        return None if self.block_size == 1 else (self.block_size,) * dictionary.rank
+
+    def pad_to_strides(self, signal, mask=None):
         """Pad on the right to a whole number of strides; the padding is masked from the residual."""
         dictionary = self.cell.dictionary
         if all(s == 1 for s in dictionary.strides):
@@ -68,31 +121,115 @@ class SparseCoding(keras.layers.Layer):
         """Code of ``signal``; ``mask`` (0/1, broadcastable to it) marks observed samples, ``sigma`` overrides."""
         if mask is not None:
             mask = ops.broadcast_to(ops.cast(mask, signal.dtype), ops.shape(signal))
-        signal, mask = self._pad(signal, mask)
         kernel, threshold = self.cell.dictionary.unit_kernel(), self.cell.threshold(sigma)
+        kernel, threshold = ops.cast(kernel, signal.dtype), ops.cast(threshold, signal.dtype)
+        if self.active and not training:
+            return self._encode_active(signal, mask, kernel, threshold)
+        signal, mask = self.pad_to_strides(signal, mask)
+        return self._encode(signal, mask, kernel, threshold)
+
+    def _encode(self, signal, mask, kernel, threshold, valid=None):
+        """Code of a signal of whole strides; ``valid`` (broadcastable to it) closes positions where it is 0."""
+        dictionary = self.cell.dictionary
+        positions = dictionary.code_space(ops.shape(signal)[1:-1])
+        fold = self._folded if self.block else self._plain
+        problem = fold(signal, mask, kernel, threshold, positions, valid)
+        made = self._solve(problem)
+
+        def unfold(code):
+            if not self.block:
+                return code
+            code = polyphase.unfold(code, self.block)
+            return code[(slice(None), *(slice(0, m) for m in positions))]
+
+        return ops.stack([unfold(x) for x in made], axis=1) if self.return_sequences else unfold(made)
+
+    def _plain(self, signal, mask, kernel, threshold, positions, valid):
+        if valid is not None:
+            threshold = ops.where(valid > 0, threshold, float("inf"))
+        shape = (ops.shape(signal)[0], *positions, kernel.shape[-1])
+        return Problem(signal, mask, kernel, threshold, self.cell.dictionary.strides, shape)
+
+    def _folded(self, signal, mask, kernel, threshold, positions, valid):
+        """Blocks of positions as channels; the tail of the last block is closed by an infinite threshold."""
+        block, strides = self.block, self.cell.dictionary.strides
+        period = tuple(b * s for b, s in zip(block, strides, strict=True))
+        count = [polyphase.blocks(m, b) for m, b in zip(positions, block, strict=True)]
+        filters, kernel = kernel.shape[-1], polyphase.fold_kernel(kernel, strides, block)
+        space = [(n + t - 1) * p for n, t, p in zip(count, kernel.shape, period, strict=False)]
+        signal, mask = (None if a is None else polyphase.fold(polyphase.pad_to(a, space), period)
+                        for a in (signal, mask))
+        threshold = ops.tile(threshold, (1,) * (len(threshold.shape) - 1) + (kernel.shape[-1] // threshold.shape[-1],))
+        whole = all(isinstance(m, int) and m % b == 0 for m, b in zip(positions, block, strict=True))
+        if valid is not None or not whole:
+            if valid is None:
+                valid = ops.ones((1, *positions, 1), dtype=threshold.dtype)
+            filled = [n * b for n, b in zip(count, block, strict=True)]
+            valid = ops.repeat(polyphase.fold(polyphase.pad_to(valid, filled), block), filters, axis=-1)
+            threshold = ops.where(valid > 0, threshold, float("inf"))
+        shape = (ops.shape(signal)[0], *count, kernel.shape[-1])
+        return Problem(signal, mask, kernel, threshold, (1,) * len(block), shape)
+
+    def _solve(self, problem):
+        """The last iterate, or the list of all with ``return_sequences``."""
         held = {"unrolled": 0, "decoder": self.iterations,
                 "truncated": max(0, self.iterations - self.gradient_steps)}[self.gradient]
-        states = self.cell.get_initial_state(signal=signal)
+        states = self.cell.initial_state(problem.code_shape, problem.signal.dtype)
         sequence = []
         if held:
-            states = self._run(signal, states, mask, ops.stop_gradient(kernel), ops.stop_gradient(threshold),
-                               held, sequence)
-            states = [ops.stop_gradient(s) for s in states]
+            constant = problem._replace(kernel=ops.stop_gradient(problem.kernel),
+                                        threshold=ops.stop_gradient(problem.threshold))
+            states = [ops.stop_gradient(s) for s in self._run(constant, states, held, sequence)]
         if self.iterations > held:
-            states = self._run(signal, states, mask, kernel, threshold, self.iterations - held, sequence)
-        return ops.stack(sequence, axis=1) if self.return_sequences else states[0]
+            states = self._run(problem, states, self.iterations - held, sequence)
+        return sequence if self.return_sequences else states[0]
 
-    def _run(self, signal, states, mask, kernel, threshold, count, sequence):
+    def _steps(self, problem, states, count):
+        """``count`` iterations in a row; every state list on the way."""
+        made = []
+        for _ in range(count):
+            _, states = self.cell(problem.signal, states, observed=problem.observed, kernel=problem.kernel,
+                                  threshold=problem.threshold, strides=problem.strides)
+            made.append(states)
+        return made
+
+    def _run(self, problem, states, count, sequence):
         if self.unroll or self.return_sequences:
-            for _ in range(count):
-                code, states = self.cell(signal, states, observed=mask, kernel=kernel, threshold=threshold)
-                sequence.append(code)
+            made = self._steps(problem, states, count)
+            sequence.extend(s[0] for s in made)
+            return made[-1]
+        rest, passes = count % LOOP_BODY, count // LOOP_BODY
+        if rest:
+            states = self._steps(problem, states, rest)[-1]
+        if not passes:
             return states
 
-        def body(*states):
-            return tuple(self.cell(signal, list(states), observed=mask, kernel=kernel, threshold=threshold)[1])
+        def body(change, *states):
+            made = self._steps(problem, list(states), LOOP_BODY)
+            if self.tolerance is not None:
+                change = _relative_change(made[-1][0], made[-2][0])
+            return change, *made[-1]
 
-        return list(ops.while_loop(lambda *_: True, body, tuple(states), maximum_iterations=count))
+        start = ops.cast(float("inf"), problem.signal.dtype)
+        limit = 0.0 if self.tolerance is None else self.tolerance
+        return list(ops.while_loop(lambda change, *_: change >= limit, body, (start, *states),
+                                   maximum_iterations=passes))[1:]
+
+    def _encode_active(self, signal, mask, kernel, threshold):
+        size, positions = kernel.shape[0], self.cell.dictionary.code_space(ops.shape(signal)[1:-1])
+        block = self.block or (1,)
+        folded = polyphase.fold_kernel(kernel, (1,), block)
+        # The code scales with signal and threshold together: a threshold of each signal's own becomes one of all.
+        scale = 1.0
+        if len(threshold.shape) > 1:
+            common = ops.max(threshold, axis=tuple(range(len(threshold.shape) - 1)))
+            scale = ops.max(threshold / common, axis=-1, keepdims=True)
+            signal, threshold = signal / scale, common
+        return scale * active.encode(
+            signal, mask, threshold / ops.cast(self.cell.step_size, signal.dtype), self.cell.shrinkage, size,
+            lambda y: polyphase.block_adjoint(y, folded, (1,), block, positions),
+            lambda z: polyphase.block_synthesis(z, folded, (1,), block)[:, :ops.shape(signal)[1]],
+            lambda y, m, opened: self._encode(y, m, kernel, threshold, opened))
 
     def compute_mask(self, *args, **kwargs):
         return None
@@ -106,10 +243,18 @@ class SparseCoding(keras.layers.Layer):
         return {**super().get_config(), "cell": keras.saving.serialize_keras_object(self.cell),
                 "iterations": self.iterations, "unroll": self.unroll,
                 "return_sequences": self.return_sequences, "gradient": self.gradient,
-                "gradient_steps": self.gradient_steps}
+                "gradient_steps": self.gradient_steps, "tolerance": self.tolerance, "active": self.active,
+                "block_size": self.block_size, "remat": self.remat}
 
     @classmethod
     def from_config(cls, config):
         config = dict(config)
         config["cell"] = keras.saving.deserialize_keras_object(config["cell"])
         return cls(**config)
+
+
+def _relative_change(code, last):
+    """Largest ||code - last|| / ||code|| over the batch; 0 for codes that stay zero."""
+    axes = list(range(1, len(code.shape)))
+    moved, size = (ops.sum(ops.square(a), axis=axes) for a in (code - last, code))
+    return ops.sqrt(ops.max(moved / ops.maximum(size, 1e-30)))

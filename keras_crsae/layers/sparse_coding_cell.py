@@ -73,8 +73,12 @@ class SparseCodingCell(keras.layers.Layer):
         else:
             batch, *space = ops.shape(signal)[:-1]
             dtype = signal.dtype
-        positions = self.dictionary.code_space(space)
-        return list(fista_init(ops.zeros((batch, *positions, self.dictionary.filters), dtype=dtype)))
+        return self.initial_state((batch, *self.dictionary.code_space(space), self.dictionary.filters), dtype)
+
+    @staticmethod
+    def initial_state(code_shape, dtype):
+        """States for a code of ``code_shape``, (batch, *positions, filters), which may be one of blocks."""
+        return list(fista_init(ops.zeros(code_shape, dtype=dtype)))
 
     def threshold(self, sigma=None):
         """Bias of the ReLU, (filters,) or (batch, 1, ..., filters): lambda sigma^2 step.
@@ -90,16 +94,17 @@ class SparseCodingCell(keras.layers.Layer):
             sigma = ops.reshape(sigma, (-1,) + (1,) * (self.dictionary.rank + 1))
         return scale * sigma
 
-    def call(self, inputs, states, observed=None, kernel=None, threshold=None):
+    def call(self, inputs, states, observed=None, kernel=None, threshold=None, strides=None):
         kernel = self.dictionary.unit_kernel() if kernel is None else kernel
         threshold = self.threshold() if threshold is None else threshold
         # The step size follows from the dictionary; no gradient is sent through it.
-        step, strides = ops.stop_gradient(self.step_size.value), self.dictionary.strides
+        step, strides = ops.stop_gradient(self.step_size.value), strides or self.dictionary.strides
         kernel, threshold, step = (ops.cast(v, inputs.dtype) for v in (kernel, threshold, step))
 
         def gradient(w):
             residual = synthesis(w, kernel, strides) - inputs
-            return step * adjoint(residual if observed is None else observed * residual, kernel, strides)
+            # The step scales the small kernel, not the large code.
+            return adjoint(residual if observed is None else observed * residual, step * kernel, strides)
 
         state = fista_step(tuple(states), gradient, lambda v: shrink(v, threshold, self.shrinkage))
         return state[0], list(state)
