@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 
-def robust_sigma(data, rank):
+def robust_sigma(data, rank, mask=None):
     """Noise standard deviation that outliers (spikes, edges) hardly move.
 
     Signals: median |y - median| / .6745 a channel, averaged. Images: the same on the finest diagonal Haar
@@ -14,14 +14,22 @@ def robust_sigma(data, rank):
     Args:
         data: (batch, *space, channels).
         rank: 1 or 2.
+        mask: None or 0/1 of data's shape; missing samples have no say.
     """
+    if mask is not None:
+        data = np.where(mask > 0, data, np.nan)
     if rank == 2:
         rows, columns = (n // 2 * 2 for n in data.shape[1:3])
         d = data[:, :rows, :columns]
         d = (d[:, ::2, ::2] - d[:, 1::2, ::2] - d[:, ::2, 1::2] + d[:, 1::2, 1::2]) / 2.0
-        return float(np.median(np.abs(d)) / 0.6745)
-    centred = np.abs(data - np.median(data, axis=(0, 1), keepdims=True))
-    return float(np.mean(np.median(centred, axis=(0, 1)) / 0.6745))
+        d = np.abs(d[np.isfinite(d)])
+        return float(np.median(d) / 0.6745) if d.size else 0.0
+    levels = []
+    for c in range(data.shape[-1]):
+        seen = data[..., c][np.isfinite(data[..., c])]
+        levels.append(np.median(np.abs(seen - np.median(seen))) / 0.6745 if seen.size else np.nan)
+    levels = np.asarray(levels)[np.isfinite(levels)]
+    return float(levels.mean()) if levels.size else 0.0
 
 
 def donoho_lambda(filters, positions, sigma):

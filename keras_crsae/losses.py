@@ -1,24 +1,27 @@
-"""The two losses of the M-step."""
+"""Losses of the two stages of the M-step."""
 
 from keras import ops
 
+from keras_crsae.likelihoods import Gaussian
 
-def reconstruction_loss(target, reconstruction, mask=None, sample_weight=None):
-    """Mean squared error over observed samples.
+
+def reconstruction_loss(target, reconstruction, mask=None, sample_weight=None, likelihood=None):
+    """Mean squared error over observed samples: the first stage (arXiv 1904.08827, section III).
 
     Args:
         target, reconstruction: (batch, *space, channels).
         mask: None or 0/1, broadcastable to target; 0 marks a missing sample.
         sample_weight: None or (batch,), weighs the loss only.
+        likelihood: None (``Gaussian``) or an object with its ``residual``.
 
     Returns:
         Scalar.
     """
-    error = ops.square(target - reconstruction)
-    weight = ops.ones_like(error) if mask is None else ops.broadcast_to(mask, ops.shape(error))
+    residual = (likelihood or Gaussian()).residual(target, reconstruction, mask)
+    weight = ops.ones_like(residual) if mask is None else ops.broadcast_to(mask, ops.shape(residual))
     if sample_weight is not None:
-        weight = weight * ops.reshape(sample_weight, (-1,) + (1,) * (len(error.shape) - 1))
-    return ops.sum(weight * error) / ops.maximum(ops.sum(weight), 1e-12)
+        weight = weight * ops.reshape(sample_weight, (-1,) + (1,) * (len(residual.shape) - 1))
+    return ops.sum(weight * ops.square(residual)) / ops.maximum(ops.sum(weight), 1e-12)
 
 
 def lambda_loss(lambda_reg, norms, positions, shape, rate):

@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_crsae.checks import as_positive
+
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
 class GammaPrior:
@@ -23,9 +25,9 @@ class GammaPrior:
 
     def __init__(self, mean=None, strength=1.0, rate=None, shape=None):
         for name, value in (("mean", mean), ("strength", strength), ("rate", rate), ("shape", shape)):
-            if value is not None and not value > 0:
-                raise ValueError(f"GammaPrior: `{name}` must be a positive number. Received: {name}={value!r}")
-        self.mean, self.strength, self.rate, self.shape = mean, strength, rate, shape
+            if value is not None:
+                value = as_positive(value, name)
+            setattr(self, name, value)
 
     def shape_and_rate(self, mean, positions):
         """Shape r and rate delta for ``positions`` code positions a filter and a prior mean."""

@@ -1,0 +1,79 @@
+"""What ``fit`` and ``evaluate`` accept: arrays are checked whole, streams are looked at without losing a batch."""
+
+import itertools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_crsae.checks import as_sample_weight, as_signal
+from keras_crsae.likelihoods import observation_mask
+
+
+def is_array(x):
+    """True for what Keras would cut into batches itself."""
+    return isinstance(x, np.ndarray | list | tf.Tensor | tf.Variable) or (
+        hasattr(x, "__array__") and not isinstance(x, keras.utils.PyDataset | tf.data.Dataset))
+
+
+def checked(x, y, sample_weight, rank, channels, kernel_size, name="x"):
+    """Arrays for ``fit`` as float32, or a ValueError: signal, target (None: the signal itself), weight or mask."""
+    x = as_signal(x, rank, channels, kernel_size, name)
+    if y is not None:
+        y = as_signal(y, rank, name=f"target of {name}")
+        if y.shape != x.shape:
+            raise ValueError(f"The target of `{name}` must have its shape {x.shape}: it is the clean signal. "
+                             f"Received: shape {y.shape}")
+    return x, y, as_sample_weight(sample_weight, x)
+
+
+def checked_validation(data, **options):
+    """``validation_data`` with its arrays checked; datasets pass."""
+    if data is None or not is_array(data) and not isinstance(data, tuple):
+        return data
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+    if not is_array(x):
+        return data
+    return checked(x, y, weight, name="validation_data", **options)
+
+
+def peek(x):
+    """First batch of a dataset or generator, and a stream that still begins with it."""
+    if isinstance(x, keras.utils.PyDataset):
+        return x[0], x
+    iterator = iter(x)
+    try:
+        first = next(iterator)
+    except StopIteration:
+        raise ValueError("The training data is empty: it gave no batch. Expected at least one.") from None
+    if iterator is not x:
+        return first, x
+
+    def again():  # a generator proper: the only kind of one-shot stream that Keras takes
+        yield from itertools.chain([first], iterator)
+
+    return first, again()
+
+
+def unpack(data, rank, dtype):
+    """One batch as tensors: signal, target, mask of observed samples or None, weights (batch,) or None."""
+    signal, target, weight = keras.utils.unpack_x_y_sample_weight(data)
+    layout = "(batch, time, channels)" if rank == 1 else "(batch, height, width, channels)"
+    if isinstance(signal, list | tuple | dict):
+        raise ValueError(f"Expected batches of one signal tensor {layout}. Received: {type(signal).__name__} of "
+                         f"{len(signal)}. A batch is `signal`, `(signal, clean)` or `(signal, clean, sample_weight)`.")
+    signal = tf.convert_to_tensor(signal)
+    if signal.dtype.is_complex or not (signal.dtype.is_floating or signal.dtype.is_integer or signal.dtype.is_bool):
+        raise ValueError(f"Batches must hold real numbers. Received: dtype {signal.dtype.name}")
+    if signal.shape.rank not in (None, rank + 2):
+        raise ValueError(f"Expected batches of signals {layout}. Received: shape {signal.shape}")
+    signal = tf.cast(signal, dtype)
+    target = signal if target is None else tf.cast(target, dtype)
+    if weight is None:
+        return signal, target, None, None
+    weight = tf.cast(weight, dtype)
+    if weight.shape.rank == 2 and weight.shape[1] == 1:
+        weight = weight[:, 0]
+    if weight.shape.rank == 1:
+        return signal, target, None, weight
+    return signal, target, observation_mask(weight, signal), None

@@ -1,0 +1,85 @@
+"""The second stage and the noise part of the M-step as pure functions of tensors (arXiv 1904.08827, section III)."""
+
+from keras import ops
+
+from keras_crsae.functional import adjoint, synthesis
+from keras_crsae.likelihoods import Gaussian
+
+_REFIT_STEPS = 20
+
+
+def code_norms(code, sample_weight=None):
+    """Statistics that lambda needs: (weighted) batch mean of ||z_c||_1, and N_e.
+
+    Args:
+        code: (batch, *positions, filters).
+        sample_weight: None or (batch,).
+
+    Returns:
+        norms (filters,) and positions (), float.
+    """
+    axes = tuple(range(1, len(code.shape) - 1))
+    norms = ops.sum(ops.abs(code), axis=axes)
+    positions = 1
+    for axis in axes:
+        positions = positions * ops.shape(code)[axis]
+    if sample_weight is None:
+        return ops.mean(norms, axis=0), ops.cast(positions, code.dtype)
+    weight = ops.reshape(sample_weight, (-1, 1))
+    return (ops.sum(weight * norms, axis=0) / ops.maximum(ops.sum(weight), 1e-12),
+            ops.cast(positions, code.dtype))
+
+
+def half_lambda_max(signal, kernel, strides, sigma, mask=None):
+    """Ceiling of lambda: half of the smallest rate with an all-zero code, max |D^T y| / (2 sigma^2)."""
+    if mask is not None:
+        signal = mask * signal
+    return 0.5 * ops.max(ops.abs(adjoint(signal, kernel, strides))) / ops.square(sigma)
+
+
+def _padded(signal, mask, like):
+    """Signal and 0/1 mask, zero-padded on the right to the shape of ``like``."""
+    observed = ops.ones_like(signal) if mask is None else mask
+    widths = [(0, 0), *((0, b - a) for a, b in
+                        zip(ops.shape(signal)[1:-1], ops.shape(like)[1:-1], strict=True)), (0, 0)]
+    return ops.pad(signal, widths), ops.pad(observed, widths)
+
+
+def refit_on_support(signal, code, kernel, strides, mask=None, steps=_REFIT_STEPS):
+    """Least-squares amplitudes of a code on its own support, by conjugate gradients.
+
+    The shrinkage biases a code's amplitudes towards zero; a noise estimate from it would hold that bias.
+
+    Args:
+        signal: (batch, *space, channels); where the stride divides unevenly it is padded and the padding masked.
+        code: (batch, *positions, filters).
+        kernel: (*kernel_size, channels, filters), unit norm.
+        strides: tuple of ints.
+        mask: None or 0/1 of signal's shape.
+        steps: conjugate-gradient steps.
+
+    Returns:
+        Refitted code, residual (zero at missing samples), number of observed samples, number of non-zeros.
+    """
+    likelihood, axes = Gaussian(), tuple(range(1, len(code.shape)))
+    made = synthesis(code, kernel, strides)
+    signal, observed = _padded(signal, mask, made)
+    support = ops.cast(ops.not_equal(code, 0.0), code.dtype)
+    residual = likelihood.residual(signal, made, observed)
+    gradient = support * adjoint(residual, kernel, strides)
+    direction, power = gradient, ops.sum(ops.square(gradient), axis=axes, keepdims=True)
+    tiny = 1e-30
+    for _ in range(steps):
+        change = observed * synthesis(direction, kernel, strides)
+        step = power / (ops.sum(ops.square(change), axis=axes, keepdims=True) + tiny)
+        code, residual = code + step * direction, residual - step * change
+        gradient = support * adjoint(residual, kernel, strides)
+        new = ops.sum(ops.square(gradient), axis=axes, keepdims=True)
+        direction, power = gradient + new / (power + tiny) * direction, new
+    return code, residual, ops.sum(observed), ops.sum(support)
+
+
+def noise_variance(signal, code, kernel, strides, mask=None):
+    """Bias-free noise variance: ||y - D z_S||^2 / (observed samples - |S|), z_S the code refitted on its support S."""
+    _, residual, observed, support = refit_on_support(signal, code, kernel, strides, mask)
+    return ops.sum(ops.square(residual)) / ops.maximum(observed - support, 1.0)
