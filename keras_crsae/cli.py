@@ -1,7 +1,5 @@
 """``keras-crsae``: learn filters, encode, denoise and export from the command line."""
 
-import contextlib
-import importlib
 import json
 import math
 import os
@@ -9,16 +7,14 @@ import sys
 import traceback
 import warnings
 
-from keras_crsae.data.files import FileError
+from keras_crsae.cli_parser import parser
+from keras_crsae.data.files import FileError, by
+from keras_crsae.startup import Failure, start_keras
 
 #: Missing package -> the extra of keras-crsae that brings it.
 EXTRAS = {"keras": "train", "tensorflow": "train", "scipy": "train", "tf2onnx": "export", "onnx": "export",
           "onnxruntime": "runtime-cpu", "imageio": "images", "skimage": "images", "tifffile": "images",
           "matplotlib": "plots"}
-
-
-class Failure(Exception):
-    """The work went wrong although the input was fit: one line, exit status 1."""
 
 
 # Actions. Each imports what it needs itself, so that --help and refused input cost no start of TensorFlow.
@@ -47,7 +43,7 @@ def _train(args):
 
 def _encode(args):
     import numpy as np
-    from crsae_onnx.windows import LONGEST_PIECE, encode_windows
+    from crsae_onnx.windows import LONGEST_PIECE, WINDOW, encode_windows
 
     from keras_crsae.data.files import as_batch, check_finite, check_output, read_array, replacing
     from keras_crsae.data.images import is_image, read_unit_image
@@ -69,14 +65,14 @@ def _encode(args):
         raise FileError(f"{args.input} has {signal.shape[-1]} channels (shape {array.shape}), and {args.model} was "
                         f"trained on {dictionary.channels}.")
     if any(n < k for n, k in zip(signal.shape[1:-1], dictionary.kernel_size, strict=True)):
-        raise FileError(f"{args.input} is shorter than the filters: {signal.shape[1:-1]} samples against "
-                        f"{dictionary.kernel_size}.")
+        raise FileError(f"{args.input} is smaller than the filters: {by(signal.shape[1:-1])} "
+                        f"{'samples' if rank == 1 else 'pixels'} against {by(dictionary.kernel_size)}.")
     shape = (signal.shape[0], *dictionary.code_space(signal.shape[1:-1]), dictionary.filters)
     sparse = output.suffix.lower() == ".npz"
 
     def run(out):
         if rank == 1:
-            window = args.window or LONGEST_PIECE
+            window = args.window or (WINDOW if signal.shape[1] > LONGEST_PIECE else LONGEST_PIECE)
             return encode_windows(
                 model.encode, signal, kernel_size=dictionary.kernel_size, strides=dictionary.strides,
                 filters=dictionary.filters, iterations=model.encoder.iterations, window=window, out=out,
@@ -149,7 +145,7 @@ def _denoise(args):
     top = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1.0
     change = 255 / top * math.sqrt(np.mean(np.square(clean.astype(float) - image)))
     given = "estimated from the image" if args.sigma == "estimate" else f"{args.sigma:g} of 255"
-    print(f"{output}: {' x '.join(map(str, clean.shape))}, {clean.dtype}; noise {given}; "
+    print(f"{output}: {by(clean.shape)}, {clean.dtype}; noise {given}; "
           f"{change:.1f} of 255 grey levels (root mean square) taken away")
 
 
@@ -220,38 +216,8 @@ def _readable(facts, title):
 # Start and end
 
 
-def start_keras():
-    """Import Keras without TensorFlow's start-up chatter, then the package's public names.
-
-    TensorFlow logs to the file descriptor before any of its settings can be made, whatever TF_CPP_MIN_LOG_LEVEL says.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if "tensorflow" not in sys.modules:
-        with _silent_stderr():
-            import tensorflow  # noqa: F401
-    import keras  # noqa: F401
-
-    import keras_crsae
-
-    if not hasattr(keras_crsae, "CRsAE"):
-        importlib.reload(keras_crsae)
-
-
-@contextlib.contextmanager
-def _silent_stderr():
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-            yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
 def _say(text):
-    print(f"keras-crsae: {text}", file=sys.stderr, flush=True)
+    print(f"keras-crsae: {' '.join(str(text).split())}", file=sys.stderr, flush=True)
 
 
 def main(arguments=None):
@@ -260,8 +226,6 @@ def main(arguments=None):
     Returns:
         Exit status: 0; 2 when the input, an option or an output is unfit; 1 when the work failed; 130 after Ctrl-C.
     """
-    from keras_crsae.cli_parser import parser
-
     actions = {"demo": _demo, "train": _train, "encode": _encode, "denoise": _denoise, "export": _export,
                "info": _info}
     args = parser().parse_args(arguments)
@@ -278,10 +242,10 @@ def main(arguments=None):
         except ModuleNotFoundError as error:
             return _missing(error)
         except (ValueError, FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError) as error:
-            _say(str(error))
+            _say(error)
             return 2
         except (Failure, OSError) as error:
-            _say(str(error))
+            _say(error)
             return 1
         except Exception as error:
             if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":

@@ -17,6 +17,13 @@ examples:
 exit status: 0 done; 2 unfit input, option or output (nothing was written); 1 the work failed; 130 interrupted."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses in one line; argparse would print the whole usage before it."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}. `{self.prog} --help` lists the options.\n")
+
+
 def _positive_int(text):
     value = int(text) if text.lstrip("+-").isdigit() else 0
     if value < 1:
@@ -101,7 +108,7 @@ def _train(sub):
 
 def parser():
     """The parser; ``command`` names the action."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="keras-crsae", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Convolutional dictionary learning with CRsAE: learn filters, encode, denoise, export.")
     commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")

@@ -7,9 +7,10 @@ import warnings
 
 import numpy as np
 
-from keras_crsae.data.files import FileError, as_batch, check_finite, check_output, read_array, replacing
+from keras_crsae.data.files import FileError, as_batch, by, check_finite, check_output, read_array, replacing
 from keras_crsae.data.images import gray_image, is_image, random_patches, read_image, unit_image
 from keras_crsae.data.windows import cut_windows
+from keras_crsae.startup import Failure, start_keras
 
 _ADAPT = 256  # windows that sigma, lambda and the first filters are taken from
 
@@ -35,8 +36,6 @@ def train(args):
         _note_offset(data)
     scale = 255.0 if grey_levels else 1.0
 
-    from keras_crsae.cli import Failure, start_keras
-
     start_keras()
     import keras
 
@@ -56,7 +55,7 @@ def train(args):
     steps = args.epochs * math.ceil(len(data) / args.batch_size)
     model.compile(keras.optimizers.Adam(
         keras.optimizers.schedules.CosineDecay(args.learning_rate, steps, alpha=0.01)))
-    print(f"{len(data)} {'windows' if rank == 1 else 'patches'} of {_by(data.shape[1:-1])} "
+    print(f"{len(data)} {'windows' if rank == 1 else 'patches'} of {by(data.shape[1:-1])} "
           f"x {data.shape[-1]} channel{'s' * (data.shape[-1] > 1)}; sigma {_sigma(model, scale)}, "
           f"first lambda {_range(model.lambda_reg)}", flush=True)
     started = time.perf_counter()
@@ -107,7 +106,7 @@ def _same(arrays, what, trouble):
 def _pair(size, rank, option):
     values = size if isinstance(size, tuple) else (size,) * rank
     if len(values) != rank:
-        raise FileError(f"{option} {_by(values)} names two axes, and signals have one. For images add --rank 2.")
+        raise FileError(f"{option} {by(values)} names two axes, and signals have one. For images add --rank 2.")
     return values
 
 
@@ -147,15 +146,15 @@ def _patches(args, arrays, kernel_size, rng):
             picture = unit_image(np.asarray(picture), name)
             pictures.append(gray_image(picture) if args.gray else picture)
             if any(n < k for n, k in zip(picture.shape, kernel_size, strict=False)):
-                raise FileError(f"{name} has {_by(picture.shape[:2])} pixels, fewer than one filter of "
-                                f"{_by(kernel_size)}. Leave it out or use a smaller --kernel-size.")
+                raise FileError(f"{name} has {by(picture.shape[:2])} pixels, fewer than one filter of "
+                                f"{by(kernel_size)}. Leave it out or use a smaller --kernel-size.")
     smallest = tuple(min(p.shape[axis] for p in pictures) for axis in (0, 1))
     size = tuple(min(n, max(64, 4 * k)) for n, k in zip(smallest, kernel_size, strict=True))
     if args.window is not None:
         size = _pair(args.window, 2, "--window")
         if any(not k <= s <= n for k, s, n in zip(kernel_size, size, smallest, strict=True)):
-            raise FileError(f"--window {_by(size)} must lie between the filter's size, {_by(kernel_size)}, and the "
-                            f"smallest image, {_by(smallest)} pixels.")
+            raise FileError(f"--window {by(size)} must lie between the filter's size, {by(kernel_size)}, and the "
+                            f"smallest image, {by(smallest)} pixels.")
     return random_patches(pictures, size, args.limit or 1000, rng)
 
 
@@ -168,10 +167,6 @@ def _note_offset(data):
         warnings.warn(f"channel {far[0]} has a median of {middle[far[0]]:.4g}, far from zero against its noise of "
                       f"{spread[far[0]]:.4g}. The model describes data around zero: high-pass filter the recording "
                       "or subtract its median first.", stacklevel=2)
-
-
-def _by(sizes):
-    return " x ".join(str(n) for n in sizes)
 
 
 def _range(variable):
@@ -195,7 +190,7 @@ def _summary(model, history, scale, seconds):
     threshold = np.asarray(model.encoder.cell.threshold()) / float(model.step_size)
     rows = {
         "trained": f"{epochs} epochs in {seconds:.1f} s",
-        "filters": f"{model.dictionary.filters} of {_by(model.dictionary.kernel_size)}, "
+        "filters": f"{model.dictionary.filters} of {by(model.dictionary.kernel_size)}, "
                    f"{model.encoder.iterations} iterations, {model.encoder.cell.shrinkage}",
         "reconstruction loss": f"{course('reconstruction_loss')} (mean squared residual, first -> last epoch)",
         "lambda loss": course("lambda_loss"),

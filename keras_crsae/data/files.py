@@ -52,6 +52,8 @@ def read_array(path, key=None):
     if path.suffix.lower() not in ARRAY_SUFFIXES:
         raise FileError(f"{path}: cannot read files of type {path.suffix!r}. Expected one of "
                         f"{', '.join((*ARRAY_SUFFIXES, *IMAGE_SUFFIXES))}; save other data with numpy.save first.")
+    if path.suffix.lower() == ".npy" and not _starts_with(path, b"\x93NUMPY"):
+        raise FileError(f"{path} is not a .npy file: it does not start like one. Save the data with numpy.save.")
     try:
         # Pickles can run code: never allowed.
         if path.suffix.lower() == ".npz":
@@ -63,10 +65,10 @@ def read_array(path, key=None):
     except FileError:
         raise
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise FileError(f"{path} cannot be read as {path.suffix} ({one_line(error)}). It is damaged, of another "
-                        "kind, or holds Python objects, which are refused. Save it again with numpy.save.") from error
-    if not isinstance(array, np.ndarray):
-        raise FileError(f"{path} is an archive, not one array. Rename it to .npz.")
+        # NumPy's advice on pickles is not passed on.
+        reason = "it holds Python objects" if "object" in str(error).lower() else one_line(error)
+        raise FileError(f"{path} cannot be read as {path.suffix}: {reason}. Expected an undamaged file of real "
+                        "numbers; save it again with numpy.save or numpy.savez.") from error
     if array.dtype.kind not in "fiub":
         raise FileError(f"{path} holds values of type {array.dtype}. Expected real numbers (integers or floats).")
     if array.size == 0:
@@ -74,7 +76,14 @@ def read_array(path, key=None):
     return array
 
 
+def _starts_with(path, magic):
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic
+
+
 def _member(path, key):
+    with zipfile.ZipFile(path):  # np.load takes a file of any kind, whatever its name
+        pass
     with np.load(path, allow_pickle=False) as archive:
         names = list(archive.files)
         if key is None and len(names) != 1:
@@ -104,7 +113,8 @@ def as_batch(array, rank, path):
     if array.ndim == rank + 1:
         array = array[None]
     if min(array.shape[1:-1]) < array.shape[-1] and array.shape[-1] > 4:
-        raise FileError(f"{path} has {array.shape[-1]} channels but only {array.shape[1:-1]} samples. "
+        raise FileError(f"{path} has {array.shape[-1]} channels but only {by(array.shape[1:-1])} "
+                        f"{'samples' if rank == 1 else 'pixels'}. "
                         f"Expected {layouts}: transpose it so that the channels come last.")
     return array
 
@@ -123,7 +133,13 @@ def check_finite(array, path):
                             f"{array.shape}. Remove or fill them first, for example with numpy.nan_to_num.")
 
 
+def by(sizes):
+    """Sizes as a reader writes them: "7 x 5"."""
+    return " x ".join(str(n) for n in sizes)
+
+
 def one_line(error):
+    """An exception's text on one line, cut where it gets long."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 

@@ -1,0 +1,40 @@
+"""How the command line starts Keras: late and quietly."""
+
+import contextlib
+import importlib
+import os
+import sys
+
+
+class Failure(Exception):
+    """The work went wrong although the input was fit: the command line prints one line, exit status 1."""
+
+
+def start_keras():
+    """Import Keras without TensorFlow's start-up chatter, then the package's public names.
+
+    TensorFlow logs to the file descriptor before any of its settings can be made, whatever TF_CPP_MIN_LOG_LEVEL says.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "tensorflow" not in sys.modules:
+        with _silent_stderr():
+            import tensorflow  # noqa: F401
+    import keras  # noqa: F401
+
+    import keras_crsae
+
+    if not hasattr(keras_crsae, "CRsAE"):
+        importlib.reload(keras_crsae)
+
+
+@contextlib.contextmanager
+def _silent_stderr():
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
