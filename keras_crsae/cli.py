@@ -13,7 +13,7 @@ from keras_crsae.startup import Failure, start_keras
 
 #: Missing package -> the extra of keras-crsae that brings it.
 EXTRAS = {"keras": "train", "tensorflow": "train", "scipy": "train", "tf2onnx": "export", "onnx": "export",
-          "onnxruntime": "runtime-cpu", "imageio": "images", "skimage": "images", "tifffile": "images",
+          "onnxruntime": "runtime-cpu", "imageio": "images", "skimage": "images", "tifffile": "images", "PIL": "images", "pillow": "images",
           "matplotlib": "plots"}
 
 

@@ -59,12 +59,12 @@ def train(args):
           f"x {data.shape[-1]} channel{'s' * (data.shape[-1] > 1)}; sigma {_sigma(model, scale)}, "
           f"first lambda {_range(model.lambda_reg)}", flush=True)
     started = time.perf_counter()
-    history = model.fit(data, epochs=args.epochs, batch_size=args.batch_size,
-                        verbose=1 if sys.stdout.isatty() else 2).history
+    try:
+        history = model.fit(data, epochs=args.epochs, batch_size=args.batch_size,
+                            verbose=1 if sys.stdout.isatty() else 2).history
+    except FloatingPointError as error:
+        raise Failure(f"{error} No model was written; the option here is --learning-rate.") from error
     seconds = time.perf_counter() - started
-    if not all(np.isfinite(keras.ops.convert_to_numpy(v)).all() for v in model.weights) \
-            or not np.isfinite(history["loss"]).all():
-        raise Failure("Training became non-finite, and no model was written. Lower --learning-rate.")
     with replacing(output, args.overwrite) as temporary:
         model.save(temporary)
     print(_summary(model, history, scale, seconds))

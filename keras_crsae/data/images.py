@@ -26,7 +26,11 @@ def read_image(path):
         raise ModuleNotFoundError("Images need imageio. Install it with: pip install 'keras-crsae[images]'",
                                   name=error.name) from error
     try:
-        image = np.asarray(iio.imread(path))
+        # Bytes and a named reader: imageio's own search leaves a file that no reader takes open.
+        image = np.asarray(iio.imread(path.read_bytes(), plugin=_plugin(path), extension=path.suffix.lower()))
+    except ImportError as error:
+        raise ModuleNotFoundError(f"{path} needs {_plugin(path)}. Install it with: pip install 'keras-crsae[images]'",
+                                  name=_plugin(path)) from error
     except Exception as error:  # each of imageio's readers raises a family of its own
         raise FileError(f"{path} cannot be read as an image ({one_line(error)}). "
                         "Expected a png, jpeg or tiff file.") from error
@@ -39,6 +43,10 @@ def read_image(path):
                         "(height, width, 1 to 4 channels), no stack of pages.")
     check_finite(image, path)
     return image
+
+
+def _plugin(path):
+    return "tifffile" if Path(path).suffix.lower() in (".tif", ".tiff") else "pillow"
 
 
 def unit_image(image, path="the image"):
@@ -105,4 +113,4 @@ def write_image(path, image):
     import imageio.v3 as iio
 
     options = {"quality": 95} if Path(path).suffix.lower() in (".jpg", ".jpeg") else {}
-    iio.imwrite(path, image, **options)
+    iio.imwrite(path, image, plugin=_plugin(path), **options)

@@ -1,0 +1,85 @@
+"""Images in and out."""
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+from keras_crsae.data.files import FileError
+from keras_crsae.data.images import (
+    check_image_dtype,
+    gray_image,
+    is_image,
+    random_patches,
+    read_image,
+    unit_image,
+    write_image,
+)
+
+
+@pytest.mark.parametrize("name, dtype, channels", [
+    ("a.png", "uint8", None), ("a.png", "uint8", 3), ("a.png", "uint8", 4), ("a.png", "uint16", None),
+    ("a.tiff", "uint16", 3), ("a.tif", "float32", None), ("a.tif", "float64", 3)])
+def test_writing_and_reading_keeps_values_dtype_and_shape(tmp_path, rng, name, dtype, channels):
+    shape = (12, 9) if channels is None else (12, 9, channels)
+    image = rng.random(shape)
+    image = image.astype(dtype) if "float" in dtype else (image * np.iinfo(dtype).max).astype(dtype)
+    check_image_dtype(name, image)
+    write_image(tmp_path / name, image)
+    read = read_image(tmp_path / name)
+    assert read.dtype == image.dtype
+    np.testing.assert_array_equal(read, image)
+
+
+def test_jpeg_is_near(tmp_path):
+    image = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (64, 1))
+    write_image(tmp_path / "a.jpg", image)
+    assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - image).max() < 8
+    assert is_image("B.JPG") and not is_image("b.npy")
+
+
+@pytest.mark.parametrize("name, image", [
+    ("a.jpg", np.zeros((4, 4), np.uint16)), ("a.jpg", np.zeros((4, 4, 4), np.uint8)),
+    ("a.png", np.zeros((4, 4), np.float32)), ("a.png", np.zeros((4, 4, 3), np.uint16))])
+def test_a_format_that_would_lose_values_is_refused(name, image):
+    with pytest.raises(FileError, match="cannot hold"):
+        check_image_dtype(name, image)
+
+
+def test_unfit_image_files_are_refused(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"hello")
+    with pytest.raises(FileError, match=r"a\.png cannot be read"):
+        read_image(tmp_path / "a.png")
+    iio.imwrite(tmp_path / "whole.png", np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8))
+    (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:800])
+    with pytest.raises(FileError, match=r"half\.png cannot be read"):
+        read_image(tmp_path / "half.png")
+    iio.imwrite(tmp_path / "pages.tif", np.zeros((5, 8, 9), np.uint8))
+    with pytest.raises(FileError, match="no stack of pages"):
+        read_image(tmp_path / "pages.tif")
+    iio.imwrite(tmp_path / "nan.tif", np.full((8, 9), np.nan, np.float32))
+    with pytest.raises(FileError, match=r"index \(0, 0\)"):
+        read_image(tmp_path / "nan.tif")
+    with pytest.raises(FileError, match="No file"):
+        read_image(tmp_path / "none.png")
+
+
+def test_unit_images_lie_in_zero_to_one_without_transparency():
+    assert unit_image(np.full((2, 2), 255, np.uint8)).tolist() == [[[1.0], [1.0]], [[1.0], [1.0]]]
+    assert unit_image(np.full((2, 3, 4), 65535, np.uint16)).shape == (2, 3, 3)
+    assert unit_image(np.zeros((2, 3, 2), np.uint8)).shape == (2, 3, 1)
+    with pytest.raises(FileError, match="divide"):
+        unit_image(np.full((2, 2), 200.0))
+    np.testing.assert_allclose(gray_image(unit_image(np.full((2, 2, 3), 128, np.uint8))), 128 / 255, rtol=1e-6)
+
+
+def test_patches_are_pieces_of_the_images(rng):
+    images = [np.arange(20 * 30.0).reshape(20, 30, 1), 1000 + np.arange(12 * 12.0).reshape(12, 12, 1)]
+    patches = random_patches(images, (8, 6), 50, rng)
+    assert patches.shape == (50, 8, 6, 1) and patches.dtype == np.float32
+    assert (patches < 1000).any() and (patches >= 1000).any()
+    for patch in patches:
+        image = images[int(patch[0, 0, 0] >= 1000)]
+        row, column = (int(n[0]) for n in np.nonzero(image[..., 0] == patch[0, 0, 0]))
+        np.testing.assert_array_equal(patch, image[row:row + 8, column:column + 6])
+    with pytest.raises(ValueError, match="12 x 12"):
+        random_patches(images, (13, 13), 1, rng)
