@@ -1,6 +1,64 @@
 """Measures of a learned dictionary (NumPy)."""
 
+from dataclasses import dataclass
+
 import numpy as np
+
+
+@dataclass(frozen=True)
+class FilterMatch:
+    """Pairs of a true and a learned filter, each field (pairs,) but ``lags``, which is (pairs, rank).
+
+    ``true`` and ``learned`` are filter indices; ``lags`` are the samples by which the learned filter moves
+    to lie over the true one, ``signs`` (1 or -1) multiply it, ``correlations`` in [0, 1] are reached then.
+    """
+
+    true: np.ndarray
+    learned: np.ndarray
+    lags: np.ndarray
+    signs: np.ndarray
+    correlations: np.ndarray
+
+
+def match_filters(true_filters, filters):
+    """Assign learned filters to true ones, one to one, over order, sign and shift.
+
+    Correlations run over zero-padded lags on every axis, channels summed; the assignment maximises their sum.
+
+    Args:
+        true_filters: (*kernel_size, channels, true filters).
+        filters: (*kernel_size, channels, filters).
+
+    Returns:
+        FilterMatch with min(true filters, filters) pairs, in order of the true filters.
+
+    Raises:
+        ValueError: ranks or channel counts differ.
+    """
+    from scipy.optimize import linear_sum_assignment
+    from scipy.signal import correlate
+
+    true_filters, filters = np.asarray(true_filters, np.float64), np.asarray(filters, np.float64)
+    if true_filters.ndim != filters.ndim or true_filters.ndim < 3 or true_filters.shape[-2] != filters.shape[-2]:
+        raise ValueError(
+            "dictionary_error expects two arrays (*kernel_size, channels, filters) with the same rank and channels. "
+            f"Received: true_filters.shape={true_filters.shape}, filters.shape={filters.shape}"
+        )
+    channels, rank = true_filters.shape[-2], true_filters.ndim - 2
+    count = (true_filters.shape[-1], filters.shape[-1])
+    match, best = np.zeros(count), np.zeros((*count, rank), np.int64)
+    for i in range(count[0]):
+        for j in range(count[1]):
+            a, b = true_filters[..., i], filters[..., j]
+            lags = sum(correlate(a[..., c], b[..., c], mode="full", method="direct") for c in range(channels))
+            scale = np.linalg.norm(a) * np.linalg.norm(b)
+            peak = np.unravel_index(np.abs(lags).argmax(), lags.shape)
+            match[i, j] = lags[peak] / scale if scale > 0 else 0.0
+            best[i, j] = np.array(peak) - (np.array(b.shape[:-1]) - 1)
+    rows, columns = linear_sum_assignment(-np.abs(match))
+    chosen = match[rows, columns]
+    return FilterMatch(rows, columns, best[rows, columns], np.where(chosen < 0, -1.0, 1.0),
+                       np.minimum(np.abs(chosen), 1.0))
 
 
 def dictionary_error(true_filters, filters):
@@ -19,24 +77,7 @@ def dictionary_error(true_filters, filters):
     Raises:
         ValueError: ranks or channel counts differ.
     """
-    from scipy.optimize import linear_sum_assignment
-    from scipy.signal import correlate
-
-    true_filters, filters = np.asarray(true_filters, np.float64), np.asarray(filters, np.float64)
-    if true_filters.ndim != filters.ndim or true_filters.ndim < 3 or true_filters.shape[-2] != filters.shape[-2]:
-        raise ValueError(
-            "dictionary_error expects two arrays (*kernel_size, channels, filters) with the same rank and channels. "
-            f"Received: true_filters.shape={true_filters.shape}, filters.shape={filters.shape}"
-        )
-    channels = true_filters.shape[-2]
-    match = np.zeros((true_filters.shape[-1], filters.shape[-1]))
-    for i in range(match.shape[0]):
-        for j in range(match.shape[1]):
-            a, b = true_filters[..., i], filters[..., j]
-            lags = sum(correlate(a[..., c], b[..., c], mode="full", method="direct") for c in range(channels))
-            scale = np.linalg.norm(a) * np.linalg.norm(b)
-            match[i, j] = np.abs(lags).max() / scale if scale > 0 else 0.0
-    rows, columns = linear_sum_assignment(-match)
-    error = np.ones(match.shape[0])
-    error[rows] = np.sqrt(np.maximum(0.0, 1.0 - np.minimum(match[rows, columns], 1.0) ** 2))
+    match = match_filters(true_filters, filters)
+    error = np.ones(np.shape(true_filters)[-1])
+    error[match.true] = np.sqrt(1.0 - match.correlations**2)
     return error
