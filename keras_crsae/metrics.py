@@ -1,5 +1,6 @@
 """Measures of a learned dictionary (NumPy)."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,3 +82,20 @@ def dictionary_error(true_filters, filters):
     error = np.ones(np.shape(true_filters)[-1])
     error[match.true] = np.sqrt(1.0 - match.correlations**2)
     return error
+
+
+def psnr(clean, image):
+    """Peak signal-to-noise ratio in dB, ``-10 log10`` of the mean squared error at a peak of 1.
+
+    Args:
+        clean, image: arrays of one shape, in units of [0, 1].
+
+    Returns:
+        float; infinite for equal images.
+
+    Example:
+        >>> psnr(np.zeros(4), np.full(4, 0.1))
+        20.0
+    """
+    error = float(np.mean(np.square(np.asarray(image, np.float64) - np.asarray(clean, np.float64))))
+    return math.inf if error == 0 else -10 * math.log10(error)

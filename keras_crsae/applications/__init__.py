@@ -1,0 +1,1 @@
+"""Pipelines with defaults: what a user wants done, in one call."""
