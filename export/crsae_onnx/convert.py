@@ -5,88 +5,131 @@ import os
 from pathlib import Path
 
 import numpy as np
-import onnx
-import tensorflow as tf
-import tf2onnx
-from keras import ops
 
-from crsae_onnx.contract import FORMAT_VERSION, INPUT, METADATA_KEY, OPSET, OUTPUTS, axes
+from crsae_onnx import graph
+from crsae_onnx.contract import FORMAT_VERSION, INPUT, INPUTS, METADATA_KEY, OPSET, OUTPUTS
 
 
-def convert(model, path, outputs=OUTPUTS, overwrite=False):
+def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overwrite=False):
     """Write a built ``CRsAE`` as an ONNX file.
+
+    The file encodes as ``model.encode`` does, in float32 and densely (``active`` is a way to compute, not a model).
 
     Args:
         model: ``keras_crsae.CRsAE``, built.
         path: file to write.
-        outputs: some of "code", "reconstruction".
+        outputs: some of "code" and "reconstruction".
+        inputs: "signal" and, where the file shall take them, "mask" (0/1 of the signal's shape: the observed
+            samples) and "sigma" ((batch,): the noise of each signal, in its unit).
+        tolerance: stop once the code's relative change in one iteration is below it for every signal of the batch
+            (looked at every 10 iterations); None: the model's own.
         overwrite: replace an existing file.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: unbuilt model or unknown output.
+        ValueError: no CRsAE, unbuilt, unknown outputs or inputs, weights that are not finite, a tolerance that is
+            not positive.
         FileExistsError: the file exists and ``overwrite`` is False.
+        FileNotFoundError: its folder does not exist.
+        ModuleNotFoundError: the extra ``export`` is not installed.
+
+    Example:
+        >>> convert(model, "encoder.onnx")
+        >>> SparseEncoder("encoder.onnx").encode(signal)
     """
     path = Path(path)
-    if not model.built:
-        raise ValueError("The model has no weights yet: call model.build((None, None, channels)) or fit it first.")
-    if not outputs or any(name not in OUTPUTS for name in outputs):
-        raise ValueError(f"`outputs` must be some of {OUTPUTS}. Received: {outputs!r}")
+    outputs, inputs = _names(outputs, OUTPUTS, "outputs"), _names(inputs, INPUTS, "inputs")
+    if INPUT not in inputs:
+        raise ValueError(f"`inputs` must contain {INPUT!r}. Received: {inputs}")
+    if tolerance is not None and not (np.ndim(tolerance) == 0 and 0 < tolerance < 1):
+        raise ValueError(f"`tolerance` must be None or a number between 0 and 1. Received: {tolerance!r}")
+    encoder = _encoder(model, tolerance)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists. Choose another name or pass overwrite=True.")
-    rank, channels = model.rank, model.dictionary.channels
-
-    def forward(signal):
-        code = model.encoder(signal)
-        made = {"code": code}
-        if "reconstruction" in outputs:
-            made["reconstruction"] = model._crop(model.decoder(code), signal)
-        return {name: tf.identity(made[name], name=name) for name in outputs}
-
-    signature = tf.TensorSpec((None,) * (rank + 1) + (channels,), tf.float32, name=INPUT)
-    proto, _ = tf2onnx.convert.from_function(tf.function(forward, input_signature=[signature]), [signature],
-                                             opset=OPSET)
-    _name_axes(proto.graph, rank)
-    _store(proto, _describe(model, outputs))
-    onnx.checker.check_model(proto)
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{path} is not a file in an existing folder. Make the folder first.")
+    try:
+        import onnx
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("Conversion needs the package onnx. Install it with: "
+                                  "pip install 'keras-crsae[export]'", name="onnx") from error
+    proto = graph.build(encoder, outputs, inputs)
+    onnx.helper.set_model_props(proto, {METADATA_KEY: json.dumps(_describe(model, encoder, outputs, inputs))})
+    onnx.checker.check_model(proto, full_check=True)
     # Written under a temporary name and renamed: a killed process leaves no half file.
-    temporary = path.with_name(path.name + ".part")
-    onnx.save(proto, temporary)
-    os.replace(temporary, path)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        onnx.save(proto, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
 
 
-def _name_axes(graph, rank):
-    for tensor in (*graph.input, *graph.output):
-        shape = tensor.type.tensor_type.shape
-        if len(shape.dim) != rank + 2:
-            del shape.dim[:]
-            for _ in range(rank + 2):
-                shape.dim.add()
-        for dim, name in zip(shape.dim, axes(tensor.name, rank), strict=True):
-            if not dim.dim_value:
-                dim.dim_param = name
+def _names(given, known, argument):
+    """``given`` as a tuple of distinct names in the order of ``known``."""
+    given = (given,) if isinstance(given, str) else tuple(given)
+    if not given or any(name not in known for name in given):
+        raise ValueError(f"`{argument}` must be some of {known}. Received: {given}")
+    return tuple(name for name in known if name in given)
 
 
-def _describe(model, outputs):
+def _encoder(model, tolerance):
+    """The model's values in NumPy, its kernels folded into blocks."""
+    if not all(hasattr(model, name) for name in ("dictionary", "encoder", "decoder")):
+        if hasattr(model, "built") and not model.built:
+            raise ValueError("The model has no weights yet: call model.build((None, None, channels)) or fit it first.")
+        raise ValueError(f"Expected a keras_crsae.CRsAE. Received: {type(model).__name__}.")
+    from keras import ops
+
+    from keras_crsae.functional import polyphase
+
+    dictionary, coding = model.dictionary, model.encoder
+    block = coding.block or (1,) * dictionary.rank
+
+    def folded(layer):
+        kernel = ops.convert_to_numpy(layer.unit_kernel()).astype(np.float32)
+        return ops.convert_to_numpy(polyphase.fold_kernel(ops.convert_to_tensor(kernel), dictionary.strides, block))
+
+    step, sigma = float(model.step_size), float(model.sigma)
+    scale = np.broadcast_to(ops.convert_to_numpy(model.lambda_reg).astype(float) * sigma * step, dictionary.filters)
+    encoder = graph.Encoder(
+        folded(dictionary), folded(model.decoder), dictionary.kernel_size, dictionary.strides, block,
+        dictionary.channels, dictionary.filters, step, scale, sigma, coding.cell.shrinkage, coding.iterations,
+        coding.tolerance if tolerance is None else float(tolerance))
+    for name in ("kernel", "decoder_kernel", "step_size", "scale", "sigma"):
+        if not np.isfinite(getattr(encoder, name)).all():
+            raise ValueError(f"The model's {name} is not finite: training diverged. Load the last good weights.")
+    if encoder.shrinkage not in ("soft", "nonnegative_soft"):
+        raise ValueError(f"No export for shrinkage={encoder.shrinkage!r}; there is one for 'soft' and "
+                         "'nonnegative_soft'.")
+    return encoder
+
+
+def _describe(model, encoder, outputs, inputs):
     import keras
+    import onnx
 
-    coding = model.encoder
     return {
-        "format_version": FORMAT_VERSION, "rank": model.rank, "channels": model.dictionary.channels,
-        "filters": model.dictionary.filters, "kernel_size": list(model.dictionary.kernel_size),
-        "strides": list(model.dictionary.strides), "iterations": coding.iterations,
-        "shrinkage": coding.cell.shrinkage, "outputs": list(outputs), "sigma": float(model.sigma),
-        "step_size": float(model.step_size), "unit": "that of the training data",
-        "lambda_reg": np.asarray(ops.convert_to_numpy(model.lambda_reg), float).tolist(),
-        "threshold": np.asarray(ops.convert_to_numpy(coding.cell.threshold()), float).tolist(),
+        "format_version": FORMAT_VERSION, "opset": OPSET, "rank": model.dictionary.rank, "channels": encoder.channels,
+        "filters": encoder.filters, "kernel_size": list(encoder.kernel_size), "strides": list(encoder.strides),
+        "iterations": encoder.iterations, "tolerance": encoder.tolerance, "shrinkage": encoder.shrinkage,
+        "block": list(encoder.block), "inputs": list(inputs), "outputs": list(outputs), "sigma": encoder.sigma,
+        "step_size": encoder.step_size, "unit": "that of the training data",
+        "lambda_reg": np.broadcast_to(np.asarray(model.lambda_reg, float), encoder.filters).tolist(),
+        "threshold": (encoder.scale * encoder.sigma).tolist(),
         "config": json.loads(json.dumps(model.get_config(), default=str)),
-        "versions": {"keras": keras.__version__, "tensorflow": tf.__version__, "tf2onnx": tf2onnx.__version__,
+        "versions": {"keras-crsae": _version(), "keras": keras.__version__, "backend": keras.backend.backend(),
                      "onnx": onnx.__version__},
     }
 
 
-def _store(proto, description):
-    onnx.helper.set_model_props(proto, {METADATA_KEY: json.dumps(description)})
+def _version():
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("keras-crsae")
+    except PackageNotFoundError:  # run from a source tree on the path
+        return "unknown"
