@@ -13,8 +13,8 @@ from keras_crsae.startup import Failure, start_keras
 
 #: Missing package -> the extra of keras-crsae that brings it.
 EXTRAS = {"keras": "train", "tensorflow": "train", "scipy": "train", "tf2onnx": "export", "onnx": "export",
-          "onnxruntime": "runtime-cpu", "imageio": "images", "skimage": "images", "tifffile": "images", "PIL": "images", "pillow": "images",
-          "matplotlib": "plots"}
+          "onnxruntime": "runtime-cpu", "imageio": "images", "pillow": "images", "PIL": "images",
+          "tifffile": "images", "skimage": "images", "matplotlib": "plots"}
 
 
 # Actions. Each imports what it needs itself, so that --help and refused input cost no start of TensorFlow.
@@ -46,7 +46,7 @@ def _encode(args):
     from crsae_onnx.windows import LONGEST_PIECE, WINDOW, encode_windows
 
     from keras_crsae.data.files import as_batch, check_finite, check_output, read_array, replacing
-    from keras_crsae.data.images import is_image, read_unit_image
+    from keras_crsae.data.images import is_image, opaque, read_image, unit_image
     from keras_crsae.loading import load_crsae, saved_config
 
     if args.sparse and not args.output.endswith(".npz"):
@@ -55,7 +55,7 @@ def _encode(args):
     config = saved_config(args.model)[0]["config"]
     if is_image(args.input) and config["rank"] == 1:
         raise FileError(f"{args.model} encodes signals, and {args.input} is an image. Expected .npy or .npz.")
-    array = read_unit_image(args.input) if is_image(args.input) else read_array(args.input, args.key)
+    array = opaque(read_image(args.input)) if is_image(args.input) else read_array(args.input, args.key)
     signal = as_batch(array, config["rank"], args.input)
     check_finite(array, args.input)
     start_keras()
@@ -79,7 +79,7 @@ def _encode(args):
                 sparse=sparse, batch_size=max(1, window // signal.shape[1]), progress=_progress())
         pieces = []
         for i in range(len(signal)):  # image by image: memory stays that of one
-            code = model.encode(signal[i:i + 1])
+            code = model.encode(unit_image(signal[i:i + 1]))
             if sparse:
                 where = np.nonzero(code)
                 index = np.stack([where[0] + i, *where[1:-1]], axis=1)

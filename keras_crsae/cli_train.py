@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 
 from keras_crsae.data.files import FileError, as_batch, by, check_finite, check_output, read_array, replacing
-from keras_crsae.data.images import gray_image, is_image, random_patches, read_image, unit_image
+from keras_crsae.data.images import INTEGER_PIXELS, gray_image, is_image, opaque, random_patches, read_image, unit_image
 from keras_crsae.data.windows import cut_windows
 from keras_crsae.startup import Failure, start_keras
 
@@ -31,7 +31,7 @@ def train(args):
     strides = _pair(args.strides, rank, "--strides")
     rng = np.random.default_rng(args.seed)
     data = (_windows if rank == 1 else _patches)(args, arrays, kernel_size, rng)
-    grey_levels = rank == 2 and any(array.dtype.kind in "iu" for _, array in arrays)
+    grey_levels = rank == 2 and any(array.dtype in INTEGER_PIXELS for _, array in arrays)
     if rank == 1:
         _note_offset(data)
     scale = 255.0 if grey_levels else 1.0
@@ -81,7 +81,7 @@ def _read(args):
     if all(images):
         if args.rank == 1:
             raise FileError("--rank 1 is for signals, and the input are images. Leave it out.")
-        arrays = [(name, read_image(name)) for name in args.input]
+        arrays = [(name, opaque(read_image(name))) for name in args.input]
     else:
         arrays = [(name, read_array(name, args.key)) for name in args.input]
     rank = args.rank or (2 if all(images) or any(array.ndim == 4 for _, array in arrays) else 1)
@@ -90,7 +90,7 @@ def _read(args):
         check_finite(array, name)
         out.append((name, as_batch(array, rank, name)))
     if rank == 2 and not args.gray:
-        _same(out, lambda a: a.shape[-1] > 2, "colour and grey images. Add --gray to turn all of them grey")
+        _same(out, lambda a: a.shape[-1], "colour and grey images. Add --gray to turn all of them grey")
     if rank == 1:
         _same(out, lambda a: a.shape[-1], "different numbers of channels. Train one model for each")
     return rank, out
@@ -143,7 +143,7 @@ def _patches(args, arrays, kernel_size, rng):
     pictures = []
     for name, array in arrays:
         for picture in array:
-            picture = unit_image(np.asarray(picture), name)
+            picture = unit_image(np.asarray(picture))
             pictures.append(gray_image(picture) if args.gray else picture)
             if any(n < k for n, k in zip(picture.shape, kernel_size, strict=False)):
                 raise FileError(f"{name} has {by(picture.shape[:2])} pixels, fewer than one filter of "

@@ -6,6 +6,9 @@ import numpy as np
 
 from keras_crsae.data.files import IMAGE_SUFFIXES, FileError, check_finite, existing_file, one_line
 
+#: Types of pixels that span their whole range, from black to white.
+INTEGER_PIXELS = (np.uint8, np.uint16)
+
 
 def is_image(path):
     """Whether the name is that of an image file."""
@@ -16,7 +19,7 @@ def read_image(path):
     """An image as stored, (height, width) or (height, width, channels), its dtype kept.
 
     Raises:
-        FileError: missing, damaged, or not one image.
+        FileError: missing, damaged, not one image, or floats far outside [0, 1].
         ModuleNotFoundError: imageio is missing (extra ``images``).
     """
     path = existing_file(path, "an image (png, jpeg, tiff)")
@@ -36,12 +39,15 @@ def read_image(path):
                         "Expected a png, jpeg or tiff file.") from error
     if image.dtype == bool:
         image = image.astype(np.uint8) * np.uint8(255)
-    if image.dtype not in (np.uint8, np.uint16) and image.dtype.kind != "f":
+    if image.dtype not in INTEGER_PIXELS and image.dtype.kind != "f":
         raise FileError(f"{path} holds pixels of type {image.dtype}. Expected 8 or 16 bits, or floats in [0, 1].")
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[-1] > 4):
         raise FileError(f"{path} holds an array of shape {image.shape}. Expected one image (height, width) or "
                         "(height, width, 1 to 4 channels), no stack of pages.")
     check_finite(image, path)
+    if image.dtype.kind == "f" and (image.min() < -0.5 or image.max() > 1.5):  # noise may leave [0, 1] a little
+        raise FileError(f"{path} holds floats from {image.min():.4g} to {image.max():.4g}. Expected grey levels in "
+                        "[0, 1]: divide by the largest level.")
     return image
 
 
@@ -49,20 +55,17 @@ def _plugin(path):
     return "tifffile" if Path(path).suffix.lower() in (".tif", ".tiff") else "pillow"
 
 
-def unit_image(image, path="the image"):
-    """An image as float32 (height, width, 1 or 3) in [0, 1]; transparency is dropped."""
-    if image.dtype.kind in "iu":
-        image = image / np.float32(np.iinfo(image.dtype).max)
-    elif image.min() < -0.5 or image.max() > 1.5:
-        raise FileError(f"{path} holds floats from {image.min():.4g} to {image.max():.4g}. Expected grey levels in "
-                        "[0, 1]: divide by the largest level.")
+def opaque(image):
+    """(height, width, 1 or 3): without transparency, channels last."""
     image = image[..., None] if image.ndim == 2 else image
-    return image[..., :1 if image.shape[-1] < 3 else 3].astype(np.float32)
+    return image[..., :1 if image.shape[-1] < 3 else 3]
 
 
-def read_unit_image(path):
-    """An image file as float32 (height, width, 1 or 3) in [0, 1]."""
-    return unit_image(read_image(path), path)
+def unit_image(image):
+    """float32; whole numbers of 8 or 16 bits become [0, 1], other values stay as they are."""
+    if image.dtype in INTEGER_PIXELS:
+        image = image / np.float32(np.iinfo(image.dtype).max)
+    return image.astype(np.float32)
 
 
 def gray_image(image):

@@ -9,6 +9,7 @@ from keras_crsae.data.images import (
     check_image_dtype,
     gray_image,
     is_image,
+    opaque,
     random_patches,
     read_image,
     unit_image,
@@ -63,13 +64,19 @@ def test_unfit_image_files_are_refused(tmp_path):
         read_image(tmp_path / "none.png")
 
 
-def test_unit_images_lie_in_zero_to_one_without_transparency():
-    assert unit_image(np.full((2, 2), 255, np.uint8)).tolist() == [[[1.0], [1.0]], [[1.0], [1.0]]]
-    assert unit_image(np.full((2, 3, 4), 65535, np.uint16)).shape == (2, 3, 3)
-    assert unit_image(np.zeros((2, 3, 2), np.uint8)).shape == (2, 3, 1)
+def test_floats_far_outside_zero_to_one_are_refused(tmp_path):
+    iio.imwrite(tmp_path / "a.tif", np.full((4, 5), 200.0, np.float32))
     with pytest.raises(FileError, match="divide"):
-        unit_image(np.full((2, 2), 200.0))
-    np.testing.assert_allclose(gray_image(unit_image(np.full((2, 2, 3), 128, np.uint8))), 128 / 255, rtol=1e-6)
+        read_image(tmp_path / "a.tif")
+
+
+def test_integer_images_become_unit_images_without_transparency():
+    assert (unit_image(np.full((2, 2), 255, np.uint8)) == 1).all()
+    assert (unit_image(np.full((2, 2), 65535, np.uint16)) == 1).all()
+    assert (unit_image(np.full((2, 2), 7, np.int16)) == 7).all()
+    assert opaque(np.zeros((2, 3), np.uint8)).shape == opaque(np.zeros((2, 3, 2), np.uint8)).shape == (2, 3, 1)
+    assert opaque(np.zeros((2, 3, 4), np.uint8)).shape == (2, 3, 3)
+    np.testing.assert_allclose(gray_image(np.full((2, 2, 3), 0.5, np.float32)), np.full((2, 2, 1), 0.5), rtol=1e-6)
 
 
 def test_patches_are_pieces_of_the_images(rng):
