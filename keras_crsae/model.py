@@ -1,11 +1,11 @@
 """CRsAE: the constrained recurrent sparse autoencoder as a Keras model."""
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_crsae.adaptation import first_filters, lambda_max, resolve, unit_filters
 from keras_crsae.checks import as_lambda, as_positive, as_signal, as_sizes, as_whole
+from keras_crsae.inference import Inference
 from keras_crsae.initializers import donoho_lambda
 from keras_crsae.layers import ConvDictionary, SparseCoding, SparseCodingCell
 from keras_crsae.likelihoods import observation_mask
@@ -18,7 +18,7 @@ _POSITIONS_BEFORE_DATA = 1000  # N_e of Donoho's lambda before adapt has seen da
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
-class CRsAE(TwoStageTraining, keras.Model):
+class CRsAE(TwoStageTraining, Inference, keras.Model):
     """Constrained recurrent sparse autoencoder (Tolooshams, Dey, Ba, arXiv 1904.08827).
 
     The encoder solves min_z 1/2 ||y - D z||^2 + sigma^2 sum_c lambda_c ||z_c||_1 by FISTA, the decoder is D z
@@ -39,7 +39,7 @@ class CRsAE(TwoStageTraining, keras.Model):
         gradient, gradient_steps: see ``SparseCoding``.
         tied: False gives the decoder a kernel of its own; with gradient="decoder" only that one learns.
         step_size: "auto" (1 / L, refreshed with the dictionary) or a number.
-        unroll: build the encoder without a graph loop.
+        tolerance, active, block_size, unroll, remat: how the encoder runs, see ``SparseCoding``.
         kernel_initializer: Keras initialiser; None: random normal from ``seed``.
         seed: int.
 
@@ -57,7 +57,8 @@ class CRsAE(TwoStageTraining, keras.Model):
     def __init__(self, filters, kernel_size, strides=1, rank=1, iterations=100, shrinkage="nonnegative_soft",
                  sigma=1.0, sigma_learning=False, sigma_rate=0.01, lambda_init="donoho", lambda_shared=False,
                  lambda_learning="em", lambda_prior=None, gradient="unrolled", gradient_steps=10, tied=True,
-                 step_size="auto", unroll=False, kernel_initializer=None, seed=None, **kwargs):
+                 step_size="auto", tolerance=None, active=False, block_size="auto", unroll=False, remat=False,
+                 kernel_initializer=None, seed=None, **kwargs):
         super().__init__(**kwargs)
         if self.variable_dtype not in ("float32", "float64") or self.compute_dtype == "float16":
             raise ValueError("CRsAE keeps lambda, step size and losses in float32: use the dtype policy 'float32', "
@@ -89,13 +90,17 @@ class CRsAE(TwoStageTraining, keras.Model):
         self._cell_options = dict(
             shrinkage=shrinkage, lambda_shared=self.lambda_shared,
             step_size=step_size if isinstance(step_size, str) else as_positive(step_size, "step_size"))
-        self._coding_options = dict(iterations=as_whole(iterations, "iterations"), unroll=bool(unroll),
-                                    gradient=gradient, gradient_steps=as_whole(gradient_steps, "gradient_steps"))
+        self._coding_options = dict(
+            iterations=as_whole(iterations, "iterations"), gradient=gradient,
+            gradient_steps=as_whole(gradient_steps, "gradient_steps"), unroll=bool(unroll), remat=bool(remat),
+            tolerance=None if tolerance is None else as_positive(tolerance, "tolerance"), active=bool(active),
+            block_size=block_size if isinstance(block_size, str) else as_whole(block_size, "block_size"))
         # What the layers refuse is refused here, before data arrives.
         SparseCoding(SparseCodingCell(ConvDictionary(**self._options), **self._cell_options), **self._coding_options)
         self.supports_masking = True  # `mask` marks observed samples; none is passed on
         self.lambda_optimizer = None
         self._default_lambda_optimizer = False
+        self._graphs = {}
         self._trackers = {name: keras.metrics.Mean(name=name) for name in REPORTED}
 
     def build(self, input_shape):
@@ -110,7 +115,7 @@ class CRsAE(TwoStageTraining, keras.Model):
         if first == "donoho":
             first = donoho_lambda(self.filters, _POSITIONS_BEFORE_DATA, sigma)
         options = dict(self._options, kernel_initializer=self.kernel_initializer, channels=channels,
-                       dtype=self.dtype_policy)
+                       block_size=self._coding_options["block_size"], dtype=self.dtype_policy)
         self.dictionary = ConvDictionary(**options, name="dictionary")
         cell = SparseCodingCell(self.dictionary, lambda_init=first, sigma=sigma, name="cell", dtype=self.dtype_policy,
                                 **self._cell_options)
@@ -172,33 +177,6 @@ class CRsAE(TwoStageTraining, keras.Model):
                 index = [slice(None)] * (axis - 1) + [slice(None, n)]
                 reconstruction = reconstruction[tuple([slice(None)] + index)]
         return reconstruction
-
-    def _as_input(self, signal):
-        signal = as_signal(signal, self.rank, self.dictionary.channels if self.built else None,
-                           self.kernel_size, "signal")
-        if not self.built:
-            self.build((None,) * (self.rank + 1) + (signal.shape[-1],))
-        return ops.convert_to_tensor(signal)
-
-    def encode(self, signal, mask=None, sigma=None):
-        """Sparse code, float32 NumPy (batch, *positions, filters), of a signal (batch, *space, channels)."""
-        signal = self._as_input(signal)
-        code = self.encoder(signal, mask=observation_mask(mask, signal), sigma=sigma)
-        return ops.convert_to_numpy(ops.cast(code, "float32"))
-
-    def decode(self, code):
-        """Reconstruction ``D z``, float32 NumPy (batch, (positions - 1) * stride + kernel, channels)."""
-        return ops.convert_to_numpy(self.decoder(ops.convert_to_tensor(np.asarray(code, np.float32))))
-
-    def separate(self, signal, mask=None, sigma=None):
-        """Each filter's own reconstruction, (batch, *space, channels, filters); their sum is ``model(signal)``."""
-        signal = self._as_input(signal)
-        code = self.encoder(signal, mask=observation_mask(mask, signal), sigma=sigma)
-        parts = []
-        for c in range(self.dictionary.filters):
-            chosen = ops.one_hot(c, self.dictionary.filters, dtype=code.dtype)
-            parts.append(self._crop(self.decoder(code * chosen), signal))
-        return ops.convert_to_numpy(ops.stack(parts, axis=-1))
 
     # Values resolved from data
 

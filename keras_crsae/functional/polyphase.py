@@ -3,8 +3,8 @@
 A convolution with one input channel is a thin matrix product, and machines multiply thick ones. Folded, the
 dictionary is again a convolutional dictionary: stride 1, ``taps = ceil(((S - 1) stride + K) / (S stride))`` taps,
 ``S stride * channels`` channels, ``S * filters`` filters (the polyphase components of Vaidyanathan, Multirate
-Systems and Filter Banks, 1993). So ``synthesis``, ``adjoint`` and the solver run on it as they are. Signal and code are folded
-once before the iterations and unfolded once after; the values are those of the plain path. A block of one
+Systems and Filter Banks, 1993). So ``synthesis``, ``adjoint`` and the solver run on it as they are. Signal and code
+are folded once before the iterations and unfolded once after; the values are those of the plain path. A block of one
 position and a stride above 1 is space-to-depth by the stride.
 """
 
@@ -89,7 +89,9 @@ def block_adjoint(signal, folded_kernel, strides, block, positions):
     period = tuple(b * s for b, s in zip(block, strides, strict=True))
     space = [(blocks(m, b) + t - 1) * p
              for m, b, t, p in zip(positions, block, folded_kernel.shape, period, strict=False)]
-    folded = fold(pad_to(signal, space), period)
+    # Samples past the last whole position may be more than the blocks cover.
+    seen = tuple(slice(0, n) for n in space)
+    folded = fold(pad_to(signal[(slice(None), *seen)], space), period)
     code = unfold(adjoint(folded, folded_kernel, (1,) * len(block)), block)
     return code[(slice(None), *(slice(0, m) for m in positions))]
 
@@ -100,6 +102,16 @@ def block_synthesis(code, folded_kernel, strides, block):
     period = tuple(b * s for b, s in zip(block, strides, strict=True))
     folded = fold(pad_to(code, [blocks(m, b) * b for m, b in zip(positions, block, strict=True)]), block)
     return unfold(synthesis(folded, folded_kernel, (1,) * len(block)), period)
+
+
+def resolve_block(block_size, kernel_size, strides, channels, filters):
+    """Block an axis as a tuple, or None for the plain path, from "auto" or a positive int."""
+    if block_size == "auto":
+        block = choose_block(kernel_size, strides, channels, filters)
+        return None if all(n == 1 for n in (*block, *strides)) else block
+    if not isinstance(block_size, int) or block_size < 1:
+        raise ValueError(f"`block_size` must be 'auto' or a positive int. Received: block_size={block_size!r}")
+    return None if block_size == 1 else (block_size,) * len(kernel_size)
 
 
 def choose_block(kernel_size, strides, channels, filters):

@@ -3,16 +3,9 @@
 import keras
 from keras import ops
 
+from keras_crsae.checks import as_sizes, as_whole
 from keras_crsae.constraints import UnitNormFilters, filter_norms
-from keras_crsae.functional import adjoint, code_length, largest_eigenvalue, signal_length, synthesis
-
-
-def sizes(value, rank, name):
-    """A positive int or tuple of ``rank`` positive ints as a tuple."""
-    values = (value,) * rank if isinstance(value, int) else tuple(value)
-    if len(values) != rank or any(not isinstance(v, int) or v < 1 for v in values):
-        raise ValueError(f"`{name}` must be a positive int or {rank} of them. Received: {name}={value!r}")
-    return values
+from keras_crsae.functional import adjoint, code_length, largest_eigenvalue, polyphase, signal_length, synthesis
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
@@ -29,6 +22,8 @@ class ConvDictionary(keras.layers.Layer):
         strides: int or tuple of ``rank`` ints, none larger than the kernel.
         rank: 1 (signals) or 2 (images).
         kernel_initializer: Keras initialiser of the kernel.
+        block_size: "auto", or the code positions an axis that are folded into channels (see
+            ``functional.polyphase``); 1 is the plain path. The values are the same.
 
     Input shape: code (batch, *positions, filters). Output shape: (batch, *space, channels).
 
@@ -39,19 +34,21 @@ class ConvDictionary(keras.layers.Layer):
     """
 
     def __init__(self, filters, kernel_size, channels=1, strides=1, rank=1,
-                 kernel_initializer="random_normal", **kwargs):
+                 kernel_initializer="random_normal", block_size="auto", **kwargs):
         super().__init__(**kwargs)
         if rank not in (1, 2):
             raise ValueError(f"`rank` must be 1 (signals) or 2 (images). Received: rank={rank!r}")
         self.rank = rank
-        self.filters = sizes(filters, 1, "filters")[0]
-        self.channels = sizes(channels, 1, "channels")[0]
-        self.kernel_size = sizes(kernel_size, rank, "kernel_size")
-        self.strides = sizes(strides, rank, "strides")
+        self.filters = as_whole(filters, "filters")
+        self.channels = as_whole(channels, "channels")
+        self.kernel_size = as_sizes(kernel_size, rank, "kernel_size")
+        self.strides = as_sizes(strides, rank, "strides")
         if any(s > k for s, k in zip(self.strides, self.kernel_size, strict=True)):
             raise ValueError("`strides` larger than `kernel_size` would leave samples that no filter reaches. "
                              f"Received: strides={self.strides}, kernel_size={self.kernel_size}")
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.block_size = block_size
+        self.block = polyphase.resolve_block(block_size, self.kernel_size, self.strides, self.channels, self.filters)
 
     def build(self, input_shape=None):
         self.kernel = self.add_weight(
@@ -65,11 +62,24 @@ class ConvDictionary(keras.layers.Layer):
         return kernel / filter_norms(kernel)
 
     def adjoint(self, signal, kernel=None):
-        """``D^T y``: (batch, *space, channels) -> (batch, *positions, filters)."""
-        return adjoint(signal, self.unit_kernel() if kernel is None else kernel, self.strides)
+        """``D^T y``: (batch, *space, channels) -> (batch, *positions, filters); positions that fit whole."""
+        kernel = ops.cast(self.unit_kernel() if kernel is None else kernel, signal.dtype)
+        if self.block is None:
+            return adjoint(signal, kernel, self.strides)
+        positions = [(n - k) // s + 1 for n, k, s in
+                     zip(ops.shape(signal)[1:-1], self.kernel_size, self.strides, strict=True)]
+        folded = polyphase.fold_kernel(kernel, self.strides, self.block)
+        return polyphase.block_adjoint(signal, folded, self.strides, self.block, positions)
 
     def call(self, code, kernel=None):
-        return synthesis(code, self.unit_kernel() if kernel is None else kernel, self.strides)
+        kernel = ops.cast(self.unit_kernel() if kernel is None else kernel, code.dtype)
+        if self.block is None:
+            return synthesis(code, kernel, self.strides)
+        folded = polyphase.fold_kernel(kernel, self.strides, self.block)
+        made = polyphase.block_synthesis(code, folded, self.strides, self.block)
+        space = [signal_length(m, k, s) for m, k, s in
+                 zip(ops.shape(code)[1:-1], self.kernel_size, self.strides, strict=True)]
+        return made[(slice(None), *(slice(0, n) for n in space))]
 
     def largest_eigenvalue(self):
         """Upper bound of the largest eigenvalue of ``D^T D``."""
@@ -88,4 +98,5 @@ class ConvDictionary(keras.layers.Layer):
     def get_config(self):
         return {**super().get_config(), "filters": self.filters, "kernel_size": self.kernel_size,
                 "channels": self.channels, "strides": self.strides, "rank": self.rank,
-                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer)}
+                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+                "block_size": self.block_size}

@@ -66,14 +66,15 @@ class SparseCoding(keras.layers.Layer):
         if tolerance is not None and (unroll or return_sequences):
             raise ValueError("`tolerance` stops the graph loop; `unroll` and `return_sequences` run every iteration. "
                              "Use one or the other.")
-        if block_size != "auto" and (not isinstance(block_size, int) or block_size < 1):
-            raise ValueError(f"`block_size` must be 'auto' or a positive int. Received: block_size={block_size!r}")
         if active and return_sequences:
             raise ValueError("`active` encodes stretches, not iterates: leave it False with return_sequences=True.")
         self.supports_masking = True  # `mask` marks observed samples; none is passed on
         self.cell, self.iterations, self.unroll = cell, iterations, unroll
         self.return_sequences, self.gradient, self.gradient_steps = return_sequences, gradient, gradient_steps
         self.tolerance, self.active, self.block_size, self.remat = tolerance, bool(active), block_size, bool(remat)
+        dictionary = cell.dictionary
+        self.block = polyphase.resolve_block(block_size, dictionary.kernel_size, dictionary.strides,
+                                             dictionary.channels, dictionary.filters)
 
     def build(self, input_shape):
         dictionary = self.cell.dictionary
@@ -90,17 +91,6 @@ class SparseCoding(keras.layers.Layer):
                              f"Received: rank={dictionary.rank}, strides={dictionary.strides}")
         if not self.cell.built:
             self.cell.build(input_shape)
-
-    @property
-    def block(self):
-        """Code positions folded into channels, one number an axis; None is the plain path."""
-        dictionary = self.cell.dictionary
-        if self.block_size == "auto":
-            block = polyphase.choose_block(dictionary.kernel_size, dictionary.strides, dictionary.channels,
-                                           dictionary.filters)
-            plain = all(n == 1 for n in (*block, *dictionary.strides))
-            return None if plain else block
-        return None if self.block_size == 1 else (self.block_size,) * dictionary.rank
 
     def pad_to_strides(self, signal, mask=None):
         """Pad on the right to a whole number of strides; the padding is masked from the residual."""

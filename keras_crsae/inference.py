@@ -1,0 +1,203 @@
+"""What a trained model answers: codes, reconstructions, parts, and how converged they are."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from crsae_onnx.windows import LONGEST_PIECE, WINDOW, encode_windows, reconstruct_windows
+from keras import ops
+
+from keras_crsae.checks import as_signal
+from keras_crsae.functional.optimality import dual_objective, objective
+from keras_crsae.likelihoods import observation_mask
+
+
+class Convergence(NamedTuple):
+    """How far each signal's code is from the optimum; float64 arrays (batch,)."""
+
+    objective: np.ndarray  #: 1/2 ||y - D z||^2 + sigma^2 sum_c lambda_c ||z_c||_1
+    gap: np.ndarray  #: duality gap: the optimum is lower by at most this
+    remaining: np.ndarray  #: gap / (objective of the zero code - objective): bounds the share of the drop to come
+
+
+class Inference:
+    """Inference half of ``CRsAE``; the forward passes are compiled once and serve every length."""
+
+    def encode(self, signal, mask=None, sigma=None, *, out=None, sparse=False, window=None, overlap=None,
+               batch_size=None, progress=None):
+        """Sparse code of a signal of any length.
+
+        Signals (rank 1) of more than 2^20 samples are read and encoded in windows, in constant memory, equal to the
+        one-piece result to rounding; so are those given with any of the options below.
+
+        Args:
+            signal: (batch, *space, channels), any real dtype: an array, ``np.memmap``, HDF5 or Zarr dataset, or any
+                object with ``shape`` and ``__getitem__``.
+            mask: None or 0/1, of the signal's shape: the observed samples.
+            sigma: noise standard deviation of this call, a number or one a signal; None: the model's.
+            out: array, memmap or dataset (batch, positions, filters) that receives the code.
+            sparse: return a ``crsae_onnx.windows.SparseCode`` (index, filter, value) in place of the dense code.
+            window: samples that one window keeps (2^18).
+            overlap: code positions read on each side; None: iterations * (kernel_size - 1), which is exact.
+            batch_size: signals encoded at a time; None: as many as hold about 2^20 samples.
+            progress: None, True (a bar) or ``callable(done, total)``.
+
+        Returns:
+            float32 NumPy (batch, *positions, filters), positions = ceil((space - kernel_size) / strides) + 1;
+            or ``out``; or a ``SparseCode``.
+
+        Raises:
+            ValueError: the signal, mask or an option is unfit.
+
+        Example:
+            >>> recording = np.load("recording.npy", mmap_mode="r")[None]      # (1, samples, channels)
+            >>> spikes = model.encode(recording, sparse=True, progress=True)
+        """
+        asked = sparse or progress or any(v is not None for v in (out, window, overlap))
+        if self.rank == 1 and (asked or _is_long(signal)):
+            self._build_for(signal)
+            return encode_windows(self._encode_piece, signal, filters=self.filters, out=out, sparse=sparse,
+                                  progress=progress, mask=mask, sigma=sigma, batch_size=batch_size or 1,
+                                  **self._windows(window, overlap))
+        if asked:
+            raise ValueError("`out`, `sparse`, `window`, `overlap` and `progress` are for signals (rank 1). "
+                             f"Received: rank={self.rank}. Encode images without them.")
+        signal = self._as_input(signal)
+        parts = [self._encode_piece(signal[i], **_given(mask, sigma, i)) for i in self._batches(signal, batch_size)]
+        return np.concatenate(parts)
+
+    def decode(self, code):
+        """Reconstruction ``D z`` of a code.
+
+        Args:
+            code: (batch, *positions, filters).
+
+        Returns:
+            float32 NumPy (batch, (positions - 1) * strides + kernel_size, channels).
+        """
+        code = np.asarray(code)
+        if not self.built:
+            raise ValueError("The model has no filters yet: call build, set_dictionary, adapt or fit first.")
+        if code.ndim != self.rank + 2 or code.shape[-1] != self.filters:
+            raise ValueError(f"`code` must have shape (batch, {self.rank} axes of positions, {self.filters} filters). "
+                             f"Received: shape {code.shape}")
+        return self._run_graph("decode", code)
+
+    def separate(self, signal, mask=None, sigma=None):
+        """Each filter's own reconstruction, (batch, *space, channels, filters); their sum is ``model(signal)``."""
+        signal = self._as_input(signal)
+        code = self._encode_piece(signal, mask, sigma)
+        space = tuple(slice(0, n) for n in signal.shape[1:-1])
+        parts = [self.decode(np.where(np.arange(self.filters) == c, code, 0))[(slice(None), *space)]
+                 for c in range(self.filters)]
+        return np.stack(parts, axis=-1)
+
+    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+        """As ``keras.Model.predict``; one signal of more than 2^20 samples is reconstructed in windows."""
+        if self.rank == 1 and _is_long(x):
+            self._build_for(x)
+            return reconstruct_windows(self._reconstruct_piece, x, progress=None if verbose in (0, "auto") else True,
+                                       batch_size=batch_size or 1, **self._windows(None, None))
+        return super().predict(x, batch_size=batch_size, verbose=verbose, steps=steps, callbacks=callbacks)
+
+    def convergence(self, signal, code=None, mask=None, sigma=None):
+        """Objective and duality gap of a code: a bound on what more iterations could still gain.
+
+        Args:
+            signal: (batch, *space, channels).
+            code: (batch, *positions, filters); None: ``encode(signal)``.
+            mask, sigma: as in ``encode``.
+
+        Returns:
+            Convergence.
+
+        Example:
+            >>> bool((model.convergence(windows).remaining < 1e-2).all())
+            True
+        """
+        signal = self._as_input(signal)
+        code = self._encode_piece(signal, mask, sigma) if code is None else np.asarray(code, np.float32)
+        expected = (len(signal), *self.dictionary.code_space(signal.shape[1:-1]), self.filters)
+        if code.shape != expected:
+            raise ValueError(f"`code` must have shape {expected} for a signal {signal.shape}. Received: {code.shape}")
+        padded, observed = self.encoder.pad_to_strides(ops.convert_to_tensor(signal), observation_mask(mask, signal))
+        padded = padded if observed is None else observed * padded
+        limit = self.encoder.cell.threshold(sigma) / self.step_size
+        zero = tf.reshape(objective(padded, tf.zeros((len(signal), 1)), 0.0), [-1])
+        residual = padded - self.dictionary(code)
+        residual = residual if observed is None else observed * residual
+        value = objective(residual, code, limit)
+        lower = dual_objective(padded, residual, self.dictionary.adjoint(residual), limit, self.encoder.cell.shrinkage)
+        gap = tf.maximum(value - lower, 0.0)
+        return Convergence(*(v.numpy() for v in (value, gap, gap / tf.maximum(zero - value, 1e-30))))
+
+    # Pieces
+
+    def _build_for(self, signal):
+        if not self.built:
+            self.build((None,) * (self.rank + 1) + (signal.shape[-1],))
+
+    def _as_input(self, signal):
+        signal = as_signal(signal, self.rank, self.dictionary.channels if self.built else None,
+                           self.kernel_size, "signal")
+        self._build_for(signal)
+        return signal
+
+    def _windows(self, window, overlap):
+        return dict(kernel_size=self.kernel_size, strides=self.dictionary.strides, overlap=overlap,
+                    iterations=self.encoder.iterations, window=WINDOW if window is None else window)
+
+    @staticmethod
+    def _batches(signal, batch_size):
+        size = batch_size or max(1, LONGEST_PIECE // int(np.prod(signal.shape[1:-1])))
+        return [slice(i, i + size) for i in range(0, len(signal), size)]
+
+    def _encode_piece(self, signal, mask=None, sigma=None):
+        return self._run_graph("encode", signal, mask, sigma)
+
+    def _reconstruct_piece(self, signal, mask=None, sigma=None):
+        return self._run_graph("reconstruct", signal, mask, sigma)
+
+    def _run_graph(self, name, signal, mask=None, sigma=None):
+        """Run one compiled pass on NumPy arrays: one graph for every length, since no length is traced."""
+        given = {"signal": tf.convert_to_tensor(signal, self.compute_dtype)}
+        if mask is not None:
+            given["mask"] = observation_mask(mask, given["signal"])
+        if sigma is not None:
+            given["sigma"] = tf.convert_to_tensor(np.asarray(sigma), self.variable_dtype)
+        encoder = self.encoder
+        # An option of the encoder that was changed by hand asks for a graph of its own.
+        key = (name, *((k, v.shape.rank) for k, v in given.items()), encoder.iterations, encoder.tolerance,
+               encoder.active, encoder.block, encoder.unroll)
+        if key not in self._graphs:
+            self._graphs[key] = self._trace(name, given)
+        return self._graphs[key](**given).numpy()
+
+    def _trace(self, name, given):
+        def encode(signal, **options):
+            return self.encoder(signal, **options)
+
+        def reconstruct(signal, **options):
+            return self._crop(self.decoder(encode(signal, **options)), signal)
+
+        run = {"encode": encode, "reconstruct": reconstruct, "decode": lambda signal: self.decoder(signal)}[name]
+        last = self.filters if name == "decode" else self.dictionary.channels
+        array = (None,) * (self.rank + 1) + (last,)
+        shapes = {"signal": array, "mask": array, "sigma": (None,) * given.get("sigma", tf.zeros(())).shape.rank}
+        order = list(given)
+        signature = [tf.TensorSpec(shapes[k], given[k].dtype, name=k) for k in order]
+        graph = tf.function(lambda *v: tf.cast(run(**dict(zip(order, v, strict=True))), tf.float32),
+                            input_signature=signature).get_concrete_function()
+        return lambda **values: graph(*(values[k] for k in order))
+
+
+def _is_long(signal):
+    shape = getattr(signal, "shape", None)
+    return shape is not None and len(shape) == 3 and shape[1] > LONGEST_PIECE
+
+
+def _given(mask, sigma, entries):
+    """Mask and sigma of some batch entries."""
+    sigma = None if sigma is None else np.asarray(sigma, np.float32)
+    return {"mask": None if mask is None else mask[entries],
+            "sigma": sigma[entries] if sigma is not None and sigma.ndim else sigma}
