@@ -45,6 +45,7 @@ def _encode(args):
     import numpy as np
     from crsae_onnx.windows import LONGEST_PIECE, WINDOW, encode_windows
 
+    from keras_crsae.applications.denoising import LOW_PASS, split
     from keras_crsae.data.files import as_batch, check_finite, check_output, read_array, replacing
     from keras_crsae.data.images import is_image, opaque, read_image, unit_image
     from keras_crsae.loading import load_crsae, saved_config
@@ -67,6 +68,7 @@ def _encode(args):
     if any(n < k for n, k in zip(signal.shape[1:-1], dictionary.kernel_size, strict=True)):
         raise FileError(f"{args.input} is smaller than the filters: {by(signal.shape[1:-1])} "
                         f"{'samples' if rank == 1 else 'pixels'} against {by(dictionary.kernel_size)}.")
+    low_pass = LOW_PASS if args.low_pass is None else args.low_pass
     shape = (signal.shape[0], *dictionary.code_space(signal.shape[1:-1]), dictionary.filters)
     sparse = output.suffix.lower() == ".npz"
 
@@ -79,7 +81,7 @@ def _encode(args):
                 sparse=sparse, batch_size=max(1, window // signal.shape[1]), progress=_progress())
         pieces = []
         for i in range(len(signal)):  # image by image: memory stays that of one
-            code = model.encode(unit_image(signal[i:i + 1]))
+            code = model.encode(split(unit_image(signal[i:i + 1]), low_pass)[1])
             if sparse:
                 where = np.nonzero(code)
                 index = np.stack([where[0] + i, *where[1:-1]], axis=1)
@@ -130,14 +132,15 @@ def _denoise(args):
     else:
         start_keras()
         model = load_crsae(args.model)
-    from keras_crsae.applications.denoising import denoise
+    from keras_crsae.applications.denoising import LOW_PASS, denoise
 
     # Transparency holds no noise: it is kept as it is.
     colours, alpha = image, None
     if image.ndim == 3 and image.shape[-1] in (2, 4):
         colours, alpha = image[..., :-1], image[..., -1:]
         colours = colours[..., 0] if colours.shape[-1] == 1 else colours
-    clean = denoise(colours, model=model, sigma=None if args.sigma == "estimate" else args.sigma / 255)
+    clean = denoise(colours, model=model, sigma=None if args.sigma == "estimate" else args.sigma / 255,
+                    low_pass=LOW_PASS if args.low_pass is None else args.low_pass)
     if alpha is not None:
         clean = np.concatenate([clean.reshape(*image.shape[:2], -1), alpha], axis=-1)
     with replacing(output, args.overwrite) as temporary:

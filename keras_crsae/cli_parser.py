@@ -52,6 +52,10 @@ def _number_or(word):
     return convert
 
 
+def _not_negative(text):
+    return 0.0 if text.strip("0.") == "" and "0" in text else _number(text)
+
+
 def _size(text):
     """One whole number, or two as in 7x5 (height x width)."""
     values = tuple(_positive_int(part) for part in text.split("x"))
@@ -154,6 +158,10 @@ def parser():
     info.add_argument("file", metavar="FILE", help=".keras or .onnx file")
     info.add_argument("--json", action="store_true", help="print JSON")
 
+    for sub in (train, encode, denoise):
+        sub.add_argument("--low-pass", type=_not_negative, metavar="X",
+                         help="images: a Gaussian blur of this width in pixels is taken away first, as the model knows "
+                              "only the rest (default: 2; 0: nothing); the same in train, encode and denoise")
     for sub in (demo, train, encode, denoise, export):
         sub.add_argument("--overwrite", action="store_true", help="replace an existing output")
     return top

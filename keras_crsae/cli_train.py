@@ -139,12 +139,15 @@ def _windows(args, arrays, kernel_size, rng):
 
 
 def _patches(args, arrays, kernel_size, rng):
-    """float32 (patches, height, width, channels), grey levels of integer images in [0, 1]."""
+    """float32 (patches, height, width, channels) of the images without their slow part, as ``denoise`` sees them."""
+    from keras_crsae.applications.denoising import LOW_PASS, split
+
+    low_pass = LOW_PASS if args.low_pass is None else args.low_pass
     pictures = []
     for name, array in arrays:
         for picture in array:
             picture = unit_image(np.asarray(picture))
-            pictures.append(gray_image(picture) if args.gray else picture)
+            pictures.append(split(gray_image(picture)[None] if args.gray else picture[None], low_pass)[1][0])
             if any(n < k for n, k in zip(picture.shape, kernel_size, strict=False)):
                 raise FileError(f"{name} has {by(picture.shape[:2])} pixels, fewer than one filter of "
                                 f"{by(kernel_size)}. Leave it out or use a smaller --kernel-size.")
