@@ -37,21 +37,13 @@ def half_lambda_max(signal, kernel, strides, sigma, mask=None):
     return 0.5 * ops.max(ops.abs(adjoint(signal, kernel, strides))) / ops.square(sigma)
 
 
-def _padded(signal, mask, like):
-    """Signal and 0/1 mask, zero-padded on the right to the shape of ``like``."""
-    observed = ops.ones_like(signal) if mask is None else mask
-    widths = [(0, 0), *((0, b - a) for a, b in
-                        zip(ops.shape(signal)[1:-1], ops.shape(like)[1:-1], strict=True)), (0, 0)]
-    return ops.pad(signal, widths), ops.pad(observed, widths)
-
-
 def refit_on_support(signal, code, kernel, strides, mask=None, steps=_REFIT_STEPS):
     """Least-squares amplitudes of a code on its own support, by conjugate gradients.
 
     The shrinkage biases a code's amplitudes towards zero; a noise estimate from it would hold that bias.
 
     Args:
-        signal: (batch, *space, channels); where the stride divides unevenly it is padded and the padding masked.
+        signal: (batch, *space, channels), of whole strides (``SparseCoding.pad_to_strides``).
         code: (batch, *positions, filters).
         kernel: (*kernel_size, channels, filters), unit norm.
         strides: tuple of ints.
@@ -62,10 +54,9 @@ def refit_on_support(signal, code, kernel, strides, mask=None, steps=_REFIT_STEP
         Refitted code, residual (zero at missing samples), number of observed samples, number of non-zeros.
     """
     likelihood, axes = Gaussian(), tuple(range(1, len(code.shape)))
-    made = synthesis(code, kernel, strides)
-    signal, observed = _padded(signal, mask, made)
+    observed = ops.ones_like(signal) if mask is None else mask
     support = ops.cast(ops.not_equal(code, 0.0), code.dtype)
-    residual = likelihood.residual(signal, made, observed)
+    residual = likelihood.residual(signal, synthesis(code, kernel, strides), observed)
     gradient = support * adjoint(residual, kernel, strides)
     direction, power = gradient, ops.sum(ops.square(gradient), axis=axes, keepdims=True)
     tiny = 1e-30

@@ -143,7 +143,8 @@ class TwoStageTraining:
 
     def train_step(self, data):
         signal, target, mask, weight = batches.unpack(data, self.rank, self.variable_dtype)
-        changing = [*self.weights, *self.optimizer.variables, *self.lambda_optimizer.variables]
+        changing = [*(v for v in self.weights if v is not self.failed_stage),  # a failure must outlive the undoing
+                    *self.optimizer.variables, *self.lambda_optimizer.variables]
         before = snapshot(changing)
         first, backprop = self.dictionary_variables, self.lambda_learning == "backprop"
         variables = [*first, self.lambda_reg] if backprop else first
@@ -155,7 +156,7 @@ class TwoStageTraining:
             self.lambda_optimizer.apply(gradients[len(first):], [self.lambda_reg])
         self.encoder.cell.refresh_step_size()
         finite = [all_finite(loss, *(v.value for v in variables))]
-        code = tf.stop_gradient(tf.cast(self.encoder(signal, mask=mask), signal.dtype))
+        code = tf.stop_gradient(tf.cast(self.encoder(signal, mask=mask, training=True), signal.dtype))
         stage_two = self._lambda_step(signal, code, mask, weight)
         finite.append(all_finite(stage_two, self.lambda_reg.value))
         if self.sigma_learning:
@@ -204,6 +205,7 @@ class TwoStageTraining:
         return loss
 
     def _sigma_step(self, signal, code, mask):
+        signal, mask = self.encoder.pad_to_strides(signal, mask)
         new = m_step.noise_variance(signal, code, self.dictionary.unit_kernel(), self.dictionary.strides, mask)
         old = self.sigma.value
         sigma = tf.sqrt((1.0 - self.sigma_rate) * tf.square(old) + self.sigma_rate * new)
