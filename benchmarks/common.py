@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import json
+import logging
 import os
 import platform
 import re
@@ -49,6 +50,7 @@ def limit_threads(count):
         os.environ[name] = str(count)
     os.environ["TF_NUM_INTEROP_THREADS"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of many graphs; a search makes many
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
 
@@ -100,16 +102,23 @@ def exponent(sizes, seconds):
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
-def smallest_effort(efforts, reached):
-    """First entry of ``efforts`` (ascending) for which ``reached`` holds, by galloping, then halving; None if none.
+def smallest_effort(efforts, reached, guess=None):
+    """First entry of ``efforts`` (ascending) for which ``reached`` holds; None if there is none.
 
-    ``reached`` is taken as monotone. Low efforts are tried first, since high ones may take minutes.
+    ``reached`` is taken as monotone. The search starts at ``guess`` (None: the lowest), gallops from there, then
+    halves: high efforts may take minutes and are not tried for nothing.
     """
-    low, high, step = -1, 0, 1
-    while not reached(efforts[high]):
-        if high == len(efforts) - 1:
+    start, step, last = efforts.index(guess) if guess in efforts else 0, 1, len(efforts) - 1
+    if reached(efforts[start]):
+        low, high = start - 1, start
+        while low >= 0 and reached(efforts[low]):
+            low, high, step = max(low - 2 * step, -1), low, 2 * step
+    else:
+        low, high = start, min(start + 1, last)
+        while low != last and not reached(efforts[high]):
+            low, high, step = high, min(high + 2 * step, last), 2 * step
+        if low == last:
             return None
-        low, high, step = high, min(high + step, len(efforts) - 1), 2 * step
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if reached(efforts[middle]) else (middle, high)

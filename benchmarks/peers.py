@@ -9,7 +9,11 @@ import numpy as np
 
 def alphacsc(filters, lambda_reg, lipschitz, solver):
     """alphacsc's ``lgcd`` (effort: tolerance) or ``fista`` at the step 1 / L (effort: iterations); float64."""
-    from alphacsc.update_z_multi import update_z_multi
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numba's remarks on the package's own loops, while it compiles them
+        from alphacsc.update_z_multi import update_z_multi
 
     atoms = np.ascontiguousarray(np.transpose(filters, (2, 1, 0)), np.float64)
 

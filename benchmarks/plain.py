@@ -72,17 +72,19 @@ def keras_fista(signal, kernel, step, threshold, iterations, strides, unroll, ma
     return ops.while_loop(lambda *_: True, iterate, state, maximum_iterations=iterations)[0]
 
 
-def keras_encoder(filters, lambda_reg, iterations, shape, strides=1, unroll=False):
-    """A compiled encoder for signals of one shape (batch, *space, channels), NumPy in and out."""
+def keras_encoder(filters, lambda_reg, iterations, shape, strides=1, unroll=False, step=None):
+    """A compiled encoder for signals of one shape (batch, *space, channels), NumPy in and out.
+
+    ``step`` None: 1 / L at stride 1, from the filters' spectra.
+    """
     import tensorflow as tf
 
     rank = filters.ndim - 2
     strides = (strides,) * rank
-    missing = padding(shape[1:-1], filters.shape, strides)
+    missing = padding(shape[1:-1], filters.shape[:rank], strides)
     widths = [(0, 0), *((0, m) for m in missing), (0, 0)]
     kernel = tf.constant(filters, tf.float32)
-    # The strided largest eigenvalue is below the one at stride 1; speed does not depend on the step.
-    step = tf.constant(1 / lipschitz(filters), tf.float32)
+    step = tf.constant(step or 1 / lipschitz(filters), tf.float32)
     mask = tf.pad(tf.ones(shape), widths) if any(missing) else None
 
     @tf.function(jit_compile=False, input_signature=[tf.TensorSpec(shape, tf.float32)])
@@ -119,13 +121,13 @@ def torch_weight(filters):
                         dtype=torch.float32)
 
 
-def torch_encoder(filters, lambda_reg, iterations, threads):
+def torch_encoder(filters, lambda_reg, iterations, threads, step=None):
     """Encoder at stride 1, channels last in and out; ImportError without PyTorch."""
     import torch
 
     torch.set_num_threads(threads)
     rank = filters.ndim - 2
-    weight, step, factors = torch_weight(filters), 1 / lipschitz(filters), momenta(iterations)
+    weight, step, factors = torch_weight(filters), step or 1 / lipschitz(filters), momenta(iterations)
 
     def encode(signal):
         with torch.inference_mode():

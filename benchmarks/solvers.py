@@ -1,0 +1,234 @@
+"""Encoder against other solvers, each timed to the same certified drop on the same spikes and threads.
+
+Ten 1-s windows of a 30 kHz recording, true templates, non-negative codes, lambda 4, noise sd 1. The drop is
+(F - F*) / (F(0) - F*): a relative objective would flatter everybody, since most of F* is noise energy. F* carries a
+duality gap (benchmarks/certificate.py). For each solver and drop the smallest effort (iterations, or the loosest
+tolerance) that reaches it is searched first, untimed; then that effort alone is timed, in turn with the others.
+One-time work is left out for all: graph tracing, just-in-time compilation, the dictionary's largest eigenvalue.
+CVXPY takes minutes, so it is timed once, over ``--windows`` windows; its time for all ten is then a labelled
+extrapolation.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from benchmarks import common, peers, plain
+from benchmarks.certificate import Problem
+
+LAMBDA, WINDOWS = 4.0, 10
+ITERATIONS = [*range(5, 100, 5), *range(100, 300, 10), *range(300, 1000, 50), *range(1000, 3001, 200)]
+TOLERANCES = [float(f"{m}e-{e}") for e in range(1, 8) for m in (5, 2, 1)]
+OURS = "CRsAE"
+FISTA = {}  # effort found for each drop, by any solver that runs plain FISTA
+
+
+@dataclass
+class Solver:
+    """A competitor: ``make(effort)`` returns ``encode(windows) -> code``."""
+
+    name: str
+    make: callable
+    efforts: list = field(default_factory=lambda: ITERATIONS)
+    # Solvers of one family have the same iterates: the effort of one is where the search of the next one starts.
+    family: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.seen = {}
+
+    def drop(self, problem, effort):
+        if effort not in self.seen:
+            self.seen[effort] = problem.drop(self.make(effort)(problem.windows.astype("float32")))
+        return self.seen[effort]
+
+    def effort_for(self, problem, target):
+        guess = self.family.get(target) or max(self.family.values(), default=None, key=self.efforts.index)
+        found = common.smallest_effort(self.efforts, lambda effort: self.drop(problem, effort) <= target, guess)
+        if found is not None:
+            self.family[target] = found
+        return found
+
+
+def ours(filters, name, tolerance=False, **options):
+    """A solver of this package, or a reason why this release has it not."""
+    _, missing = common.encoder_model(filters, 1, LAMBDA, **options, **({"tolerance": 1e-3} if tolerance else {}))
+    if missing:
+        return f"this release has no {', '.join(missing)}"
+    made = {}
+
+    def make(effort):
+        if effort not in made:
+            stop = {"iterations": 3000, "tolerance": effort} if tolerance else {"iterations": effort}
+            model, _ = common.encoder_model(filters, lambda_reg=LAMBDA, **stop, **options)
+            made[effort] = lambda windows: model.encode(windows[..., None])
+        return made[effort]
+
+    return Solver(name, make, TOLERANCES if tolerance else ITERATIONS, {} if tolerance else FISTA)
+
+
+def plain_keras(filters):
+    made = {}
+
+    def make(effort):
+        if effort not in made:
+            encoders = {}
+
+            def encode(windows):
+                if len(windows) not in encoders:
+                    encoders[len(windows)] = plain.keras_encoder(filters, LAMBDA, effort, (*windows.shape, 1))
+                return encoders[len(windows)](windows[..., None])
+
+            made[effort] = encode
+        return made[effort]
+
+    return Solver("plain Keras conv/conv_transpose", make, family=FISTA)
+
+
+def peer(name, solve, efforts=ITERATIONS, family=None):
+    family = {} if family is None else family
+    return Solver(name, lambda effort: lambda windows: solve(windows, effort), efforts, family)
+
+
+def best_rho(filters, problem, threads):
+    """The fixed rho that reaches 1e-3 in the fewest ADMM iterations, and its solver."""
+    found = {}
+    for rho in (0.1, 0.25, 0.5, 1.0, 2.0, 4.0):
+        trial = peer("", peers.sporco_admm(filters, LAMBDA, threads, rho))
+        effort = trial.effort_for(problem, 1e-3)
+        if effort is not None:
+            found[effort] = rho
+    return found[min(found)]
+
+
+def competitors(filters, problem, first, threads):
+    """Solvers, and rows of those that are absent."""
+    lipschitz = problem.lipschitz
+    wanted = {
+        OURS: lambda: ours(filters, OURS),
+        f"{OURS}, active": lambda: ours(filters, f"{OURS}, active", active=True),
+        f"{OURS}, tolerance": lambda: ours(filters, f"{OURS}, tolerance", tolerance=True),
+        f"{OURS}, active, tolerance": lambda: ours(filters, f"{OURS}, active, tolerance", tolerance=True, active=True),
+        f"{OURS}, block_size=1": lambda: ours(filters, f"{OURS}, block_size=1", block_size=1),
+        "plain Keras": lambda: plain_keras(filters),
+        "NumPy FISTA": lambda: Solver("NumPy FISTA (fftconvolve)",
+                                      lambda effort: plain.numpy_fista(filters, LAMBDA, effort), family=FISTA),
+        "alphacsc LGCD": lambda: peer("alphacsc LGCD", peers.alphacsc(filters, LAMBDA, lipschitz, "lgcd"), TOLERANCES),
+        "alphacsc FISTA": lambda: peer("alphacsc FISTA", peers.alphacsc(filters, LAMBDA, lipschitz, "fista"),
+                                       family=FISTA),
+        "SPORCO PGM": lambda: peer("SPORCO PGM", peers.sporco_pgm(filters, LAMBDA, threads, lipschitz),
+                                   family=FISTA),
+        "SPORCO ADMM": lambda: (lambda rho: peer(f"SPORCO ADMM, rho {rho:g}", peers.sporco_admm(
+            filters, LAMBDA, threads, rho)))(best_rho(filters, first, threads)),
+    }
+    return _available(wanted)
+
+
+def convex(filters, problem):
+    tolerances = [10.0**-e for e in range(1, 10)]
+    return _available({f"CVXPY {name}": lambda name=name: peer(f"CVXPY {name}", peers.cvxpy(
+        problem.matrix, filters, LAMBDA, name), tolerances) for name in ("CLARABEL", "OSQP")})
+
+
+def _available(wanted):
+    found, absent = [], []
+    for name, make in wanted.items():
+        try:
+            solver = make()
+        except ImportError:
+            solver = common.NOT_INSTALLED
+        (absent if isinstance(solver, str) else found).append((name, solver) if isinstance(solver, str) else solver)
+    return found, absent
+
+
+def time_convex(solvers, problem, target, windows, finished):
+    """One timed run each, over the first ``windows`` windows; the tolerance is searched on the first one."""
+    rows = []
+    part = Problem(problem.windows[:windows], problem.filters, LAMBDA)
+    single = Problem(problem.windows[:1], problem.filters, LAMBDA)
+    for solver in solvers:
+        effort = solver.effort_for(single, target)
+        while effort is not None:
+            key = (solver.name, effort)
+            if key not in finished:
+                code = None
+
+                def run(solver=solver, effort=effort):
+                    nonlocal code
+                    code = solver.make(effort)(part.windows)
+
+                took = common.alternate({"run": run}, repeats=1)["run"]["median"]
+                finished[key] = took, part.drop(code)
+            took, reached = finished[key]
+            if reached <= target:
+                break
+            later = [e for e in solver.efforts if e < effort]
+            effort = later[0] if later else None
+        if effort is None:
+            rows.append({"solver": solver.name, "note": f"did not reach {target:g}"})
+            continue
+        note = "" if windows == WINDOWS else f"extrapolated from {windows} window(s) of {WINDOWS}: {took:.3g} s"
+        rows.append({"solver": solver.name, "effort": effort, "drop": reached, "median": took * WINDOWS / windows,
+                     "minimum": took * WINDOWS / windows, "runs": 1, "note": note})
+    return rows
+
+
+def time_solvers(solvers, problem, target, repeats, budget):
+    """Rows of dicts: effort, drop reached, seconds."""
+    rows, runs = [], {}
+    signal = problem.windows.astype("float32")
+    for solver in solvers:
+        effort = solver.effort_for(problem, target)
+        if effort is None:
+            rows.append({"solver": solver.name, "note": f"did not reach {target:g}"})
+            continue
+        encode = solver.make(effort)
+        encode(signal)
+        runs[solver.name] = lambda encode=encode: encode(signal)
+        rows.append({"solver": solver.name, "effort": effort, "drop": solver.seen[effort]})
+    times = common.alternate(runs, repeats, budget)
+    return [{**row, **times.get(row["solver"], {})} for row in rows]
+
+
+def show(rows, absent, arguments, target, certified):
+    base = min((r["median"] for r in rows if r["solver"].startswith(OURS) and "median" in r), default=None)
+    printed = []
+    for row in sorted(rows, key=lambda r: r.get("median", np.inf)):
+        if "median" not in row:
+            printed.append([row["solver"], "", "", "", "", row["note"]])
+            continue
+        ratio = row["median"] / base if base else np.nan
+        printed.append([row["solver"], f"{row['effort']:g}", f"{row['drop']:.2e}", common.seconds(row["median"]),
+                        f"{ratio:.3g}", row.get("note", "")])
+    printed += [[name, "", "", "", "", why] for name, why in absent]
+    title = f"time to a drop of {target:g} (F* certified to {certified:.0e} of the drop's unit)"
+    return common.report("solvers", arguments, ["solver", "effort", "drop reached", "median time", "times our fastest",
+                                                "note"], printed, rows, title)
+
+
+def main():
+    parser = common.parser(__doc__, threads=1)
+    parser.add_argument("--windows", type=int, default=None, help="windows CVXPY solves, 0 to 10; None: 10 (short: 1)")
+    arguments = parser.parse_args()
+    windows = (1 if arguments.short else WINDOWS) if arguments.windows is None else arguments.windows
+    if not 0 <= windows <= WINDOWS:
+        parser.error(f"--windows must lie between 0 and {WINDOWS}")
+    common.limit_threads(arguments.threads)
+    described = common.machine(arguments.threads)
+    signal, filters, origin = common.recording(WINDOWS)
+    problem = Problem(signal.reshape(WINDOWS, -1), filters, LAMBDA)
+    first = Problem(problem.windows[:1], filters, LAMBDA)
+    print(f"data: {origin}; {WINDOWS} windows of {problem.windows.shape[1]} samples, filters {filters.shape}")
+    solvers, absent = competitors(filters, problem, first, arguments.threads)
+    slow, slow_absent = convex(filters, problem)
+    targets, repeats, budget = ((1e-2, 1e-3), 3, 3.0) if arguments.short else ((1e-2, 1e-3, 1e-4), 7, 20.0)
+    sections, finished = [], {}
+    for target in targets:
+        rows = time_solvers(solvers, problem, target, repeats, budget)
+        if windows:
+            rows += time_convex(slow, problem, target, windows, finished)
+        sections.append(show(rows, absent + slow_absent, arguments, target, problem.certified))
+    common.save("solvers", arguments, described, sections)
+
+
+if __name__ == "__main__":
+    main()
