@@ -51,6 +51,8 @@ def encode(signal, mask, limit, shrinkage, size, correlate, synthesise, solve):
     Returns:
         (batch, positions, filters).
     """
+    # Wide margins solve much silence, narrow ones take more rounds: a quarter was fastest on spike recordings.
+    reach = max(1, size // 4)
     observe = (lambda a: a) if mask is None else (lambda a: mask * a)
     samples = tf.shape(signal)[1]
 
@@ -58,7 +60,7 @@ def encode(signal, mask, limit, shrinkage, size, correlate, synthesise, solve):
         return tf.pad(positions, [[0, 0], [0, size - 1]])
 
     def grow(flags):
-        return dilate(flags, size - 1, size - 1)
+        return dilate(flags, reach, reach)
 
     def body(code, active, todo):
         index = tf.where(dilate(at_samples(todo), 0, size - 1))

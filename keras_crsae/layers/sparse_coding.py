@@ -19,6 +19,7 @@ class Problem(NamedTuple):
     observed: object    # None, or 0/1 of the signal's shape
     kernel: object      # (*kernel_size, channels, filters)
     threshold: object   # broadcastable to the code
+    step_size: object   # scalar
     strides: tuple
     code_shape: tuple   # (batch, *positions, filters)
 
@@ -68,6 +69,9 @@ class SparseCoding(keras.layers.Layer):
                              "Use one or the other.")
         if active and return_sequences:
             raise ValueError("`active` encodes stretches, not iterates: leave it False with return_sequences=True.")
+        if remat and (unroll or return_sequences or tolerance is not None):
+            raise ValueError("`remat` computes passes of the graph loop again: leave out unroll, return_sequences and "
+                             "tolerance.")
         self.supports_masking = True  # `mask` marks observed samples; none is passed on
         self.cell, self.iterations, self.unroll = cell, iterations, unroll
         self.return_sequences, self.gradient, self.gradient_steps = return_sequences, gradient, gradient_steps
@@ -134,11 +138,15 @@ class SparseCoding(keras.layers.Layer):
 
         return ops.stack([unfold(x) for x in made], axis=1) if self.return_sequences else unfold(made)
 
+    def _step_size(self, signal):
+        # Read once, outside the loop: the rematerialised body must hold tensors only.
+        return ops.cast(self.cell.step_size, signal.dtype)
+
     def _plain(self, signal, mask, kernel, threshold, positions, valid):
         if valid is not None:
             threshold = ops.where(valid > 0, threshold, float("inf"))
         shape = (ops.shape(signal)[0], *positions, kernel.shape[-1])
-        return Problem(signal, mask, kernel, threshold, self.cell.dictionary.strides, shape)
+        return Problem(signal, mask, kernel, threshold, self._step_size(signal), self.cell.dictionary.strides, shape)
 
     def _folded(self, signal, mask, kernel, threshold, positions, valid):
         """Blocks of positions as channels; the tail of the last block is closed by an infinite threshold."""
@@ -158,7 +166,7 @@ class SparseCoding(keras.layers.Layer):
             valid = ops.repeat(polyphase.fold(polyphase.pad_to(valid, filled), block), filters, axis=-1)
             threshold = ops.where(valid > 0, threshold, float("inf"))
         shape = (ops.shape(signal)[0], *count, kernel.shape[-1])
-        return Problem(signal, mask, kernel, threshold, (1,) * len(block), shape)
+        return Problem(signal, mask, kernel, threshold, self._step_size(signal), (1,) * len(block), shape)
 
     def _solve(self, problem):
         """The last iterate, or the list of all with ``return_sequences``."""
@@ -179,9 +187,20 @@ class SparseCoding(keras.layers.Layer):
         made = []
         for _ in range(count):
             _, states = self.cell(problem.signal, states, observed=problem.observed, kernel=problem.kernel,
-                                  threshold=problem.threshold, strides=problem.strides)
+                                  threshold=problem.threshold, strides=problem.strides, step_size=problem.step_size)
             made.append(states)
         return made
+
+    def _remat_pass(self, problem, states):
+        """One pass of the loop whose iterates are computed again for the gradient."""
+        tensors = [t for t in problem[:5] if t is not None]
+
+        def last(*given):
+            rest = iter(given)
+            filled = Problem(*(None if t is None else next(rest) for t in problem[:5]), *problem[5:])
+            return self._steps(filled, list(rest), LOOP_BODY)[-1]
+
+        return keras.remat(last)(*tensors, *states)
 
     def _run(self, problem, states, count, sequence):
         if self.unroll or self.return_sequences:
@@ -195,6 +214,8 @@ class SparseCoding(keras.layers.Layer):
             return states
 
         def body(change, *states):
+            if self.remat:
+                return change, *self._remat_pass(problem, states)
             made = self._steps(problem, list(states), LOOP_BODY)
             if self.tolerance is not None:
                 change = _relative_change(made[-1][0], made[-2][0])
@@ -216,7 +237,7 @@ class SparseCoding(keras.layers.Layer):
             scale = ops.max(threshold / common, axis=-1, keepdims=True)
             signal, threshold = signal / scale, common
         return scale * active.encode(
-            signal, mask, threshold / ops.cast(self.cell.step_size, signal.dtype), self.cell.shrinkage, size,
+            signal, mask, threshold / self._step_size(signal), self.cell.shrinkage, size,
             lambda y: polyphase.block_adjoint(y, folded, (1,), block, positions),
             lambda z: polyphase.block_synthesis(z, folded, (1,), block)[:, :ops.shape(signal)[1]],
             lambda y, m, opened: self._encode(y, m, kernel, threshold, opened))

@@ -94,11 +94,13 @@ class SparseCodingCell(keras.layers.Layer):
             sigma = ops.reshape(sigma, (-1,) + (1,) * (self.dictionary.rank + 1))
         return scale * sigma
 
-    def call(self, inputs, states, observed=None, kernel=None, threshold=None, strides=None):
+    def call(self, inputs, states, observed=None, kernel=None, threshold=None, strides=None,
+             step_size=None):
         kernel = self.dictionary.unit_kernel() if kernel is None else kernel
         threshold = self.threshold() if threshold is None else threshold
         # The step size follows from the dictionary; no gradient is sent through it.
-        step, strides = ops.stop_gradient(self.step_size.value), strides or self.dictionary.strides
+        step = ops.stop_gradient(self.step_size.value if step_size is None else step_size)
+        strides = strides or self.dictionary.strides
         kernel, threshold, step = (ops.cast(v, inputs.dtype) for v in (kernel, threshold, step))
 
         def gradient(w):
