@@ -3,11 +3,13 @@
 import argparse
 import math
 
+from keras_crsae import __version__
+
 _EPILOG = """\
 examples:
   keras-crsae demo
   keras-crsae train recording.npy --output spikes.keras --filters 3 --kernel-size 45
-  keras-crsae train photos/*.png --output photos.keras --filters 32 --kernel-size 7 --sigma 25
+  keras-crsae train photos/*.png --output photos.keras --filters 64 --kernel-size 8 --strides 2 --sigma 25
   keras-crsae encode spikes.keras recording.npy code.npz --sparse
   keras-crsae denoise noisy.png clean.png --model photos.keras --sigma 25
   keras-crsae export spikes.keras encoder.onnx --validate
@@ -52,6 +54,14 @@ def _number_or(word):
     return convert
 
 
+def _first_lambda(text):
+    """"donoho", a number, or "X/sigma" as ("over sigma", X)."""
+    number, slash, sigma = text.partition("/")
+    if slash and sigma != "sigma":
+        raise argparse.ArgumentTypeError(f"expected 'donoho', a number above 0 or one as in 2/sigma, not {text!r}")
+    return ("over sigma", _number(number)) if slash else _number_or("donoho")(text)
+
+
 def _not_negative(text):
     return 0.0 if text.strip("0.") == "" and "0" in text else _number(text)
 
@@ -79,34 +89,37 @@ def _train(sub):
                      help="recordings are cut into windows of N samples (default: 2048, or 8 filter lengths if more), "
                           "images into random patches of this side (default: 64)")
     sub.add_argument("--limit", type=_positive_int, metavar="N",
-                     help="use N windows or patches, drawn at random (default: all windows; 1000 patches)")
+                     help="use N windows or patches, drawn at random (default: all windows; 200 patches)")
     sub.add_argument("--key", metavar="NAME", help="array of a .npz file that holds several")
     sub.add_argument("--gray", action="store_true", help="turn colour images grey")
     model = sub.add_argument_group("model")
-    model.add_argument("--iterations", type=_positive_int, metavar="N", help="of FISTA (default: 100; images: 30)")
+    model.add_argument("--iterations", type=_positive_int, metavar="N", help="of FISTA (default: 40; images: 15)")
     model.add_argument("--shrinkage", choices=("nonnegative_soft", "soft"),
                        help="codes of one sign or of both (default: nonnegative_soft; images: soft)")
     model.add_argument("--sigma", type=_number_or("estimate"), default="estimate", metavar="X",
                        help="noise standard deviation in the data's unit (images of whole numbers: in grey levels of "
                             "0..255), or 'estimate' (default)")
     model.add_argument("--sigma-learning", action="store_true", help="re-estimate sigma during training")
-    model.add_argument("--lambda", dest="lambda_init", type=_number_or("donoho"), default="donoho", metavar="X",
-                       help="first lambda, or 'donoho': sqrt(2 log(filters * positions)) / sigma (default); "
-                            "the threshold is lambda * sigma^2")
-    model.add_argument("--lambda-learning", choices=("em", "em_closed_form", "none"), default="em",
-                       help="second stage of training (default: em; none keeps lambda)")
+    model.add_argument("--lambda", dest="lambda_init", type=_first_lambda, metavar="X",
+                       help="first lambda: a number (the threshold is lambda * sigma^2), one over sigma as in "
+                            "2/sigma, or 'donoho': sqrt(2 log(filters * positions)) / sigma "
+                            "(default: donoho; images: 1.2/sigma)")
+    model.add_argument("--lambda-learning", choices=("em_closed_form", "em", "none"), default="em_closed_form",
+                       help="second stage of training: lambda at its closed form, by gradient steps, or kept "
+                            "(default: em_closed_form)")
     model.add_argument("--lambda-shared", action="store_true", help="one lambda for all filters")
     model.add_argument("--init", choices=("windows", "energy", "dct", "random"),
                        help="first filters: random windows of the data, strong ones, cosines, noise "
                             "(default: energy; images: windows)")
     run = sub.add_argument_group("training")
     run.add_argument("--epochs", type=_positive_int, default=10, metavar="N", help="default: 10")
-    run.add_argument("--batch-size", type=_positive_int, default=16, metavar="N",
-                     help="windows or patches a step (default: 16)")
-    run.add_argument("--learning-rate", type=_number, default=0.01, metavar="X",
-                     help="of Adam on the filters, falling to zero along a cosine (default: 0.01)")
-    run.add_argument("--gradient", choices=("unrolled", "truncated", "decoder"), default="unrolled",
-                     help="through all iterations, the last ten, or none: less is faster (default: unrolled)")
+    run.add_argument("--batch-size", type=_positive_int, default=4, metavar="N",
+                     help="windows or patches a step (default: 4)")
+    run.add_argument("--learning-rate", type=_number, default=0.02, metavar="X",
+                     help="of Adam on the filters, falling to zero along a cosine (default: 0.02)")
+    run.add_argument("--gradient", choices=("unrolled", "truncated", "decoder"), default="decoder",
+                     help="of the filters through all iterations, the last ten, or the decoder alone; the last is by "
+                          "far the fastest (default: decoder)")
     run.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
 
 
@@ -115,6 +128,7 @@ def parser():
     top = _Parser(
         prog="keras-crsae", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Convolutional dictionary learning with CRsAE: learn filters, encode, denoise, export.")
+    top.add_argument("--version", action="version", version=f"keras-crsae {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     def command(name, text):

@@ -10,6 +10,7 @@ import numpy as np
 from keras_crsae.data.files import FileError, as_batch, by, check_finite, check_output, read_array, replacing
 from keras_crsae.data.images import INTEGER_PIXELS, gray_image, is_image, opaque, random_patches, read_image, unit_image
 from keras_crsae.data.windows import cut_windows
+from keras_crsae.initializers import robust_sigma
 from keras_crsae.startup import Failure, start_keras
 
 _ADAPT = 256  # windows that sigma, lambda and the first filters are taken from
@@ -36,6 +37,15 @@ def train(args):
         _note_offset(data)
     scale = 255.0 if grey_levels else 1.0
 
+    sigma = args.sigma if args.sigma == "estimate" else args.sigma / scale
+    sample = data[rng.permutation(len(data))[:_ADAPT]]
+    first_lambda = args.lambda_init or ("donoho" if rank == 1 else ("over sigma", 1.2))
+    if isinstance(first_lambda, tuple):
+        sigma = robust_sigma(sample, rank) if sigma == "estimate" else sigma
+        if not sigma > 0:
+            raise FileError("The noise level of the input is estimated as zero: more than half of it is constant. "
+                            "Give --sigma a number.")
+        first_lambda = first_lambda[1] / sigma
     start_keras()
     import keras
 
@@ -44,20 +54,19 @@ def train(args):
     keras.utils.set_random_seed(args.seed)
     model = CRsAE(
         args.filters, kernel_size, strides=strides, rank=rank,
-        iterations=args.iterations or (100 if rank == 1 else 30),
+        iterations=args.iterations or (40 if rank == 1 else 15),
         shrinkage=args.shrinkage or ("nonnegative_soft" if rank == 1 else "soft"),
-        sigma=args.sigma if args.sigma == "estimate" else args.sigma / scale, sigma_learning=args.sigma_learning,
-        lambda_init=args.lambda_init, lambda_shared=args.lambda_shared,
+        sigma=sigma, sigma_learning=args.sigma_learning, lambda_init=first_lambda, lambda_shared=args.lambda_shared,
         lambda_learning=None if args.lambda_learning == "none" else args.lambda_learning,
         gradient=args.gradient, seed=args.seed)
     init = args.init or ("energy" if rank == 1 else "windows")
-    model.adapt(data[rng.permutation(len(data))[:_ADAPT]], filters=None if init == "random" else init)
+    model.adapt(sample, filters=None if init == "random" else init)
     steps = args.epochs * math.ceil(len(data) / args.batch_size)
     model.compile(keras.optimizers.Adam(
         keras.optimizers.schedules.CosineDecay(args.learning_rate, steps, alpha=0.01)))
     print(f"{len(data)} {'windows' if rank == 1 else 'patches'} of {by(data.shape[1:-1])} "
           f"x {data.shape[-1]} channel{'s' * (data.shape[-1] > 1)}; sigma {_sigma(model, scale)}, "
-          f"first lambda {_range(model.lambda_reg)}", flush=True)
+          f"first lambda {_lambda(model)}", flush=True)
     started = time.perf_counter()
     try:
         history = model.fit(data, epochs=args.epochs, batch_size=args.batch_size,
@@ -158,7 +167,7 @@ def _patches(args, arrays, kernel_size, rng):
         if any(not k <= s <= n for k, s, n in zip(kernel_size, size, smallest, strict=True)):
             raise FileError(f"--window {by(size)} must lie between the filter's size, {by(kernel_size)}, and the "
                             f"smallest image, {by(smallest)} pixels.")
-    return random_patches(pictures, size, args.limit or 1000, rng)
+    return random_patches(pictures, size, args.limit or 200, rng)
 
 
 def _note_offset(data):
@@ -172,8 +181,13 @@ def _note_offset(data):
                       "or subtract its median first.", stacklevel=2)
 
 
-def _range(variable):
-    values = np.asarray(variable, float).ravel()
+def _lambda(model):
+    """Lambda, and the same over sigma: the threshold in units of the noise."""
+    values = np.asarray(model.lambda_reg, float)
+    return f"{_range(values)} ({_range(values * float(model.sigma))} / sigma)"
+
+
+def _range(values):
     low, high = f"{values.min():.4g}", f"{values.max():.4g}"
     return low if low == high else f"{low} to {high}"
 
@@ -190,7 +204,6 @@ def _summary(model, history, scale, seconds):
     def course(name):
         return f"{history[name][0]:.5g} -> {history[name][-1]:.5g}" if epochs > 1 else f"{history[name][-1]:.5g}"
 
-    threshold = np.asarray(model.encoder.cell.threshold()) / float(model.step_size)
     rows = {
         "trained": f"{epochs} epochs in {seconds:.1f} s",
         "filters": f"{model.dictionary.filters} of {by(model.dictionary.kernel_size)}, "
@@ -198,7 +211,7 @@ def _summary(model, history, scale, seconds):
         "reconstruction loss": f"{course('reconstruction_loss')} (mean squared residual, first -> last epoch)",
         "lambda loss": course("lambda_loss"),
         "sigma": _sigma(model, scale),
-        "lambda": f"{_range(model.lambda_reg)} (threshold lambda * sigma^2: {_range(threshold)})",
+        "lambda": _lambda(model),
         "sparsity": f"{history['sparsity'][-1]:.3%} of the code values are non-zero",
     }
     return "\n".join(f"  {name:20} {text}" for name, text in rows.items())

@@ -13,14 +13,15 @@ import pytest
 from crsae_onnx import SparseEncoder
 
 import keras_crsae as kc
+from keras_crsae.applications.denoising import split
 from keras_crsae.cli import main
-from keras_crsae.data.images import write_image
+from keras_crsae.data.images import read_image, write_image
 from keras_crsae.data.simulate import simulate_spikes, spike_templates
 from keras_crsae.loading import load_crsae
 
 ROOT = Path(__file__).parents[2]
 SIGNALS = ["--filters", "3", "--kernel-size", "21", "--iterations", "15", "--window", "300", "--epochs", "3",
-           "--batch-size", "8", "--lambda-learning", "em_closed_form", "--gradient", "decoder"]
+           "--batch-size", "8"]
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +32,17 @@ def recording():
 
 
 @pytest.fixture(scope="module")
-def photo():
-    """uint8 (48, 56): edges and texture with noise of standard deviation 20."""
+def scene():
+    """(48, 56): edges and texture, in grey levels of 0..255."""
     rows, columns = np.mgrid[:48, :56]
-    clean = 120 + 60 * ((rows // 12 + columns // 14) % 2) + 20 * np.sin(columns / 2)
-    return np.clip(clean + 20 * np.random.default_rng(0).standard_normal(clean.shape), 0, 255).astype("uint8")
+    return 90 + 60 * ((rows // 12 + columns // 14) % 2) + 20 * np.sin(columns / 2)
+
+
+@pytest.fixture(scope="module")
+def photo(scene):
+    """The scene as uint8 with noise of standard deviation 20."""
+    noise = 20 * np.random.default_rng(0).standard_normal(scene.shape)
+    return np.clip(np.rint(scene + noise), 0, 255).astype("uint8")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +54,7 @@ def files(tmp_path_factory, recording, photo):
     assert main(["train", str(folder / "y.npy"), "--output", str(folder / "m.keras"), *SIGNALS]) == 0
     assert main(["train", str(folder / "photo.png"), "--output", str(folder / "photo.keras"), "--filters", "6",
                  "--kernel-size", "5", "--iterations", "6", "--window", "20x24", "--limit", "24", "--sigma", "20",
-                 "--init", "dct", "--epochs", "2", "--gradient", "decoder"]) == 0
+                 "--init", "dct", "--epochs", "2"]) == 0
     return folder
 
 
@@ -135,6 +142,18 @@ def test_images_train_in_unit_grey_levels_and_sigma_is_given_in_255(inside, no_f
     assert load_crsae("d.keras").dictionary.channels == 1
 
 
+def test_the_first_lambda_is_a_number_or_one_over_sigma(inside, no_fit, capsys):
+    for given, sigma, expected in (("3/sigma", "40", 3 / 40), ("0.5", "estimate", 0.5), ("3/sigma", "estimate", None)):
+        assert main(["train", str(inside / "y.npy"), "--output", "m.keras", "--overwrite", *SIGNALS,
+                     "--lambda", given, "--sigma", sigma]) == 0
+        model = load_crsae("m.keras")
+        expected = 3 / float(model.sigma) if expected is None else expected
+        np.testing.assert_allclose(model.lambda_reg, np.full(3, expected), rtol=1e-5)
+    np.save("still.npy", np.r_[np.zeros(900), np.ones(100)])
+    assert "--sigma a number" in refused(capsys, "train", "still.npy", "--output", "n.keras", *SIGNALS,
+                                         "--lambda", "2/sigma")
+
+
 def test_an_offset_is_pointed_out(inside, recording, no_fit, capsys):
     np.save("offset.npy", recording + 4000)
     assert main(["train", "offset.npy", "--output", "m.keras", *SIGNALS]) == 0
@@ -168,6 +187,52 @@ def test_encode_takes_images_and_stacks_of_them(inside, photo, capsys):
         dense = np.zeros((44, 52, 6), np.float32)
         dense[(*sparse["index"][first, 1:].T, sparse["filter"][first])] = sparse["value"][first]
     np.testing.assert_allclose(dense, code[0], atol=1e-5 * np.abs(code).max())
+
+
+def test_the_slow_part_of_images_is_taken_away_unless_told_otherwise(inside, photo):
+    model, image = str(inside / "photo.keras"), str(inside / "photo.png")
+    assert main(["encode", model, image, "rest.npy"]) == 0
+    assert main(["encode", model, image, "all.npy", "--low-pass", "0"]) == 0
+    unit = photo[None, ..., None] / np.float32(255)
+    expected = load_crsae(model).encode(unit)
+    np.testing.assert_allclose(np.load("all.npy"), expected, atol=1e-5 * np.abs(expected).max())
+    expected = load_crsae(model).encode(split(unit)[1])
+    np.testing.assert_allclose(np.load("rest.npy"), expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("sigma", [["--sigma", "20"], []])
+def test_denoise_brings_an_image_nearer_to_the_truth(inside, scene, photo, capsys, sigma):
+    assert main(["denoise", str(inside / "photo.png"), "o.png", "--model", str(inside / "photo.keras"), *sigma]) == 0
+    clean = read_image("o.png")
+    assert clean.dtype == np.uint8 and clean.shape == photo.shape
+    assert np.square(clean - scene).mean() < 0.5 * np.square(photo - scene).mean()
+    assert ("noise 20 of 255" if sigma else "estimated") in capsys.readouterr().out
+    assert "exists" in refused(capsys, "denoise", inside / "photo.png", "o.png", "--model", inside / "photo.keras")
+
+
+def test_denoise_keeps_colour_depth_and_transparency(inside, photo):
+    model = str(inside / "photo.keras")
+    alpha = np.arange(photo.size, dtype=np.uint8).reshape(photo.shape)
+    write_image("rgba.png", np.stack([photo, photo.T.reshape(photo.shape), photo, alpha], axis=-1))
+    assert main(["denoise", "rgba.png", "o.png", "--model", model, "--sigma", "20"]) == 0
+    made = read_image("o.png")
+    np.testing.assert_array_equal(made[..., 3], alpha)
+    np.testing.assert_array_equal(made[..., 0], made[..., 2])
+    assert main(["denoise", str(inside / "photo.png"), "gray.png", "--model", model, "--sigma", "20"]) == 0
+    np.testing.assert_array_equal(made[..., 0], read_image("gray.png"))
+    write_image("deep.tif", photo.astype(np.uint16) * 257)
+    assert main(["denoise", "deep.tif", "deep_o.tif", "--model", model, "--sigma", "20"]) == 0
+    deep = read_image("deep_o.tif")
+    assert deep.dtype == np.uint16
+    np.testing.assert_allclose(deep / 257, read_image("gray.png"), atol=0.51)
+
+
+def test_denoise_runs_an_exported_model(inside):
+    model, image = str(inside / "photo.keras"), str(inside / "photo.png")
+    assert main(["export", model, "photo.onnx"]) == 0
+    for file, output in ((model, "keras.png"), ("photo.onnx", "onnx.png")):
+        assert main(["denoise", image, output, "--model", file, "--sigma", "15"]) == 0
+    assert np.abs(read_image("keras.png").astype(int) - read_image("onnx.png")).max() <= 1
 
 
 def test_an_all_zero_code_is_pointed_out(inside, capsys):
@@ -220,8 +285,10 @@ def test_unfit_training_options_are_refused(inside, capsys, options, words):
 
 
 @pytest.mark.parametrize("option, value", [
-    ("--sigma", "0"), ("--sigma", "nan"), ("--lambda", "-1"), ("--iterations", "0"), ("--filters", "2.5"),
-    ("--kernel-size", "3x3x3"), ("--learning-rate", "inf"), ("--rank", "3"), ("--shrinkage", "hard")])
+    ("--sigma", "0"), ("--sigma", "nan"), ("--lambda", "-1"), ("--lambda", "2/x"), ("--low-pass", "-1"),
+    ("--iterations", "0"), ("--filters", "2.5"),
+    ("--kernel-size", "3x3x3"), ("--learning-rate", "inf"), ("--rank", "3"),
+    ("--shrinkage", "hard")])
 def test_unfit_values_of_options_are_one_line_of_error(capsys, option, value):
     with pytest.raises(SystemExit) as caught:
         main(["train", "y.npy", "--output", "m.keras", "--filters", "2", "--kernel-size", "21", option, value])
