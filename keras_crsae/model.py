@@ -116,7 +116,9 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
             first = donoho_lambda(self.filters, _POSITIONS_BEFORE_DATA, sigma)
         options = dict(self._options, kernel_initializer=self.kernel_initializer, channels=channels,
                        block_size=self._coding_options["block_size"], dtype=self.dtype_policy)
+        code_shape = (None,) * (self.rank + 1) + (self.filters,)
         self.dictionary = ConvDictionary(**options, name="dictionary")
+        self.dictionary.build(code_shape)
         cell = SparseCodingCell(self.dictionary, lambda_init=first, sigma=sigma, name="cell", dtype=self.dtype_policy,
                                 **self._cell_options)
         self.encoder = SparseCoding(cell, name="encoder", dtype=self.dtype_policy, **self._coding_options)
@@ -124,7 +126,7 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
         self.decoder = self.dictionary
         if not self.tied:
             self.decoder = ConvDictionary(**options, name="decoder")
-            self.decoder.build()
+            self.decoder.build(code_shape)
             self.decoder.kernel.assign(self.dictionary.kernel.value)
         self.prior_mean = self.add_weight(name="prior_mean", shape=self.lambda_reg.shape, trainable=False,
                                           initializer="ones")

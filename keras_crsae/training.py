@@ -108,6 +108,8 @@ class TwoStageTraining:
                 first, x = batches.peek(x)
             signal, _, mask, _ = batches.unpack(first, self.rank, "float32")
             self.adapt(signal, mask=mask)
+        if isinstance(x, tf.data.Dataset):
+            kwargs.setdefault("shuffle", False)  # Keras would warn of its own default
         held = float(self.lambda_held)
         self.failed_stage.assign(0.0)
         guard = StopOnNonFinite(self.failed_stage)
