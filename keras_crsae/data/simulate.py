@@ -4,16 +4,33 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_crsae.checks import as_positive, as_sizes, as_whole
+
 
 @dataclass(frozen=True)
 class Simulation:
-    """Signal (batch, time, 1), its noiseless part, code (batch, positions, filters), filters, sigma."""
+    """Data with their truth.
+
+    Attributes:
+        signal: (batch, *space, channels) float32, the noisy data.
+        clean: the same without noise, float64.
+        code: (batch, *positions, filters) float64.
+        filters: (*kernel_size, channels, filters), the true dictionary.
+        sigma: noise standard deviation.
+        lambda_reg: (filters,) rates of the code's prior where it was drawn from it, else None.
+    """
 
     signal: np.ndarray
     clean: np.ndarray
     code: np.ndarray
     filters: np.ndarray
     sigma: float
+    lambda_reg: np.ndarray | None = None
+
+    @property
+    def snr(self):
+        """10 log10(var(D z) / sigma^2), in dB, over all samples."""
+        return float(10 * np.log10(np.var(self.clean) / self.sigma**2))
 
 
 def spike_templates(kernel_size=45, filters=3, seed=0):
@@ -38,42 +55,131 @@ def spike_templates(kernel_size=45, filters=3, seed=0):
 
 
 def simulate_spikes(filters, windows=100, samples=2000, events_per_window=8, amplitude=(15.0, 1.5),
-                    refractory=None, sigma=1.0, seed=0):
+                    refractory=None, sigma=1.0, snr=None, seed=0):
     """Spike trains convolved with their filters plus white noise; trains of different filters may overlap.
 
     Args:
-        filters: (kernel_size, 1, filters).
+        filters: (kernel_size, channels, filters).
         windows, samples: shape of the signal.
-        events_per_window: mean events of each filter in a window.
+        events_per_window: mean events of each filter in a window, before the refractory time thins them;
+            a number, or one a filter.
         amplitude: mean and standard deviation of the code at an event.
-        refractory: least distance of two events of one filter; None: kernel_size.
+        refractory: least distance of two events of one filter, in samples; None: kernel_size.
         sigma: noise standard deviation.
+        snr: None, or 10 log10(var(D z) / sigma^2) in dB, which then sets sigma.
         seed: int.
 
     Returns:
         Simulation.
+
+    Raises:
+        ValueError: a signal shorter than the filters, more events than positions, options out of range.
+
+    Example:
+        >>> made = simulate_spikes(spike_templates(45, 3), windows=2, samples=500, snr=9.0)
+        >>> made.signal.shape, made.code.shape, round(made.snr, 6)
+        ((2, 500, 1), (2, 456, 3), 9.0)
     """
-    rng = np.random.default_rng(seed)
+    filters = _checked_filters(filters, 1)
     size, _, count = filters.shape
+    windows, positions = as_whole(windows, "windows"), as_whole(samples, "samples") - size + 1
+    rates = np.broadcast_to(np.asarray(events_per_window, float), (count,))
+    if positions < 1 or not (rates >= 0).all() or 2 * rates.max() > positions:
+        raise ValueError(f"samples={samples} leaves {max(positions, 0)} positions for filters of {size} samples, too "
+                         f"few for events_per_window={events_per_window}. Ask for longer windows or fewer events.")
+    rng = np.random.default_rng(seed)
     gap = size if refractory is None else refractory
-    positions = samples - size + 1
     code = np.zeros((windows, positions, count))
     for b in range(windows):
         for c in range(count):
             last = -gap
-            for i in np.sort(rng.choice(positions, rng.poisson(events_per_window), replace=False)):
+            for i in np.sort(rng.choice(positions, min(rng.poisson(rates[c]), positions), replace=False)):
                 if i - last >= gap:
                     code[b, i, c] = max(rng.normal(*amplitude), 0.1 * amplitude[0])
                     last = i
-    clean = np.zeros((windows, samples, 1))
-    for k in range(size):
-        clean[:, k:k + positions, :] += code @ filters[k].T
+    return _observed(code, filters, (1,), sigma, snr, rng)
+
+
+def simulate_codes(filters, lambda_reg, space, windows=100, density=1.0, nonnegative=True, strides=1, sigma=1.0,
+                   snr=None, seed=0):
+    """The model of arXiv 1904.08827, section II, itself: codes from their prior, synthesis, white noise.
+
+    Args:
+        filters: (*kernel_size, channels, filters), for signals or images.
+        lambda_reg: rate of the code's prior, a number or one a filter.
+        space: samples of a signal, or (height, width) of an image; the code may need fewer (strides).
+        windows: number of signals or images.
+        density: share of positions that may be non-zero; 1 is the model itself, less thins it at random.
+        nonnegative: True: z ~ Exponential(lambda); False: z ~ Laplace(lambda).
+        strides, sigma, snr, seed: as elsewhere; ``snr`` (dB) sets sigma.
+
+    Returns:
+        Simulation, with ``lambda_reg``.
+
+    Example:
+        >>> made = simulate_codes(np.ones((5, 5, 1, 2)), [2.0, 4.0], (12, 14), windows=3)
+        >>> made.signal.shape, made.code.shape, made.lambda_reg.tolist()
+        ((3, 12, 14, 1), (3, 8, 10, 2), [2.0, 4.0])
+    """
+    filters = np.asarray(filters, float)
+    rank = filters.ndim - 2
+    filters = _checked_filters(filters, rank)
+    strides, space = as_sizes(strides, rank, "strides"), as_sizes(space, rank, "space")
+    count = filters.shape[-1]
+    rates = np.array(np.broadcast_to(np.asarray(lambda_reg, float), (count,)))
+    if not (np.isfinite(rates) & (rates > 0)).all() or not 0 < density <= 1:
+        raise ValueError("`lambda_reg` must be positive and `density` lie in (0, 1]. "
+                         f"Received: lambda_reg={lambda_reg!r}, density={density!r}")
+    positions = tuple((n - k) // s + 1 for n, k, s in zip(space, filters.shape, strides, strict=False))
+    if min(positions) < 1:
+        raise ValueError(f"space={space} is smaller than the filters, {filters.shape[:rank]}.")
+    rng = np.random.default_rng(seed)
+    shape = (as_whole(windows, "windows"), *positions, count)
+    code = rng.exponential(1.0 / rates, shape)
+    if not nonnegative:
+        code *= rng.choice([-1.0, 1.0], shape)
+    if density < 1:
+        code *= rng.random(shape) < density
+    return _observed(code, filters, strides, sigma, snr, rng, rates)
+
+
+def _checked_filters(filters, rank):
+    filters = np.asarray(filters, float)
+    if rank not in (1, 2) or filters.ndim != rank + 2 or not np.isfinite(filters).all():
+        raise ValueError("`filters` must be finite, of shape (kernel_size, channels, filters)"
+                         f"{'' if rank == 1 else ' or (height, width, channels, filters)'}. "
+                         f"Received: shape {filters.shape}")
+    return filters
+
+
+def _observed(code, filters, strides, sigma, snr, rng, rates=None):
+    """Synthesis by the definition, tap after tap, and white noise."""
+    rank = len(strides)
+    space = tuple((m - 1) * s + k for m, s, k in zip(code.shape[1:-1], strides, filters.shape, strict=False))
+    clean = np.zeros((code.shape[0], *space, filters.shape[-2]))
+    for tap in np.ndindex(*filters.shape[:rank]):
+        where = tuple(slice(t, t + (m - 1) * s + 1, s) for t, m, s in
+                      zip(tap, code.shape[1:-1], strides, strict=True))
+        clean[(slice(None), *where)] += code @ filters[tap].T
+    if snr is not None:
+        sigma = float(np.sqrt(np.var(clean) / 10 ** (snr / 10)))
+        if not sigma > 0:
+            raise ValueError("`snr` sets sigma from the clean signal, and that one is constant. Ask for more events.")
+    sigma = as_positive(sigma, "sigma")
     signal = clean + sigma * rng.standard_normal(clean.shape)
-    return Simulation(signal.astype("float32"), clean, code, filters, sigma)
+    return Simulation(signal.astype("float32"), clean, code, filters, sigma, rates)
 
 
 def perturb_filters(filters, error=0.45, seed=0):
-    """Unit-norm filters at a given sqrt(1 - correlation^2) from the true ones, in a random direction."""
+    """Unit-norm filters at a given sqrt(1 - correlation^2) from the true ones, in a random direction.
+
+    Args:
+        filters: (*kernel_size, channels, filters), unit norm.
+        error: number in [0, 1].
+        seed: int.
+    """
+    if not 0 <= error <= 1:
+        raise ValueError(f"`error` must lie in [0, 1]. Received: error={error!r}")
     rng = np.random.default_rng(seed)
     flat = filters.reshape(-1, filters.shape[-1])
     noise = rng.standard_normal(flat.shape)
