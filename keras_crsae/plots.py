@@ -169,7 +169,7 @@ def plot_templates(true_filters, filters, first=None, sampling_frequency=None, t
 
 
 def plot_code(code, signal=None, reconstruction=None, events=None, offsets=None, sampling_frequency=None,
-              start=0, unit="signal", title=None):
+              start=0, unit="signal", row="filter", title=None):
     """Raster of a code under its signal: one row a filter, the height of a stem is the code's value.
 
     Args:
@@ -180,6 +180,7 @@ def plot_code(code, signal=None, reconstruction=None, events=None, offsets=None,
         sampling_frequency: Hz; None: the axis counts samples.
         start: sample at which code and signal begin.
         unit: name of the signal's axis.
+        row: name of a row of the raster, numbered.
         title: of the figure.
 
     Raises:
@@ -200,7 +201,8 @@ def plot_code(code, signal=None, reconstruction=None, events=None, offsets=None,
         time = _clock(sampling_frequency, start + np.arange(len(signal)))[0]
         axes[0].plot(time, signal, color="0.6", linewidth=0.7, label="signal")
         if reconstruction is not None:
-            axes[0].plot(time, reconstruction, color="black", linewidth=1.0, label="reconstruction from the code")
+            axes[0].plot(time, reconstruction, color="black", linewidth=1.0,
+                         label="reconstruction from the code (shrunk by lambda)")
         axes[0].legend(loc="upper right", ncols=2, fontsize=8, framealpha=0.9)
         axes[0].set_ylabel(unit)
         axes[0].margins(x=0)
@@ -214,12 +216,13 @@ def plot_code(code, signal=None, reconstruction=None, events=None, offsets=None,
         if events is not None:
             axes[-1].plot(_clock(sampling_frequency, events[c])[0], np.full(len(events[c]), base - 0.12), "^",
                           color="black", markersize=4.5, clip_on=False, label="true spike" if c == 0 else None)
-    axes[-1].set_yticks(-1.25 * np.arange(count), [f"filter {c}" for c in range(count)])
+    axes[-1].set_yticks(-1.25 * np.arange(count), [f"{row} {c}" for c in range(count)])
     axes[-1].set_ylim(-1.25 * (count - 1) - 0.35, 1.05)
     axes[-1].set_xlabel(label)
     if events is not None:
-        axes[-1].legend(loc="upper right", fontsize=8, framealpha=0.9)
-    figure.suptitle(title or f"Sparse code (stems, tallest {scale:.3g})")
+        axes[-1].legend(loc="upper left", fontsize=8, framealpha=0.9)
+    axes[-1].set_title(f"code: a stem for each non-zero value, the tallest {scale:.3g}", fontsize=9, color=_GRAY)
+    figure.suptitle(title or "Sparse code")
     return figure
 
 
@@ -247,9 +250,11 @@ def plot_denoising(clean, noisy, denoised, title=None, zoom=None):
               (left.mean(axis=-1) if left.ndim == 3 else left, "denoised minus clean")]
     rows = 1 if zoom is None else 2
     shape = images[0].shape
-    figure = _figure(13.5, 0.9 + rows * 3.3 * (shape[0] / shape[1] if rows == 1 else 1.0))
+    height = 3.0 * shape[0] / shape[1]
+    figure = _figure(13.5, 0.8 + height + (3.1 if rows == 2 else 0.0))
     figure.suptitle(title or "Denoising (PSNR against the clean image)")
-    axes = figure.subplots(rows, 4, squeeze=False)
+    axes = figure.subplots(rows, 4, squeeze=False,
+                           gridspec_kw={"height_ratios": [height, 3.0]} if rows == 2 else None)
     for column, (image, name) in enumerate(panels):
         difference = column == 3
         options = dict(cmap="RdBu_r", vmin=-reach, vmax=reach) if difference else dict(cmap="gray", vmin=0, vmax=1)
@@ -263,7 +268,7 @@ def plot_denoising(clean, noisy, denoised, title=None, zoom=None):
             axes[row, column].set_axis_off()
         axes[0, column].set_title(name, fontsize=11)
         if difference:
-            figure.colorbar(drawn, ax=axes[:, column], shrink=0.7, label="grey level, white to black is 1")
+            figure.colorbar(drawn, ax=axes[:, column], shrink=0.7, label="grey level (black to white is 1)")
         elif zoom is not None:
             from matplotlib.patches import Rectangle
 
