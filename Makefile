@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: test test-all lint clean
+BENCH_VENV := .venv-bench
+BENCHMARKS := peak training onnx_runtime scaling solvers
+
+.PHONY: test test-all lint bench clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -20,5 +23,17 @@ test: lint
 test-all: lint
 	$(BIN)/python -m pytest -q
 
+# The short set, within ten minutes on two cores; the packages it compares with have an environment of their own.
+# `make bench SHORT=` runs the long one, whose tables benchmarks/README.md holds.
+SHORT ?= --short
+
+$(BENCH_VENV)/.installed: pyproject.toml
+	test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --editable ".[bench]"
+	touch $@
+
+bench: $(BENCH_VENV)/.installed
+	set -e; for question in $(BENCHMARKS); do $(BENCH_VENV)/bin/python -m benchmarks.$$question $(SHORT); done
+
 clean:
-	rm -rf $(VENV) demo-output
+	rm -rf $(VENV) $(BENCH_VENV) demo-output

@@ -39,11 +39,8 @@ def case(samples=SAMPLES, filters=FILTERS, kernel_size=SIZE, iterations=ITERATIO
 
 
 def grow(axis, values, repeats, budget):
-    """Median seconds for each value; values are timed in turn. Long signals are built one at a time for memory."""
-    name = axis.replace(" ", "_")
-    if axis == "samples":
-        return {v: common.alternate({v: case(samples=v)}, repeats, budget)[v] for v in values}
-    return common.alternate({v: case(**{name: v}) for v in values}, repeats, budget)
+    """Seconds for each value, timed in turn."""
+    return common.alternate({v: case(**{axis.replace(" ", "_"): v}) for v in values}, repeats, budget)
 
 
 def scaling(arguments, repeats, budget):
@@ -70,10 +67,15 @@ def cores(arguments, repeats, budget):
 
 
 class Memory:
-    """Largest resident memory while the block runs: all pages, and anonymous ones (without those of mapped files)."""
+    """Largest resident memory while the block runs: all pages, and anonymous ones (without those of mapped files).
+
+    The baseline is read when the object is made, which may be well before the block.
+    """
+
+    def __init__(self):
+        self.baseline, self.peak, self._stop = self._read(), {"VmRSS": 0, "RssAnon": 0}, threading.Event()
 
     def __enter__(self):
-        self.baseline, self.peak, self._stop = self._read(), {"VmRSS": 0, "RssAnon": 0}, threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
         return self
@@ -105,6 +107,8 @@ def hour(arguments, length):
     filters = (templates[:SIZE] / np.linalg.norm(templates[:SIZE], axis=(0, 1))).astype("float32")
     model, _ = common.encoder_model(filters, ITERATIONS)
     ten = recorded[None, :, None]
+    model.encode(ten[:, :1000])
+    memory = Memory()  # TensorFlow and the model are there, no signal has been encoded
     model.encode(ten)
     short = common.alternate({"ten": lambda: model.encode(ten)}, 7, 60.0)["ten"]["median"] / ten.size
     with tempfile.TemporaryDirectory() as folder:
@@ -117,7 +121,7 @@ def hour(arguments, length):
         signal = np.memmap(Path(folder) / "signal.f32", np.float32, "r", shape=(1, length, 1))
         out = np.memmap(Path(folder) / "code.f32", np.float32, "w+", shape=(1, length - SIZE + 1, FILTERS))
         model.encode(signal[:, :2**21], out=out[:, :2**21 - SIZE + 1])  # graphs of the windows' shapes are made here
-        with Memory() as memory:
+        with memory:
             start = time.perf_counter()
             model.encode(signal, out=out)
             took = time.perf_counter() - start

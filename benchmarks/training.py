@@ -159,7 +159,8 @@ def main():
         model.fit(signal[:WINDOWS], batch_size=WINDOWS, verbose=0)
         epochs[name] = lambda model=model: model.fit(signal, batch_size=WINDOWS, shuffle=False, verbose=0)
     sections.append(show(f"one epoch of {batches} steps", common.alternate(epochs, 2 if arguments.short else 3, 120.0),
-                         arguments, {k: v for k, v in extra.items() if k not in epochs}))
+                         arguments, {} if "plain PyTorch" in epochs else {
+                             "plain PyTorch": "left out of --short" if torch_step else common.NOT_INSTALLED}))
     common.save("training", arguments, described, sections)
 
 
