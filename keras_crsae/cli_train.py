@@ -49,6 +49,7 @@ def train(args):
     start_keras()
     import keras
 
+    from keras_crsae.callbacks import RecentreFilters
     from keras_crsae.model import CRsAE
 
     keras.utils.set_random_seed(args.seed)
@@ -67,9 +68,12 @@ def train(args):
     print(f"{len(data)} {'windows' if rank == 1 else 'patches'} of {by(data.shape[1:-1])} "
           f"x {data.shape[-1]} channel{'s' * (data.shape[-1] > 1)}; sigma {_sigma(model, scale)}, "
           f"first lambda {_lambda(model)}", flush=True)
+    # Filters begin as windows that hold a waveform anywhere. Measured on three simulated units, four seeds: errors of
+    # .05 to .10 with the filters kept centred during the first half, .06 to .45 without.
+    callbacks = [RecentreFilters(until=max(1, args.epochs // 2))] if rank == 1 and args.epochs > 1 else []
     started = time.perf_counter()
     try:
-        history = model.fit(data, epochs=args.epochs, batch_size=args.batch_size,
+        history = model.fit(data, epochs=args.epochs, batch_size=args.batch_size, callbacks=callbacks,
                             verbose=1 if sys.stdout.isatty() else 2).history
     except FloatingPointError as error:
         raise Failure(f"{error} No model was written; the option here is --learning-rate.") from error
