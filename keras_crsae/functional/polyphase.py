@@ -104,33 +104,42 @@ def block_synthesis(code, folded_kernel, strides, block):
     return unfold(synthesis(folded, folded_kernel, (1,) * len(block)), period)
 
 
-def resolve_block(block_size, kernel_size, strides, channels, filters):
+def resolve_block(block_size, kernel_size, strides, channels):
     """Block an axis as a tuple, or None for the plain path, from "auto" or a positive int."""
     if block_size == "auto":
-        block = choose_block(kernel_size, strides, channels, filters)
+        block = choose_block(kernel_size, strides, channels)
         return None if all(n == 1 for n in (*block, *strides)) else block
     if not isinstance(block_size, int) or block_size < 1:
         raise ValueError(f"`block_size` must be 'auto' or a positive int. Received: block_size={block_size!r}")
     return None if block_size == 1 else (block_size,) * len(kernel_size)
 
 
-def choose_block(kernel_size, strides, channels, filters):
-    """Block size an axis by a cost model fitted to measured times; see ``benchmarks/blocks.py``.
+def choose_block(kernel_size, strides, channels):
+    """Block size an axis by a cost model fitted to measured times (``benchmarks/blocks.py``).
 
-    A larger block makes the matrix products thicker, and pads the kernel with more zeros: of ``taps * block *
-    stride`` folded samples an axis only the kernel's are useful. The model is time a position,
-    ``padded work / min(1, (thickness / THICK))``, over the powers of two up to 32 (signals) or 8 (images).
+    Time a position is close to ``work * (1 + 11 / rows)``: ``work``, the folded samples under a position
+    (``taps * block * stride`` an axis; a larger block pads the kernel with more zeros), and ``rows``, the folded
+    channels: with few, a convolution moves data more than it multiplies, at a cost of about 11 channels. The number
+    of filters hardly matters. The least over the powers of two up to 32 (signals) or 8 (images) is taken; a larger
+    block must win by a tenth, since it also pads more of the signal.
+
+    Args:
+        kernel_size, strides: tuples of ints, one an axis.
+        channels: int.
 
     Returns:
         Tuple of ints, the same number on each axis.
+
+    Example:
+        >>> choose_block((45,), (1,), channels=1), choose_block((7, 7), (5, 5), channels=1)
+        ((16,), (1, 1))
     """
     rank, best = len(kernel_size), None
     for exponent in range(6 if rank == 1 else 4):
         block = 2**exponent
         work = math.prod(taps(k, s, block) * block * s for k, s in zip(kernel_size, strides, strict=True))
         rows = block**rank * math.prod(strides) * channels
-        columns = block**rank * filters
-        cost = work / (min(1.0, rows / 16.0) * min(1.0, columns / 48.0))
-        if best is None or cost < best[0] * 0.95:
+        cost = work * (1.0 + 11.0 / rows)
+        if best is None or cost < 0.9 * best[0]:
             best = cost, block
     return (best[1],) * rank

@@ -48,7 +48,7 @@ class ConvDictionary(keras.layers.Layer):
                              f"Received: strides={self.strides}, kernel_size={self.kernel_size}")
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.block_size = block_size
-        self.block = polyphase.resolve_block(block_size, self.kernel_size, self.strides, self.channels, self.filters)
+        self.block = polyphase.resolve_block(block_size, self.kernel_size, self.strides, self.channels)
 
     def build(self, input_shape=None):
         self.kernel = self.add_weight(

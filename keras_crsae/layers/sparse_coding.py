@@ -78,7 +78,7 @@ class SparseCoding(keras.layers.Layer):
         self.tolerance, self.active, self.block_size, self.remat = tolerance, bool(active), block_size, bool(remat)
         dictionary = cell.dictionary
         self.block = polyphase.resolve_block(block_size, dictionary.kernel_size, dictionary.strides,
-                                             dictionary.channels, dictionary.filters)
+                                             dictionary.channels)
 
     def build(self, input_shape):
         dictionary = self.cell.dictionary

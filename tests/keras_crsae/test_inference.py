@@ -1,0 +1,111 @@
+"""Codes of any length: windows, memmaps, sparse codes, options of the encoder."""
+
+import numpy as np
+import pytest
+
+import keras_crsae as kc
+
+
+def built(**options):
+    model = kc.CRsAE(3, 9, **{"iterations": 15, "lambda_init": 1.0, "seed": 0, **options})
+    model.build((None,) * (model.rank + 1) + (1,))
+    return model
+
+
+@pytest.fixture
+def signal(rng):
+    return rng.standard_normal((2, 700, 1)).astype("float32")
+
+
+@pytest.mark.parametrize("strides", [1, 4])
+def test_windows_equal_one_piece(signal, strides):
+    model = built(strides=strides)
+    expected = model.encode(signal)
+    assert np.any(expected)
+    np.testing.assert_allclose(model.encode(signal, window=130), expected, atol=1e-5)
+    sparse = model.encode(signal, window=130, sparse=True, batch_size=2)
+    assert len(sparse.value) == np.count_nonzero(expected)
+    np.testing.assert_allclose(sparse.to_dense(), expected, atol=1e-5)
+
+
+def test_a_recording_on_disk_is_encoded_onto_disk(tmp_path, rng):
+    recording = np.lib.format.open_memmap(tmp_path / "y.npy", "w+", "int16", (1, 2000, 1))
+    recording[:] = (rng.standard_normal(recording.shape) * 3).round()
+    model = built()
+    out = np.lib.format.open_memmap(tmp_path / "z.npy", "w+", "float32", (1, 1992, 3))
+    steps = []
+    assert model.encode(recording, out=out, window=400, progress=lambda done, total: steps.append((done, total))) is out
+    assert steps[-1][0] == steps[-1][1] >= 5
+    np.testing.assert_allclose(np.load(tmp_path / "z.npy"), model.encode(np.array(recording)), atol=1e-5)
+
+
+def test_very_long_signals_are_windowed_by_themselves(rng):
+    signal = np.zeros((1, 2**20 + 5000, 1), "float32")
+    signal[0, -9000:, 0] = rng.standard_normal(9000)
+    model = built(iterations=4)
+    tail = model.encode(signal[:, -6000:])[:, 100:]  # the first positions know nothing of what came before
+    np.testing.assert_allclose(model.encode(signal)[:, -tail.shape[1]:], tail, atol=1e-5)
+    made = model.predict(signal, verbose=0)
+    assert made.shape == signal.shape
+    np.testing.assert_allclose(made[:, -5000:], model.predict(signal[:, -6000:], verbose=0)[:, -5000:], atol=1e-5)
+
+
+def test_batches_equal_one_call(signal):
+    model = built()
+    sigma = np.array([0.5, 1.5], "float32")
+    mask = signal > -1
+    np.testing.assert_allclose(model.encode(signal, mask=mask, sigma=sigma, batch_size=1),
+                               model.encode(signal, mask=mask, sigma=sigma), atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [dict(block_size=1), dict(block_size=4), dict(unroll=True), dict(remat=True),
+                                     dict(block_size=1, unroll=True)])
+def test_how_the_encoder_runs_does_not_change_the_code(signal, options):
+    expected = built().encode(signal)
+    np.testing.assert_allclose(built(**options).encode(signal), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_tolerance_stops_early_and_close_to_the_full_code(signal):
+    full = built(iterations=2000)
+    expected = full.encode(signal)
+    loose, tight = (built(iterations=2000, tolerance=t).encode(signal) for t in (1e-2, 1e-5))
+    errors = [np.linalg.norm(z - expected) / np.linalg.norm(expected) for z in (loose, tight)]
+    assert 1e-3 < errors[0] < 0.5 and errors[1] < 1e-3
+    # Never more than `iterations`, also where they are no multiple of ten.
+    np.testing.assert_array_equal(built(iterations=13, tolerance=1e-9).encode(signal), built(iterations=13).encode(signal))
+
+
+def test_an_option_changed_by_hand_is_obeyed(signal):
+    model = built()
+    before = model.encode(signal)
+    model.encoder.iterations = 40
+    np.testing.assert_allclose(model.encode(signal), built(iterations=40).encode(signal), atol=1e-6)
+    assert not np.allclose(model.encode(signal), before, atol=1e-4)
+
+
+def test_new_filters_reach_the_compiled_graph(signal, rng):
+    model = built()
+    model.encode(signal)
+    filters = rng.standard_normal((9, 1, 3))
+    model.set_dictionary(filters)
+    other = built()
+    other.set_dictionary(filters)
+    np.testing.assert_array_equal(model.encode(signal), other.encode(signal))
+
+
+@pytest.mark.parametrize("options, words", [
+    (dict(tolerance=-1.0), "tolerance"), (dict(tolerance=1e-3, unroll=True), "tolerance"),
+    (dict(block_size=0), "block_size"), (dict(remat=True, unroll=True), "remat")])
+def test_options_that_do_not_fit_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        built(**options)
+
+
+def test_images_take_no_windows(rng):
+    with pytest.raises(ValueError, match="for signals"):
+        built(rank=2).encode(rng.standard_normal((1, 20, 20, 1)), sparse=True)
+
+
+def test_a_code_of_the_wrong_shape_is_refused():
+    with pytest.raises(ValueError, match="`code` must have shape"):
+        built().decode(np.zeros((1, 50, 2)))
