@@ -96,7 +96,7 @@ def _photograph(folder, seed):
     # Most used first: codes of the photograph that was learned on.
     use = np.abs(encoder.encode(split(noisy_study[None])[1])).sum(axis=(0, 1, 2))
     order = np.argsort(-use)
-    plots.plot_filters(first[..., order], title="Before learning: 64 windows of the noisy photograph").savefig(
+    plots.plot_filters(first[..., order], title="Before learning: random windows of the noisy photograph").savefig(
         folder / "image_filters_before.png", dpi=120)
     plots.plot_filters(learned[..., order], title=f"Learned by EM on the noisy {LEARNED_ON}, most used first").savefig(
         folder / "image_filters.png", dpi=120)
@@ -113,7 +113,7 @@ def _photograph(folder, seed):
 
 
 def learn_image_filters(noisy, rng, seed, epochs=5, patches=64):
-    """A model of 64 filters of 8 x 8 learned on one noisy image, and the filters that it began with.
+    """A model of 36 filters of 8 x 8 learned on one noisy image, and the filters that it began with.
 
     Args:
         noisy: (height, width, 1) in units of [0, 1], with noise of standard deviation NOISE.
@@ -127,9 +127,9 @@ def learn_image_filters(noisy, rng, seed, epochs=5, patches=64):
 
     data = random_patches([split(noisy[None])[1][0]], (64, 64), patches, rng)
     # Lambda starts at 1.2 / sigma, low enough for all filters to take part; EM raises it as they find structure.
-    model = CRsAE(filters=64, kernel_size=8, strides=2, rank=2, iterations=15, shrinkage="soft", sigma=NOISE,
+    model = CRsAE(filters=36, kernel_size=8, strides=2, rank=2, iterations=15, shrinkage="soft", sigma=NOISE,
                   lambda_init=1.2 / NOISE, lambda_learning="em_closed_form", gradient="decoder", seed=seed)
-    model.adapt(data, filters="energy")
+    model.adapt(data, filters="windows")
     first = np.array(model.dictionary.kernel)
     batch = 4
     rate = keras.optimizers.schedules.CosineDecay(2e-2, max(1, epochs * patches // batch))
@@ -236,17 +236,17 @@ def learn_templates(recording, seed, starts=4, epochs=8, window=3000):
 
 
 def _draw_code(path, plots, test, code, lags, reconstruction):
-    """The 40 ms with the most spikes of the first two seconds, each spike at its unit's trough."""
+    """The 40 ms of the first five seconds in which all units are busiest, each spike at its unit's trough."""
     length = SAMPLING_FREQUENCY // 25
     troughs = np.abs(test.filters[:, 0]).argmax(axis=0)
     truth = [np.flatnonzero(test.code[0, :, c]) + troughs[c] for c in range(test.code.shape[-1])]
-    spikes = np.concatenate(truth)
-    starts = np.arange(0, 2 * SAMPLING_FREQUENCY, length // 5)
-    start = starts[np.argmax([np.sum((spikes > s + 60) & (spikes < s + length - 120)) for s in starts])]
+    starts = np.arange(0, 5 * SAMPLING_FREQUENCY, length // 5)
+    counts = np.array([[np.sum((t > s + 60) & (t < s + length - 120)) for t in truth] for s in starts])
+    start = starts[np.lexsort((counts.sum(axis=1), counts.min(axis=1)))[-1]]
     chosen = slice(start, start + length)
     plots.plot_code(
         code[start:start + length - 44], test.signal[0, chosen, 0], reconstruction[chosen, 0],
-        events=[t[(t >= start) & (t < start + length)] for t in truth], offsets=troughs - lags, start=start,
+        events=[t[(t >= start) & (t < start + length - 44)] for t in truth], offsets=troughs - lags, start=start,
         sampling_frequency=SAMPLING_FREQUENCY, unit="microvolts", row="unit",
         title="A recording that was not learned from: code from onnxruntime (stems, at the spikes' troughs) and truth",
     ).savefig(path, dpi=120)

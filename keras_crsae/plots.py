@@ -205,7 +205,7 @@ def plot_code(code, signal=None, reconstruction=None, events=None, offsets=None,
                          label="reconstruction from the code (shrunk by lambda)")
         axes[0].legend(loc="upper right", ncols=2, fontsize=8, framealpha=0.9)
         axes[0].set_ylabel(unit)
-        axes[0].margins(x=0)
+        axes[0].margins(y=0.2)  # room for the legend
     scale = max(np.abs(code).max(), 1e-12)
     for c in range(count):
         at = np.flatnonzero(code[:, c])
@@ -215,9 +215,10 @@ def plot_code(code, signal=None, reconstruction=None, events=None, offsets=None,
         axes[-1].vlines(time, base, base + 0.9 * code[at, c] / scale, color=_colour(c), linewidth=1.6)
         if events is not None:
             axes[-1].plot(_clock(sampling_frequency, events[c])[0], np.full(len(events[c]), base - 0.12), "^",
-                          color="black", markersize=4.5, clip_on=False, label="true spike" if c == 0 else None)
+                          color="black", markersize=4.5, label="true spike" if c == 0 else None)
     axes[-1].set_yticks(-1.25 * np.arange(count), [f"{row} {c}" for c in range(count)])
     axes[-1].set_ylim(-1.25 * (count - 1) - 0.35, 1.05)
+    axes[-1].set_xlim(*_clock(sampling_frequency, [start, start + (len(signal) if above else len(code))])[0])
     axes[-1].set_xlabel(label)
     if events is not None:
         axes[-1].legend(loc="upper left", fontsize=8, framealpha=0.9)

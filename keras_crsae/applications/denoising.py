@@ -7,6 +7,7 @@ import os
 import numpy as np
 
 from keras_crsae.checks import as_positive
+from keras_crsae.data.images import unit_image
 from keras_crsae.initializers import robust_sigma
 
 #: Width (standard deviation, in pixels) of the Gaussian that takes the slow part of an image.
@@ -96,14 +97,12 @@ def as_unit_image(image):
     if array.ndim not in (2, 3) or array.size == 0:
         raise ValueError("`image` must be one image (height, width) or (height, width, channels). "
                          f"Received: shape {array.shape}.")
-    if array.dtype.kind == "u":
-        array = array / np.float32(np.iinfo(array.dtype).max)
-    elif not np.isfinite(array).all():
+    if not np.isfinite(array).all():
         raise ValueError("`image` holds NaN or infinite values. Fill them first.")
-    elif array.min() < -1 or array.max() > 2:
+    if array.dtype.kind == "f" and (array.min() < -1 or array.max() > 2):
         raise ValueError(f"`image` holds floats from {array.min():.4g} to {array.max():.4g}. Expected grey levels in "
                          "[0, 1] (noise may reach beyond): divide by the largest level.")
-    return (array[..., None] if array.ndim == 2 else array).astype(np.float32)
+    return unit_image(array[..., None] if array.ndim == 2 else array)
 
 
 def _as_given(clean, image):
