@@ -1,5 +1,6 @@
 """Exported CRsAE encoders: run them with NumPy and onnxruntime alone."""
 
 from crsae_onnx.runtime import ModelFileError, SparseEncoder
+from crsae_onnx.windows import SignalError, SparseCode
 
-__all__ = ["ModelFileError", "SparseEncoder"]
+__all__ = ["ModelFileError", "SignalError", "SparseCode", "SparseEncoder"]

@@ -2,49 +2,126 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
 
+from crsae_onnx.contract import INPUTS, OUTPUTS
 from crsae_onnx.runtime import SparseEncoder
+from crsae_onnx.windows import check_layout, code_shape
 
 
 def _convert(args):
     from crsae_onnx.convert import convert
 
-    print(convert(_load(args.model), args.output, overwrite=args.overwrite))
+    path = convert(_load(args.model), args.output, outputs=args.outputs, inputs=args.inputs, tolerance=args.tolerance,
+                   overwrite=args.overwrite)
+    print(f"{path}: {path.stat().st_size / 1024:.0f} KiB")
 
 
 def _validate(args):
     from crsae_onnx.validate import validate
 
-    for row in validate(_load(args.model), args.file):
-        print(f"{row['output']:15} {str(row['shape']):20} {row['difference']:.1e}")
+    report = validate(_load(args.model), args.file, tolerance=args.tolerance)
+    print(report)
+    print(f"equal to Keras within {report.difference:.1e} of the largest value")
 
 
 def _load(path):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
 
     import keras_crsae  # noqa: F401  registers the classes
 
-    return keras.saving.load_model(path)
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"No file at {path}. Expected a .keras file of a CRsAE.")
+    try:
+        return keras.saving.load_model(path)
+    except Exception as error:  # a zip, JSON, HDF5 or configuration error: Keras lets each through as it is
+        raise ValueError(f"{path} is damaged, or not a .keras file of a CRsAE: {error}") from error
 
 
 def _run(args):
     output = Path(args.output)
     if output.exists() and not args.overwrite:
         raise FileExistsError(f"{output} exists. Choose another name or pass --overwrite.")
+    if args.sparse and (args.reconstruct or output.suffix != ".npz"):
+        raise ValueError("--sparse writes a code's non-zero values: name an .npz file and leave out --reconstruct.")
+    if not args.sparse and output.suffix != ".npy":
+        raise ValueError(f"Expected an output named .npy (or .npz with --sparse). Received: {output}")
+    if output.resolve() == Path(args.input).resolve():
+        raise ValueError(f"{output} is the input. Choose another name.")
     encoder = SparseEncoder(args.file)
-    signal = np.load(args.input, allow_pickle=False)
-    made = encoder.reconstruct(signal) if args.reconstruct else encoder.encode(signal)
-    with output.open("wb") as file:
-        np.save(file, made)
-    print(f"{output}: shape {made.shape}, {np.count_nonzero(made) / made.size:.2%} non-zero")
+    signal = _open(args.input)
+    options = {"progress": True if args.progress and encoder.info["rank"] == 1 else None}
+    if args.window is not None:
+        options["window"] = args.window
+    if args.sigma is not None:
+        options["sigma"] = args.sigma
+    # Written beside the output and renamed: what fails leaves no half file, and no old one is lost.
+    temporary = output.with_name(f"{output.name}.{os.getpid()}.part")
+    try:
+        print(f"{output}: {_write(encoder, signal, temporary, args, options)}")
+        os.replace(temporary, output)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _open(path):
+    """A ``.npy`` file, mapped: a recording larger than memory is read window by window."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"No file at {path}. Expected a .npy array (batch, *space, channels).")
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} is not a .npy array of numbers: {error}") from error
+
+
+def _write(encoder, signal, temporary, args, options):
+    """Encode into ``temporary``; returns what to tell the user."""
+    if args.sparse:
+        code = encoder.encode(signal, sparse=True, **options)
+        with temporary.open("wb") as file:
+            np.savez(file, index=code.index, filter=code.filter, value=code.value, shape=np.array(code.shape))
+        return f"{len(code.value)} non-zero values of a code of shape {code.shape}"
+    run, info = encoder.reconstruct if args.reconstruct else encoder.encode, encoder.info
+    if info["rank"] == 1:
+        check_layout(signal, 1, info["kernel_size"], info["channels"])
+        shape = signal.shape if args.reconstruct else code_shape(
+            signal.shape, kernel_size=info["kernel_size"], strides=info["strides"], filters=info["filters"])
+        # The windows go straight to the file: a code is larger than its signal.
+        made = run(signal, out=np.lib.format.open_memmap(temporary, "w+", np.float32, shape), **options)
+        made.flush()
+    else:
+        made = run(signal, **options)
+        with temporary.open("wb") as file:
+            np.save(file, made)
+    return f"shape {made.shape}, {np.count_nonzero(made) / made.size:.2%} non-zero"
 
 
 def _info(args):
-    print(json.dumps(SparseEncoder(args.file).info, indent=2))
+    info = SparseEncoder(args.file).info
+    if args.json:
+        print(json.dumps(info, indent=2))
+        return
+    numbers = {name: ", ".join(f"{v:.4g}" for v in info[name]) for name in ("lambda_reg", "threshold")}
+    rows = {
+        "format version": info["format_version"],
+        "signals": f"{info['channels']} channels, {'images' if info['rank'] == 2 else 'one-dimensional'}, unit: "
+                   f"{info['unit']}",
+        "dictionary": f"{info['filters']} filters of {' x '.join(map(str, info['kernel_size']))}, stride "
+                      f"{' x '.join(map(str, info['strides']))}",
+        "encoder": f"{info['iterations']} iterations at most, {info['shrinkage']}"
+                   + (f", stops at a relative change of {info['tolerance']:g}" if info["tolerance"] else ""),
+        "inputs": ", ".join(info["inputs"]), "outputs": ", ".join(info["outputs"]),
+        "sigma": f"{info['sigma']:.4g}", "step size": f"{info['step_size']:.4g}", "lambda": numbers["lambda_reg"],
+        "threshold": numbers["threshold"],
+        "made with": ", ".join(f"{name} {version}" for name, version in info["versions"].items()),
+    }
+    for name, value in rows.items():
+        print(f"{name:15} {value}")
 
 
 def parser():
@@ -59,16 +136,28 @@ def parser():
         sub.set_defaults(action=action)
         return sub
 
-    file = ("file", "exported .onnx file")
-    command("convert", _convert, "Keras model to ONNX (extra: export)", ("model", ".keras file"),
-            ("output", ".onnx file to write")).add_argument("--overwrite", action="store_true")
-    command("validate", _validate, "compare a Keras model with its export (extra: export)",
-            ("model", ".keras file"), file)
-    run = command("run", _run, "encode a .npy signal (batch, *space, channels)", file, ("input", ".npy signal"),
-                  ("output", ".npy code to write"))
+    file, overwrite = ("file", "exported .onnx file"), dict(action="store_true", help="replace an existing output")
+    convert = command("convert", _convert, "Keras model to ONNX (extra: export)", ("model", ".keras file"),
+                      ("output", ".onnx file to write"))
+    convert.add_argument("--outputs", nargs="+", choices=OUTPUTS, default=OUTPUTS, help="default: both")
+    convert.add_argument("--inputs", nargs="+", choices=INPUTS, default=INPUTS[:1], help="default: signal alone")
+    convert.add_argument("--tolerance", type=float, help="stop below this relative change an iteration")
+    convert.add_argument("--overwrite", **overwrite)
+    validate = command("validate", _validate, "compare a Keras model with its export (extra: export)",
+                       ("model", ".keras file"), file)
+    validate.add_argument("--tolerance", type=float, default=1e-4, help="of the largest value (default 1e-4)")
+    run = command("run", _run, "encode a .npy signal (batch, *space, channels)", file,
+                  ("input", ".npy signal, any real dtype, read in place"),
+                  ("output", ".npy file to write (.npz with --sparse)"))
     run.add_argument("--reconstruct", action="store_true", help="write the reconstruction in place of the code")
-    run.add_argument("--overwrite", action="store_true")
-    command("info", _info, "print what a file says about itself", file)
+    run.add_argument("--sparse", action="store_true",
+                     help="write index (batch, position), filter, value and shape of the non-zero values")
+    run.add_argument("--window", type=int, metavar="SAMPLES", help="samples that one window keeps")
+    run.add_argument("--sigma", type=float, help="noise standard deviation of this signal")
+    run.add_argument("--progress", action="store_true", help="show a bar, one step a window")
+    run.add_argument("--overwrite", **overwrite)
+    info = command("info", _info, "print what a file says about itself", file)
+    info.add_argument("--json", action="store_true", help="everything, as JSON")
     return top
 
 
@@ -77,11 +166,11 @@ def main(arguments=None):
     args = parser().parse_args(arguments)
     try:
         args.action(args)
-    except (ValueError, OSError) as error:
-        print(f"crsae-onnx: {error}", file=sys.stderr)
-        return 2
     except ModuleNotFoundError as error:
-        print(f"crsae-onnx: {error.name} is missing. Install it with: pip install 'keras-crsae[export]'",
-              file=sys.stderr)
+        hint = "" if "pip install" in str(error) else " Install it with: pip install 'keras-crsae[export]'"
+        print(f"crsae-onnx: {error}.{hint}".replace("..", "."), file=sys.stderr)
+        return 2
+    except (ValueError, OSError) as error:
+        print(f"crsae-onnx: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0

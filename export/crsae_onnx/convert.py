@@ -2,6 +2,7 @@
 
 import json
 import os
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overw
     outputs, inputs = _names(outputs, OUTPUTS, "outputs"), _names(inputs, INPUTS, "inputs")
     if INPUT not in inputs:
         raise ValueError(f"`inputs` must contain {INPUT!r}. Received: {inputs}")
-    if tolerance is not None and not (np.ndim(tolerance) == 0 and 0 < tolerance < 1):
+    if tolerance is not None and not (isinstance(tolerance, Real) and 0 < tolerance < 1):
         raise ValueError(f"`tolerance` must be None or a number between 0 and 1. Received: {tolerance!r}")
     encoder = _encoder(model, tolerance)
     if path.exists() and not overwrite:
@@ -87,7 +88,8 @@ def _encoder(model, tolerance):
     from keras_crsae.functional import polyphase
 
     dictionary, coding = model.dictionary, model.encoder
-    block = coding.block or (1,) * dictionary.rank
+    block = tuple(_tight(polyphase.taps, *sizes) for sizes in
+                  zip(coding.block or (1,) * dictionary.rank, dictionary.kernel_size, dictionary.strides, strict=True))
 
     def folded(layer):
         kernel = ops.convert_to_numpy(layer.unit_kernel()).astype(np.float32)
@@ -106,6 +108,12 @@ def _encoder(model, tolerance):
         raise ValueError(f"No export for shrinkage={encoder.shrinkage!r}; there is one for 'soft' and "
                          "'nonnegative_soft'.")
     return encoder
+
+
+def _tight(taps, block, kernel_size, stride):
+    """Smallest block with as many taps: onnxruntime gains nothing from a power of two, and padded taps cost."""
+    wanted = taps(kernel_size, stride, block)
+    return next(b for b in range(1, block + 1) if taps(kernel_size, stride, b) == wanted)
 
 
 def _describe(model, encoder, outputs, inputs):

@@ -1,8 +1,8 @@
 """The exported graph, node by node.
 
 It is written with ``onnx.helper``, not traced: a traced loop body keeps shape arithmetic around every convolution,
-and the body below has none. The dictionary is folded into blocks (``keras_crsae.functional.polyphase``), so that it is a stride-1 convolution of many channels, channels first, and
-one iteration is
+and the body below has none. The dictionary is folded into blocks (``keras_crsae.functional.polyphase``), so that it
+is a stride-1 convolution of many channels, channels first, and one iteration is
 
     r = y - D w                             Conv, Add
     x' = relu(w + step D^T r - threshold)   Conv, Add, Relu

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from crsae_onnx.contract import TOLERANCE
+from crsae_onnx.contract import MASK, SIGMA, TOLERANCE
 from crsae_onnx.runtime import SparseEncoder
 
 
@@ -10,41 +10,151 @@ class ValidationError(ValueError):
     """The exported file does not compute what the model computes, or the check proves nothing."""
 
 
+class NameMismatch(ValidationError):
+    """The file was made from another kind of model: rank, sizes or shrinkage differ."""
+
+
+class ShapeMismatch(ValidationError):
+    """An output has another shape than the model's."""
+
+
+class ValueMismatch(ValidationError):
+    """Values differ by more than the tolerance.
+
+    Attributes:
+        difference: the largest, relative to the reference's largest absolute value.
+    """
+
+    def __init__(self, message, difference):
+        super().__init__(message)
+        self.difference = difference
+
+
+class Report(list):
+    """One dict a comparison: output, shape (of the signal), given (further inputs), difference, nonzero.
+
+    Prints as a table; ``difference`` is the largest of all.
+    """
+
+    @property
+    def difference(self):
+        return max(row["difference"] for row in self)
+
+    def __str__(self):
+        lines = [f"{'output':15} {'signal':20} {'with':12} {'difference':>10} {'non-zero':>9}"]
+        lines += [f"{row['output']:15} {str(row['shape']):20} {' '.join(row['given']) or '-':12} "
+                  f"{row['difference']:10.1e} {row['nonzero']:9.1%}" for row in self]
+        return "\n".join(lines)
+
+
 def validate(model, path, shapes=None, tolerance=TOLERANCE, seed=0):
-    """Compare a model with its exported file on random signals.
+    """Compare a model with its exported file on random signals: noise, and filters placed at random.
 
     Args:
         model: ``keras_crsae.CRsAE``.
         path: its ``.onnx`` file.
-        shapes: signal shapes (batch, *space, channels); None: four, most of them dividing nothing.
+        shapes: signal shapes (batch, *space, channels); None: several batch sizes and lengths, some the shortest
+            possible, most of them dividing neither by the stride nor by the block.
         tolerance: largest difference relative to the largest absolute value of the reference.
         seed: of the signals.
 
     Returns:
-        A list of dicts: output, shape, difference.
+        A ``Report``, a list of dicts that prints as a table.
 
     Raises:
-        ValidationError: a shape or a value differs, or the reference code is all zero.
+        NameMismatch: the file belongs to a model of other sizes.
+        ShapeMismatch, ValueMismatch: an output differs.
+        ValidationError: the reference code is all zero or has no zero: comparing it would prove nothing.
+        ModelFileError: the file cannot be read.
+
+    Example:
+        >>> print(validate(model, "encoder.onnx"))
     """
     encoder, rng = SparseEncoder(path), np.random.default_rng(seed)
-    size, channels = model.dictionary.kernel_size, model.dictionary.channels
-    shapes = shapes or [(b, *(k + extra for k in size), channels) for b, extra in ((1, 0), (2, 37), (3, 64), (1, 101))]
-    scale = float(model.sigma) * max(1.0, float(np.max(model.lambda_reg)) * float(model.sigma))
-    report = []
-    for shape in shapes:
-        signal = (3 * scale * rng.standard_normal(shape)).astype("float32")
-        reference = {"code": model.encode(signal), "reconstruction": np.asarray(model(signal))}
-        if not np.any(reference["code"]):
-            raise ValidationError(f"The reference code is all zero for shape {shape}: comparing it proves nothing. "
-                                  "Lower lambda or validate on stronger signals.")
-        for name in encoder.info["outputs"]:
-            expected = reference[name]
-            got = encoder.encode(signal) if name == "code" else encoder.reconstruct(signal)
-            if got.shape != expected.shape:
-                raise ValidationError(f"{name} for signal {shape}: Keras gives {expected.shape}, the file {got.shape}.")
-            difference = float(np.max(np.abs(got - expected)) / np.max(np.abs(expected)))
-            if not difference <= tolerance:
-                raise ValidationError(f"{name} for signal {shape}: largest relative difference {difference:.2e}, "
-                                      f"tolerated {tolerance:.0e}.")
-            report.append({"output": name, "shape": shape, "difference": difference})
-    return report
+    _compare_names(model, encoder.info)
+    reference = _reference(model, encoder.info)
+    rows = Report()
+    for shape in shapes or _shapes(encoder.info):
+        signal = _signal(reference, shape, rng)
+        for given in _givens(encoder.info, reference, signal, rng):
+            expected = {"code": reference.encode(signal, **given)}
+            share = np.count_nonzero(expected["code"]) / expected["code"].size
+            if share in (0.0, 1.0):
+                raise ValidationError(
+                    f"The reference code is all {'zero' if share == 0 else 'non-zero'} for shape {tuple(shape)}: "
+                    "comparing it proves nothing. "
+                    + ("Lower lambda or validate on longer signals." if share == 0
+                       else "Raise lambda or run more iterations."))
+            # What model(signal) is, without encoding twice.
+            seen = tuple(slice(0, n) for n in shape[1:-1])
+            expected["reconstruction"] = reference.decode(expected["code"])[(slice(None), *seen)]
+            for name in encoder.info["outputs"]:
+                got = encoder.encode(signal, **given) if name == "code" else encoder.reconstruct(signal, **given)
+                rows.append({"output": name, "shape": tuple(shape), "given": sorted(given), "nonzero": share,
+                             "difference": _difference(name, shape, expected[name], got, tolerance)})
+    return rows
+
+
+def _compare_names(model, info):
+    dictionary = model.dictionary
+    facts = {"rank": dictionary.rank, "channels": dictionary.channels, "filters": dictionary.filters,
+             "kernel_size": list(dictionary.kernel_size), "strides": list(dictionary.strides),
+             "iterations": model.encoder.iterations, "shrinkage": model.encoder.cell.shrinkage}
+    for name, value in facts.items():
+        if info.get(name) != value:
+            raise NameMismatch(f"The model has {name}={value}, the file {name}={info.get(name)}: it was not converted "
+                               "from this model. Convert the model again.")
+
+
+def _reference(model, info):
+    """The model, or a copy that computes as the file does: in float32, densely, with the file's tolerance."""
+    wanted = {"tolerance": info.get("tolerance"), "active": False}
+    if all(getattr(model.encoder, name) == value for name, value in wanted.items()) \
+            and model.compute_dtype == "float32":
+        return model
+    more = {"dtype": "float32"}
+    if wanted["tolerance"] is not None:
+        more["unroll"] = False
+    copy = type(model).from_config({**model.get_config(), **wanted, **more})
+    copy.build((None,) * (model.rank + 1) + (model.dictionary.channels,))
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _shapes(info):
+    sizes = zip(info["kernel_size"], info["strides"], info.get("block", info["strides"]), strict=True)
+    period = [(k, s * b) for k, s, b in sizes]
+    return [(batch, *(k + (p * 5 if whole else 0) + extra + axis for axis, (k, p) in enumerate(period)),
+             info["channels"])
+            for batch, whole, extra in ((1, False, 40), (2, True, 0), (3, True, 37), (1, True, 101))]
+
+
+def _signal(model, shape, rng):
+    """Noise and filters: loud enough for a code, quiet enough for zeros in it."""
+    kernel = np.asarray(model.dictionary.kernel, np.float32)
+    sigma = float(model.sigma)
+    threshold = float(np.max(np.asarray(model.lambda_reg))) * sigma**2
+    positions = model.dictionary.code_space(shape[1:-1])
+    code = (rng.random((shape[0], *positions, kernel.shape[-1])) < 0.02) * rng.uniform(3, 9, (
+        shape[0], *positions, kernel.shape[-1])) * max(threshold, sigma)
+    made = model.decode(code)[(slice(None), *(slice(0, n) for n in shape[1:-1]))]
+    return (made + 1.5 * max(threshold, sigma) * rng.standard_normal(shape)).astype(np.float32)
+
+
+def _givens(info, model, signal, rng):
+    """Without and with each optional input."""
+    made = {MASK: lambda: (rng.random(signal.shape) < 0.8).astype(np.float32),
+            SIGMA: lambda: (float(model.sigma) * rng.uniform(0.7, 1.4, signal.shape[0])).astype(np.float32)}
+    names = [name for name in made if name in info["inputs"]]
+    return [{}] + ([{name: made[name]() for name in names}] if names else [])
+
+
+def _difference(name, shape, expected, got, tolerance):
+    if got.shape != expected.shape:
+        raise ShapeMismatch(f"{name} for a signal {tuple(shape)}: Keras gives {expected.shape}, the file {got.shape}. "
+                            "Convert the model again.")
+    difference = float(np.max(np.abs(got - expected)) / np.max(np.abs(expected)))
+    if not difference <= tolerance:
+        raise ValueMismatch(f"{name} for a signal {tuple(shape)}: largest relative difference {difference:.2e}, "
+                            f"tolerated {tolerance:.0e}. If the model was trained since, convert it again.", difference)
+    return difference

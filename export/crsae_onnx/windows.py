@@ -104,8 +104,7 @@ def encode_windows(encode, signal, *, kernel_size, strides=1, filters, iteration
     check_layout(signal, 1, (kernel_size,))
     if sparse and out is not None:
         raise ValueError("Give either out= or sparse=True: a sparse code is returned, not written.")
-    batch, length, _ = signal.shape
-    shape = (batch, -(-(length - kernel_size) // strides) + 1, _one(filters, "filters"))
+    shape = code_shape(signal.shape, kernel_size=kernel_size, strides=strides, filters=filters)
     job = _Job(signal, kernel_size, strides, _reach(overlap, iterations, kernel_size, strides), window,
                batch_size, mask, sigma)
     found = []
@@ -125,6 +124,12 @@ def encode_windows(encode, signal, *, kernel_size, strides=1, filters, iteration
     index, channel, value = (np.concatenate(part) for part in zip(*found, strict=True))
     order = np.lexsort((channel, index[:, 1], index[:, 0]))
     return SparseCode(index[order], channel[order], value[order], shape)
+
+
+def code_shape(signal_shape, *, kernel_size, strides=1, filters):
+    """(batch, positions, filters) of a signal (batch, time, channels): positions that reach its last sample."""
+    kernel_size, strides = _one(kernel_size, "kernel_size"), _one(strides, "strides")
+    return signal_shape[0], -(-(signal_shape[1] - kernel_size) // strides) + 1, _one(filters, "filters")
 
 
 def reconstruct_windows(reconstruct, signal, *, kernel_size, strides=1, iterations, window=WINDOW, overlap=None,
@@ -185,6 +190,18 @@ def as_finite(piece, first_sample=0, name="signal"):
     return piece
 
 
+def as_sigma(sigma, batch):
+    """A noise standard deviation as float32, () or (batch,)."""
+    try:
+        array = np.asarray(sigma, np.float32)
+    except (TypeError, ValueError):
+        array = np.full(1 + batch, np.nan)  # no number at all: refused below
+    if array.shape not in ((), (batch,)) or not np.isfinite(array).all() or not (array > 0).all():
+        raise SignalError(f"`sigma` must be a positive number or one a batch entry ({batch}). "
+                          f"Received: sigma={sigma!r}")
+    return array
+
+
 class _Job:
     """One signal, its windows and what goes along with them."""
 
@@ -197,11 +214,7 @@ class _Job:
         if mask is not None and tuple(getattr(mask, "shape", ())) != tuple(signal.shape):
             raise SignalError(f"`mask` must have the signal's shape {tuple(signal.shape)}. "
                               f"Received: {getattr(mask, 'shape', mask)}")
-        self.sigma = None if sigma is None else np.asarray(sigma, np.float32)
-        if self.sigma is not None and (self.sigma.shape not in ((), (batch,)) or not (self.sigma > 0).all()
-                                       or not np.isfinite(self.sigma).all()):
-            raise SignalError(f"`sigma` must be a positive number or one a batch entry ({batch}). "
-                              f"Received: sigma={sigma!r}")
+        self.sigma = None if sigma is None else as_sigma(sigma, batch)
         self.strides = strides
         self.pieces = plan(length, kernel_size=kernel_size, strides=strides, overlap=overlap, window=int(window))
         self.positions = self.pieces[-1][1].stop

@@ -1,92 +1,192 @@
-"""Export: parity at awkward shapes, self-description, typed errors, life without TensorFlow."""
+"""Export: parity at awkward shapes, self-description, refusals."""
 
-import subprocess
-import sys
+import json
+import time
 
 import numpy as np
+import onnx
 import pytest
-from crsae_onnx import ModelFileError, SparseEncoder
+from crsae_onnx import SparseEncoder
 from crsae_onnx.convert import convert
-from crsae_onnx.validate import ValidationError, validate
+from crsae_onnx.graph import momentum
+from crsae_onnx.validate import validate
 
 import keras_crsae as kc
 
-CONFIGS = [dict(filters=3, kernel_size=9, iterations=25),
-           dict(filters=3, kernel_size=9, iterations=25, shrinkage="soft", strides=4),
-           dict(filters=4, kernel_size=5, rank=2, strides=2, iterations=12, shrinkage="soft")]
+ALL_INPUTS = ("signal", "mask", "sigma")
+CONFIGS = {
+    "one-sided": (dict(filters=3, kernel_size=9, iterations=25), 1),
+    "two-sided": (dict(filters=3, kernel_size=9, iterations=20, shrinkage="soft"), 1),
+    "strided": (dict(filters=3, kernel_size=9, iterations=12, strides=4), 1),
+    "multichannel": (dict(filters=2, kernel_size=7, iterations=9), 3),
+    "plain": (dict(filters=2, kernel_size=7, iterations=11, block_size=1, shrinkage="soft"), 2),
+    "untied": (dict(filters=2, kernel_size=7, iterations=10, tied=False, lambda_shared=True), 1),
+    "images": (dict(filters=4, kernel_size=5, rank=2, iterations=12), 1),
+    "strided images": (dict(filters=4, kernel_size=(5, 3), rank=2, strides=(2, 1), iterations=12,
+                            shrinkage="soft"), 2),
+}
 
 
 def built(options, channels=1):
     model = kc.CRsAE(**options, lambda_init=0.7, seed=0)
     model.build((None,) * (model.rank + 1) + (channels,))
+    if not model.tied:
+        model.decoder.kernel.assign(-model.decoder.kernel.value)
     return model
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    model = built(CONFIGS[0])
+    model = built(CONFIGS["one-sided"][0])
     return model, convert(model, tmp_path_factory.mktemp("onnx") / "encoder.onnx")
 
 
-@pytest.mark.parametrize("options", CONFIGS)
-@pytest.mark.parametrize("channels", [1, 2])
-def test_onnxruntime_equals_keras_at_ten_shapes(options, channels, tmp_path):
+@pytest.mark.parametrize("name", CONFIGS)
+def test_onnxruntime_equals_keras_at_ten_shapes(name, tmp_path):
+    options, channels = CONFIGS[name]
     model = built(options, channels)
     path = convert(model, tmp_path / "encoder.onnx")
-    rank = model.rank
-    shapes = [(1 + i % 3, *((13 + 7 * i + a,)[0] for a in range(rank)), channels) for i in range(10)]
+    shapes = [(1 + i % 3, *(s + 3 * i + a for a, s in enumerate((model.kernel_size[0],) * model.rank)), channels)
+              for i in range(1, 11)]
     report = validate(model, path, shapes=shapes)
-    assert len(report) == 20 and max(row["difference"] for row in report) <= 1e-4
+    assert len(report) == 20 and report.difference <= 1e-5
 
 
-def test_file_describes_itself_and_names_its_axes(exported):
-    import onnx
+@pytest.mark.parametrize("name", ["one-sided", "two-sided", "strided", "strided images"])
+def test_mask_and_sigma_act_as_in_keras(name, tmp_path):
+    options, channels = CONFIGS[name]
+    model = built(options, channels)
+    path = convert(model, tmp_path / "encoder.onnx", inputs=ALL_INPUTS)
+    report = validate(model, path)
+    assert [row["given"] for row in report[:4]] == [[], [], ["mask", "sigma"], ["mask", "sigma"]]
+    assert report.difference <= 1e-5
 
-    _, path = exported
+
+@pytest.mark.parametrize("iterations", [1, 9, 10, 23])
+def test_iterations_that_fill_no_loop_body_are_all_run(iterations, tmp_path):
+    model = built(dict(filters=2, kernel_size=5, iterations=iterations))
+    report = validate(model, convert(model, tmp_path / "e.onnx"), shapes=[(1, 47, 1)])
+    assert report.difference <= 1e-5
+
+
+def test_tolerance_stops_the_loop_where_keras_stops(tmp_path):
+    options = dict(filters=2, kernel_size=7, iterations=400)
+    full, early = built(options), built(dict(options, tolerance=1e-2))
+    path = convert(early, tmp_path / "own.onnx")
+    assert validate(early, path).difference <= 1e-5
+    # The same stop by argument, on a model that has none.
+    other = convert(full, tmp_path / "argument.onnx", tolerance=1e-2, outputs="code")
+    assert SparseEncoder(other).info["tolerance"] == 1e-2
+    assert validate(full, other).difference <= 1e-5
+    signal = 3 * np.random.default_rng(0).standard_normal((1, 200, 1)).astype(np.float32)
+    stopped, code = SparseEncoder(path).encode(signal), full.encode(signal)
+    assert 1e-5 < np.abs(stopped - code).max() / np.abs(code).max() < 0.5
+
+
+def test_file_describes_itself_and_names_its_axes(exported, tmp_path):
+    model, path = exported
     info = SparseEncoder(path).info
     assert info["filters"] == 3 and info["kernel_size"] == [9] and info["iterations"] == 25
-    graph = onnx.load(path).graph
-    names = {t.name: [d.dim_param or d.dim_value for d in t.type.tensor_type.shape.dim]
-             for t in (*graph.input, *graph.output)}
-    assert names == {"signal": ["batch", "time", 1], "code": ["batch", "time_positions", 3],
-                     "reconstruction": ["batch", "time", 1]} or names["signal"] == ["batch", "time", 1]
+    np.testing.assert_allclose(info["threshold"], 0.7 * float(model.step_size), rtol=1e-6)
+    assert info["versions"]["onnx"] == onnx.__version__ and info["config"]["filters"] == 3
+    proto = onnx.load(path)
+    assert proto.opset_import[0].version >= 18
+    assert axes(proto) == {"signal": ["batch", "time", 1], "code": ["batch", "time_positions", 3],
+                           "reconstruction": ["batch", "time", 1]}
+    images = built(*CONFIGS["strided images"])
+    assert axes(onnx.load(convert(images, tmp_path / "i.onnx", outputs=["code"], inputs=ALL_INPUTS))) == {
+        "signal": ["batch", "height", "width", 2], "mask": ["batch", "height", "width", 2], "sigma": ["batch"],
+        "code": ["batch", "height_positions", "width_positions", 4]}
 
 
-def test_validation_refuses_a_silent_reference_and_a_foreign_model(exported):
-    model, path = exported
-    other = built(dict(CONFIGS[0], iterations=3))
-    with pytest.raises(ValidationError, match="largest relative difference"):
-        validate(other, path)
-    silent = built(CONFIGS[0])
-    silent.dictionary.kernel.assign(np.zeros((9, 1, 3)))  # dead filters: no signal can wake the code
-    with pytest.raises(ValidationError, match="all zero"):
-        validate(silent, path, shapes=[(1, 40, 1)])
+def axes(proto):
+    return {t.name: [d.dim_param or d.dim_value for d in t.type.tensor_type.shape.dim]
+            for t in (*proto.graph.input, *proto.graph.output)}
 
 
-def test_existing_file_is_kept(exported):
+def test_loop_body_holds_ten_iterations_and_no_shape_arithmetic(exported):
+    loops = [n for n in onnx.load(exported[1]).graph.node if n.op_type == "Loop"]
+    assert len(loops) == 1
+    kinds = [n.op_type for n in loops[0].attribute[0].g.node]
+    assert kinds.count("Conv") == 20
+    assert not {"Transpose", "Cast", "Shape", "Reshape", "Slice", "Concat"} & set(kinds)
+
+
+def test_onnxruntime_fuses_each_convolution_with_its_sum(exported, tmp_path):
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    ort.InferenceSession(str(exported[1]), options, providers=["CPUExecutionProvider"])
+    loop = next(n for n in onnx.load(tmp_path / "optimised.onnx").graph.node if n.op_type == "Loop")
+    kinds = [n.op_type for n in loop.attribute[0].g.node]
+    assert kinds.count("FusedConv") == 20 and "Conv" not in kinds and "Relu" not in kinds
+
+
+def test_four_hundred_iterations_convert_and_load_fast_and_small(tmp_path):
+    model = built(dict(filters=3, kernel_size=45, iterations=400))
+    start = time.perf_counter()
+    path = convert(model, tmp_path / "e.onnx")
+    converted = time.perf_counter()
+    SparseEncoder(path)
+    assert converted - start < 20 and time.perf_counter() - converted < 1
+    assert path.stat().st_size < 1e6
+
+
+def test_code_alone_leaves_the_decoder_out(tmp_path):
+    model = built(CONFIGS["untied"][0])
+    both, code = (convert(model, tmp_path / f"{i}.onnx", outputs=o).stat().st_size
+                  for i, o in enumerate((("code", "reconstruction"), ("code",))))
+    assert code < both
+    encoder = SparseEncoder(tmp_path / "1.onnx")
+    assert encoder.encode(np.ones((1, 30, 1))).shape == (1, 24, 2)
+    with pytest.raises(ValueError, match="without 'reconstruction'"):
+        encoder.reconstruct(np.ones((1, 30, 1)))
+
+
+def test_momentum_is_that_of_fista():
+    t, expected = 1.0, []
+    for _ in range(50):
+        t, last = (1 + np.sqrt(1 + 4 * t * t)) / 2, t
+        expected.append((last - 1) / t)
+    np.testing.assert_allclose(momentum(50), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_existing_file_is_kept_unless_overwritten(exported, tmp_path):
     model, path = exported
     before = path.read_bytes()
     with pytest.raises(FileExistsError, match="overwrite"):
         convert(model, path)
     assert path.read_bytes() == before
+    target = tmp_path / "e.onnx"
+    target.write_text("old")
+    assert SparseEncoder(convert(model, target, overwrite=True)).info["filters"] == 3
+    assert [p.name for p in tmp_path.iterdir()] == ["e.onnx"]
 
 
-def test_bad_files_and_bad_signals_are_refused(exported, tmp_path):
-    _, path = exported
-    with pytest.raises(ModelFileError, match="No file"):
-        SparseEncoder(tmp_path / "none.onnx")
-    (tmp_path / "cut.onnx").write_bytes(path.read_bytes()[:500])
-    with pytest.raises(ModelFileError, match="cut.onnx"):
-        SparseEncoder(tmp_path / "cut.onnx")
-    encoder = SparseEncoder(path)
-    for signal, words in ((np.zeros((1, 50)), "shape"), (np.zeros((1, 4, 1)), "shorter"),
-                          (np.full((1, 50, 1), np.nan), "NaN"), (np.zeros((1, 50, 1), complex), "real")):
-        with pytest.raises(ValueError, match=words):
-            encoder.encode(signal)
+@pytest.mark.parametrize("options, error, words", [
+    (dict(outputs=("kode",)), ValueError, "outputs"), (dict(outputs=()), ValueError, "outputs"),
+    (dict(inputs=("mask",)), ValueError, "must contain 'signal'"), (dict(inputs=("noise",)), ValueError, "inputs"),
+    (dict(tolerance=0.0), ValueError, "tolerance"), (dict(tolerance="low"), ValueError, "tolerance"),
+    (dict(path="nowhere/e.onnx"), FileNotFoundError, "folder")])
+def test_unfit_arguments_are_refused_and_nothing_is_written(exported, tmp_path, options, error, words):
+    with pytest.raises(error, match=words):
+        convert(exported[0], **{"path": tmp_path / "e.onnx", **options})
+    assert not list(tmp_path.iterdir())
 
 
-def test_run_time_half_imports_no_training_package():
-    code = ("import sys, crsae_onnx, crsae_onnx.runtime\n"
-            "bad = {'tensorflow', 'keras', 'tf2onnx', 'onnx', 'keras_crsae'} & set(sys.modules)\n"
-            "sys.exit(str(bad) if bad else 0)")
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_unfit_models_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="no weights"):
+        convert(kc.CRsAE(2, 7), tmp_path / "e.onnx")
+    with pytest.raises(ValueError, match="CRsAE"):
+        convert("model.keras", tmp_path / "e.onnx")
+    broken = built(CONFIGS["one-sided"][0])
+    broken.sigma.assign(float("nan"))
+    with pytest.raises(ValueError, match="not finite"):
+        convert(broken, tmp_path / "e.onnx")
+
+
+def test_metadata_is_plain_json(exported):
+    stored = {p.key: p.value for p in onnx.load(exported[1]).metadata_props}
+    assert json.loads(stored["crsae"])["format_version"] == 1
