@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import types
 from pathlib import Path
@@ -19,7 +18,6 @@ from keras_crsae.data.images import read_image, write_image
 from keras_crsae.data.simulate import simulate_spikes, spike_templates
 from keras_crsae.loading import load_crsae
 
-ROOT = Path(__file__).parents[2]
 SIGNALS = ["--filters", "3", "--kernel-size", "21", "--iterations", "15", "--window", "300", "--epochs", "3",
            "--batch-size", "8"]
 
@@ -383,29 +381,3 @@ def test_the_demo_writes_where_it_may(inside, monkeypatch, capsys):
     assert "--overwrite" in refused(capsys, "demo", "--output", "mine")
     assert "is a file" in refused(capsys, "demo", "--output", "mine/thesis.txt")
     assert calls == [("demo-output", 3), ("mine", 0)]
-
-
-SCRIPT = """
-import sys
-sys.argv = ["keras-crsae", *sys.argv[1:]]
-from keras_crsae.cli import main
-try:
-    status = main()
-except SystemExit as end:
-    status = end.code
-assert ("tensorflow" in sys.modules) == (sys.argv[1] == "info" and status == 0), sorted(sys.modules)
-if "tensorflow" in sys.modules:
-    import keras_crsae
-    assert keras_crsae.CRsAE.__name__ == "CRsAE"  # the public names are there once Keras is
-sys.exit(status)
-"""
-
-
-@pytest.mark.parametrize("arguments, status", [(["--help"], 0), (["train", "--help"], 0), (["info", "none.keras"], 2),
-                                               (["info", "MODEL"], 0)])
-def test_help_and_refusals_start_no_tensorflow_and_the_rest_is_quiet(inside, arguments, status):
-    arguments = [str(inside / "m.keras") if a == "MODEL" else a for a in arguments]
-    done = subprocess.run([sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": str(ROOT)})
-    assert done.returncode == status, done.stderr
-    assert done.stderr.count("\n") == (1 if status else 0), done.stderr
