@@ -6,12 +6,15 @@ BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 BENCHMARKS := peak training onnx_runtime scaling solvers
 
-.PHONY: test test-all lint bench clean
+.PHONY: demo test test-all lint bench clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m keras_crsae.cli demo
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -221,11 +222,14 @@ def learn_templates(recording, seed, starts=4, epochs=8, window=3000):
     for start in range(starts):
         model = CRsAE(filters=3, kernel_size=45, iterations=40, sigma="estimate", lambda_learning="em_closed_form",
                       gradient="decoder", seed=1000 * seed + start)
-        model.adapt(data, filters="energy")
+        model.adapt(data, filters="windows")
         first = np.array(model.dictionary.kernel)
         model.compile(keras.optimizers.Adam(2e-2))
-        history = model.fit(data[:max(1, count // 2)], epochs=2, batch_size=batch, verbose=0,
-                            callbacks=[RecentreFilters()]).history
+        with warnings.catch_warnings():
+            # That lambda ran against its ceiling says that these windows were bad ones; the loss says so too.
+            warnings.filterwarnings("ignore", message="lambda was held", category=UserWarning)
+            history = model.fit(data[:max(1, count // 2)], epochs=2, batch_size=batch, verbose=0,
+                                callbacks=[RecentreFilters()]).history
         if best is None or history["loss"][-1] < best[0]:
             best = history["loss"][-1], model, first
     _, model, first = best

@@ -133,7 +133,9 @@ def _runner(model):
         own = model.info["sigma"]
         # In units of the model's sigma: its threshold is then the image's.
         return lambda y, sigma: model.reconstruct(y * np.float32(own / sigma)) * np.float32(sigma / own), model.info
-    if not hasattr(model, "dictionary"):
+    from keras_crsae.model import CRsAE
+
+    if not isinstance(model, CRsAE):
         raise ValueError("`model` must be a CRsAE, the path of its .keras file or a crsae_onnx.SparseEncoder. "
                          f"Received: {type(model).__name__}.")
     if not model.built:
