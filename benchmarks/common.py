@@ -193,6 +193,19 @@ def encoder_model(filters, iterations, lambda_reg=4.0, strides=1, **options):
     return model, missing
 
 
+def check_same(reference, others, tolerance=1e-3):
+    """Largest difference to the reference code, relative to its largest value; another problem is an error."""
+    scale, differences = np.abs(reference).max(), {}
+    if not 0 < np.count_nonzero(reference) < reference.size:
+        raise RuntimeError("The code is all zero or nowhere zero: equal codes would prove nothing. Change lambda.")
+    for name, code in others.items():
+        differences[name] = float(np.abs(code - reference).max() / scale)
+        if not differences[name] <= tolerance:
+            raise RuntimeError(f"{name} computes another code: relative difference {differences[name]:.1e}, "
+                               f"tolerated {tolerance:.0e}. Its time would compare different work.")
+    return differences
+
+
 def recording(duration):
     """Signal (samples,) in units of the noise sd, unit-norm templates (time, 1, units), where they came from.
 

@@ -30,24 +30,11 @@ def matrix_peak(repeats):
     return best
 
 
-def check_same(reference, others, tolerance=1e-3):
-    """Largest difference to the reference code, relative to its largest value; another problem is an error."""
-    scale, differences = np.abs(reference).max(), {}
-    if not 0 < np.count_nonzero(reference) < reference.size:
-        raise RuntimeError("The code is all zero or nowhere zero: equal codes would prove nothing. Change lambda.")
-    for name, code in others.items():
-        differences[name] = float(np.abs(code - reference).max() / scale)
-        if not differences[name] <= tolerance:
-            raise RuntimeError(f"{name} computes another code: relative difference {differences[name]:.1e}, "
-                               f"tolerated {tolerance:.0e}. Its time would compare different work.")
-    return differences
-
-
 def measure(encoders, signal, repeats, budget):
     """Codes are compared, which also warms up, then the encoders are timed in turn."""
     codes = {name: encode(signal) for name, encode in encoders.items()}
     reference = codes.pop("CRsAE")
-    differences = {"CRsAE": 0.0, **check_same(reference, codes)}
+    differences = {"CRsAE": 0.0, **common.check_same(reference, codes)}
     times = common.alternate({name: lambda e=e: e(signal) for name, e in encoders.items()}, repeats, budget)
     return {name: {**times[name], "difference": differences[name], "nonzero": float(np.mean(reference != 0))}
             for name in times}

@@ -144,10 +144,13 @@ def main():
         extra["plain PyTorch"] = common.NOT_INSTALLED
     for name, model in models.items():
         step_functions[name] = lambda model=model: model.train_on_batch(batch)
-    # The same loss at the first step shows that all forms compute one thing.
+    first = {}
     for name, function in step_functions.items():
-        first = function()
-        extra[name] = f"first loss {float(first[0] if isinstance(first, list | tuple) else first):.5f}"
+        result = function()
+        first[name] = float(result[0] if isinstance(result, list | tuple) else result)
+        extra[name] = f"first loss {first[name]:.5f}"
+        if not abs(first[name] - first["plain Keras"]) <= 1e-3 * first["plain Keras"]:
+            raise RuntimeError(f"{name} computes another loss: {first}. Its time would compare different work.")
     repeats, budget = (5, 15.0) if arguments.short else (15, 60.0)
     sections = [show("one step", common.alternate(step_functions, repeats, budget), arguments, extra)]
 

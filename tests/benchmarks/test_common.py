@@ -82,3 +82,12 @@ def test_every_script_explains_its_options_without_starting_tensorflow(question)
            "try: q.main()\nexcept SystemExit: print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "--short" in done.stdout and "--threads" in done.stdout and done.stdout.endswith("False\n")
+
+
+def test_another_code_or_one_that_proves_nothing_is_an_error():
+    code = np.array([0.0, 1.0, 2.0])
+    assert common.check_same(code, {"same": code + 1e-5})["same"] == pytest.approx(5e-6)
+    with pytest.raises(RuntimeError, match="another code"):
+        common.check_same(code, {"other": code[::-1]})
+    with pytest.raises(RuntimeError, match="prove nothing"):
+        common.check_same(np.zeros(3), {})
