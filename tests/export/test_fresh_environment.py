@@ -6,7 +6,6 @@ import venv
 from pathlib import Path
 
 import numpy as np
-import pytest
 from crsae_onnx.convert import convert
 
 import keras_crsae as kc
@@ -17,11 +16,16 @@ import importlib.util, sys
 import numpy as np
 from crsae_onnx import SparseEncoder
 assert not any(importlib.util.find_spec(n) for n in ("tensorflow", "keras", "tf2onnx", "onnx", "scipy"))
-np.save(sys.argv[3], SparseEncoder(sys.argv[1]).encode(np.load(sys.argv[2])))
+from crsae_onnx.cli import main
+encoder, signal = SparseEncoder(sys.argv[1]), np.load(sys.argv[2])
+code = encoder.encode(signal)
+np.testing.assert_allclose(encoder.encode(signal, sparse=True, window=20).to_dense(), code, atol=1e-5)
+np.save(sys.argv[3], code)
+assert main(["info", sys.argv[1]]) == 0
+assert main(["convert", "m.keras", "e.onnx"]) == 2
 """
 
 
-@pytest.mark.slow
 def test_wheel_encodes_without_tensorflow(tmp_path, rng):
     model = kc.CRsAE(2, 7, iterations=10, lambda_init=0.7, seed=0)
     model.build((None, None, 1))
@@ -34,7 +38,8 @@ def test_wheel_encodes_without_tensorflow(tmp_path, rng):
     subprocess.run([*pip, "numpy", "onnxruntime"], check=True)
     subprocess.run([*pip, "--no-deps", str(ROOT)], check=True)
     files = [str(tmp_path / n) for n in ("e.onnx", "y.npy", "z.npy")]
-    subprocess.run([str(python), "-c", SCRIPT, *files], check=True, cwd=tmp_path)
+    done = subprocess.run([str(python), "-c", SCRIPT, *files], check=True, cwd=tmp_path, capture_output=True, text=True)
+    assert "2 filters of 7" in done.stdout and "keras-crsae[export]" in done.stderr
     code = np.load(tmp_path / "z.npy")
     assert np.any(code)
     np.testing.assert_allclose(code, model.encode(signal), atol=1e-4 * np.abs(code).max())

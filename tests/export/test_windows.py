@@ -1,5 +1,8 @@
 """Windows tile a signal and change nothing; checks come before work."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from crsae_onnx.windows import SignalError, SparseCode, encode_windows, plan, reconstruct_windows
@@ -180,3 +183,38 @@ def test_a_silent_code_is_sparse_and_empty():
     code = encode_windows(lambda piece: 0 * moving_sum(piece), np.ones((1, 500, 1)), sparse=True, **OPTIONS)
     assert isinstance(code, SparseCode) and code.value.size == 0 and not code.to_dense().any()
     assert code.to_dense().shape == (1, 498, 2)
+
+
+MEMORY = """
+import resource, sys
+import subprocess
+import sys
+
+import numpy as np
+from crsae_onnx import SparseEncoder
+encoder = SparseEncoder(sys.argv[1])
+encoder.encode(np.ones((1, 2**19, 1), np.int16), sparse=True)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+code = encoder.encode(np.load(sys.argv[2], mmap_mode="r"), sparse=True)
+print(len(code.value), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is counted in kilobytes on Linux only")
+def test_a_long_recording_encodes_in_constant_memory(tmp_path, rng):
+    from crsae_onnx.convert import convert
+
+    import keras_crsae as kc
+
+    model = kc.CRsAE(3, 45, iterations=10, lambda_init=4.0, seed=0)
+    model.build((None, None, 1))
+    convert(model, tmp_path / "e.onnx", outputs=("code",))
+    recording = np.lib.format.open_memmap(tmp_path / "y.npy", "w+", np.int16, (1, 40_000_000, 1))
+    recording[:, ::50_000] = 100
+    recording.flush()
+    done = subprocess.run([sys.executable, "-c", MEMORY, str(tmp_path / "e.onnx"), str(tmp_path / "y.npy")],
+                          check=True, capture_output=True, text=True)
+    found, grown = (float(word) for word in done.stdout.split())
+    # The signal as float32 and its code would take 640 MB; the mapped file's own 80 MB are counted.
+    assert found > 800 and grown < 250
