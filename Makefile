@@ -13,8 +13,9 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@
 
+# Matplotlib would keep its font list in the home folder.
 demo: $(VENV)/.installed
-	$(BIN)/python -m keras_crsae.cli demo
+	MPLCONFIGDIR=$(CURDIR)/$(VENV)/matplotlib $(BIN)/keras-crsae demo
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
