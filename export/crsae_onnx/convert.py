@@ -86,6 +86,7 @@ def _encoder(model, tolerance):
     from keras import ops
 
     from keras_crsae.functional import polyphase
+    from keras_crsae.layers.sparse_coding import LOOP_BODY
 
     dictionary, coding = model.dictionary, model.encoder
     block = tuple(_tight(polyphase.taps, *sizes) for sizes in
@@ -100,7 +101,7 @@ def _encoder(model, tolerance):
     encoder = graph.Encoder(
         folded(dictionary), folded(model.decoder), dictionary.kernel_size, dictionary.strides, block,
         dictionary.channels, dictionary.filters, step, scale, sigma, coding.cell.shrinkage, coding.iterations,
-        coding.tolerance if tolerance is None else float(tolerance))
+        LOOP_BODY, coding.tolerance if tolerance is None else float(tolerance))
     for name in ("kernel", "decoder_kernel", "step_size", "scale", "sigma"):
         if not np.isfinite(getattr(encoder, name)).all():
             raise ValueError(f"The model's {name} is not finite: training diverged. Load the last good weights.")

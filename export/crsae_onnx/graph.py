@@ -24,8 +24,6 @@ import numpy as np
 
 from crsae_onnx.contract import INPUT, MASK, OPSET, SIGMA, axes
 
-#: Iterations in the body of the Loop: as ``SparseCoding``, so that ``tolerance`` is looked at after the same ones.
-LOOP_BODY = 10
 #: Added to a closed position, far beyond any signal and far from overflow.
 _CLOSED = -1e30
 #: Of the code's squared norm, so that a silent code has changed by 0.
@@ -47,6 +45,7 @@ class Encoder(NamedTuple):
     sigma: float
     shrinkage: str
     iterations: int
+    loop_body: int              #: iterations in one pass of the Loop; ``tolerance`` is looked at after each pass
     tolerance: float | None
 
 
@@ -325,14 +324,14 @@ class _Graph:
         """Name of the folded code after all iterations."""
         top, constant, encoder = self.top, self.top.constant, self.encoder
         factors = momentum(encoder.iterations)
-        passes, rest = divmod(encoder.iterations, LOOP_BODY)
+        passes, rest = divmod(encoder.iterations, encoder.loop_body)
         x = top("Expand", constant(0.0, np.float32), self._concat(self.batch, constant([self.columns]), self.blocks))
         x = w = top.shaped(x, self.columns, "blocks")
         for factor in factors[:rest]:
             x, w = self._step(top, x, w, constant(factor, np.float32))
         if not passes:
             return x
-        table = self.weight(factors[rest:].reshape(passes, LOOP_BODY))
+        table = self.weight(factors[rest:].reshape(passes, encoder.loop_body))
         return top("Loop", constant(passes), constant(True, bool), x, w, count=2, body=self._body(table))[0]
 
     def _body(self, table):
@@ -340,7 +339,8 @@ class _Graph:
 
         nodes = _Nodes("body/")
         row = nodes("Gather", table, "pass")
-        factors = nodes("Split", row, count=LOOP_BODY, axis=0, num_outputs=LOOP_BODY)
+        count = self.encoder.loop_body
+        factors = nodes("Split", row, count=count, axis=0, num_outputs=count)
         x, w, last = "x", "w", None
         for factor in factors:
             last = x

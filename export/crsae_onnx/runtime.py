@@ -10,6 +10,7 @@ import numpy as np
 from crsae_onnx.contract import FORMAT_VERSION, INPUT, INPUTS, MASK, METADATA_KEY, OUTPUTS, SIGMA
 from crsae_onnx.windows import (
     LONGEST_PIECE,
+    WINDOW,
     SignalError,
     as_finite,
     as_sigma,
@@ -71,7 +72,7 @@ class SparseEncoder:
                 f"{info['channels']} channels, {info['iterations']} iterations)")
 
     def encode(self, signal, mask=None, sigma=None, *, out=None, sparse=False, window=None, overlap=None,
-               batch_size=1, progress=None):
+               batch_size=None, progress=None):
         """Sparse code of a signal.
 
         Args:
@@ -80,7 +81,8 @@ class SparseEncoder:
                 this input.
             sigma: noise standard deviation, a number or one a batch entry; the file must have this input.
             out, sparse, window, overlap, batch_size, progress: see ``crsae_onnx.windows.encode_windows``. Signals
-                of more than 2^20 samples, and any with one of these options, are encoded in windows (rank 1 only).
+                of more than 2^20 samples (over the batch), and any with one of these options, are encoded in windows
+                (rank 1 only); ``batch_size=None`` takes as many batch entries at a time as stay below that.
 
         Returns:
             float32 (batch, *positions, filters); or ``out``; or a ``SparseCode``.
@@ -93,7 +95,7 @@ class SparseEncoder:
         return self._encode("code", windowed, signal, mask, sigma, sparse, out=out, window=window, overlap=overlap,
                             batch_size=batch_size, progress=progress)
 
-    def reconstruct(self, signal, mask=None, sigma=None, *, out=None, window=None, overlap=None, batch_size=1,
+    def reconstruct(self, signal, mask=None, sigma=None, *, out=None, window=None, overlap=None, batch_size=None,
                     progress=None):
         """Reconstruction, float32, of the signal's shape; arguments as for ``encode``."""
         return self._encode("reconstruction", reconstruct_windows, signal, mask, sigma, False, out=out, window=window,
@@ -114,11 +116,12 @@ class SparseEncoder:
         if mask is not None:
             mask = np.asarray(mask) if not hasattr(mask, "shape") else mask
             mask = _spread_mask(mask, tuple(signal.shape))
-        asked = sparse or window is not None or options["batch_size"] != 1 or \
-            any(options[name] is not None for name in ("out", "overlap", "progress"))
-        if info["rank"] == 1 and (asked or signal.shape[1] > LONGEST_PIECE):
-            if window is not None:
-                options["window"] = window
+        options["progress"] = options["progress"] or None
+        asked = sparse or window is not None or any(value is not None for value in options.values())
+        if info["rank"] == 1 and (asked or signal.shape[0] * signal.shape[1] > LONGEST_PIECE):
+            options["window"] = WINDOW if window is None else window
+            if options["batch_size"] is None:
+                options["batch_size"] = max(1, LONGEST_PIECE // min(signal.shape[1], WINDOW))
             return windowed(partial(self._run, output), signal, kernel_size=info["kernel_size"],
                             strides=info["strides"], iterations=info["iterations"], mask=mask, sigma=sigma, **options)
         if asked:

@@ -63,7 +63,18 @@ def test_long_signals_are_windowed_by_themselves(exported, rng, monkeypatch):
         close(f(signal, **given), expected)
     assert len(runs) == 4 and all(shape[0] == 1 for shape in runs)
     close(encoder.encode(signal, window=400, **given), one[0])
-    assert len(runs) > 16
+    assert len(runs) > 12
+
+
+def test_large_batches_are_split_by_themselves(exported, rng, monkeypatch):
+    encoder, signal = SparseEncoder(exported["plain"]), 3 * rng.standard_normal((7, 61, 1))
+    one = encoder.encode(signal)
+    monkeypatch.setattr(runtime, "LONGEST_PIECE", 200)
+    runs = []
+    whole = encoder._run
+    monkeypatch.setattr(encoder, "_run", lambda *a, **k: runs.append(len(a[1])) or whole(*a, **k))
+    close(encoder.encode(signal), one)
+    assert runs == [3, 3, 1]
 
 
 def test_out_and_sparse_give_the_same_code(exported, rng, tmp_path):
