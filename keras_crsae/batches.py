@@ -24,7 +24,9 @@ def checked(x, y, sample_weight, rank, channels, kernel_size, name="x"):
         if y.shape != x.shape:
             raise ValueError(f"The target of `{name}` must have its shape {x.shape}: it is the clean signal. "
                              f"Received: shape {y.shape}")
-    return x, y, as_sample_weight(sample_weight, x)
+    sample_weight = as_sample_weight(sample_weight, x)
+    # Keras drops sample_weight where the target is None.
+    return x, x if y is None and sample_weight is not None else y, sample_weight
 
 
 def checked_validation(data, **options):
@@ -37,8 +39,15 @@ def checked_validation(data, **options):
     return checked(x, y, weight, name="validation_data", **options)
 
 
+def stream(x):
+    """What Keras takes: one-shot iterators become generators of tuples, arrays, datasets and PyDatasets pass."""
+    if is_array(x) or isinstance(x, keras.utils.PyDataset | tf.data.Dataset) or iter(x) is not x:
+        return x
+    return (batch if isinstance(batch, tuple) else (batch,) for batch in x)
+
+
 def peek(x):
-    """First batch of a dataset or generator, and a stream that still begins with it."""
+    """First batch of a ``stream``, and a stream that still begins with it."""
     if isinstance(x, keras.utils.PyDataset):
         return x[0], x
     iterator = iter(x)
@@ -48,11 +57,7 @@ def peek(x):
         raise ValueError("The training data is empty: it gave no batch. Expected at least one.") from None
     if iterator is not x:
         return first, x
-
-    def again():  # a generator proper: the only kind of one-shot stream that Keras takes
-        yield from itertools.chain([first], iterator)
-
-    return first, again()
+    return first, (batch for batch in itertools.chain([first], iterator))
 
 
 def unpack(data, rank, dtype):

@@ -89,7 +89,8 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
                              strides=as_sizes(strides, self.rank, "strides"))
         self._cell_options = dict(
             shrinkage=shrinkage, lambda_shared=self.lambda_shared,
-            step_size=step_size if isinstance(step_size, str) else as_positive(step_size, "step_size"))
+            step_size=step_size if isinstance(step_size, str) and step_size == "auto"
+            else as_positive(step_size, "step_size"))
         self._coding_options = dict(
             iterations=as_whole(iterations, "iterations"), gradient=gradient,
             gradient_steps=as_whole(gradient_steps, "gradient_steps"), unroll=bool(unroll), remat=bool(remat),

@@ -98,7 +98,7 @@ class TwoStageTraining:
             raise ValueError("`class_weight` has no meaning here: CRsAE has no classes. Use `sample_weight`.")
         if x is None:
             raise ValueError("`fit` needs `x`: signals (batch, *space, channels), a dataset or a generator.")
-        x, y, sample_weight = self._checked(x, y, sample_weight, "x")
+        x, y, sample_weight = self._checked(batches.stream(x), y, sample_weight, "x")
         validation_data = batches.checked_validation(validation_data, **self._expected())
         if not self.built or not float(self.adapted):
             first = (x, y, sample_weight)
