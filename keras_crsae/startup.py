@@ -18,7 +18,9 @@ def start_keras():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "tensorflow" not in sys.modules:
         with _silent_stderr():
-            import tensorflow  # noqa: F401
+            import tensorflow
+
+            tensorflow.config.list_physical_devices()  # the search for a GPU complains where there is none
     import keras  # noqa: F401
 
     import keras_crsae
