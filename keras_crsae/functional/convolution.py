@@ -5,7 +5,11 @@ Rank is read from the kernel, ``(*kernel_size, channels, filters)``: one code pa
 arXiv 1904.08827, section II (y = sum_c h_c * x_c + v).
 """
 
+import tensorflow as tf
 from keras import ops
+
+#: Up to this many channels and from this many taps an axis, thin images are synthesised by a matrix product.
+_THIN_CHANNELS, _THIN_TAPS = 8, 3
 
 
 def code_length(length, kernel, stride):
@@ -43,4 +47,32 @@ def synthesis(code, kernel, strides):
     Returns:
         (batch, *space, channels), space = (positions - 1) * stride + kernel size.
     """
+    if len(strides) == 2 and all(s == 1 for s in strides) and kernel.shape[-2] <= _THIN_CHANNELS \
+            and min(kernel.shape[:2]) >= _THIN_TAPS:
+        return _thin_synthesis(code, kernel)
     return ops.conv_transpose(code, kernel, strides=strides, padding="valid", data_format="channels_last")
+
+
+@tf.custom_gradient
+def _thin_synthesis(code, kernel):
+    """``synthesis`` of images of few channels: one matrix product, then shifted sums, rows first.
+
+    A transposed convolution onto few channels ran 1.4 to 5 times slower; its gradients are ordinary convolutions,
+    and those are fast.
+    """
+    rows, columns, channels, filters = kernel.shape
+    batch, height, width = tf.unstack(tf.shape(code)[:3])
+    weight = tf.reshape(tf.transpose(kernel, (3, 0, 1, 2)), (filters, -1))
+    spread = tf.reshape(tf.matmul(tf.reshape(code, (-1, filters)), weight),
+                        (batch, height, width, rows, columns * channels))
+    made = tf.add_n([tf.pad(spread[:, :, :, i], [[0, 0], [i, rows - 1 - i], [0, 0], [0, 0]]) for i in range(rows)])
+    made = tf.reshape(made, (batch, height + rows - 1, width, columns, channels))
+    made = tf.add_n([tf.pad(made[:, :, :, i], [[0, 0], [0, 0], [i, columns - 1 - i], [0, 0]])
+                     for i in range(columns)])
+
+    def gradient(upstream):
+        by_kernel = tf.raw_ops.Conv2DBackpropFilter(
+            input=upstream, filter_sizes=kernel.shape, out_backprop=code, strides=[1, 1, 1, 1], padding="VALID")
+        return adjoint(upstream, kernel, (1, 1)), by_kernel
+
+    return made, gradient

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from keras_crsae.functional import adjoint, largest_eigenvalue, shrink, synthesis
@@ -37,6 +38,18 @@ def test_step_size_bounds_the_spectrum_within_two_percent(rng, size, channels, f
     assert norm <= bound * (1 + 1e-9)
     # Two axes have two margins, and a 40-position grid still misses a little of the spectrum.
     assert norm >= bound * (0.98 if len(size) == 1 else 0.94)
+
+
+def test_thin_synthesis_has_the_gradients_of_a_transposed_convolution(rng):
+    code, kernel = tf.constant(rng.standard_normal((2, 6, 7, 3))), tf.constant(rng.standard_normal((4, 3, 2, 3)))
+    made = []
+    for function in (synthesis, lambda z, k, s: ops.conv_transpose(z, k, s, padding="valid")):
+        with tf.GradientTape() as tape:
+            tape.watch([code, kernel])
+            value = tf.reduce_sum(function(code, kernel, (1, 1)) ** 3)
+        made.append(tape.gradient(value, [code, kernel]))
+    for ours, plain in zip(*made, strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=1e-10)
 
 
 def test_shrinkage_is_the_prox_of_its_penalty():
