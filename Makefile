@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml
 
 # Matplotlib would keep its font list in the home folder.
 demo: $(VENV)/.installed
-	MPLCONFIGDIR=$(CURDIR)/$(VENV)/matplotlib $(BIN)/keras-crsae demo
+	MPLCONFIGDIR=$(CURDIR)/$(VENV)/cache XDG_CACHE_HOME=$(CURDIR)/$(VENV)/cache $(BIN)/keras-crsae demo
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
