@@ -59,6 +59,9 @@ class Problem:
     def drop(self, code):
         """(F - F*) / (F(0) - F*) over the windows the code holds, F* the certified value."""
         n = len(code)
+        if not np.sum(self.zero[:n] - self.best[:n]) > 1e-9 * np.sum(self.zero[:n]):
+            raise ValueError("The best code of these windows is all zero: there is no drop to measure. "
+                             "Lower lambda or choose windows with events.")
         return float(np.sum(self.objective(code) - self.best[:n]) / np.sum(self.zero[:n] - self.best[:n]))
 
     @property

@@ -21,7 +21,7 @@ ITERATIONS = [*range(1, 60), *range(60, 150, 2), *range(150, 400, 5), *range(400
 TOLERANCES = [float(f"{10 ** (-k / 10):.2g}") for k in range(1, 71)]
 LGCD_TOLERANCES = [float(f"{10 ** (1 - k / 10):.2g}") for k in range(81)]  # of a coordinate's change: 1 is no bound
 #: Loosest first, tried in turn on one window: each costs seconds to minutes.
-CONVEX = {"CLARABEL": [float(f"{10 ** (-k / 2):.1g}") for k in range(17)], "OSQP": [10.0**-k for k in range(3, 9)]}
+CONVEX = {"CLARABEL": [float(f"{10 ** (-k / 2):.1g}") for k in range(17)], "OSQP": [10.0**-k for k in range(1, 9)]}
 OURS = "CRsAE"
 FISTA = {}  # effort found for each drop, by any solver that runs plain FISTA
 

@@ -47,3 +47,9 @@ def test_a_negative_or_misshapen_code_is_refused(problem):
         problem.drop(-np.ones((2, problem.positions, 2)))
     with pytest.raises(ValueError, match="Expected a code"):
         problem.drop(np.zeros((2, 3, 2)))
+
+
+def test_windows_without_events_have_no_drop_to_measure(problem):
+    silent = Problem(0.01 * problem.windows, problem.filters, problem.lambda_reg)
+    with pytest.raises(ValueError, match="no drop to measure"):
+        silent.drop(np.zeros((2, silent.positions, 2)))
