@@ -88,7 +88,7 @@ class Problem:
             residual = y - columns @ z
             value = 0.5 * residual @ residual + self.lambda_reg * z.sum()
             gap, correlation = self._gap(y, residual, value)
-            if gap <= self.accuracy * (zero - value):
+            if gap <= self.accuracy * max(zero - value, 1e-6 * zero):
                 return value, gap
             kept = np.union1d(active[z > 0], np.flatnonzero(correlation > 0.999 * self.lambda_reg))
             start = np.zeros(self.matrix.shape[1])
@@ -110,6 +110,6 @@ def _nonnegative_fista(gram, linear, z, lipschitz, tolerance, most=50000):
         w, z, t = new + (t - 1) / following * (new - z), new, following
         if i % 50 == 0:
             slope = gram @ z - linear
-            if np.abs(np.where(z > 0, slope, np.minimum(slope, 0))).max() < tolerance:
+            if np.abs(np.where(z > 0, slope, np.minimum(slope, 0))).max(initial=0.0) < tolerance:
                 break
     return z
