@@ -132,13 +132,13 @@ def _shapes(info):
 def _signal(model, shape, rng):
     """Noise and filters: loud enough for a code, quiet enough for zeros in it."""
     kernel = np.asarray(model.dictionary.kernel, np.float32)
-    sigma = float(model.sigma)
-    threshold = float(np.max(np.asarray(model.lambda_reg))) * sigma**2
+    # FISTA scales with signal and threshold together: so many of them give the same share of zeros for any lambda.
+    threshold = float(np.max(np.asarray(model.lambda_reg))) * float(model.sigma) ** 2
     positions = model.dictionary.code_space(shape[1:-1])
-    code = (rng.random((shape[0], *positions, kernel.shape[-1])) < 0.02) * rng.uniform(3, 9, (
-        shape[0], *positions, kernel.shape[-1])) * max(threshold, sigma)
+    code_shape = (shape[0], *positions, kernel.shape[-1])
+    code = (rng.random(code_shape) < 0.02) * rng.uniform(3, 9, code_shape) * threshold
     made = model.decode(code)[(slice(None), *(slice(0, n) for n in shape[1:-1]))]
-    return (made + 1.5 * max(threshold, sigma) * rng.standard_normal(shape)).astype(np.float32)
+    return (made + 1.5 * threshold * rng.standard_normal(shape)).astype(np.float32)
 
 
 def _givens(info, model, signal, rng):

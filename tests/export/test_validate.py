@@ -40,6 +40,13 @@ def test_a_model_trained_since_differs_in_values(exported):
     assert caught.value.difference > 1e-4
 
 
+@pytest.mark.parametrize("lambda_init, sigma", [(1e-3, 1.0), (30.0, 1.0), (1.0, 25.0)])
+def test_random_signals_suit_any_lambda_and_sigma(lambda_init, sigma, tmp_path):
+    model = built(lambda_init=lambda_init, sigma=sigma, shrinkage="soft")
+    report = validate(model, convert(model, tmp_path / "e.onnx"))
+    assert all(0.01 < row["nonzero"] < 0.6 for row in report)
+
+
 def test_a_smaller_tolerance_than_rounding_fails(exported):
     with pytest.raises(ValueMismatch):
         validate(*exported, tolerance=1e-12)
@@ -53,13 +60,14 @@ def test_a_nan_is_a_mismatch_and_so_is_a_shape():
         _difference("code", (1, 9, 1), ones, ones[0], 1e-4)
 
 
-def test_a_silent_and_a_dense_reference_are_refused(exported):
+def test_a_silent_and_a_dense_reference_are_refused(exported, monkeypatch):
     silent = built()
     silent.dictionary.kernel.assign(np.zeros((9, 1, 3)))  # dead filters: no signal can wake the code
     with pytest.raises(ValidationError, match="all zero"):
         validate(silent, exported[1], shapes=[(1, 40, 1)])
-    dense = built(filters=1, kernel_size=1, shrinkage="soft", lambda_init=1e-6)
+    dense = built(filters=1, kernel_size=1)
     dense.dictionary.kernel.assign(np.ones((1, 1, 1)))
+    monkeypatch.setattr("crsae_onnx.validate._signal", lambda *_: np.full((1, 40, 1), 5.0))
     path = convert(dense, exported[1].with_name("dense.onnx"))
     with pytest.raises(ValidationError, match="non-zero"):
         validate(dense, path, shapes=[(1, 40, 1)])
