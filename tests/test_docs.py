@@ -1,0 +1,104 @@
+"""Every code block and command of the README and the guide runs, in document order, in one folder a file.
+
+A line ``print(...)  # -> text`` says what it prints; the text must come out. Commands of this package run in
+process; those that install or run the whole project are checked to exist.
+"""
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = {path.relative_to(ROOT).as_posix(): path for path in
+         (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))}
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+EXPECTED = re.compile(r"#\s*->\s*(.+)$", re.M)
+
+
+def blocks(path):
+    """(language, text) of the fenced blocks of a page."""
+    return BLOCK.findall(path.read_text())
+
+
+def commands(text):
+    """The command lines of a shell block as word lists, comments and variables in front taken away."""
+    made = (shlex.split(line, comments=True) for line in text.replace("\\\n", " ").splitlines())
+    return [words for words in ([w for i, w in enumerate(line) if i or not re.match(r"\w+=", w)] for line in made)
+            if words]
+
+
+def run_python(text, name, namespace, capsys):
+    """Run a block; what it says that it prints must be among what it printed, in that order."""
+    capsys.readouterr()
+    exec(compile(text, name, "exec"), namespace)  # noqa: S102  the repository's own documents
+    printed = iter(capsys.readouterr().out.splitlines())
+    for wanted in EXPECTED.findall(text):
+        assert any(line.strip() == wanted.strip() for line in printed), f"{name}: nothing printed {wanted!r}"
+
+
+def run_command(words):
+    """Run a command of this package, or check that what it names is there."""
+    from crsae_onnx.cli import main as crsae_onnx
+
+    from keras_crsae.cli import main as keras_crsae
+
+    own = {"keras-crsae": keras_crsae, "crsae-onnx": crsae_onnx}
+    program, *arguments = Path(words[0]).name, *words[1:]
+    if program in own and arguments != ["demo"]:
+        assert own[program](arguments) == 0, f"{shlex.join(words)} failed"
+    elif program == "keras-crsae":
+        assert re.search(r"^demo:.*\n\t.*cli demo$", (ROOT / "Makefile").read_text(), re.M)
+    elif program == "make":
+        targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
+        assert {a for a in arguments if "=" not in a} <= targets, f"no such target: {shlex.join(words)}"
+    elif program == "pip":
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        extras = {e.strip() for a in arguments for e in "".join(re.findall(r"\[(.*?)\]", a)).split(",") if e}
+        assert extras and extras <= set(project["optional-dependencies"]), f"no such extra: {shlex.join(words)}"
+    elif program == "python" and arguments[0] == "-m":
+        found = ROOT.joinpath(*arguments[1].split(".")).with_suffix(".py").is_file()
+        assert found or arguments[1] in ("pytest", "venv"), f"no such module: {shlex.join(words)}"
+    elif program == "python":
+        assert (ROOT / arguments[0]).is_file(), f"no such script: {shlex.join(words)}"
+    else:
+        assert program in ("git", "cd", "ruff", "lint-imports", "pre-commit"), f"unknown: {shlex.join(words)}"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_code_and_commands_of_a_page_run(name, tmp_path, monkeypatch, capsys):
+    import keras
+
+    monkeypatch.chdir(tmp_path)
+    keras.utils.set_random_seed(0)
+    namespace = {"__name__": "__main__"}
+    for number, (language, text) in enumerate(blocks(PAGES[name])):
+        assert language in ("python", "bash", "text"), f"{name}, block {number}: a language that nobody checks"
+        if language == "python":
+            run_python(text, f"{name}, block {number}", namespace, capsys)
+        elif language == "bash":
+            for words in commands(text):
+                run_command(words)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_of_a_page_lead_somewhere(name):
+    page = PAGES[name]
+    for target in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#[^)]*)?\)", page.read_text()):
+        assert not target or (page.parent / target).exists(), f"{name} links to {target}, which is not there"
+
+
+def test_the_guide_links_every_page_of_docs():
+    guide = (ROOT / "docs" / "guide.md").read_text()
+    assert [p.name for p in (ROOT / "docs").glob("*.md") if p.name != "guide.md" and f"({p.name})" not in guide] == []
+
+
+def test_a_wrong_command_or_output_would_be_noticed(capsys):
+    for words in (["make", "nonsense"], ["pip", "install", "keras-crsae[nonsense]"], ["python", "no/script.py"],
+                  ["nonsense"], ["crsae-onnx", "info", "missing.onnx"]):
+        with pytest.raises(AssertionError):
+            run_command(words)
+    with pytest.raises(AssertionError, match="nothing printed"):
+        run_python("print(1 + 1)  # -> 3", "page", {}, capsys)
