@@ -6,6 +6,8 @@ from keras_crsae.functional import adjoint, synthesis
 from keras_crsae.likelihoods import Gaussian
 
 _REFIT_STEPS = 20
+_ENOUGH = 1e-12  # share of the first squared gradient at which a signal counts as refitted: float32 rounding
+_TINY = 1e-30
 
 
 def code_norms(code, sample_weight=None):
@@ -55,18 +57,27 @@ def refit_on_support(signal, code, kernel, strides, mask=None, steps=_REFIT_STEP
     """
     likelihood, axes = Gaussian(), tuple(range(1, len(code.shape)))
     observed = ops.ones_like(signal) if mask is None else mask
+
+    def total(values):  # one number a signal
+        return ops.sum(values, axis=axes, keepdims=True)
+
     support = ops.cast(ops.not_equal(code, 0.0), code.dtype)
     residual = likelihood.residual(signal, synthesis(code, kernel, strides), observed)
     gradient = support * adjoint(residual, kernel, strides)
-    direction, power = gradient, ops.sum(ops.square(gradient), axis=axes, keepdims=True)
-    tiny = 1e-30
+    direction, power = gradient, total(ops.square(gradient))
+    enough = _ENOUGH * power
     for _ in range(steps):
         change = observed * synthesis(direction, kernel, strides)
-        step = power / (ops.sum(ops.square(change), axis=axes, keepdims=True) + tiny)
+        # The exact minimum along the direction: the residual never grows, however the rounding falls. Neighbouring
+        # positions of a smooth filter are nearly dependent, and past convergence the textbook step ran away there.
+        step = total(residual * change) / (total(ops.square(change)) + _TINY)
+        step = ops.where(power > enough, step, 0.0)
         code, residual = code + step * direction, residual - step * change
         gradient = support * adjoint(residual, kernel, strides)
-        new = ops.sum(ops.square(gradient), axis=axes, keepdims=True)
-        direction, power = gradient + new / (power + tiny) * direction, new
+        new = total(ops.square(gradient))
+        direction = ops.where(new > enough, gradient + new / (power + _TINY) * direction, 0.0)
+        power = new
+    residual = likelihood.residual(signal, synthesis(code, kernel, strides), observed)
     return code, residual, ops.sum(observed), ops.sum(support)
 
 
