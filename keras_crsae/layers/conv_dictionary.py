@@ -90,10 +90,10 @@ class ConvDictionary(keras.layers.Layer):
         return tuple(None if n is None else code_length(n, k, s)
                      for n, k, s in zip(space, self.kernel_size, self.strides, strict=True))
 
-    def compute_output_shape(self, code_shape):
+    def compute_output_shape(self, input_shape):
         space = tuple(None if m is None else signal_length(m, k, s) for m, k, s in
-                      zip(code_shape[1:-1], self.kernel_size, self.strides, strict=True))
-        return (code_shape[0], *space, self.channels)
+                      zip(input_shape[1:-1], self.kernel_size, self.strides, strict=True))
+        return (input_shape[0], *space, self.channels)
 
     def get_config(self):
         return {**super().get_config(), "filters": self.filters, "kernel_size": self.kernel_size,
