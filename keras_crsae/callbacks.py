@@ -81,7 +81,7 @@ class RecentreFilters(keras.callbacks.Callback):
         until: last epoch (counted from 1) that may shift; None: all. Later epochs settle undisturbed.
 
     Example:
-        >>> history = model.fit(windows, epochs=10, callbacks=[RecentreFilters()])
+        >>> history = model.fit(windows, epochs=10, verbose=0, callbacks=[RecentreFilters()])
     """
 
     def __init__(self, by="energy", within=1.0, max_loss=0.05, every=1, until=None):

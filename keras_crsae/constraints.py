@@ -6,7 +6,14 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
 class UnitNormFilters(keras.constraints.Constraint):
-    """Every filter on the unit sphere: norm over kernel and channels, one filter at a time."""
+    """Every filter on the unit sphere: norm over kernel and channels, one filter at a time.
+
+    Called on a kernel (*kernel_size, channels, filters); returns one of its shape.
+
+    Example:
+        >>> np.asarray(UnitNormFilters()(2.0 * keras.ops.ones((4, 1, 1)))).ravel().tolist()
+        [0.5, 0.5, 0.5, 0.5]
+    """
 
     def __call__(self, kernel):
         return kernel / filter_norms(kernel)

@@ -74,6 +74,13 @@ class Inference:
 
         Returns:
             float32 NumPy (batch, (positions - 1) * strides + kernel_size, channels).
+
+        Raises:
+            ValueError: a code of another shape, or a model without filters.
+
+        Example:
+            >>> model.decode(model.encode(windows)).shape == windows.shape
+            True
         """
         code = np.asarray(code)
         if not self.built:
@@ -84,7 +91,22 @@ class Inference:
         return self._run_graph("decode", code)
 
     def separate(self, signal, mask=None, sigma=None):
-        """Each filter's own reconstruction, (batch, *space, channels, filters); their sum is ``model(signal)``."""
+        """Each filter's own reconstruction; their sum over filters is ``model(signal)``.
+
+        Args:
+            signal: (batch, *space, channels).
+            mask, sigma: as in ``encode``.
+
+        Returns:
+            float32 NumPy (batch, *space, channels, filters).
+
+        Raises:
+            ValueError: the signal is unfit.
+
+        Example:
+            >>> model.separate(windows).shape == (*windows.shape, model.filters)
+            True
+        """
         signal = self._as_input(signal)
         code = self._encode_piece(signal, mask, sigma)
         space = tuple(slice(0, n) for n in signal.shape[1:-1])
@@ -110,6 +132,9 @@ class Inference:
 
         Returns:
             Convergence.
+
+        Raises:
+            ValueError: the signal is unfit, or the code has another shape than the signal's.
 
         Example:
             >>> bool((model.convergence(windows).remaining < 1e-2).all())

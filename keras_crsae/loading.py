@@ -43,6 +43,9 @@ def load_crsae(path):
 
     Raises:
         FileError: see ``saved_config``; also weights that are missing or do not fit.
+
+    Example:
+        >>> code = load_crsae("model.keras").encode(windows)
     """
     saved_config(path)
     import keras

@@ -15,7 +15,11 @@ def reconstruction_loss(target, reconstruction, mask=None, sample_weight=None, l
         likelihood: None (``Gaussian``) or an object with its ``residual``.
 
     Returns:
-        Scalar.
+        Scalar, in the signal's unit squared.
+
+    Example:
+        >>> float(reconstruction_loss(ops.ones((2, 8, 1)), ops.zeros((2, 8, 1))))
+        1.0
     """
     residual = (likelihood or Gaussian()).residual(target, reconstruction, mask)
     weight = ops.ones_like(residual) if mask is None else ops.broadcast_to(mask, ops.shape(residual))
@@ -34,7 +38,11 @@ def lambda_loss(lambda_reg, norms, positions, shape, rate):
         shape, rate: Gamma prior, scalars or of lambda's shape; counted once for each lambda.
 
     Returns:
-        Scalar sum_c [lambda_c a_c - N_e log lambda_c - (r - 1) log lambda_c + delta lambda_c].
+        Scalar sum_c [lambda_c a_c - N_e log lambda_c - (r - 1) log lambda_c + delta lambda_c], in nats.
+
+    Example:
+        >>> float(lambda_loss(ops.array([1.0]), ops.array([3.0]), positions=10, shape=1.0, rate=2.0))
+        5.0
     """
     if lambda_reg.shape[0] == 1 and norms.shape[0] > 1:
         norms, positions = ops.sum(norms, keepdims=True), positions * norms.shape[0]

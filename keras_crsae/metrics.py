@@ -35,6 +35,13 @@ def match_filters(true_filters, filters):
 
     Raises:
         ValueError: ranks or channel counts differ.
+
+    Example:
+        >>> true = np.zeros((9, 1, 1))
+        >>> true[3:6, 0, 0] = 1, 2, 1
+        >>> match = match_filters(true, -np.roll(true, 2, axis=0))
+        >>> match.lags.tolist(), match.signs.tolist()
+        ([[-2]], [-1.0])
     """
     from scipy.optimize import linear_sum_assignment
     from scipy.signal import correlate
@@ -77,6 +84,13 @@ def dictionary_error(true_filters, filters):
 
     Raises:
         ValueError: ranks or channel counts differ.
+
+    Example:
+        >>> true = np.zeros((9, 1, 2))
+        >>> true[3:6, 0, 0], true[2:7:4, 0, 1] = (1, 2, 1), (1, 1)
+        >>> learned = -np.roll(true, 1, axis=0)[..., :1]
+        >>> dictionary_error(true, learned).round(6).tolist()
+        [0.0, 1.0]
     """
     match = match_filters(true_filters, filters)
     error = np.ones(np.shape(true_filters)[-1])

@@ -1,9 +1,13 @@
-"""Every code block and command of the README and the guide runs, in document order, in one folder a file.
+"""Every code block and command of the README and the guide runs, in document order, in one folder a file; so do the
+examples of docstrings.
 
 A line ``print(...)  # -> text`` says what it prints; the text must come out. Commands of this package run in
 process; those that install or run the whole project are checked to exist.
 """
 
+import doctest
+import importlib.util
+import pkgutil
 import re
 import shlex
 import tomllib
@@ -15,6 +19,8 @@ ROOT = Path(__file__).parent.parent
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in
          (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))}
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+#: Their examples train for long, or draw Keras' progress bar.
+NOT_QUICK = ("keras_crsae.demo", "keras_crsae.model")
 EXPECTED = re.compile(r"#\s*->\s*(.+)$", re.M)
 
 
@@ -102,3 +108,57 @@ def test_a_wrong_command_or_output_would_be_noticed(capsys):
             run_command(words)
     with pytest.raises(AssertionError, match="nothing printed"):
         run_python("print(1 + 1)  # -> 3", "page", {}, capsys)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """What examples of docstrings take for granted."""
+    import crsae_onnx
+    import keras
+    import numpy as np
+    from keras import ops
+
+    import keras_crsae as kc
+    from keras_crsae.data.simulate import simulate_spikes, spike_templates
+
+    templates = spike_templates(45, 3)
+    windows = simulate_spikes(templates, windows=4, samples=300, events_per_window=2).signal
+    model = kc.CRsAE(3, 45, sigma=1.0, iterations=200)
+    model.set_dictionary(templates)
+    model.adapt(windows)
+    model.compile()
+    images = kc.CRsAE(4, 4, rank=2, strides=2, shrinkage="soft", sigma=0.1, iterations=5)
+    images.build((None, None, None, 1))
+    return dict(np=np, keras=keras, ops=ops, model=model, windows=windows, signal=windows, code=model.encode(windows),
+                noisy=np.random.default_rng(0).random((32, 32), dtype="float32"), images=images,
+                ConvDictionary=kc.ConvDictionary, SparseCodingCell=kc.SparseCodingCell,
+                SparseEncoder=crsae_onnx.SparseEncoder)
+
+
+def modules():
+    """Names of all modules of both packages whose docstrings hold examples."""
+    names = (m.name for root in ("keras_crsae", "crsae_onnx")
+             for m in pkgutil.walk_packages(importlib.import_module(root).__path__, f"{root}."))
+    return [name for name in names if name not in NOT_QUICK
+            and ">>>" in Path(importlib.util.find_spec(name).origin).read_text()]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_examples_of_docstrings_run(name, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np, model = trained["np"], trained["model"]
+    np.save("recording.npy", trained["windows"][0])
+    model.save("model.keras")
+    trained["images"].save("denoiser.keras")
+    given = dict(trained)
+    if name.startswith("crsae_onnx") and not name.endswith("convert"):
+        from crsae_onnx.convert import convert
+
+        given["encoder"] = trained["SparseEncoder"](convert(model, "encoder.onnx"))
+    module = importlib.import_module(name)
+    report, failed, tried = [], 0, 0
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    for test in doctest.DocTestFinder().find(module, extraglobs=given):
+        found = runner.run(test, out=report.append)
+        failed, tried = failed + found.failed, tried + found.attempted
+    assert tried and not failed, "".join(report)

@@ -37,8 +37,8 @@ def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overw
         ModuleNotFoundError: the extra ``export`` is not installed.
 
     Example:
-        >>> convert(model, "encoder.onnx")
-        >>> SparseEncoder("encoder.onnx").encode(signal)
+        >>> path = convert(model, "encoder.onnx")
+        >>> code = SparseEncoder(path).encode(signal)
     """
     path = Path(path)
     outputs, inputs = _names(outputs, OUTPUTS, "outputs"), _names(inputs, INPUTS, "inputs")

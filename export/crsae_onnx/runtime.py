@@ -90,6 +90,9 @@ class SparseEncoder:
         Raises:
             SignalError: the signal, mask or sigma is unfit.
             ValueError: the file lacks the output or input asked for, or an option is unfit.
+
+        Example:
+            >>> spikes = encoder.encode(np.load("recording.npy", mmap_mode="r")[None], sparse=True, progress=True)
         """
         windowed = partial(encode_windows, filters=self.info["filters"], sparse=sparse)
         return self._encode("code", windowed, signal, mask, sigma, sparse, out=out, window=window, overlap=overlap,

@@ -68,7 +68,9 @@ def validate(model, path, shapes=None, tolerance=TOLERANCE, seed=0):
         ModelFileError: the file cannot be read.
 
     Example:
-        >>> print(validate(model, "encoder.onnx"))
+        >>> report = validate(model, "encoder.onnx")
+        >>> report.difference < 1e-4
+        True
     """
     encoder, rng = SparseEncoder(path), np.random.default_rng(seed)
     _compare_names(model, encoder.info)

@@ -97,7 +97,7 @@ def encode_windows(encode, signal, *, kernel_size, strides=1, filters, iteration
         ValueError: ``out`` or an option is unfit.
 
     Example:
-        >>> recording = np.load("recording.npy", mmap_mode="r")          # (1, 108_000_000, 1), int16
+        >>> recording = np.load("recording.npy", mmap_mode="r")[None]    # (1, 108_000_000, 1), int16
         >>> code = encode_windows(model.encode, recording, kernel_size=45, filters=3, iterations=100, sparse=True)
     """
     kernel_size, strides = _one(kernel_size, "kernel_size"), _one(strides, "strides")

@@ -58,7 +58,23 @@ def denoise(image, model, sigma=None, low_pass=LOW_PASS):
 
 
 def split(images, low_pass=LOW_PASS):
-    """(slow part, rest) of images (batch, height, width, channels); filters are learned on the rest."""
+    """(slow part, rest) of images; filters are learned on the rest.
+
+    Args:
+        images: (batch, height, width, channels).
+        low_pass: standard deviation of the Gaussian blur in pixels; 0: the slow part is zero.
+
+    Returns:
+        Two float32 arrays of the images' shape, whose sum they are.
+
+    Raises:
+        ValueError: a negative or infinite ``low_pass``.
+
+    Example:
+        >>> slow, rest = split(np.ones((1, 16, 16, 1)))
+        >>> bool(np.allclose(rest, 0, atol=1e-6))
+        True
+    """
     from scipy.ndimage import gaussian_filter
 
     images = np.asarray(images, np.float32)

@@ -37,6 +37,15 @@ def spike_templates(kernel_size=45, filters=3, seed=0):
     """Smooth unit-norm waveforms, (kernel_size, 1, filters): trough, rebound, and every second one a first peak.
 
     Widths grow from unit to unit, so that the waveforms stay apart under every shift.
+
+    Args:
+        kernel_size: samples of a waveform.
+        filters: number of waveforms.
+        seed: of small variations in width and rebound.
+
+    Example:
+        >>> spike_templates(45, 3).shape
+        (45, 1, 3)
     """
     rng = np.random.default_rng(seed)
     time = np.linspace(0, 1, kernel_size)
@@ -116,6 +125,9 @@ def simulate_codes(filters, lambda_reg, space, windows=100, density=1.0, nonnega
     Returns:
         Simulation, with ``lambda_reg``.
 
+    Raises:
+        ValueError: filters of another rank, a space smaller than they are, rates or density out of range.
+
     Example:
         >>> made = simulate_codes(np.ones((5, 5, 1, 2)), [2.0, 4.0], (12, 14), windows=3)
         >>> made.signal.shape, made.code.shape, made.lambda_reg.tolist()
@@ -177,6 +189,17 @@ def perturb_filters(filters, error=0.45, seed=0):
         filters: (*kernel_size, channels, filters), unit norm.
         error: number in [0, 1].
         seed: int.
+
+    Returns:
+        Array of the filters' shape.
+
+    Raises:
+        ValueError: an error outside [0, 1].
+
+    Example:
+        >>> true = spike_templates(45, 1)
+        >>> round(float(np.sum(true * perturb_filters(true, error=0.6))), 6)
+        0.8
     """
     if not 0 <= error <= 1:
         raise ValueError(f"`error` must lie in [0, 1]. Received: error={error!r}")

@@ -32,6 +32,10 @@ def adjoint(signal, kernel, strides):
 
     Returns:
         (batch, *positions, filters); samples past the last whole stride are not seen.
+
+    Example:
+        >>> tuple(adjoint(ops.ones((2, 100, 1)), ops.ones((9, 1, 3)), (1,)).shape)
+        (2, 92, 3)
     """
     return ops.conv(signal, kernel, strides=strides, padding="valid", data_format="channels_last")
 
@@ -46,6 +50,10 @@ def synthesis(code, kernel, strides):
 
     Returns:
         (batch, *space, channels), space = (positions - 1) * stride + kernel size.
+
+    Example:
+        >>> tuple(synthesis(ops.ones((2, 92, 3)), ops.ones((9, 1, 3)), (1,)).shape)
+        (2, 100, 1)
     """
     if len(strides) == 2 and all(s == 1 for s in strides) and kernel.shape[-2] <= _THIN_CHANNELS \
             and min(kernel.shape[:2]) >= _THIN_TAPS:

@@ -17,5 +17,18 @@ SHRINKAGES = {"soft": soft, "nonnegative_soft": nonnegative_soft}
 
 
 def shrink(x, threshold, kind):
-    """Shrink ``x`` by ``threshold`` (broadcast over filters); ``kind`` is a key of SHRINKAGES."""
+    """Shrink ``x`` by ``threshold``, the proximal step of the encoder (arXiv 1904.08827, section II).
+
+    Args:
+        x: (batch, *positions, filters).
+        threshold: same unit as x, broadcastable to it, for example (filters,).
+        kind: a key of SHRINKAGES, "soft" or "nonnegative_soft".
+
+    Returns:
+        Tensor of x's shape.
+
+    Example:
+        >>> np.asarray(shrink(ops.array([-3.0, 0.5, 2.0]), 1.0, "soft")).tolist()
+        [-2.0, 0.0, 1.0]
+    """
     return SHRINKAGES[kind](x, threshold)

@@ -24,7 +24,22 @@ def fista_init(code):
 
 
 def fista_step(state, gradient, prox):
-    """One FISTA iteration from (x, w, t); the code is x, never w."""
+    """One FISTA iteration from (x, w, t); the code is x, never w.
+
+    Args:
+        state: ``fista_init(code)`` or an earlier step's.
+        gradient: w -> gradient of the smooth part at w, times the step size.
+        prox: v -> shrunk v.
+
+    Returns:
+        The next (x, w, t).
+
+    Example:
+        >>> state = fista_init(ops.zeros((1, 5, 2)))
+        >>> code, _, _ = fista_step(state, lambda w: w - 3.0, lambda v: ops.relu(v - 1.0))
+        >>> float(code[0, 0, 0])
+        2.0
+    """
     x, w, t = state
     x_next = prox(w - gradient(w))
     t_next = (1.0 + ops.sqrt(1.0 + 4.0 * ops.square(t))) / 2.0

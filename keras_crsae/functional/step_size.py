@@ -51,7 +51,11 @@ def largest_eigenvalue(kernel, strides):
         strides: tuple of ints, one an axis.
 
     Returns:
-        Scalar L; ``1 / L`` is a step size for which ISTA and FISTA converge.
+        Scalar L; ``1 / L`` is a step size for which ISTA and FISTA converge (Beck and Teboulle 2009).
+
+    Example:
+        >>> 1.0 <= float(largest_eigenvalue(ops.array([[[1.0]], [[0.0]]]), (1,))) < 1.02
+        True
     """
     phases, taps = _pad_to_phases(kernel, strides)
     size = min(phases.shape[-2], phases.shape[-1])

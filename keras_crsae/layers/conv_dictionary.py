@@ -27,9 +27,12 @@ class ConvDictionary(keras.layers.Layer):
 
     Input shape: code (batch, *positions, filters). Output shape: (batch, *space, channels).
 
+    Raises:
+        ValueError: a size that is no positive int, strides larger than the kernel, another rank.
+
     Example:
         >>> layer = ConvDictionary(filters=3, kernel_size=9, channels=1)
-        >>> layer(keras.ops.zeros((2, 92, 3))).shape
+        >>> tuple(layer(keras.ops.zeros((2, 92, 3))).shape)
         (2, 100, 1)
     """
 

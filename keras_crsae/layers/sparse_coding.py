@@ -48,9 +48,13 @@ class SparseCoding(keras.layers.Layer):
     ceil((space - kernel_size) / strides) + 1; where the stride divides unevenly the signal is padded on the
     right and the padded samples are left out of the residual.
 
+    Raises:
+        ValueError: an option out of range, or two that exclude each other; at build, another number of axes or
+            channels, or a signal shorter than the kernel.
+
     Example:
         >>> cell = SparseCodingCell(ConvDictionary(filters=3, kernel_size=9))
-        >>> SparseCoding(cell, iterations=20)(keras.ops.zeros((2, 100, 1))).shape
+        >>> tuple(SparseCoding(cell, iterations=20)(keras.ops.zeros((2, 100, 1))).shape)
         (2, 92, 3)
     """
 

@@ -23,6 +23,17 @@ class SparseCodingCell(keras.layers.Layer):
 
     Call: ``cell(signal, [x, w, t]) -> code, [x, w, t]`` with signal (batch, *space, channels),
     x and w (batch, *positions, filters), t (batch, 1).
+
+    Raises:
+        ValueError: unknown shrinkage, or a step size that is not positive.
+
+    Example:
+        >>> cell = SparseCodingCell(ConvDictionary(filters=3, kernel_size=9))
+        >>> signal = keras.ops.ones((2, 100, 1))
+        >>> cell.build(signal.shape)
+        >>> code, states = cell(signal, cell.get_initial_state(signal=signal))
+        >>> tuple(code.shape), len(states)
+        ((2, 92, 3), 3)
     """
 
     def __init__(self, dictionary, shrinkage="nonnegative_soft", lambda_init=1.0, lambda_shared=False,
