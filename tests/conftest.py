@@ -1,8 +1,9 @@
-"""Shared fixtures. TensorFlow's start-up chatter is silenced before it is imported."""
+"""Shared fixtures. TensorFlow's start-up chatter and onnxruntime's reports are silenced before they are imported."""
 
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import keras
 import numpy as np

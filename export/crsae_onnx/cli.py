@@ -31,16 +31,9 @@ def _validate(args):
 
 def _load(path):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import keras
+    from keras_crsae.loading import load_crsae
 
-    import keras_crsae  # noqa: F401  registers the classes
-
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"No file at {path}. Expected a .keras file of a CRsAE.")
-    try:
-        return keras.saving.load_model(path)
-    except Exception as error:  # a zip, JSON, HDF5 or configuration error: Keras lets each through as it is
-        raise ValueError(f"{path} is damaged, or not a .keras file of a CRsAE: {error}") from error
+    return load_crsae(path)
 
 
 def _run(args):

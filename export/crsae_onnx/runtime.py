@@ -46,6 +46,8 @@ class SparseEncoder:
     """
 
     def __init__(self, path, providers=None):
+        # Read when onnxruntime is imported: it would keep a database in the home folder and report from it.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
             import onnxruntime as ort
         except ModuleNotFoundError as error:

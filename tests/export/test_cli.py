@@ -106,7 +106,7 @@ def test_bad_files_are_one_line_of_error_and_leave_nothing(files, made, capsys, 
             (["run", onnx_file, signal_file, output("z.npy"), "--sparse"], ".npz"),
             (["run", onnx_file, signal_file, output("z.txt")], ".npy"),
             (["run", onnx_file, signal_file, output("z.npy"), "--window", "0"], "window"),
-            (["convert", str(inputs / "m.keras"), output("e.onnx")], "m.keras is damaged"),
+            (["convert", str(inputs / "m.keras"), output("e.onnx")], "m.keras is not a .keras file, or damaged"),
             (["convert", output("none.keras"), output("e.onnx")], "No file")):
         refused(capsys, arguments, words)
     assert [p.name for p in tmp_path.iterdir()] == ["inputs"]
