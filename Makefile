@@ -13,9 +13,9 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@
 
-# Matplotlib would keep its font list in the home folder.
+# Keras would keep its settings in the home folder, Matplotlib its font list.
 demo: $(VENV)/.installed
-	MPLCONFIGDIR=$(CURDIR)/$(VENV)/cache XDG_CACHE_HOME=$(CURDIR)/$(VENV)/cache $(BIN)/keras-crsae demo
+	KERAS_HOME=$(CURDIR)/$(VENV)/cache/keras MPLCONFIGDIR=$(CURDIR)/$(VENV)/cache/matplotlib $(BIN)/keras-crsae demo
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
