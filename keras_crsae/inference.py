@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from crsae_onnx.windows import LONGEST_PIECE, WINDOW, encode_windows, reconstruct_windows
+from crsae_onnx.windows import LONGEST_PIECE, WINDOW, as_sigma, check_layout, encode_windows, reconstruct_windows
 from keras import ops
 
-from keras_crsae.checks import as_signal
+from keras_crsae.checks import as_sample_weight, as_signal, as_whole
 from keras_crsae.functional.optimality import dual_objective, objective
 from keras_crsae.likelihoods import observation_mask
 
@@ -55,14 +55,14 @@ class Inference:
         """
         asked = sparse or progress or any(v is not None for v in (out, window, overlap))
         if self.rank == 1 and (asked or _is_long(signal)):
-            self._build_for(signal)
+            self._check_long(signal)
             return encode_windows(self._encode_piece, signal, filters=self.filters, out=out, sparse=sparse,
-                                  progress=progress, mask=mask, sigma=sigma, batch_size=batch_size or 1,
-                                  **self._windows(window, overlap))
+                                  progress=progress, mask=mask, sigma=sigma,
+                                  batch_size=1 if batch_size is None else batch_size, **self._windows(window, overlap))
         if asked:
             raise ValueError("`out`, `sparse`, `window`, `overlap` and `progress` are for signals (rank 1). "
                              f"Received: rank={self.rank}. Encode images without them.")
-        signal = self._as_input(signal)
+        signal, mask, sigma = self._as_input(signal, mask, sigma)
         parts = [self._encode_piece(signal[i], **_given(mask, sigma, i)) for i in self._batches(signal, batch_size)]
         return np.concatenate(parts)
 
@@ -107,7 +107,7 @@ class Inference:
             >>> model.separate(windows).shape == (*windows.shape, model.filters)
             True
         """
-        signal = self._as_input(signal)
+        signal, mask, sigma = self._as_input(signal, mask, sigma)
         code = self._encode_piece(signal, mask, sigma)
         space = tuple(slice(0, n) for n in signal.shape[1:-1])
         parts = [self.decode(np.where(np.arange(self.filters) == c, code, 0))[(slice(None), *space)]
@@ -117,9 +117,10 @@ class Inference:
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
         """As ``keras.Model.predict``; one signal of more than 2^20 samples is reconstructed in windows."""
         if self.rank == 1 and _is_long(x):
-            self._build_for(x)
+            self._check_long(x)
             return reconstruct_windows(self._reconstruct_piece, x, progress=None if verbose in (0, "auto") else True,
-                                       batch_size=batch_size or 1, **self._windows(None, None))
+                                       batch_size=1 if batch_size is None else batch_size,
+                                       **self._windows(None, None))
         return super().predict(x, batch_size=batch_size, verbose=verbose, steps=steps, callbacks=callbacks)
 
     def convergence(self, signal, code=None, mask=None, sigma=None):
@@ -140,7 +141,7 @@ class Inference:
             >>> bool((model.convergence(windows).remaining < 1e-2).all())
             True
         """
-        signal = self._as_input(signal)
+        signal, mask, sigma = self._as_input(signal, mask, sigma)
         code = self._encode_piece(signal, mask, sigma) if code is None else np.asarray(code, np.float32)
         expected = (len(signal), *self.dictionary.code_space(signal.shape[1:-1]), self.filters)
         if code.shape != expected:
@@ -162,11 +163,25 @@ class Inference:
         if not self.built:
             self.build((None,) * (self.rank + 1) + (signal.shape[-1],))
 
-    def _as_input(self, signal):
+    def _check_long(self, signal):
+        check_layout(signal, 1, self.kernel_size, self.dictionary.channels if self.built else None)
+        self._build_for(signal)
+
+    def _as_input(self, signal, mask, sigma):
+        """Signal, mask and sigma after their checks at the door."""
         signal = as_signal(signal, self.rank, self.dictionary.channels if self.built else None,
                            self.kernel_size, "signal")
         self._build_for(signal)
-        return signal
+        if mask is not None:
+            mask = np.asarray(mask)
+            if mask.ndim == signal.ndim and all(m in (1, n) for m, n in zip(mask.shape, signal.shape, strict=True)):
+                mask = np.broadcast_to(mask, signal.shape)
+            mask = as_sample_weight(mask, signal, "mask")
+            if mask.ndim == 1:
+                raise ValueError(f"`mask` must have the signal's shape {signal.shape}, or that without its channels. "
+                                 f"Received: shape {mask.shape}")
+            mask = np.broadcast_to(mask, signal.shape)
+        return signal, mask, None if sigma is None else as_sigma(sigma, len(signal))
 
     def _windows(self, window, overlap):
         return dict(kernel_size=self.kernel_size, strides=self.dictionary.strides, overlap=overlap,
@@ -174,7 +189,9 @@ class Inference:
 
     @staticmethod
     def _batches(signal, batch_size):
-        size = batch_size or max(1, LONGEST_PIECE // int(np.prod(signal.shape[1:-1])))
+        """Slices of the batch: of ``batch_size``, or of about 2^20 samples."""
+        size = max(1, LONGEST_PIECE // int(np.prod(signal.shape[1:-1]))) if batch_size is None \
+            else as_whole(batch_size, "batch_size")
         return [slice(i, i + size) for i in range(0, len(signal), size)]
 
     def _encode_piece(self, signal, mask=None, sigma=None):

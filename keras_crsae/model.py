@@ -123,6 +123,7 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
         cell = SparseCodingCell(self.dictionary, lambda_init=first, sigma=sigma, name="cell", dtype=self.dtype_policy,
                                 **self._cell_options)
         self.encoder = SparseCoding(cell, name="encoder", dtype=self.dtype_policy, **self._coding_options)
+        self.encoder.refresh_in_training = False  # train_step does so between its two stages
         self.encoder.build(input_shape)
         self.decoder = self.dictionary
         if not self.tied:

@@ -38,8 +38,10 @@ class SparseCoding(keras.layers.Layer):
         gradient_steps: iterations that "truncated" differentiates.
         tolerance: None, or stop once the code's relative change in one iteration, ||x - x_last|| / ||x||, is below
             it for every signal of the batch; looked at every 10 iterations, ``iterations`` being the most.
-        active: encode only the stretches that hold events (rank 1, stride 1; see ``functional.active``). Same
-            optimum, cost in proportion to activity. For inference; a call with ``training=True`` ignores it.
+        active: work only where the signal holds events (rank 1, stride 1; see ``functional.active``), until no code
+            value would move by more than ``tolerance`` (1e-3) of lambda sigma^2: the optimum that the iterations
+            approach, at a cost in proportion to activity. ``iterations`` then serve each event in each round. For
+            inference; a call with ``training=True`` ignores it.
         block_size: "auto", or the code positions an axis that are folded into channels (see
             ``functional.polyphase``); 1 is the plain path. The values are the same.
         remat: keep one iterate in ten for the gradient and compute the others again: less memory, more time.
@@ -81,6 +83,8 @@ class SparseCoding(keras.layers.Layer):
         self.return_sequences, self.gradient, self.gradient_steps = return_sequences, gradient, gradient_steps
         self.tolerance, self.active, self.block_size, self.remat = tolerance, bool(active), block_size, bool(remat)
         dictionary = cell.dictionary
+        #: A model that refreshes the step size itself, after each optimiser step, sets this to False.
+        self.refresh_in_training = True
         self.block = polyphase.resolve_block(block_size, dictionary.kernel_size, dictionary.strides,
                                              dictionary.channels)
 
@@ -119,6 +123,8 @@ class SparseCoding(keras.layers.Layer):
         """Code of ``signal``; ``mask`` (0/1, broadcastable to it) marks observed samples, ``sigma`` overrides."""
         if mask is not None:
             mask = ops.broadcast_to(ops.cast(mask, signal.dtype), ops.shape(signal))
+        if training and self.refresh_in_training:
+            self.cell.refresh_step_size()
         kernel, threshold = self.cell.dictionary.unit_kernel(), self.cell.threshold(sigma)
         kernel, threshold = ops.cast(kernel, signal.dtype), ops.cast(threshold, signal.dtype)
         if self.active and not training:
@@ -231,7 +237,7 @@ class SparseCoding(keras.layers.Layer):
                                    maximum_iterations=passes))[1:]
 
     def _encode_active(self, signal, mask, kernel, threshold):
-        size, positions = kernel.shape[0], self.cell.dictionary.code_space(ops.shape(signal)[1:-1])
+        positions = self.cell.dictionary.code_space(ops.shape(signal)[1:-1])
         block = self.block or (1,)
         folded = polyphase.fold_kernel(kernel, (1,), block)
         # The code scales with signal and threshold together: a threshold of each signal's own becomes one of all.
@@ -241,10 +247,10 @@ class SparseCoding(keras.layers.Layer):
             scale = ops.max(threshold / common, axis=-1, keepdims=True)
             signal, threshold = signal / scale, common
         return scale * active.encode(
-            signal, mask, threshold / self._step_size(signal), self.cell.shrinkage, size,
+            signal, mask, kernel, threshold / self._step_size(signal), self.cell.shrinkage,
             lambda y: polyphase.block_adjoint(y, folded, (1,), block, positions),
             lambda z: polyphase.block_synthesis(z, folded, (1,), block)[:, :ops.shape(signal)[1]],
-            lambda y, m, opened: self._encode(y, m, kernel, threshold, opened))
+            self.iterations, self.tolerance)
 
     def compute_mask(self, *args, **kwargs):
         return None

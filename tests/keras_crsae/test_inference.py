@@ -110,3 +110,17 @@ def test_images_take_no_windows(rng):
 def test_a_code_of_the_wrong_shape_is_refused():
     with pytest.raises(ValueError, match="`code` must have shape"):
         built().decode(np.zeros((1, 50, 2)))
+
+
+@pytest.mark.parametrize("options, words", [
+    (dict(sigma=-1.0), "sigma"), (dict(sigma=[1.0, 2.0, 3.0]), "sigma"), (dict(mask=np.ones((2, 3, 1))), "mask"),
+    (dict(mask=np.ones(2)), "mask"), (dict(batch_size=-1), "batch_size"), (dict(overlap=-1), "overlap"),
+    (dict(window=0), "window"), (dict(sparse=True, sigma=0.0), "sigma")])
+def test_unfit_arguments_are_refused(signal, options, words):
+    with pytest.raises(ValueError, match=words):
+        built().encode(signal, **options)
+
+
+def test_long_signals_of_other_channels_are_refused():
+    with pytest.raises(ValueError, match="1 channels"):
+        built().encode(np.zeros((1, 1000, 4)), sparse=True)

@@ -28,7 +28,7 @@ def test_adjoint_identity_and_matrix(rng, size, channels, filters, strides, spac
 def test_step_size_bounds_the_spectrum_within_two_percent(rng, size, channels, filters, strides):
     kernel = rng.standard_normal((*size, channels, filters))
     bound = float(largest_eigenvalue(ops.convert_to_tensor(kernel), strides))
-    space = tuple((200 if len(size) == 1 else 40) * s + k - s for s, k in zip(strides, size, strict=True))
+    space = tuple((200 if len(size) == 1 else 100) * s + k - s for s, k in zip(strides, size, strict=True))
     positions = tuple((n - k) // s + 1 for n, k, s in zip(space, size, strides, strict=True))
     code, kernel = ops.convert_to_tensor(rng.standard_normal((1, *positions, filters))), ops.convert_to_tensor(kernel)
     for _ in range(300):
@@ -36,8 +36,7 @@ def test_step_size_bounds_the_spectrum_within_two_percent(rng, size, channels, f
         norm = float(np.linalg.norm(ops.convert_to_numpy(code)))
         code = code / norm
     assert norm <= bound * (1 + 1e-9)
-    # Two axes have two margins, and a 40-position grid still misses a little of the spectrum.
-    assert norm >= bound * (0.98 if len(size) == 1 else 0.94)
+    assert norm >= 0.98 * bound
 
 
 def test_thin_synthesis_has_the_gradients_of_a_transposed_convolution(rng):
