@@ -37,21 +37,39 @@ def test_encoder_equals_numpy_fista(rng, size, channels, filters, stride, space,
         np.testing.assert_allclose(z.ravel(), expected, atol=1e-4 * np.abs(expected).max())
 
 
-def test_long_run_reaches_the_convex_optimum(rng):
+@pytest.mark.parametrize("stride", [1, 3])
+def test_encoder_equals_numpy_fista_at_any_length(rng, stride):
+    model = kc.CRsAE(2, 8, strides=stride, iterations=20, lambda_init=0.5, seed=3)
+    model.build((None, None, 1))
+    kernel, step = ops.convert_to_numpy(model.dictionary.unit_kernel()).astype("float64"), float(model.step_size)
+    for length in (*range(8, 30), 63, 64, 65):
+        signal = 3 * rng.standard_normal((1, length, 1)).astype("float32")
+        code = model.encode(signal)
+        full = -(-(length - 8) // stride) * stride + 8
+        matrix, (positions,) = dictionary_matrix(kernel, (full,), (stride,))
+        expected = fista(matrix[:length], signal.ravel(), np.full(2 * positions, 0.5 * step), step, 20, False)
+        assert code.shape == (1, positions, 2) and np.any(expected)
+        np.testing.assert_allclose(code.ravel(), expected, atol=1e-4 * expected.max(), err_msg=str(length))
+
+
+@pytest.mark.parametrize("shrinkage", ["soft", "nonnegative_soft"])
+def test_long_run_reaches_the_convex_optimum(rng, shrinkage):
     from sklearn.linear_model import Lasso
 
-    model = kc.CRsAE(2, 7, iterations=3000, shrinkage="soft", sigma=1.0, lambda_init=0.5, seed=1)
+    model = kc.CRsAE(2, 7, iterations=3000, shrinkage=shrinkage, sigma=1.0, lambda_init=0.5, seed=1)
     signal = rng.standard_normal((1, 60, 1)).astype("float32")
     code = model.encode(signal).ravel().astype("float64")
     kernel = ops.convert_to_numpy(model.dictionary.unit_kernel()).astype("float64")
     matrix, _ = dictionary_matrix(kernel, (60,), (1,))
     y = signal.ravel().astype("float64")
-    best = Lasso(alpha=0.5 / 60, fit_intercept=False, tol=1e-12, max_iter=200000).fit(matrix, y).coef_
+    best = Lasso(alpha=0.5 / 60, fit_intercept=False, positive=shrinkage != "soft", tol=1e-12,
+                 max_iter=200000).fit(matrix, y).coef_
 
     def objective(z):
         return 0.5 * np.sum((y - matrix @ z) ** 2) + 0.5 * np.abs(z).sum()
 
     assert objective(code) <= objective(best) * (1 + 1e-5)
+    assert (code.min() < 0) == (shrinkage == "soft")
 
 
 def test_cell_runs_under_a_stock_rnn(rng):
