@@ -4,6 +4,8 @@
 FISTA: Beck and Teboulle 2009; unrolled as an encoder in arXiv 1904.08827, algorithm 1.
 """
 
+import math
+
 from keras import ops
 
 
@@ -47,3 +49,13 @@ def fista_step(state, gradient, prox):
     for _ in range(len(x.shape) - 2):
         momentum = ops.expand_dims(momentum, -1)
     return x_next, x_next + momentum * (x_next - x), t_next
+
+
+def momentum(iterations):
+    """FISTA's factors (t_k - 1) / t_{k+1}, k = 0 ... iterations - 1, as a list of floats."""
+    factors, t = [], 1.0
+    for _ in range(iterations):
+        t_next = (1.0 + math.sqrt(1.0 + 4.0 * t * t)) / 2.0
+        factors.append((t - 1.0) / t_next)
+        t = t_next
+    return factors
