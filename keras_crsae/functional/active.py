@@ -45,7 +45,7 @@ def pick(score, threshold, spacing):
         spacing: least distance of two picked positions of one signal.
 
     Returns:
-        (picked, 2) int64: batch entry, position.
+        (picked, 2) int32: batch entry, position.
     """
     batch, positions = tf.shape(score)[0], tf.shape(score)[1]
     blocks = (positions + spacing - 1) // spacing
@@ -56,8 +56,8 @@ def pick(score, threshold, spacing):
     near = place[:, 1:] - place[:, :-1] < spacing
     loses_right = near & (best[:, 1:] > best[:, :-1])
     wins = (best > threshold) & ~tf.pad(loses_right, [[0, 0], [0, 1]]) & ~tf.pad(near & ~loses_right, [[0, 0], [1, 0]])
-    entry = tf.where(wins)
-    return tf.stack([entry[:, 0], tf.cast(tf.gather_nd(place, entry), tf.int64)], axis=1)
+    entry = tf.cast(tf.where(wins), tf.int32)
+    return tf.stack([entry[:, 0], tf.gather_nd(place, entry)], axis=1)
 
 
 def largest_eigenvalue(gram):
@@ -141,7 +141,7 @@ def encode(signal, mask, kernel, limit, shrinkage, correlate, synthesise, iterat
     """
     size, filters = kernel.shape[0], kernel.shape[-1]
     width = window_size(size, filters)
-    reach, spacing = width // 2, width + size - 1
+    reach, margin = width // 2, width // 2 + size - 1
     limit = limit * tf.ones((filters,), limit.dtype)
     wide = window_correlation(kernel, width)
     gram = tf.reshape(wide[:, :, size - 1:size - 1 + width], (width * filters, width * filters))
@@ -150,75 +150,72 @@ def encode(signal, mask, kernel, limit, shrinkage, correlate, synthesise, iterat
     contraction = tf.eye(width * filters, dtype=gram.dtype) - step * gram
     # Masked samples stay out of everything by being zero in the residual.
     signal = signal if mask is None else mask * signal
+    correlation = correlate(signal)
+    batch, positions = tf.shape(correlation)[0], tf.shape(correlation)[1]
+    length = positions + 2 * margin
 
-    def places(picked, before, count):
-        """Positions from ``before`` ahead of the picked ones, (picked, count, 2), and which of them exist."""
-        offsets = tf.range(-before, count - before, dtype=tf.int64)
-        positions = picked[:, 1:] + offsets
-        entry = tf.broadcast_to(picked[:, :1], tf.shape(positions))
-        inside = (positions >= 0) & (positions < last)
-        return tf.stack([entry, tf.where(inside, positions, 0)], axis=-1), inside
+    # Code and correlation live as rows (batch * length, filters), with a margin of closed positions around every
+    # signal, so that a window and what it reaches are plain ranges of rows.
+    def as_rows(array):
+        return tf.reshape(tf.pad(array, [[0, 0], [margin, margin], [0, 0]]), (-1, filters))
+
+    def from_rows(rows):
+        return tf.reshape(rows, (batch, length, filters))[:, margin:margin + positions]
+
+    def is_open(rows):
+        place = rows % length
+        return (place >= margin) & (place < margin + positions)
+
+    def around(picked, far):
+        return picked[:, None] + tf.range(-far, far + 1)
 
     def score_of(code, correlation):
-        """How far each position's strongest coordinate would move, (batch, positions)."""
+        """How far each position's strongest coordinate would move."""
         if shrinkage == "nonnegative_soft":  # the same as below, in half the passes over memory
-            move = tf.maximum(correlation - limit, -code)
-        else:
-            move = shrink(code + correlation, limit, shrinkage) - code
-        return tf.reduce_max(tf.abs(move), axis=-1)
+            return tf.reduce_max(tf.abs(tf.maximum(correlation - limit, -code)), axis=-1)
+        return tf.reduce_max(tf.abs(shrink(code + correlation, limit, shrinkage) - code), axis=-1)
+
+    def next_picks(score):
+        entry, place = tf.unstack(pick(tf.reshape(score, (batch, length)), threshold, width + size - 1), num=2, axis=1)
+        return entry * length + place
 
     def solve(code, correlation, picked):
-        """Solve the windows around the picked positions; returns the code and what changed in each window."""
-        index, inside = places(picked, reach, width)
-        # Positions past the ends of the code are closed.
-        highest = step * tf.where(inside[..., None], limit, float("inf"))
-        old = tf.where(inside[..., None], tf.gather_nd(code, index), 0.0)
-        highest, flat_old, slope = (tf.reshape(a, (-1, width * filters))
-                                    for a in (highest, old, tf.gather_nd(correlation, index)))
-        pull = step * (slope + tf.matmul(flat_old, gram))
-        new = fista_on_windows(flat_old, contraction, pull, highest, shrinkage, iterations)
-        change = new - flat_old
-        shaped = tf.boolean_mask(tf.reshape(change, (-1, width, filters)), inside)
-        return tf.tensor_scatter_nd_add(code, tf.boolean_mask(index, inside), shaped), change
-
-    def everywhere(code, correlation, score, picked):
-        code, _ = solve(code, correlation, picked)
-        made = synthesise(code)
-        correlation = correlate(signal - (made if mask is None else mask * made))
-        score = score_of(code, correlation)
-        return code, correlation, score, pick(score, threshold, spacing)
+        """Solve the windows around the picked rows; returns the code and what changed in each window."""
+        index = around(picked, reach)
+        highest = step * tf.where(is_open(index)[..., None], limit, float("inf"))
+        highest, old, slope = (tf.reshape(a, (-1, width * filters))
+                               for a in (highest, tf.gather(code, index), tf.gather(correlation, index)))
+        new = fista_on_windows(old, contraction, step * (slope + tf.matmul(old, gram)), highest, shrinkage, iterations)
+        change = new - old
+        code = tf.tensor_scatter_nd_add(code, tf.reshape(index, (-1, 1)), tf.reshape(change, (-1, filters)))
+        return code, change
 
     def nearby(code, correlation, score, picked):
         """One round whose cost is that of its windows: only what they reach is computed again."""
         code, change = solve(code, correlation, picked)
-        index, inside = places(picked, reach + size - 1, width + 2 * (size - 1))
-        spread = tf.reshape(tf.matmul(change, wide), (-1, width + 2 * (size - 1), filters))
-        index, spread = tf.boolean_mask(index, inside), tf.boolean_mask(spread, inside)
-        correlation = tf.tensor_scatter_nd_sub(correlation, index, spread)
+        index = tf.reshape(around(picked, margin), (-1, 1))
+        correlation = tf.tensor_scatter_nd_sub(correlation, index, tf.reshape(tf.matmul(change, wide), (-1, filters)))
         here = score_of(tf.gather_nd(code, index), tf.gather_nd(correlation, index))
+        here = tf.where(is_open(index[:, 0]), here, 0.0)
         score = tf.tensor_scatter_nd_update(score, index, here)
-        return code, correlation, score, pick(score, threshold, spacing)
+        return code, correlation, score, next_picks(score)
 
-    def rounds(code, correlation, score, picked):
-        state = (code, correlation, score, picked)
-        if mask is None:
-            state = tf.while_loop(go_on, nearby, state, shape_invariants=shapes, maximum_iterations=_ROUNDS)
-            # Rounding adds up over the rounds: the condition is proved on a correlation computed afresh.
-            correlation = correlate(signal - synthesise(state[0]))
-            score = score_of(state[0], correlation)
-            return state[0], correlation, score, pick(score, threshold, spacing)
-        return everywhere(*state)
+    def everywhere(code, correlation, score, picked):
+        """One round with missing samples: what a window reaches depends on where it stands."""
+        code, _ = solve(code, correlation, picked)
+        correlation = as_rows(correlate(signal - mask * synthesise(from_rows(code))))
+        score = tf.where(is_open(tf.range(batch * length)), score_of(code, correlation), 0.0)
+        return code, correlation, score, next_picks(score)
 
-    def go_on(code, correlation, score, picked):
-        return tf.shape(picked)[0] > 0
-
-    correlation = correlate(signal)
-    # What a correlation's rounding alone may move is no reason for another round.
+    # What the rounding of a correlation alone may move is no reason for another round.
     rounding = 16.0 * np.finfo(correlation.dtype.as_numpy_dtype).eps * tf.reduce_max(tf.abs(correlation))
     threshold = tf.maximum(rounding, tf.reduce_min(limit) * (TOLERANCE if tolerance is None else tolerance))
-    last = tf.shape(correlation, tf.int64)[1]
-    code = tf.zeros_like(correlation)
-    score = score_of(code, correlation)
-    shapes = (code.shape, correlation.shape, score.shape, tf.TensorShape((None, 2)))
-    return tf.while_loop(go_on, rounds, (code, correlation, score, pick(score, threshold, spacing)),
-                         shape_invariants=shapes, maximum_iterations=_ROUNDS)[0]
+    strength = tf.abs(correlation) if shrinkage == "soft" else correlation
+    score = tf.nn.relu(tf.reduce_max(strength - limit, axis=-1))  # of the zero code
+    score = tf.reshape(tf.pad(score, [[0, 0], [margin, margin]]), (-1,))
+    correlation = as_rows(correlation)
+    code, _, _, _ = tf.while_loop(
+        lambda code, correlation, score, picked: tf.shape(picked)[0] > 0, nearby if mask is None else everywhere,
+        (tf.zeros_like(correlation), correlation, score, next_picks(score)), maximum_iterations=_ROUNDS,
+        shape_invariants=(*(tf.TensorShape((None, filters)),) * 2, tf.TensorShape((None,)), tf.TensorShape((None,))))
+    return from_rows(code)
