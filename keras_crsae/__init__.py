@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-# `keras-crsae --help` answers at once: the command line brings Keras in when it needs it, then reloads this module.
-if Path(sys.argv[0]).stem != "keras-crsae" or "keras" in sys.modules:
+# The command lines answer at once: they bring Keras in when they need it, quietly, and then reload this module.
+if Path(sys.argv[0]).stem not in ("keras-crsae", "crsae-onnx") or "keras" in sys.modules:
     from keras_crsae import metrics
     from keras_crsae.constraints import UnitNormFilters
     from keras_crsae.layers import ConvDictionary, SparseCoding, SparseCodingCell

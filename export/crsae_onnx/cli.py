@@ -30,9 +30,11 @@ def _validate(args):
 
 
 def _load(path):
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from keras_crsae.loading import load_crsae
+    from keras_crsae.loading import load_crsae, saved_config
+    from keras_crsae.startup import start_keras
 
+    saved_config(path)  # what is no model is refused before TensorFlow starts
+    start_keras()
     return load_crsae(path)
 
 
