@@ -1,8 +1,7 @@
-"""The second stage and the noise part of the M-step as pure functions of tensors (arXiv 1904.08827, section III)."""
+"""The second stage and the noise part of the M-step, without state (arXiv 1904.08827, section III)."""
 
 from keras import ops
 
-from keras_crsae.functional import adjoint, synthesis
 from keras_crsae.likelihoods import Gaussian
 
 _REFIT_STEPS = 20
@@ -32,14 +31,14 @@ def code_norms(code, sample_weight=None):
             ops.cast(positions, code.dtype))
 
 
-def half_lambda_max(signal, kernel, strides, sigma, mask=None):
+def half_lambda_max(signal, dictionary, sigma, mask=None):
     """Ceiling of lambda: half of the smallest rate with an all-zero code, max |D^T y| / (2 sigma^2)."""
     if mask is not None:
         signal = mask * signal
-    return 0.5 * ops.max(ops.abs(adjoint(signal, kernel, strides))) / ops.square(sigma)
+    return 0.5 * ops.max(ops.abs(dictionary.adjoint(signal))) / ops.square(sigma)
 
 
-def refit_on_support(signal, code, kernel, strides, mask=None, steps=_REFIT_STEPS):
+def refit_on_support(signal, code, dictionary, mask=None, steps=_REFIT_STEPS):
     """Least-squares amplitudes of a code on its own support, by conjugate gradients.
 
     The shrinkage biases a code's amplitudes towards zero; a noise estimate from it would hold that bias.
@@ -47,8 +46,7 @@ def refit_on_support(signal, code, kernel, strides, mask=None, steps=_REFIT_STEP
     Args:
         signal: (batch, *space, channels), of whole strides (``SparseCoding.pad_to_strides``).
         code: (batch, *positions, filters).
-        kernel: (*kernel_size, channels, filters), unit norm.
-        strides: tuple of ints.
+        dictionary: ``ConvDictionary``.
         mask: None or 0/1 of signal's shape.
         steps: conjugate-gradient steps.
 
@@ -62,26 +60,26 @@ def refit_on_support(signal, code, kernel, strides, mask=None, steps=_REFIT_STEP
         return ops.sum(values, axis=axes, keepdims=True)
 
     support = ops.cast(ops.not_equal(code, 0.0), code.dtype)
-    residual = likelihood.residual(signal, synthesis(code, kernel, strides), observed)
-    gradient = support * adjoint(residual, kernel, strides)
+    residual = likelihood.residual(signal, dictionary.synthesis(code), observed)
+    gradient = support * dictionary.adjoint(residual)
     direction, power = gradient, total(ops.square(gradient))
     enough = _ENOUGH * power
     for _ in range(steps):
-        change = observed * synthesis(direction, kernel, strides)
+        change = observed * dictionary.synthesis(direction)
         # The exact minimum along the direction: the residual never grows, however the rounding falls. Neighbouring
         # positions of a smooth filter are nearly dependent, and past convergence the textbook step ran away there.
         step = total(residual * change) / (total(ops.square(change)) + _TINY)
         step = ops.where(power > enough, step, 0.0)
         code, residual = code + step * direction, residual - step * change
-        gradient = support * adjoint(residual, kernel, strides)
+        gradient = support * dictionary.adjoint(residual)
         new = total(ops.square(gradient))
         direction = ops.where(new > enough, gradient + new / (power + _TINY) * direction, 0.0)
         power = new
-    residual = likelihood.residual(signal, synthesis(code, kernel, strides), observed)
+    residual = likelihood.residual(signal, dictionary.synthesis(code), observed)
     return code, residual, ops.sum(observed), ops.sum(support)
 
 
-def noise_variance(signal, code, kernel, strides, mask=None):
+def noise_variance(signal, code, dictionary, mask=None):
     """Bias-free noise variance: ||y - D z_S||^2 / (observed samples - |S|), z_S the code refitted on its support S."""
-    _, residual, observed, support = refit_on_support(signal, code, kernel, strides, mask)
+    _, residual, observed, support = refit_on_support(signal, code, dictionary, mask)
     return ops.sum(ops.square(residual)) / ops.maximum(observed - support, 1.0)

@@ -198,8 +198,7 @@ class TwoStageTraining:
                 self.lambda_reg.assign(closed_form_lambda(*statistics, shared=self.lambda_shared))
         if self.lambda_learning is not None:
             # The ceiling follows the strongest batch seen: a silent batch must not lower it.
-            here = m_step.half_lambda_max(signal, self.dictionary.unit_kernel(), self.dictionary.strides,
-                                          self.sigma.value, mask)
+            here = m_step.half_lambda_max(signal, self.dictionary, self.sigma.value, mask)
             self.lambda_ceiling.assign(tf.maximum(self.lambda_ceiling.value, here))
             held = tf.reduce_any(self.lambda_reg.value > self.lambda_ceiling.value)
             self.lambda_held.assign(self.lambda_held.value + tf.cast(held, self.lambda_held.dtype))
@@ -208,7 +207,7 @@ class TwoStageTraining:
 
     def _sigma_step(self, signal, code, mask):
         signal, mask = self.encoder.pad_to_strides(signal, mask)
-        new = m_step.noise_variance(signal, code, self.dictionary.unit_kernel(), self.dictionary.strides, mask)
+        new = m_step.noise_variance(signal, code, self.dictionary, mask)
         old = self.sigma.value
         sigma = tf.sqrt((1.0 - self.sigma_rate) * tf.square(old) + self.sigma_rate * new)
         # lambda * sigma is kept, in the prior and the ceiling too.

@@ -75,6 +75,10 @@ class ConvDictionary(keras.layers.Layer):
         return polyphase.block_adjoint(signal, folded, self.strides, self.block, positions)
 
     def call(self, code, kernel=None):
+        return self.synthesis(code, kernel)
+
+    def synthesis(self, code, kernel=None):
+        """``D z`` in the code's own precision: (batch, *positions, filters) -> (batch, *space, channels)."""
         kernel = ops.cast(self.unit_kernel() if kernel is None else kernel, code.dtype)
         if self.block is None:
             return synthesis(code, kernel, self.strides)
