@@ -25,13 +25,15 @@ def fista_init(code):
     return code, code, ops.ones((ops.shape(code)[0], 1), dtype=code.dtype)
 
 
-def fista_step(state, gradient, prox):
+def fista_step(state, gradient, prox, factor=None):
     """One FISTA iteration from (x, w, t); the code is x, never w.
 
     Args:
         state: ``fista_init(code)`` or an earlier step's.
         gradient: w -> gradient of the smooth part at w, times the step size.
         prox: v -> shrunk v.
+        factor: this step's (t_k - 1) / t_{k+1} where the caller has it (``momentum``), t then stays as it is; None:
+            computed from t.
 
     Returns:
         The next (x, w, t).
@@ -44,11 +46,13 @@ def fista_step(state, gradient, prox):
     """
     x, w, t = state
     x_next = prox(w - gradient(w))
+    if factor is not None:
+        return x_next, x_next + factor * (x_next - x), t
     t_next = (1.0 + ops.sqrt(1.0 + 4.0 * ops.square(t))) / 2.0
-    momentum = (t - 1.0) / t_next
+    factor = (t - 1.0) / t_next
     for _ in range(len(x.shape) - 2):
-        momentum = ops.expand_dims(momentum, -1)
-    return x_next, x_next + momentum * (x_next - x), t_next
+        factor = ops.expand_dims(factor, -1)
+    return x_next, x_next + factor * (x_next - x), t_next
 
 
 def momentum(iterations):

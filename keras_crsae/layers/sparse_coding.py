@@ -3,9 +3,11 @@
 from typing import NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_crsae.functional import active, polyphase
+from keras_crsae.functional.solvers import momentum
 
 GRADIENTS = ("unrolled", "truncated", "decoder")
 #: Iterations in one pass of the graph loop; ``tolerance`` is looked at after each pass.
@@ -183,58 +185,62 @@ class SparseCoding(keras.layers.Layer):
         held = {"unrolled": 0, "decoder": self.iterations,
                 "truncated": max(0, self.iterations - self.gradient_steps)}[self.gradient]
         states = self.cell.initial_state(problem.code_shape, problem.signal.dtype)
-        sequence = []
+        factors, sequence = np.array(momentum(self.iterations), "float32"), []
         if held:
             constant = problem._replace(kernel=ops.stop_gradient(problem.kernel),
                                         threshold=ops.stop_gradient(problem.threshold))
-            states = [ops.stop_gradient(s) for s in self._run(constant, states, held, sequence)]
+            states = [ops.stop_gradient(s) for s in self._run(constant, states, factors[:held], sequence)]
         if self.iterations > held:
-            states = self._run(problem, states, self.iterations - held, sequence)
+            states = self._run(problem, states, factors[held:], sequence)
         return sequence if self.return_sequences else states[0]
 
-    def _steps(self, problem, states, count):
-        """``count`` iterations in a row; every state list on the way."""
+    def _steps(self, problem, states, factors):
+        """One iteration for each of FISTA's ``factors``; every state list on the way."""
         made = []
-        for _ in range(count):
+        for factor in factors:
             _, states = self.cell(problem.signal, states, observed=problem.observed, kernel=problem.kernel,
-                                  threshold=problem.threshold, strides=problem.strides, step_size=problem.step_size)
+                                  threshold=problem.threshold, strides=problem.strides, step_size=problem.step_size,
+                                  factor=factor)
             made.append(states)
         return made
 
-    def _remat_pass(self, problem, states):
+    def _remat_pass(self, problem, states, factors):
         """One pass of the loop whose iterates are computed again for the gradient."""
         tensors = [t for t in problem[:5] if t is not None]
 
-        def last(*given):
+        def last(factors, *given):
             rest = iter(given)
             filled = Problem(*(None if t is None else next(rest) for t in problem[:5]), *problem[5:])
-            return self._steps(filled, list(rest), LOOP_BODY)[-1]
+            return self._steps(filled, list(rest), ops.unstack(factors, LOOP_BODY))[-1]
 
-        return keras.remat(last)(*tensors, *states)
+        return keras.remat(last)(factors, *tensors, *states)
 
-    def _run(self, problem, states, count, sequence):
+    def _run(self, problem, states, factors, sequence):
+        """The states after one iteration for each of ``factors`` (``momentum``: a table costs less than t's sums)."""
         if self.unroll or self.return_sequences:
-            made = self._steps(problem, states, count)
+            made = self._steps(problem, states, factors.tolist())
             sequence.extend(s[0] for s in made)
             return made[-1]
-        rest, passes = count % LOOP_BODY, count // LOOP_BODY
+        passes, rest = divmod(len(factors), LOOP_BODY)
         if rest:
-            states = self._steps(problem, states, rest)[-1]
+            states = self._steps(problem, states, factors[:rest].tolist())[-1]
         if not passes:
             return states
+        table = ops.convert_to_tensor(factors[rest:].reshape(passes, LOOP_BODY), problem.signal.dtype)
 
-        def body(change, *states):
+        def body(i, change, *states):
+            row = table[i]
             if self.remat:
-                return change, *self._remat_pass(problem, states)
-            made = self._steps(problem, list(states), LOOP_BODY)
+                return i + 1, change, *self._remat_pass(problem, states, row)
+            made = self._steps(problem, list(states), ops.unstack(row, LOOP_BODY))
             if self.tolerance is not None:
                 change = _relative_change(made[-1][0], made[-2][0])
-            return change, *made[-1]
+            return i + 1, change, *made[-1]
 
         start = ops.cast(float("inf"), problem.signal.dtype)
         limit = 0.0 if self.tolerance is None else self.tolerance
-        return list(ops.while_loop(lambda change, *_: change >= limit, body, (start, *states),
-                                   maximum_iterations=passes))[1:]
+        return list(ops.while_loop(lambda i, change, *_: change >= limit, body, (0, start, *states),
+                                   maximum_iterations=passes))[2:]
 
     def _encode_active(self, signal, mask, kernel, threshold):
         positions = self.cell.dictionary.code_space(ops.shape(signal)[1:-1])

@@ -106,7 +106,7 @@ class SparseCodingCell(keras.layers.Layer):
         return scale * sigma
 
     def call(self, inputs, states, observed=None, kernel=None, threshold=None, strides=None,
-             step_size=None):
+             step_size=None, factor=None):
         kernel = self.dictionary.unit_kernel() if kernel is None else kernel
         threshold = self.threshold() if threshold is None else threshold
         # The step size follows from the dictionary; no gradient is sent through it.
@@ -119,7 +119,7 @@ class SparseCodingCell(keras.layers.Layer):
             # The step scales the small kernel, not the large code.
             return adjoint(residual if observed is None else observed * residual, step * kernel, strides)
 
-        state = fista_step(tuple(states), gradient, lambda v: shrink(v, threshold, self.shrinkage))
+        state = fista_step(tuple(states), gradient, lambda v: shrink(v, threshold, self.shrinkage), factor)
         return state[0], list(state)
 
     def get_config(self):
