@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 import keras_crsae as kc
@@ -99,3 +100,28 @@ def test_layers_compose_in_a_functional_model(rng, tmp_path):
     model.save(tmp_path / "m.keras")
     loaded = keras.saving.load_model(tmp_path / "m.keras")
     np.testing.assert_allclose(loaded(x), model(x), atol=1e-6)
+
+
+def loops_that_keep_iterates(gradient, iterations=60):
+    """For each loop of a training graph's forward pass: does it stack values for the gradient?"""
+    cell = kc.SparseCodingCell(kc.ConvDictionary(2, 5), lambda_init=0.3)
+    coder = kc.SparseCoding(cell, iterations=iterations, gradient=gradient)
+    coder.build((None, 40, 1))
+
+    @tf.function
+    def step(signal):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(cell.dictionary(coder(signal, training=True)) ** 2)
+        return tape.gradient(loss, cell.dictionary.kernel.value)
+
+    graph = step.get_concrete_function(tf.TensorSpec((2, 40, 1))).graph
+    loops = [op for op in graph.get_operations() if op.type in ("While", "StatelessWhile")]
+    return [any(t.dtype == tf.variant for t in op.inputs) for op in loops]
+
+
+def test_memory_of_cheap_gradients_does_not_grow_with_the_iterations():
+    assert any(loops_that_keep_iterates("unrolled"))
+    assert not any(loops_that_keep_iterates("decoder"))
+    # One loop holds the first 50 iterations and keeps nothing; the last ten are one pass.
+    assert not loops_that_keep_iterates("truncated")[0]
+    assert loops_that_keep_iterates("truncated", 60) == loops_that_keep_iterates("truncated", 600)
