@@ -123,8 +123,11 @@ class SparseCodingCell(keras.layers.Layer):
         return state[0], list(state)
 
     def get_config(self):
+        # A model may hold the dictionary as a layer of its own, too, for decoding. Keras marks what it meets twice so,
+        # but loses the mark of what a layer's own config holds; with it, loading gives one dictionary again.
+        dictionary = {**keras.saving.serialize_keras_object(self.dictionary), "shared_object_id": id(self.dictionary)}
         return {**super().get_config(),
-                "dictionary": keras.saving.serialize_keras_object(self.dictionary),
+                "dictionary": dictionary,
                 "shrinkage": self.shrinkage, "lambda_init": self.lambda_init,
                 "lambda_shared": self.lambda_shared, "sigma": self.sigma_init,
                 "step_size": self.step_size_init}

@@ -263,6 +263,24 @@ def test_crsae_is_a_layer_of_a_larger_functional_model(signal, tmp_path):
     np.testing.assert_allclose(loaded.predict(signal, verbose=0), model.predict(signal, verbose=0), atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["sequential", "functional"])
+def test_layers_that_share_a_dictionary_share_it_after_loading(signal, tmp_path, kind):
+    dictionary = kc.ConvDictionary(2, 9)
+    layers = [kc.SparseCoding(kc.SparseCodingCell(dictionary, lambda_init=0.3), iterations=4), dictionary]
+    model = keras.Sequential([keras.Input((60, 1)), *layers])
+    if kind == "functional":
+        inputs = keras.Input((60, 1))
+        model = keras.Model(inputs, layers[1](layers[0](inputs)))
+    model.compile("adam", "mse")
+    model.fit(signal, signal, verbose=0)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    np.testing.assert_allclose(loaded.predict(signal, verbose=0), model.predict(signal, verbose=0), atol=1e-6)
+    assert loaded.layers[-2].cell.dictionary is loaded.layers[-1]
+    assert len(loaded.trainable_variables) == len(model.trainable_variables) == 2
+    loaded.fit(signal, signal, verbose=0)
+
+
 def test_adapted_values_are_saved_and_not_resolved_again(signal, tmp_path):
     model = fresh(signal, lambda_learning=None, sigma="estimate")
     kept = [float(model.sigma), *np.asarray(model.lambda_reg)]

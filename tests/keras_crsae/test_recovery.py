@@ -47,7 +47,7 @@ def test_em_recovers_filters_and_lambda():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("learning, options", [("em", {}), ("em_closed_form", {}), ("em", dict(gradient="unrolled")),
-                                               ("em", dict(lambda_shared=True))], ids=str)
+                                               ("em", dict(lambda_shared=True, epochs=24))], ids=str)
 def test_em_recovers_from_five_seeds(learning, options):
     made = [recover(seed, learning, **options) for seed in range(5)]
     errors = np.array([error for error, _, _ in made])
