@@ -237,7 +237,7 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
         return cls(**config)
 
     def get_build_config(self):
-        return {"input_shape": (None,) * (self.rank + 1) + (self.dictionary.channels,)}
+        return {"input_shape": (None,) * (self.rank + 1) + (self.dictionary.channels,)} if self.built else None
 
     def build_from_config(self, config):
         self.build(tuple(config["input_shape"]))

@@ -75,3 +75,13 @@ def test_a_model_with_damaged_content_is_refused(saved, tmp_path, change):
                 new.writestr(name, content)
     with pytest.raises(FileError, match="cannot be loaded"):
         load_crsae(path)
+
+
+@pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
+def test_an_unbuilt_model_is_saved_as_its_config_and_refused_where_weights_are_needed(tmp_path):
+    model = kc.CRsAE(2, 9, iterations=3)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    assert not loaded.built and loaded.get_config() == model.get_config()
+    with pytest.raises(FileError, match="without weights"):
+        load_crsae(tmp_path / "m.keras")
