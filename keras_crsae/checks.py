@@ -69,8 +69,9 @@ def as_signal(data, rank, channels=None, kernel_size=None, name="data"):
         raise ValueError(f"`{name}` must hold real numbers in one regular array {layout}. "
                          f"Received: dtype {array.dtype}, shape {array.shape}. Take its real part or convert it first.")
     if array.ndim != rank + 2:
-        raise ValueError(f"`{name}` must have shape {layout}. Received: shape {array.shape}. "
-                         "Add the missing axes, for example `data[None, ..., None]`.")
+        hint = "Add the missing axes, for example `data[None, ..., None]`." if array.ndim < rank + 2 else \
+            "Give one array of signals, not several." + (" For images use rank=2." if rank == 1 else "")
+        raise ValueError(f"`{name}` must have shape {layout}. Received: shape {array.shape}. {hint}")
     if array.size == 0:
         raise ValueError(f"`{name}` is empty: shape {array.shape}. Expected at least one sample in {layout}.")
     if channels is not None and array.shape[-1] != channels:

@@ -7,6 +7,7 @@ import tensorflow as tf
 from crsae_onnx.windows import LONGEST_PIECE, WINDOW, as_sigma, check_layout, encode_windows, reconstruct_windows
 from keras import ops
 
+from keras_crsae.batches import is_array
 from keras_crsae.checks import as_sample_weight, as_signal, as_whole
 from keras_crsae.functional.optimality import dual_objective, objective
 from keras_crsae.likelihoods import observation_mask
@@ -115,12 +116,17 @@ class Inference:
         return np.stack(parts, axis=-1)
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
-        """As ``keras.Model.predict``; one signal of more than 2^20 samples is reconstructed in windows."""
+        """As ``keras.Model.predict``: reconstructions.
+
+        Arrays are checked first; one signal of more than 2^20 samples is reconstructed in windows.
+        """
         if self.rank == 1 and _is_long(x):
             self._check_long(x)
             return reconstruct_windows(self._reconstruct_piece, x, progress=None if verbose in (0, "auto") else True,
                                        batch_size=1 if batch_size is None else batch_size,
                                        **self._windows(None, None))
+        if is_array(x):
+            x = as_signal(x, self.rank, self.dictionary.channels if self.built else None, self.kernel_size, "x")
         return super().predict(x, batch_size=batch_size, verbose=verbose, steps=steps, callbacks=callbacks)
 
     def convergence(self, signal, code=None, mask=None, sigma=None):

@@ -26,11 +26,11 @@ DATA = [
     (np.where(GOOD > 2, np.inf, GOOD), "NaN or infinite"), (1e300 * GOOD.astype("float64"), "as float32"),
     (np.zeros((2, 50, 1), complex), "real numbers.*complex128"), (np.zeros((0, 50, 1)), "empty"),
     (np.array([None, 1], object), "real numbers.*object"), (np.array([["a"]]), "real numbers"),
-    ([[1.0, 2.0], [1.0]], "one regular array")]
+    ([[1.0, 2.0], [1.0]], "one regular array"), ([GOOD, GOOD], "\\(2, 2, 50, 1\\).*not several.*rank=2")]
 
 
 @pytest.mark.parametrize("data, words", DATA)
-@pytest.mark.parametrize("action", ["encode", "adapt", "fit", "evaluate"])
+@pytest.mark.parametrize("action", ["encode", "adapt", "fit", "evaluate", "predict"])
 def test_unfit_data_is_refused_by_every_door(data, words, action):
     one = model()
     before = [keras.ops.convert_to_numpy(w) for w in one.weights]
