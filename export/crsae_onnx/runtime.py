@@ -31,6 +31,9 @@ class ModelFileError(ValueError):
 class SparseEncoder:
     """An exported CRsAE encoder.
 
+    onnxruntime's usage reports are switched off, unless the variable ORT_DISABLE_TELEMETRY is set already or
+    onnxruntime was imported before.
+
     Args:
         path: ``.onnx`` file written by ``crsae_onnx.convert.convert``.
         providers: onnxruntime execution providers in order of preference; None: all that are installed.
