@@ -86,6 +86,7 @@ def _encoder(model, tolerance):
     from keras import ops
 
     from keras_crsae.functional import polyphase
+    from keras_crsae.functional.solvers import momentum
     from keras_crsae.layers.sparse_coding import LOOP_BODY
 
     dictionary, coding = model.dictionary, model.encoder
@@ -100,8 +101,9 @@ def _encoder(model, tolerance):
     scale = np.broadcast_to(ops.convert_to_numpy(model.lambda_reg).astype(float) * sigma * step, dictionary.filters)
     encoder = graph.Encoder(
         folded(dictionary), folded(model.decoder), dictionary.kernel_size, dictionary.strides, block,
-        dictionary.channels, dictionary.filters, step, scale, sigma, coding.cell.shrinkage, coding.iterations,
-        LOOP_BODY, coding.tolerance if tolerance is None else float(tolerance))
+        dictionary.channels, dictionary.filters, step, scale, sigma, coding.cell.shrinkage,
+        np.array(momentum(coding.iterations), np.float32), LOOP_BODY,
+        coding.tolerance if tolerance is None else float(tolerance))
     for name in ("kernel", "decoder_kernel", "step_size", "scale", "sigma"):
         if not np.isfinite(getattr(encoder, name)).all():
             raise ValueError(f"The model's {name} is not finite: training diverged. Load the last good weights.")
@@ -124,7 +126,7 @@ def _describe(model, encoder, outputs, inputs):
     return {
         "format_version": FORMAT_VERSION, "opset": OPSET, "rank": model.dictionary.rank, "channels": encoder.channels,
         "filters": encoder.filters, "kernel_size": list(encoder.kernel_size), "strides": list(encoder.strides),
-        "iterations": encoder.iterations, "tolerance": encoder.tolerance, "shrinkage": encoder.shrinkage,
+        "iterations": len(encoder.momentum), "tolerance": encoder.tolerance, "shrinkage": encoder.shrinkage,
         "block": list(encoder.block), "inputs": list(inputs), "outputs": list(outputs), "sigma": encoder.sigma,
         "step_size": encoder.step_size, "unit": "that of the training data",
         "lambda_reg": np.broadcast_to(np.asarray(model.lambda_reg, float), encoder.filters).tolist(),

@@ -44,7 +44,7 @@ class Encoder(NamedTuple):
     scale: np.ndarray           #: (filters,), the threshold is scale * sigma
     sigma: float
     shrinkage: str
-    iterations: int
+    momentum: np.ndarray        #: (iterations,), FISTA's (t_k - 1) / t_{k+1}
     loop_body: int              #: iterations in one pass of the Loop; ``tolerance`` is looked at after each pass
     tolerance: float | None
 
@@ -126,16 +126,6 @@ def _as_images(encoder):
         return encoder
     row = {name: (1, *getattr(encoder, name)) for name in ("kernel_size", "strides", "block")}
     return encoder._replace(kernel=encoder.kernel[None], decoder_kernel=encoder.decoder_kernel[None], **row)
-
-
-def momentum(iterations):
-    """(t_k - 1) / t_{k+1} for k = 0 ... iterations - 1, float32 (Beck and Teboulle 2009)."""
-    made, t = [], 1.0
-    for _ in range(iterations):
-        following = (1.0 + math.sqrt(1.0 + 4.0 * t * t)) / 2.0
-        made.append((t - 1.0) / following)
-        t = following
-    return np.array(made, np.float32)
 
 
 class _Graph:
@@ -323,8 +313,8 @@ class _Graph:
     def iterate(self):
         """Name of the folded code after all iterations."""
         top, constant, encoder = self.top, self.top.constant, self.encoder
-        factors = momentum(encoder.iterations)
-        passes, rest = divmod(encoder.iterations, encoder.loop_body)
+        factors = encoder.momentum
+        passes, rest = divmod(len(factors), encoder.loop_body)
         x = top("Expand", constant(0.0, np.float32), self._concat(self.batch, constant([self.columns]), self.blocks))
         x = w = top.shaped(x, self.columns, "blocks")
         for factor in factors[:rest]:

@@ -8,7 +8,6 @@ import onnx
 import pytest
 from crsae_onnx import SparseEncoder
 from crsae_onnx.convert import convert
-from crsae_onnx.graph import momentum
 from crsae_onnx.validate import validate
 
 import keras_crsae as kc
@@ -143,14 +142,6 @@ def test_code_alone_leaves_the_decoder_out(tmp_path):
     assert encoder.encode(np.ones((1, 30, 1))).shape == (1, 24, 2)
     with pytest.raises(ValueError, match="without 'reconstruction'"):
         encoder.reconstruct(np.ones((1, 30, 1)))
-
-
-def test_momentum_is_that_of_fista():
-    t, expected = 1.0, []
-    for _ in range(50):
-        t, last = (1 + np.sqrt(1 + 4 * t * t)) / 2, t
-        expected.append((last - 1) / t)
-    np.testing.assert_allclose(momentum(50), expected, rtol=1e-6, atol=1e-7)
 
 
 def test_existing_file_is_kept_unless_overwritten(exported, tmp_path):
