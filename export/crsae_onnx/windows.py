@@ -7,6 +7,7 @@ a window that reads that many positions beyond what it keeps gives the same code
 
 import math
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -110,14 +111,15 @@ def encode_windows(encode, signal, *, kernel_size, strides=1, filters, iteration
     found = []
     if not sparse:
         out = _destination(out, shape, signal)
-    for entries, keep, start, code in job.run(encode, progress):
-        code = code[:, keep.start - start:keep.stop - start]
-        if sparse:
-            where = np.nonzero(code)
-            index = np.stack([where[0] + entries.start, where[1] + keep.start], axis=1).astype(np.int64)
-            found.append((index, where[2].astype(np.int32), np.asarray(code[where], np.float32)))
-        else:
-            out[entries, keep] = code
+    with _Writer(out) as writer:
+        for entries, keep, start, code in job.run(encode, progress):
+            code = code[:, keep.start - start:keep.stop - start]
+            if sparse:
+                where = np.nonzero(code)
+                index = np.stack([where[0] + entries.start, where[1] + keep.start], axis=1).astype(np.int64)
+                found.append((index, where[2].astype(np.int32), np.asarray(code[where], np.float32)))
+            else:
+                writer.write((entries, keep), code)
     if not sparse:
         return out
     # Windows come batch entry by batch entry only for batch_size=1; the promised order holds for any.
@@ -145,10 +147,11 @@ def reconstruct_windows(reconstruct, signal, *, kernel_size, strides=1, iteratio
     overlap = _reach(overlap, iterations, kernel_size, strides) + (kernel_size - 1) // strides
     job = _Job(signal, kernel_size, strides, overlap, window, batch_size, mask, sigma)
     out = _destination(out, tuple(signal.shape), signal)
-    for entries, keep, start, made in job.run(reconstruct, progress):
-        first = keep.start * strides
-        last = signal.shape[1] if keep.stop == job.positions else keep.stop * strides
-        out[entries, first:last] = made[:, first - start * strides:last - start * strides]
+    with _Writer(out) as writer:
+        for entries, keep, start, made in job.run(reconstruct, progress):
+            first = keep.start * strides
+            last = signal.shape[1] if keep.stop == job.positions else keep.stop * strides
+            writer.write((entries, slice(first, last)), made[:, first - start * strides:last - start * strides])
     return out
 
 
@@ -235,6 +238,35 @@ class _Job:
                         given["sigma"] = self.sigma[entries] if self.sigma.ndim else self.sigma
                     yield entries, keep, read.start // self.strides, compute(piece, **given)
                     step()
+
+
+class _Writer:
+    """Writes windows into ``out`` one behind, in a thread: a new file's pages cost time that computing hides.
+
+    At most one window waits. Leaving the block waits for the last one, and an error of writing is raised at the next
+    window or there.
+    """
+
+    def __init__(self, out):
+        self.out, self.pending, self.thread = out, None, ThreadPoolExecutor(max_workers=1)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        try:
+            if kind is None:
+                self._wait()
+        finally:
+            self.thread.shutdown()
+
+    def _wait(self):
+        if self.pending is not None:
+            self.pending.result()
+
+    def write(self, index, values):
+        self._wait()
+        self.pending = self.thread.submit(self.out.__setitem__, index, values)
 
 
 class _Progress:

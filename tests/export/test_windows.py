@@ -218,3 +218,15 @@ def test_a_long_recording_encodes_in_constant_memory(tmp_path, rng):
     found, grown = (float(word) for word in done.stdout.split())
     # The signal as float32 and its code would take 640 MB; the mapped file's own 80 MB are counted.
     assert found > 800 and grown < 250
+
+
+def test_an_error_of_writing_reaches_the_caller():
+    class Full:
+        shape, dtype = (1, 96, 1), np.dtype("float32")
+
+        def __setitem__(self, index, value):
+            raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        encode_windows(lambda piece: piece[:, 4:], np.zeros((1, 100, 1)), kernel_size=5, filters=1, iterations=1,
+                       window=30, out=Full())
