@@ -43,7 +43,7 @@ def _train(args):
 
 def _encode(args):
     import numpy as np
-    from crsae_onnx.windows import LONGEST_PIECE, WINDOW, encode_windows
+    from crsae_onnx.windows import LONGEST_PIECE, WINDOW
 
     from keras_crsae.applications.denoising import LOW_PASS, split
     from keras_crsae.data.files import as_batch, check_finite, check_output, read_array, replacing
@@ -75,10 +75,8 @@ def _encode(args):
     def run(out):
         if rank == 1:
             window = args.window or (WINDOW if signal.shape[1] > LONGEST_PIECE else LONGEST_PIECE)
-            return encode_windows(
-                model.encode, signal, kernel_size=dictionary.kernel_size, strides=dictionary.strides,
-                filters=dictionary.filters, iterations=model.encoder.iterations, window=window, out=out,
-                sparse=sparse, batch_size=max(1, window // signal.shape[1]), progress=_progress())
+            return model.encode(signal, window=window, out=out, sparse=sparse,
+                                batch_size=max(1, window // signal.shape[1]), progress=_progress())
         pieces = []
         for i in range(len(signal)):  # image by image: memory stays that of one
             code = model.encode(split(unit_image(signal[i:i + 1]), low_pass)[1])
@@ -172,8 +170,7 @@ def _export(args):
             raise Failure(f"The exported file does not pass its comparison with Keras, nothing was written. {error}"
                           ) from error
     if report is not None:
-        print(report if type(report).__str__ is not list.__str__ else
-              "\n".join(f"{row['output']:15} {str(row['shape']):20} {row['difference']:.1e}" for row in report))
+        print(report)
     print(f"{output}: {output.stat().st_size / 1024:.0f} KiB, outputs {', '.join(args.outputs)}"
           + (", equal to Keras within tolerance" if args.validate else ""))
 

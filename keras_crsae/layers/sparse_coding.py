@@ -134,12 +134,12 @@ class SparseCoding(keras.layers.Layer):
         signal, mask = self.pad_to_strides(signal, mask)
         return self._encode(signal, mask, kernel, threshold)
 
-    def _encode(self, signal, mask, kernel, threshold, valid=None):
-        """Code of a signal of whole strides; ``valid`` (broadcastable to it) closes positions where it is 0."""
+    def _encode(self, signal, mask, kernel, threshold):
+        """Code of a signal of whole strides."""
         dictionary = self.cell.dictionary
         positions = dictionary.code_space(ops.shape(signal)[1:-1])
         fold = self._folded if self.block else self._plain
-        problem = fold(signal, mask, kernel, threshold, positions, valid)
+        problem = fold(signal, mask, kernel, threshold, positions)
         made = self._solve(problem)
 
         def unfold(code):
@@ -154,13 +154,11 @@ class SparseCoding(keras.layers.Layer):
         # Read once, outside the loop: the rematerialised body must hold tensors only.
         return ops.cast(self.cell.step_size, signal.dtype)
 
-    def _plain(self, signal, mask, kernel, threshold, positions, valid):
-        if valid is not None:
-            threshold = ops.where(valid > 0, threshold, float("inf"))
+    def _plain(self, signal, mask, kernel, threshold, positions):
         shape = (ops.shape(signal)[0], *positions, kernel.shape[-1])
         return Problem(signal, mask, kernel, threshold, self._step_size(signal), self.cell.dictionary.strides, shape)
 
-    def _folded(self, signal, mask, kernel, threshold, positions, valid):
+    def _folded(self, signal, mask, kernel, threshold, positions):
         """Blocks of positions as channels; the tail of the last block is closed by an infinite threshold."""
         block, strides = self.block, self.cell.dictionary.strides
         period = tuple(b * s for b, s in zip(block, strides, strict=True))
@@ -170,13 +168,11 @@ class SparseCoding(keras.layers.Layer):
         signal, mask = (None if a is None else polyphase.fold(polyphase.pad_to(a, space), period)
                         for a in (signal, mask))
         threshold = ops.tile(threshold, (1,) * (len(threshold.shape) - 1) + (kernel.shape[-1] // threshold.shape[-1],))
-        whole = all(isinstance(m, int) and m % b == 0 for m, b in zip(positions, block, strict=True))
-        if valid is not None or not whole:
-            if valid is None:
-                valid = ops.ones((1, *positions, 1), dtype=threshold.dtype)
+        if not all(isinstance(m, int) and m % b == 0 for m, b in zip(positions, block, strict=True)):
             filled = [n * b for n, b in zip(count, block, strict=True)]
-            valid = ops.repeat(polyphase.fold(polyphase.pad_to(valid, filled), block), filters, axis=-1)
-            threshold = ops.where(valid > 0, threshold, float("inf"))
+            exists = polyphase.pad_to(ops.ones((1, *positions, 1), dtype=threshold.dtype), filled)
+            exists = ops.repeat(polyphase.fold(exists, block), filters, axis=-1)
+            threshold = ops.where(exists > 0, threshold, float("inf"))
         shape = (ops.shape(signal)[0], *count, kernel.shape[-1])
         return Problem(signal, mask, kernel, threshold, self._step_size(signal), (1,) * len(block), shape)
 
