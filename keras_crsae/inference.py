@@ -91,6 +91,25 @@ class Inference:
                              f"Received: shape {code.shape}")
         return self._run_graph("decode", code)
 
+    def reconstruct(self, signal, mask=None, sigma=None):
+        """As ``model(signal)`` on NumPy arrays, by one compiled graph for every size.
+
+        Args:
+            signal: (batch, *space, channels).
+            mask, sigma: as in ``encode``.
+
+        Returns:
+            float32 NumPy of the signal's shape.
+
+        Raises:
+            ValueError: the signal is unfit.
+
+        Example:
+            >>> model.reconstruct(windows).shape == windows.shape
+            True
+        """
+        return self._reconstruct_piece(*self._as_input(signal, mask, sigma))
+
     def separate(self, signal, mask=None, sigma=None):
         """Each filter's own reconstruction; their sum over filters is ``model(signal)``.
 

@@ -5,7 +5,7 @@ import zipfile
 
 from keras_crsae.data.files import FileError, existing_file
 
-_CLASS = "keras_crsae>CRsAE"
+_CLASSES = ("keras_crsae>CRsAE", "keras_crsae>Denoiser")
 
 
 def saved_config(path):
@@ -33,7 +33,7 @@ def saved_config(path):
         raise FileError(f"{path} is not a .keras file, or damaged ({error}). Expected a file written by "
                         "`keras-crsae train` or CRsAE.save.") from error
     name = (config.get("registered_name") or config.get("class_name")) if isinstance(config, dict) else None
-    if name != _CLASS:
+    if name not in _CLASSES:
         raise FileError(f"{path} holds a Keras model of class {name!r}, not a CRsAE.")
     return config, metadata
 
@@ -50,6 +50,7 @@ def load_crsae(path):
     saved_config(path)
     import keras
 
+    import keras_crsae.denoiser  # noqa: F401 - Keras finds the class that the file names
     from keras_crsae.model import CRsAE
 
     try:

@@ -1,0 +1,194 @@
+"""Learn to denoise: crops, the two stages of ``CRsAE.fit``, a falling learning rate, checkpoints to go on from."""
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_crsae.checks import as_positive, as_whole
+from keras_crsae.data.crops import noise_range, noisy_crops
+from keras_crsae.denoiser import Denoiser
+
+#: First lambda in units of 1 / sigma; far below Donoho's, which leaves too little of an image's texture.
+FIRST_LAMBDA = 1.5
+_EPOCH = 100  # steps between two looks at the clock, a line of progress and, where due, a checkpoint
+
+
+def train_denoiser(images, sigma=25 / 255, steps=3000, minutes=None, seed=0, supervised=True, *, clean=None,
+                   add_noise=True, filters=64, kernel_size=8, strides=4, iterations=10, tied=False,
+                   training_shifts=4, lambda_learning="em", lambda_init=FIRST_LAMBDA, lambda_shared=False,
+                   lambda_prior=None, learning_rate=1e-3, lambda_learning_rate=None, size=60, batch_size=4,
+                   low_pass=0.0, model=None, checkpoint=None, callbacks=(), verbose=1, **options):
+    """Train a ``Denoiser`` on images.
+
+    Everything is in units of the noise (sigma is 1 inside), so one model serves a range of levels: ``denoise`` scales.
+    Both learning rates fall to zero along a cosine.
+
+    Args:
+        images: list of arrays (height, width) or (height, width, channels), uint8, uint16 or floats in [0, 1].
+        sigma: standard deviation of the noise in [0, 1] (25 of 255 grey levels: 25 / 255), or (low, high).
+        steps: training steps; with ``minutes`` the most steps, None: no limit.
+        minutes: time for training, over all resumed runs; None: ``steps`` alone count. The learning rate then follows
+            whichever is closer to its end, and the result depends on the machine's speed.
+        seed: of crops, noise, shifts and filters.
+        supervised: compare with the clean images; False: with the noisy ones (EM alone, Tolooshams et al.).
+        clean: None, or the clean images of ``images``, which are then noisy already at ``sigma``.
+        add_noise: False: ``images`` are noisy already at ``sigma`` (``supervised=False``).
+        filters, kernel_size, strides, iterations, tied, lambda_learning, lambda_shared, lambda_prior: see ``CRsAE``.
+        training_shifts: shifts of the stride's grid averaged in a step.
+        lambda_init: first lambda, in units of 1 / sigma.
+        learning_rate, lambda_learning_rate: of the two Adam optimisers; None: 0.01 of the first lambda.
+        size, batch_size: side of a crop in pixels, crops of a step.
+        low_pass: width of a blur to take from the crops; 0: their mean.
+        model: None, or a ``Denoiser`` to go on from (its sizes are then kept); its optimisers start anew.
+        checkpoint: None, or a ``.keras`` file that is written about every two minutes, with a ``.json`` beside it;
+            where it exists already, training goes on from it.
+        callbacks: Keras callbacks; an epoch is 100 steps.
+        verbose: 0: silent; 1: a line of progress every 100 steps.
+        **options: of ``Denoiser``.
+
+    Returns:
+        The trained ``Denoiser``; ``model.training_record`` is a dict of steps, minutes and a history of every 100
+        steps: step, minutes, loss, PSNR in training (dB, one sigma only), sparsity.
+
+    Raises:
+        ValueError: unfit images, sigma or options; neither ``steps`` nor ``minutes``.
+
+    Example:
+        >>> model = train_denoiser([camera, coffee], sigma=25 / 255, steps=500)
+    """
+    images = _as_images(images)
+    clean = None if clean is None else _as_images(clean)
+    noise_range(sigma)
+    if steps is None and minutes is None:
+        raise ValueError("Give `steps`, `minutes` or both: training needs an end.")
+    steps = None if steps is None else as_whole(steps, "steps")
+    minutes = None if minutes is None else as_positive(minutes, "minutes")
+    if not supervised and lambda_learning == "backprop":
+        raise ValueError("lambda_learning='backprop' against the noisy images drives lambda to zero. Use 'em', "
+                         "'em_closed_form' or None with supervised=False.")
+    keras.utils.set_random_seed(seed)
+    channels = images[0].shape[-1]
+    progress = _Progress(steps, minutes, checkpoint, sigma if np.isscalar(sigma) else None, verbose)
+    if checkpoint is not None and Path(checkpoint).exists():
+        model = progress.resume()
+    else:
+        if model is None:
+            model = Denoiser(filters, kernel_size, strides=strides, iterations=iterations, tied=tied, sigma=1.0,
+                             lambda_init=lambda_init, lambda_shared=lambda_shared, lambda_learning=lambda_learning,
+                             lambda_prior=lambda_prior, training_shifts=training_shifts, low_pass=low_pass, seed=seed,
+                             **{"unroll": True, **options})
+            model.build((None, None, None, channels))
+            first_filters = math.prod(model.kernel_size) * channels
+            sample = next(iter(_crops(images, clean, size, 16, sigma, supervised, add_noise, low_pass, seed, 0)))[0]
+            model.adapt(sample.numpy(), filters="dct" if model.filters <= first_filters else "windows")
+        rate = 0.01 * float(np.mean(model.lambda_reg)) if lambda_learning_rate is None else lambda_learning_rate
+        model.compile(keras.optimizers.Adam(learning_rate), keras.optimizers.Adam(rate))
+        progress.rates = learning_rate, rate
+    done = int(model.optimizer.iterations)
+    if not progress.finished(done):
+        data = _crops(images, clean, size, batch_size, sigma, supervised, add_noise, model.low_pass, seed, done)
+        if steps is not None:
+            data = data.take(steps - done)
+        left = 10**9 if steps is None else math.ceil((steps - done) / _EPOCH)
+        model.fit(data, epochs=left, steps_per_epoch=None if steps is not None and steps - done < _EPOCH else _EPOCH,
+                  callbacks=[progress, *callbacks], verbose=0)
+    model.training_record = progress.record
+    return model
+
+
+def _crops(images, clean, size, batch_size, sigma, supervised, add_noise, low_pass, seed, start):
+    return noisy_crops(images, size, batch_size, sigma, clean=clean, add_noise=add_noise,
+                       target="clean" if supervised else "noisy", low_pass=low_pass, seed=seed, start=start)
+
+
+def _as_images(images):
+    """List of arrays (height, width, channels)."""
+    images = [images] if isinstance(images, np.ndarray) and images.ndim == 2 else images
+    return [image[..., None] if np.ndim(image) == 2 else np.asarray(image) for image in images]
+
+
+class _Progress(keras.callbacks.Callback):
+    """Learning rates by what is done of steps and minutes, lines of progress, checkpoints."""
+
+    def __init__(self, steps, minutes, checkpoint, sigma, verbose, every=120.0):
+        super().__init__()
+        self.steps, self.minutes, self.sigma, self.verbose, self.every = steps, minutes, sigma, verbose, every
+        self.checkpoint = None if checkpoint is None else Path(checkpoint)
+        self.record = {"steps": 0, "minutes": 0.0, "history": []}
+        self.rates, self._before, self._started, self._saved = None, 0.0, None, None
+
+    @property
+    def _facts(self):
+        return self.checkpoint.with_suffix(".json")
+
+    def resume(self):
+        """The model of the checkpoint; its learning rates and record come from the file beside it."""
+        from keras_crsae.loading import load_crsae
+
+        stored = json.loads(self._facts.read_text())
+        self.rates, self.record = stored["rates"], stored["record"]
+        self._before = 60.0 * self.record["minutes"]
+        return load_crsae(self.checkpoint)
+
+    def _seconds(self):
+        return self._before + (0.0 if self._started is None else time.monotonic() - self._started)
+
+    def _share(self, step):
+        """Part of the training that is done, in [0, 1]."""
+        return min(1.0, max(0.0 if self.steps is None else step / self.steps,
+                            0.0 if self.minutes is None else self._seconds() / (60.0 * self.minutes)))
+
+    def finished(self, step):
+        return self._share(step) >= 1.0
+
+    def on_train_begin(self, logs=None):
+        self._started = self._saved = time.monotonic()
+        self._step = int(self.model.optimizer.iterations)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        fall = 0.5 * (1.0 + math.cos(math.pi * self._share(self._step)))
+        for optimizer, rate in zip((self.model.optimizer, self.model.lambda_optimizer), self.rates, strict=True):
+            optimizer.learning_rate.assign(rate * fall)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._step += 1
+        if self.finished(self._step):
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        loss = logs["reconstruction_loss"]
+        row = {"step": self._step, "minutes": self._seconds() / 60, "loss": loss, "sparsity": logs["sparsity"]}
+        if self.sigma is not None:
+            row["psnr"] = -10 * math.log10(max(loss, 1e-30) * self.sigma**2)
+        self.record["history"].append(row)
+        self.record.update(steps=self._step, minutes=row["minutes"])
+        if self.verbose:
+            print(self._line(row), flush=True)
+        if self.checkpoint is not None and time.monotonic() - self._saved > self.every:
+            self.save()
+
+    def _line(self, row):
+        of_steps = "" if self.steps is None else f" of {self.steps}"
+        of_minutes = "" if self.minutes is None else f" of {self.minutes:g}"
+        quality = f"PSNR {row['psnr']:.2f} dB" if "psnr" in row else f"loss {row['loss']:.4g} sigma^2"
+        return (f"step {row['step']}{of_steps}, {row['minutes']:.1f}{of_minutes} min: {quality} in training, "
+                f"{row['sparsity']:.1%} of the code non-zero")
+
+    def on_train_end(self, logs=None):
+        if self.checkpoint is not None:
+            self.save()
+
+    def save(self):
+        """Model and record, each put in place whole."""
+        self._saved = time.monotonic()
+        temporary = self.checkpoint.with_name("writing-" + self.checkpoint.name)
+        self.model.save(temporary)
+        facts = self._facts.with_name("writing-" + self._facts.name)
+        facts.write_text(json.dumps({"rates": list(self.rates), "record": self.record}))
+        os.replace(temporary, self.checkpoint)
+        os.replace(facts, self._facts)
