@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_crsae.checks import as_positive, as_whole
 from keras_crsae.data.crops import noise_range, noisy_crops
+from keras_crsae.data.images import load_images
 from keras_crsae.denoiser import Denoiser
 
 #: First lambda in units of 1 / sigma; far below Donoho's, which leaves too little of an image's texture.
@@ -18,10 +19,10 @@ FIRST_LAMBDA = 1.5
 _EPOCH = 100  # steps between two looks at the clock, a line of progress and, where due, a checkpoint
 
 
-def train_denoiser(images, sigma=25 / 255, steps=3000, minutes=None, seed=0, supervised=True, *, clean=None,
-                   add_noise=True, filters=64, kernel_size=8, strides=4, iterations=10, tied=False,
+def train_denoiser(images=None, sigma=25 / 255, steps=3000, minutes=None, seed=0, supervised=True, *, clean=None,
+                   add_noise=True, channels=None, filters=64, kernel_size=8, strides=4, iterations=10, tied=False,
                    training_shifts=4, lambda_learning="em", lambda_init=FIRST_LAMBDA, lambda_shared=False,
-                   lambda_prior=None, learning_rate=1e-3, lambda_learning_rate=None, size=60, batch_size=4,
+                   lambda_prior=None, learning_rate=1e-2, lambda_learning_rate=None, size=60, batch_size=4,
                    low_pass=0.0, model=None, checkpoint=None, callbacks=(), verbose=1, **options):
     """Train a ``Denoiser`` on images.
 
@@ -29,7 +30,8 @@ def train_denoiser(images, sigma=25 / 255, steps=3000, minutes=None, seed=0, sup
     Both learning rates fall to zero along a cosine.
 
     Args:
-        images: list of arrays (height, width) or (height, width, channels), uint8, uint16 or floats in [0, 1].
+        images: a folder, a file, an array (height, width) or (height, width, channels) of uint8, uint16 or floats in
+            [0, 1], or a list of these; None: the photographs of scikit-image. See ``data.images.load_images``.
         sigma: standard deviation of the noise in [0, 1] (25 of 255 grey levels: 25 / 255), or (low, high).
         steps: training steps; with ``minutes`` the most steps, None: no limit.
         minutes: time for training, over all resumed runs; None: ``steps`` alone count. The learning rate then follows
@@ -37,6 +39,7 @@ def train_denoiser(images, sigma=25 / 255, steps=3000, minutes=None, seed=0, sup
         seed: of crops, noise, shifts and filters.
         supervised: compare with the clean images; False: with the noisy ones (EM alone, Tolooshams et al.).
         clean: None, or the clean images of ``images``, which are then noisy already at ``sigma``.
+        channels: 1 (grey), 3 (colour), or None: the images' own where all agree, else 1.
         add_noise: False: ``images`` are noisy already at ``sigma`` (``supervised=False``).
         filters, kernel_size, strides, iterations, tied, lambda_learning, lambda_shared, lambda_prior: see ``CRsAE``.
         training_shifts: shifts of the stride's grid averaged in a step.
@@ -61,8 +64,8 @@ def train_denoiser(images, sigma=25 / 255, steps=3000, minutes=None, seed=0, sup
     Example:
         >>> model = train_denoiser([camera, coffee], sigma=25 / 255, steps=500)
     """
-    images = _as_images(images)
-    clean = None if clean is None else _as_images(clean)
+    images = load_images(images, channels)
+    clean = None if clean is None else load_images(clean, images[0].shape[-1])
     noise_range(sigma)
     if steps is None and minutes is None:
         raise ValueError("Give `steps`, `minutes` or both: training needs an end.")
@@ -104,12 +107,6 @@ def train_denoiser(images, sigma=25 / 255, steps=3000, minutes=None, seed=0, sup
 def _crops(images, clean, size, batch_size, sigma, supervised, add_noise, low_pass, seed, start):
     return noisy_crops(images, size, batch_size, sigma, clean=clean, add_noise=add_noise,
                        target="clean" if supervised else "noisy", low_pass=low_pass, seed=seed, start=start)
-
-
-def _as_images(images):
-    """List of arrays (height, width, channels)."""
-    images = [images] if isinstance(images, np.ndarray) and images.ndim == 2 else images
-    return [image[..., None] if np.ndim(image) == 2 else np.asarray(image) for image in images]
 
 
 class _Progress(keras.callbacks.Callback):

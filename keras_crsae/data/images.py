@@ -1,5 +1,6 @@
 """Images: reading, grey levels in [0, 1], patches for training, writing (imageio where files are touched)."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,9 @@ from keras_crsae.data.files import IMAGE_SUFFIXES, FileError, check_finite, exis
 
 #: Types of pixels that span their whole range, from black to white.
 INTEGER_PIXELS = (np.uint8, np.uint16)
+#: Photographs inside scikit-image's wheel: CC0, astronaut and rocket public domain (NASA).
+PHOTOGRAPHS = ("astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "grass.png", "gravel.png",
+               "rocket.jpg")
 
 
 def is_image(path):
@@ -53,6 +57,98 @@ def read_image(path):
 
 def _plugin(path):
     return "tifffile" if Path(path).suffix.lower() in (".tif", ".tiff") else "pillow"
+
+
+def photographs(names=PHOTOGRAPHS):
+    """Photographs of the installed scikit-image as stored, without transparency; nothing is downloaded.
+
+    Args:
+        names: some of ``PHOTOGRAPHS``.
+
+    Returns:
+        List of uint8 arrays (height, width, 1 or 3).
+
+    Raises:
+        ModuleNotFoundError: scikit-image or imageio is missing (extra ``images``).
+
+    Example:
+        >>> [photograph.shape for photograph in photographs(["camera.png"])]
+        [(512, 512, 1)]
+    """
+    try:
+        import skimage
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("The built-in photographs ship with scikit-image. Install it with: "
+                                  "pip install 'keras-crsae[images]'", name=error.name) from error
+    # Read as files: skimage.data would fill a cache in the user's home.
+    return [opaque(read_image(Path(skimage.__file__).parent / "data" / name)) for name in names]
+
+
+def load_images(source=None, channels=None):
+    """Images of one number of channels from whatever names or holds them.
+
+    Args:
+        source: None: the built-in ``photographs``; a folder (its png, jpeg and tiff files, in order of name) or a file;
+            an array (height, width), (height, width, 1 to 4) or (images, height, width, 1 to 4); or a list of any
+            of these. Transparency is left out.
+        channels: 1 (grey, ITU-R BT.601), 3 (colour; grey images have three equal channels), or None: the images' own
+            where all agree, else 1.
+
+    Returns:
+        List of arrays (height, width, channels): uint8 or uint16 where stored so and not converted, else float32 in
+        [0, 1].
+
+    Raises:
+        FileError: a missing, empty or unfit file or folder.
+        ValueError: an array of another shape or dtype, no image at all, another ``channels``.
+
+    Example:
+        >>> [image.shape for image in load_images(np.zeros((20, 30, 3), "uint8"), channels=1)]
+        [(20, 30, 1)]
+    """
+    if channels not in (None, 1, 3):
+        raise ValueError(f"`channels` must be 1 (grey), 3 (colour) or None. Received: {channels!r}")
+    images = photographs() if source is None else _found(source)
+    if not images:
+        raise ValueError("There are no images. Give at least one array, file or folder of png, jpeg or tiff files.")
+    if channels is None:
+        own = {image.shape[-1] for image in images}
+        channels = own.pop() if len(own) == 1 else 1
+    return [_of_channels(image, channels) for image in images]
+
+
+def _found(source):
+    """List of opaque images (height, width, 1 or 3) of one source."""
+    if isinstance(source, list | tuple):
+        return [image for one in source for image in _found(one)]
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        if not path.is_dir():
+            return [opaque(read_image(path))]
+        files = sorted(f for f in path.iterdir() if f.is_file() and is_image(f))
+        if not files:
+            raise FileError(f"{path} holds no images. Expected files of type {', '.join(IMAGE_SUFFIXES)}.")
+        return [opaque(read_image(f)) for f in files]
+    array = np.asarray(source)
+    if array.dtype not in INTEGER_PIXELS and array.dtype.kind != "f":
+        raise ValueError(f"Images must be uint8, uint16 or floats in [0, 1]. Received: dtype {array.dtype}.")
+    if array.ndim == 4 and array.shape[-1] <= 4:
+        return [opaque(image) for image in array]
+    if array.ndim not in (2, 3) or array.size == 0 or (array.ndim == 3 and array.shape[-1] > 4):
+        raise ValueError("An image is an array (height, width) or (height, width, 1 to 4 channels), a stack of images "
+                         f"has four axes. Received: shape {array.shape}.")
+    if array.dtype.kind == "f":
+        if not np.isfinite(array).all() or array.min() < -1 or array.max() > 2:
+            raise ValueError(f"Images of floats hold grey levels in [0, 1]. Received: values from {array.min():.4g} to "
+                             f"{array.max():.4g}. Divide by the largest level.")
+        array = array.astype(np.float32)
+    return [opaque(array)]
+
+
+def _of_channels(image, channels):
+    if image.shape[-1] == channels:
+        return image
+    return gray_image(unit_image(image)) if channels == 1 else np.repeat(image, channels, axis=-1)
 
 
 def opaque(image):

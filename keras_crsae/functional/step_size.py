@@ -60,7 +60,9 @@ def largest_eigenvalue(kernel, strides):
     phases, taps = _pad_to_phases(kernel, strides)
     size = min(phases.shape[-2], phases.shape[-1])
     per_tap = 32 if size == 1 else 16 * len(taps)
-    grid = tuple(2 * math.ceil(per_tap * k / 2) for k in taps)
+    # The polynomial's degree, k - 1, sets the margin: on images, where the grid is costly, no finer than that asks for.
+    degree = [max(k - 1, 1) if len(taps) == 2 and size > 1 else k for k in taps]
+    grid = tuple(2 * math.ceil(per_tap * d / 2) for d in degree)
     real, imag = _frequency_response(phases, taps, grid)
     if phases.shape[-2] > phases.shape[-1]:
         real, imag = ops.transpose(real, (0, 2, 1)), ops.transpose(imag, (0, 2, 1))

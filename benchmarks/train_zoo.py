@@ -1,0 +1,97 @@
+"""Train the zoo's models: ``python -m benchmarks.train_zoo NAME``. A run that was stopped goes on where it was.
+
+The images come from ``images/train400`` of the folder that KERAS_CRSAE_DATA names; figures are measured on its
+``images/set68`` and on the photographs inside scikit-image. See ``benchmarks/README.md`` and the card of each model.
+"""
+
+import argparse
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+from benchmarks import common, zoo_card
+
+ROOT = Path(__file__).parent.parent
+DENOISE = dict(filters=128, kernel_size=12, strides=6, iterations=10, training_shifts=4, size=60, batch_size=4,
+               lambda_learning="backprop", learning_rate=0.015, lambda_learning_rate=0.03)
+#: What each model is trained with: arguments of ``train_denoiser``.
+RECIPES = {
+    "denoise-gray-25": dict(DENOISE, sigma=25 / 255, minutes=60),
+    "denoise-gray": dict(DENOISE, sigma=(10 / 255, 60 / 255), minutes=60),
+    "denoise-color": dict(DENOISE, sigma=(10 / 255, 60 / 255), minutes=45, channels=3),
+    "em-unsupervised-gray": dict(sigma=25 / 255, minutes=10, supervised=False, tied=True, lambda_learning="em",
+                                 low_pass=2.0, filters=64, kernel_size=8, strides=2, iterations=15, training_shifts=1,
+                                 size=64, learning_rate=0.01, lambda_init=1.2),
+}
+#: Images of colour: the photographs, since the Berkeley set here is grey.
+COLOUR = ("denoise-color",)
+
+
+def main(arguments=None):
+    """Train, measure and write one model."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=RECIPES)
+    parser.add_argument("--minutes", type=float, help="in place of the recipe's")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "zoo", help="folder of the checkpoints")
+    parser.add_argument("--output", type=Path, default=ROOT / "models", help="folder of the finished models")
+    parser.add_argument("--measure-only", action="store_true", help="write the model of the checkpoint as it is")
+    args = parser.parse_args(arguments)
+    common.limit_threads(args.threads)
+    recipe = dict(RECIPES[args.name])
+    if args.minutes is not None:
+        recipe["minutes"] = args.minutes
+    args.work.mkdir(parents=True, exist_ok=True)
+    checkpoint = args.work / f"{args.name}.keras"
+    cpu = checkpoint.with_suffix(".cpu.json")  # processor time, over all runs: the machine may be shared
+    before = json.loads(cpu.read_text())["seconds"] if cpu.exists() else 0.0
+    if args.measure_only:
+        from keras_crsae.loading import load_crsae
+
+        model = load_crsae(checkpoint)
+        record = json.loads(checkpoint.with_suffix(".json").read_text())["record"]
+    else:
+        from keras_crsae.applications.denoising import train_denoiser
+
+        started = time.process_time()
+        model = train_denoiser(_images(args.name), steps=None, seed=args.seed, checkpoint=checkpoint,
+                               callbacks=[_processor_time(cpu, before, started)], **recipe)
+        record = model.training_record
+    seconds = json.loads(cpu.read_text())["seconds"] if cpu.exists() else before
+    zoo_card.write(model, args.name, args.output / args.name, recipe, record, args.seed, args.threads, seconds / 60)
+
+
+def _images(name):
+    from keras_crsae.data.images import load_images
+
+    if name in COLOUR:
+        return load_images(None, 3)
+    return load_images(train_folder())
+
+
+def train_folder():
+    """Folder of the grey training crops, or the end with a plain message."""
+    folder = os.environ.get("KERAS_CRSAE_DATA")
+    path = Path(folder) / "images" / "train400" if folder else None
+    if path is None or not path.is_dir():
+        sys.exit("Training the zoo needs images/train400 in the folder that KERAS_CRSAE_DATA names.")
+    return path
+
+
+def _processor_time(path, before, started):
+    """Callback that keeps the processor time of all runs beside the checkpoint."""
+    import keras
+
+    def note(*_):
+        path.write_text(json.dumps({"seconds": before + time.process_time() - started,
+                                    "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=note, on_train_end=note)
+
+
+if __name__ == "__main__":
+    main()
