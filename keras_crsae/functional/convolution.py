@@ -55,10 +55,15 @@ def synthesis(code, kernel, strides):
         >>> tuple(synthesis(ops.ones((2, 92, 3)), ops.ones((9, 1, 3)), (1,)).shape)
         (2, 100, 1)
     """
-    if len(strides) == 2 and all(s == 1 for s in strides) and kernel.shape[-2] <= _THIN_CHANNELS \
-            and min(kernel.shape[:2]) >= _THIN_TAPS:
+    if is_thin(kernel, strides):
         return _thin_synthesis(code, kernel)
     return ops.conv_transpose(code, kernel, strides=strides, padding="valid", data_format="channels_last")
+
+
+def is_thin(kernel, strides):
+    """Does ``synthesis`` make images of so few channels that a matrix product and sums beat a convolution?"""
+    return len(strides) == 2 and all(s == 1 for s in strides) and kernel.shape[-2] <= _THIN_CHANNELS \
+        and min(kernel.shape[:2]) >= _THIN_TAPS
 
 
 @tf.custom_gradient

@@ -1,6 +1,6 @@
 """Proximal gradient methods as init and step. They know neither dictionary nor prior.
 
-``gradient(w)`` returns the gradient of the smooth part times the step size, ``prox(v)`` the shrinkage.
+``descend(w)`` returns the shrunk gradient step from w, prox(w - step * gradient(w)).
 FISTA: Beck and Teboulle 2009; unrolled as an encoder in arXiv 1904.08827, algorithm 1.
 """
 
@@ -14,10 +14,10 @@ def ista_init(code):
     return (code,)
 
 
-def ista_step(state, gradient, prox):
+def ista_step(state, descend):
     """x <- prox(x - step * gradient(x))."""
     (x,) = state
-    return (prox(x - gradient(x)),)
+    return (descend(x),)
 
 
 def fista_init(code):
@@ -25,13 +25,12 @@ def fista_init(code):
     return code, code, ops.ones((ops.shape(code)[0], 1), dtype=code.dtype)
 
 
-def fista_step(state, gradient, prox, factor=None):
+def fista_step(state, descend, factor=None):
     """One FISTA iteration from (x, w, t); the code is x, never w.
 
     Args:
         state: ``fista_init(code)`` or an earlier step's.
-        gradient: w -> gradient of the smooth part at w, times the step size.
-        prox: v -> shrunk v.
+        descend: w -> prox(w - step * gradient(w)), for example ``functional.descent``.
         factor: this step's (t_k - 1) / t_{k+1} where the caller has it (``momentum``), t then stays as it is; None:
             computed from t.
 
@@ -40,12 +39,12 @@ def fista_step(state, gradient, prox, factor=None):
 
     Example:
         >>> state = fista_init(ops.zeros((1, 5, 2)))
-        >>> code, _, _ = fista_step(state, lambda w: w - 3.0, lambda v: ops.relu(v - 1.0))
+        >>> code, _, _ = fista_step(state, lambda w: ops.relu(w - (w - 3.0) - 1.0))
         >>> float(code[0, 0, 0])
         2.0
     """
     x, w, t = state
-    x_next = prox(w - gradient(w))
+    x_next = descend(w)
     if factor is not None:
         return x_next, x_next + factor * (x_next - x), t
     t_next = (1.0 + ops.sqrt(1.0 + 4.0 * ops.square(t))) / 2.0

@@ -20,8 +20,9 @@ class Problem(NamedTuple):
     signal: object      # (batch, *space, channels)
     observed: object    # None, or 0/1 of the signal's shape
     kernel: object      # (*kernel_size, channels, filters)
-    threshold: object   # broadcastable to the code
+    threshold: object   # (filters,), or broadcastable to the code
     step_size: object   # scalar
+    exists: object      # None, or 0/1 broadcastable to the code: 0 where it stays 0
     strides: tuple
     code_shape: tuple   # (batch, *positions, filters)
 
@@ -145,7 +146,7 @@ class SparseCoding(keras.layers.Layer):
         def unfold(code):
             if not self.block:
                 return code
-            code = polyphase.unfold(code, self.block)
+            code = polyphase.unfold(code[:, 0] if dictionary.rank == 1 else code, self.block)
             return code[(slice(None), *(slice(0, m) for m in positions))]
 
         return ops.stack([unfold(x) for x in made], axis=1) if self.return_sequences else unfold(made)
@@ -156,10 +157,11 @@ class SparseCoding(keras.layers.Layer):
 
     def _plain(self, signal, mask, kernel, threshold, positions):
         shape = (ops.shape(signal)[0], *positions, kernel.shape[-1])
-        return Problem(signal, mask, kernel, threshold, self._step_size(signal), self.cell.dictionary.strides, shape)
+        return Problem(signal, mask, kernel, threshold, self._step_size(signal), None,
+                       self.cell.dictionary.strides, shape)
 
     def _folded(self, signal, mask, kernel, threshold, positions):
-        """Blocks of positions as channels; the tail of the last block is closed by an infinite threshold."""
+        """Blocks of positions as channels; a signal becomes an image of one row, see ``functional.descent``."""
         block, strides = self.block, self.cell.dictionary.strides
         period = tuple(b * s for b, s in zip(block, strides, strict=True))
         count = [polyphase.blocks(m, b) for m, b in zip(positions, block, strict=True)]
@@ -168,13 +170,17 @@ class SparseCoding(keras.layers.Layer):
         signal, mask = (None if a is None else polyphase.fold(polyphase.pad_to(a, space), period)
                         for a in (signal, mask))
         threshold = ops.tile(threshold, (1,) * (len(threshold.shape) - 1) + (kernel.shape[-1] // threshold.shape[-1],))
+        exists = None
         if not all(isinstance(m, int) and m % b == 0 for m, b in zip(positions, block, strict=True)):
             filled = [n * b for n, b in zip(count, block, strict=True)]
-            exists = polyphase.pad_to(ops.ones((1, *positions, 1), dtype=threshold.dtype), filled)
+            exists = polyphase.pad_to(ops.ones((1, *positions, 1), dtype=signal.dtype), filled)
             exists = ops.repeat(polyphase.fold(exists, block), filters, axis=-1)
-            threshold = ops.where(exists > 0, threshold, float("inf"))
         shape = (ops.shape(signal)[0], *count, kernel.shape[-1])
-        return Problem(signal, mask, kernel, threshold, self._step_size(signal), (1,) * len(block), shape)
+        if len(block) == 1:
+            signal, mask, exists = (None if a is None else a[:, None] for a in (signal, mask, exists))
+            kernel, shape = kernel[None], (shape[0], 1, *shape[1:])
+            threshold = threshold[:, None] if len(threshold.shape) > 1 else threshold
+        return Problem(signal, mask, kernel, threshold, self._step_size(signal), exists, (1, 1), shape)
 
     def _solve(self, problem):
         """The last iterate, or the list of all with ``return_sequences``."""
@@ -192,21 +198,21 @@ class SparseCoding(keras.layers.Layer):
 
     def _steps(self, problem, states, factors):
         """One iteration for each of FISTA's ``factors``; every state list on the way."""
+        descend = self.cell.descent(problem.signal, problem.kernel, problem.threshold, problem.strides,
+                                    problem.step_size, observed=problem.observed, exists=problem.exists)
         made = []
         for factor in factors:
-            _, states = self.cell(problem.signal, states, observed=problem.observed, kernel=problem.kernel,
-                                  threshold=problem.threshold, strides=problem.strides, step_size=problem.step_size,
-                                  factor=factor)
+            _, states = self.cell(problem.signal, states, descend=descend, factor=factor)
             made.append(states)
         return made
 
     def _remat_pass(self, problem, states, factors):
         """One pass of the loop whose iterates are computed again for the gradient."""
-        tensors = [t for t in problem[:5] if t is not None]
+        tensors = [t for t in problem[:-2] if t is not None]
 
         def last(factors, *given):
             rest = iter(given)
-            filled = Problem(*(None if t is None else next(rest) for t in problem[:5]), *problem[5:])
+            filled = Problem(*(None if t is None else next(rest) for t in problem[:-2]), *problem[-2:])
             return self._steps(filled, list(rest), ops.unstack(factors, LOOP_BODY))[-1]
 
         return keras.remat(last)(factors, *tensors, *states)

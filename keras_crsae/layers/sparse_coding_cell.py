@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_crsae.constraints import AboveBound
-from keras_crsae.functional import SHRINKAGES, adjoint, fista_init, fista_step, shrink, synthesis
+from keras_crsae.functional import SHRINKAGES, descent, fista_init, fista_step
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
@@ -105,21 +105,18 @@ class SparseCodingCell(keras.layers.Layer):
             sigma = ops.reshape(sigma, (-1,) + (1,) * (self.dictionary.rank + 1))
         return scale * sigma
 
-    def call(self, inputs, states, observed=None, kernel=None, threshold=None, strides=None,
-             step_size=None, factor=None):
+    def descent(self, signal, kernel=None, threshold=None, strides=None, step_size=None, **options):
+        """The step ``w -> shrink(w + step D^T (y - D w))`` as a function; None: what the cell and dictionary hold."""
         kernel = self.dictionary.unit_kernel() if kernel is None else kernel
         threshold = self.threshold() if threshold is None else threshold
         # The step size follows from the dictionary; no gradient is sent through it.
         step = ops.stop_gradient(self.step_size.value if step_size is None else step_size)
-        strides = strides or self.dictionary.strides
-        kernel, threshold, step = (ops.cast(v, inputs.dtype) for v in (kernel, threshold, step))
+        kernel, threshold, step = (ops.cast(v, signal.dtype) for v in (kernel, threshold, step))
+        return descent(signal, kernel, strides or self.dictionary.strides, step, threshold, self.shrinkage, **options)
 
-        def gradient(w):
-            residual = synthesis(w, kernel, strides) - inputs
-            # The step scales the small kernel, not the large code.
-            return adjoint(residual if observed is None else observed * residual, step * kernel, strides)
-
-        state = fista_step(tuple(states), gradient, lambda v: shrink(v, threshold, self.shrinkage), factor)
+    def call(self, inputs, states, descend=None, factor=None):
+        """One iteration; ``descend``: ``self.descent(inputs, ...)`` where the caller takes several steps with it."""
+        state = fista_step(tuple(states), descend or self.descent(inputs), factor)
         return state[0], list(state)
 
     def get_config(self):

