@@ -14,7 +14,8 @@ from keras_crsae.startup import Failure, start_keras
 #: Missing package -> the extra of keras-crsae that brings it.
 EXTRAS = {"keras": "train", "tensorflow": "train", "scipy": "train", "tf2onnx": "export", "onnx": "export",
           "onnxruntime": "runtime-cpu", "imageio": "images", "pillow": "images", "PIL": "images",
-          "tifffile": "images", "skimage": "images", "matplotlib": "plots"}
+          "tifffile": "images", "skimage": "images", "matplotlib": "plots", "spikeinterface": "spikes",
+          "sklearn": "spikes"}
 
 
 # Actions. Each imports what it needs itself, so that --help and refused input cost no start of TensorFlow.
