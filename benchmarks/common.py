@@ -19,7 +19,7 @@ import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("numpy", "scipy", "tensorflow", "keras", "onnxruntime", "tf2onnx", "torch", "numba", "alphacsc", "sporco",
-            "cvxpy", "clarabel", "osqp")
+            "cvxpy", "clarabel", "osqp", "spikeinterface", "mountainsort5")
 #: What a row of a missing peer says.
 NOT_INSTALLED = "not installed (pip install 'keras-crsae[bench]')"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
