@@ -1,0 +1,262 @@
+"""From sparse code to spikes: which spikes explain a whitened signal best (NumPy).
+
+The code is the convex relaxation: it finds where filters are active, but splits a spike over neighbouring positions
+and similar filters, and shrinks it. Here the spikes are the most probable ones under
+
+    x = sum_i a_i d_{u_i}(t - t_i) + v,   v ~ N(0, 1),   a_i ~ N(amplitude_u, (spread_u amplitude_u)^2)
+
+with a cost for each spike (minus the logarithm of its prior odds at one position) and no two spikes of a unit within
+its refractory time. The search starts from the code's local maxima and moves one spike, or one pair, at a time.
+"""
+
+import bisect
+
+import numpy as np
+
+#: Code values within so many positions on each side belong to one spike between two samples.
+POOL = 2
+#: Share of a unit's amplitude that pooled code must reach for a candidate. Low: the search drops what does not pay.
+CANDIDATE = 0.12
+#: Samples that a spike may move in one step, and the longest distance of a pair that is looked at together.
+REACH, PAIR = 3, 20
+_SWEEPS = 3
+_FORBIDDEN = -1e9
+
+
+def correlate(signal, kernel):
+    """Correlation of every filter with a signal at every position, float32 (filters, positions).
+
+    Args:
+        signal: float32 (time, channels).
+        kernel: float32 (kernel_size, channels, filters).
+
+    Example:
+        >>> correlate(np.ones((5, 1), np.float32), np.ones((3, 1, 2), np.float32)).shape
+        (2, 3)
+    """
+    size, channels, filters = kernel.shape
+    positions = len(signal) - size + 1
+    flat = np.ascontiguousarray(signal, np.float32).reshape(-1)
+    windows = np.lib.stride_tricks.sliding_window_view(flat, size * channels)[::channels]
+    matrix = np.ascontiguousarray(kernel, np.float32).reshape(-1, filters)
+    out = np.empty((filters, positions), np.float32)
+    for start in range(0, positions, 8192):  # the windows overlap: their copy stays small
+        out[:, start:start + 8192] = (windows[start:start + 8192] @ matrix).T
+    return out
+
+
+def gram(kernel):
+    """Correlations between filters, float32 (filters, filters, 2 kernel_size - 1).
+
+    Entry [u, v, kernel_size - 1 + lag] is what a spike of u with amplitude 1 at position t adds to the correlation of
+    v at position t + lag.
+
+    Example:
+        >>> gram(np.ones((2, 1, 1), np.float32))[0, 0].tolist()
+        [1.0, 2.0, 1.0]
+    """
+    size, _, filters = kernel.shape
+    points = 1 << (2 * size - 1).bit_length()
+    spectrum = np.fft.rfft(kernel.astype(np.float64), points, axis=0)
+    out = np.empty((filters, filters, 2 * size - 1), np.float32)
+    for u in range(filters):
+        product = (spectrum[:, :, u, None] * spectrum.conj()).sum(1)
+        lags = np.fft.irfft(product, points, axis=0)
+        out[u] = np.concatenate([lags[-(size - 1):] if size > 1 else lags[:0], lags[:size]]).T
+    return out
+
+
+def pooled_maxima(code, least):
+    """Candidates (position, unit, amplitude) of a code: local maxima of its sum over +-POOL positions.
+
+    Args:
+        code: non-negative (positions, filters).
+        least: (filters,), smallest amplitude of a candidate.
+
+    Example:
+        >>> code = np.zeros((9, 1), np.float32); code[3:5] = 2
+        >>> [a.tolist() for a in pooled_maxima(code, np.array([1.0]))]
+        [[3], [0], [4.0]]
+    """
+    positions, filters = code.shape
+    found = []
+    for u in range(filters):
+        active = np.flatnonzero(code[:, u])
+        if not len(active):
+            continue
+        near = np.unique((active[:, None] + np.arange(-POOL, POOL + 1)).ravel())
+        near = near[(near >= 0) & (near < positions)]
+        padded = np.pad(code[:, u], POOL + 1)
+        steps = np.arange(2 * POOL + 1)
+        pooled = padded[near[:, None] + 1 + steps].sum(1)
+        before, after = padded[near[:, None] + steps].sum(1), padded[near[:, None] + 2 + steps].sum(1)
+        # A flat top is one spike: its middle, by the code's own larger value, then the first.
+        keep = (pooled > least[u]) & (pooled >= before) & (pooled >= after)
+        runs = np.split(np.flatnonzero(keep), np.flatnonzero(np.diff(near[keep]) > 1) + 1)
+        for run in runs:
+            if len(run):
+                best = run[np.argmax(code[near[run], u])]
+                found.append((int(near[best]), u, float(pooled[best])))
+    found.sort()
+    if not found:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+    position, unit, amplitude = zip(*found, strict=True)
+    return np.array(position, np.int64), np.array(unit, np.int64), np.array(amplitude)
+
+
+class Matcher:
+    """Finds the most probable spikes of a whitened signal.
+
+    Args:
+        kernel: (kernel_size, channels, units), unit-norm filters.
+        amplitude: (units,), mean amplitude of a unit's spikes, in noise standard deviations.
+        spread: (units,), their standard deviation as a share of it.
+        cost: (units,), log odds against a spike at one position, about log(sampling frequency / rate).
+        refractory: positions; spikes of a unit keep at least this distance.
+
+    Example:
+        >>> matcher = Matcher(kernel, amplitude=[9.0, 12.0], spread=[0.1, 0.1], cost=[7.0, 7.0], refractory=30)
+        >>> position, unit, amplitude = matcher.find(signal, code)
+    """
+
+    def __init__(self, kernel, amplitude, spread, cost, refractory):
+        self.kernel = np.ascontiguousarray(kernel, np.float32)
+        self.size, _, self.units = self.kernel.shape
+        self.amplitude = np.asarray(amplitude, np.float64)
+        variance = np.square(np.asarray(spread, np.float64) * self.amplitude)
+        self._gram = gram(self.kernel)
+        # Gain of a spike of amplitude a on correlation c: c a - a^2 / 2 - (a - mean)^2 / (2 variance) - constant.
+        self._slope = (self.amplitude / variance)[:, None]
+        self._curve = (1 + 1 / variance)[:, None]
+        self._constant = (0.5 * self.amplitude**2 / variance + np.asarray(cost) + 0.5 * np.log1p(variance))[:, None]
+        self.refractory = int(refractory)
+
+    def find(self, signal, code=None):
+        """(position, unit, amplitude) of the spikes, by position.
+
+        Args:
+            signal: (time, channels), whitened: noise of variance 1, independent over samples and channels.
+            code: None, or non-negative (positions, units) to start from.
+
+        Returns:
+            int64, int64 and float64 arrays; ``position`` is where the filter starts.
+        """
+        search = _Search(self, correlate(signal, self.kernel))
+        if code is not None:
+            for spike in zip(*pooled_maxima(np.asarray(code), CANDIDATE * self.amplitude), strict=True):
+                search.add(*spike)
+        for _ in range(_SWEEPS):
+            changed = search.move_each()
+            changed += search.add_missed()
+            changed += search.move_pairs()
+            if not changed:
+                break
+        return np.array(search.at, np.int64), np.array(search.unit, np.int64), np.array(search.height, np.float64)
+
+
+class _Search:
+    """The spikes so far, sorted by position, and every unit's correlation with what they leave unexplained."""
+
+    def __init__(self, matcher, correlation):
+        self.model, self.correlation, self.positions = matcher, correlation, correlation.shape[1]
+        self.at, self.unit, self.height = [], [], []
+
+    def _subtract(self, at, unit, height):
+        reach = self.model.size - 1
+        low, high = max(0, at - reach), min(self.positions, at + reach + 1)
+        self.correlation[:, low:high] -= height * self.model._gram[unit][:, low - at + reach:high - at + reach]
+
+    def add(self, at, unit, height):
+        i = bisect.bisect(self.at, at)
+        self.at.insert(i, int(at))
+        self.unit.insert(i, int(unit))
+        self.height.insert(i, float(height))
+        self._subtract(int(at), int(unit), float(height))
+        return i
+
+    def pop(self, i):
+        spike = self.at.pop(i), self.unit.pop(i), self.height.pop(i)
+        self._subtract(spike[0], spike[1], -spike[2])
+        return spike
+
+    def discard(self, spike):
+        i = bisect.bisect_left(self.at, spike[0])
+        while (self.at[i], self.unit[i], self.height[i]) != spike:
+            i += 1
+        self.pop(i)
+
+    def gain(self, at, unit, height):
+        """What this spike, not among the present ones, would add to the log posterior."""
+        model = self.model
+        return float(height * (self.correlation[unit, at] + model._slope[unit, 0])
+                     - 0.5 * model._curve[unit, 0] * height**2 - model._constant[unit, 0])
+
+    def best(self, low, high):
+        """(gain, spike) of the best additional spike that starts in [low, high)."""
+        model, low, high = self.model, max(0, low), min(self.positions, high)
+        pull = np.maximum(self.correlation[:, low:high] + model._slope, 0)
+        gains = pull * pull * (0.5 / model._curve) - model._constant
+        dead = model.refractory
+        i = bisect.bisect_left(self.at, low - dead + 1)
+        while i < len(self.at) and self.at[i] < high + dead - 1:
+            gains[self.unit[i], max(0, self.at[i] - dead + 1 - low):max(0, self.at[i] + dead - low)] = _FORBIDDEN
+            i += 1
+        unit, at = divmod(int(gains.argmax()), high - low)
+        return float(gains[unit, at]), (at + low, unit, float(pull[unit, at] / model._curve[unit, 0]))
+
+    def move_each(self):
+        """Take each spike out and put the best one near it back, where one pays."""
+        changed = i = 0
+        while i < len(self.at):
+            old = self.pop(i)
+            gain, new = self.best(old[0] - REACH, old[0] + REACH + 1)
+            changed += gain <= 0 or new[:2] != old[:2]
+            if gain > 0:
+                i = max(i, self.add(*new)) + 1
+        return changed
+
+    def add_missed(self):
+        """Add spikes wherever one pays, the best first."""
+        model = self.model
+        pull = np.maximum(self.correlation + model._slope, 0)
+        gains = (pull * pull * (0.5 / model._curve) - model._constant).max(0)
+        places, changed = np.flatnonzero(gains > 0), 0
+        for at in places[np.argsort(-gains[places], kind="stable")]:
+            gain, spike = self.best(at, at + 1)
+            if gain > 0:
+                self.add(*spike)
+                changed += 1
+        return changed
+
+    def move_pairs(self):
+        """Replace two spikes near each other by the best one, or the best two, where that pays more.
+
+        Two small spikes that together imitate a large one are a minimum that no single move leaves.
+        """
+        changed = i = 0
+        while i + 1 < len(self.at):
+            j = i + 1
+            while j < len(self.at) and self.at[j] - self.at[i] <= PAIR:
+                second = self.pop(j)
+                old = self.gain(*second)
+                first = self.pop(i)
+                old += self.gain(*first)
+                low, high = first[0] - REACH, second[0] + REACH + 1
+                made, new = [], 0.0
+                for _ in range(2):
+                    gain, spike = self.best(low, high)
+                    if gain <= 0:
+                        break
+                    self.add(*spike)
+                    made.append(spike)
+                    new += gain
+                if new > old + 1e-3:  # beyond rounding, or the search would go round in circles
+                    changed += 1
+                    break
+                for spike in made:
+                    self.discard(spike)
+                self.add(*first)
+                self.add(*second)
+                j += 1
+            i += 1
+        return changed
