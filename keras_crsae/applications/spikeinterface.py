@@ -84,6 +84,12 @@ def is_recording(value):
     return core is not None and isinstance(value, core.BaseRecording)
 
 
+def locations(recording):
+    """Positions of a SpikeInterface recording's channels, (channels, 2) in micrometres; None where it has none."""
+    known = recording.has_probe() or recording.get_property("location") is not None
+    return np.asarray(recording.get_channel_locations(), np.float64)[:, :2] if known else None
+
+
 def best_channels(templates):
     """Index of the channel with the largest magnitude, (units,), of templates (units, time, channels)."""
     return np.abs(templates).max(axis=1).argmax(axis=1)
@@ -93,8 +99,7 @@ def as_sorting(result, noise=None):
     """A result as SpikeInterface's ``NumpySorting``, one unit a template, unit ids 0 ... units - 1.
 
     Unit properties: ``peak_amplitude`` (the template's extremum on its best channel, with its sign, in the recording's
-    unit), ``best_channel`` (index), ``num_spikes``, ``median_amplitude`` (of the spikes, relative to the template) and,
-    with ``noise``, ``snr``.
+    unit), ``best_channel`` (index), ``num_spikes``, ``median_amplitude`` (of the spikes) and, with ``noise``, ``snr``.
 
     Args:
         result: of ``spike_sorting.sort``.

@@ -23,6 +23,10 @@ def _save(extractor, folder, **options):
         return extractor.save(folder=folder, **options)
 
 
+def _tell(step, share):
+    print(f"{SORTER_NAME}: {step}, {share:.0%}", flush=True)
+
+
 class CrsaeSorter(BaseSorter):
     """``spike_sorting.sort`` behind SpikeInterface's folder of parameters, log and result.
 
@@ -104,7 +108,7 @@ class CrsaeSorter(BaseSorter):
         recording = cls.load_recording_from_folder(sorter_output_folder.parent)
         band = None if params["freq_min"] is None else (params["freq_min"], params["freq_max"])
         result = spike_sorting.sort(recording, units=params["units"], band=band, seed=params["seed"],
-                                    common_reference=params["common_reference"], progress=verbose or None)
+                                    common_reference=params["common_reference"], progress=_tell if verbose else None)
         result.save(sorter_output_folder / "result")
         _save(as_sorting(result), sorter_output_folder / "sorting")
         if verbose:

@@ -139,6 +139,11 @@ def test_a_view_reads_only_what_is_asked(recording, monkeypatch):
     assert read == [(1000, 1010)]
 
 
+def test_locations_are_those_of_the_probe_or_none(recording):
+    np.testing.assert_array_equal(ours.locations(recording), [[0, 0], [20, 0], [0, 20], [20, 20]])
+    assert ours.locations(si.NumpyRecording([np.zeros((100, 2))], FS)) is None
+
+
 @pytest.fixture
 def calls(result, monkeypatch):
     """``sort`` replaced by one that notes what it was given and returns ``result``."""
