@@ -16,7 +16,7 @@ from benchmarks import common, zoo_card
 
 ROOT = Path(__file__).parent.parent
 DENOISE = dict(filters=128, kernel_size=12, strides=6, iterations=10, training_shifts=4, size=60, batch_size=4,
-               lambda_learning="backprop", learning_rate=0.015, lambda_learning_rate=0.03)
+               lambda_learning="backprop", learning_rate=0.005, lambda_learning_rate=0.01)
 #: What each model is trained with: arguments of ``train_denoiser``.
 RECIPES = {
     "denoise-gray-25": dict(DENOISE, sigma=25 / 255, minutes=60),

@@ -12,14 +12,47 @@ from keras_crsae.model import CRsAE
 from keras_crsae.shifts import cut_shifts, mean_of_shifts, random_shifts, spread_shifts
 
 
-@keras.saving.register_keras_serializable(package="keras_crsae")
-class Denoiser(CRsAE):
-    """``CRsAE`` of rank 2 whose first stage compares the mean over several shifts with the clean image.
+class ShiftAveraging:
+    """Mixin of a ``CRsAE``: the first stage compares the mean over random shifts of the stride's grid.
 
-    Only the reconstruction loss differs: the code of each image is computed on ``training_shifts`` random places of
-    the stride's grid, edges reflected, and the mean of the reconstructions is compared with the target. Inference on
-    one grid (``model(y)``, ``encode``, the exported file) is that of ``CRsAE``; ``applications.denoising.denoise``
-    averages shifts (Simon and Elad, arXiv 1909.05742).
+    The code of each image is computed on ``training_shifts`` random places of the grid, edges reflected, and the mean
+    of the reconstructions is compared with the target (Simon and Elad, arXiv 1909.05742). Signals, of rank 1, and
+    models with ``training_shifts=None`` learn as ``CRsAE`` does.
+    """
+
+    def _set_training_shifts(self, count):
+        every = math.prod(self._options["strides"])
+        self.training_shifts = None if count is None else min(as_whole(count, "training_shifts"), every)
+
+    def _shifts(self, training):
+        """Random ones in a step, told by the step's number, so that a resumed training draws the same."""
+        strides = self.dictionary.strides
+        if not training:
+            return spread_shifts(strides, self.training_shifts)
+        step = tf.cast(self.optimizer.iterations.value, tf.int32)
+        return random_shifts(strides, self.training_shifts, tf.stack([step, self.seed or 0]))
+
+    def _forward(self, signal, target, mask, weight, training):
+        if self.rank == 1 or self.training_shifts is None:
+            return super()._forward(signal, target, mask, weight, training)
+        sizes = self.kernel_size, self.dictionary.strides
+        shifts = self._shifts(training)
+        seen = None if mask is None else cut_shifts(mask, shifts, *sizes)
+        code = self.encoder(cut_shifts(signal, shifts, *sizes), mask=seen, training=training)
+        made = tf.cast(self.decoder(code), target.dtype)
+        made = mean_of_shifts(made, shifts, ops.shape(signal)[1:-1], *sizes)
+        return tf.cast(code, target.dtype), reconstruction_loss(target, made, mask, weight)
+
+    def get_config(self):
+        return {**super().get_config(), "training_shifts": self.training_shifts}
+
+
+@keras.saving.register_keras_serializable(package="keras_crsae")
+class Denoiser(ShiftAveraging, CRsAE):
+    """``CRsAE`` of images that learns on the mean over random shifts, as ``denoise`` uses it.
+
+    Inference on one grid (``model(y)``, ``encode``, the exported file) is that of ``CRsAE``;
+    ``applications.denoising.denoise`` averages shifts.
 
     Args:
         filters, kernel_size, strides: see ``CRsAE``; so are all other options. ``rank`` is 2.
@@ -39,27 +72,10 @@ class Denoiser(CRsAE):
         super().__init__(filters, kernel_size, strides=strides, rank=rank, shrinkage=shrinkage, **options)
         if self.rank != 2:
             raise ValueError(f"Denoiser is for images: `rank` is 2. Received: rank={rank!r}")
-        self.training_shifts = min(as_whole(training_shifts, "training_shifts"), math.prod(self._options["strides"]))
+        self._set_training_shifts(training_shifts)
         if not low_pass >= 0:
             raise ValueError(f"`low_pass` must be 0 or a positive number of pixels. Received: {low_pass!r}")
         self.low_pass = float(low_pass)
 
-    def _shifts(self, training):
-        """Random ones in a step, told by the step's number, so that a resumed training draws the same."""
-        strides = self.dictionary.strides
-        if not training:
-            return spread_shifts(strides, self.training_shifts)
-        step = tf.cast(self.optimizer.iterations.value, tf.int32)
-        return random_shifts(strides, self.training_shifts, tf.stack([step, self.seed or 0]))
-
-    def _forward(self, signal, target, mask, weight, training):
-        sizes = self.kernel_size, self.dictionary.strides
-        shifts = self._shifts(training)
-        seen = None if mask is None else cut_shifts(mask, shifts, *sizes)
-        code = self.encoder(cut_shifts(signal, shifts, *sizes), mask=seen, training=training)
-        made = tf.cast(self.decoder(code), target.dtype)
-        made = mean_of_shifts(made, shifts, ops.shape(signal)[1:-1], *sizes)
-        return tf.cast(code, target.dtype), reconstruction_loss(target, made, mask, weight)
-
     def get_config(self):
-        return {**super().get_config(), "training_shifts": self.training_shifts, "low_pass": self.low_pass}
+        return {**super().get_config(), "low_pass": self.low_pass}

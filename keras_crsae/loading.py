@@ -5,7 +5,7 @@ import zipfile
 
 from keras_crsae.data.files import FileError, existing_file
 
-_CLASSES = ("keras_crsae>CRsAE", "keras_crsae>Denoiser")
+_CLASSES = tuple(f"keras_crsae>{name}" for name in ("CRsAE", "Denoiser", "LCSC", "TLAE"))
 
 
 def saved_config(path):
@@ -50,7 +50,7 @@ def load_crsae(path):
     saved_config(path)
     import keras
 
-    import keras_crsae.denoiser  # noqa: F401 - Keras finds the class that the file names
+    import keras_crsae.baselines  # noqa: F401 - Keras finds the class that the file names
     from keras_crsae.model import CRsAE
 
     try:

@@ -115,21 +115,7 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
         first = self.lambda_init
         if first == "donoho":
             first = donoho_lambda(self.filters, _POSITIONS_BEFORE_DATA, sigma)
-        options = dict(self._options, kernel_initializer=self.kernel_initializer, channels=channels,
-                       block_size=self._coding_options["block_size"], dtype=self.dtype_policy)
-        code_shape = (None,) * (self.rank + 1) + (self.filters,)
-        self.dictionary = ConvDictionary(**options, name="dictionary")
-        self.dictionary.build(code_shape)
-        cell = SparseCodingCell(self.dictionary, lambda_init=first, sigma=sigma, name="cell", dtype=self.dtype_policy,
-                                **self._cell_options)
-        self.encoder = SparseCoding(cell, name="encoder", dtype=self.dtype_policy, **self._coding_options)
-        self.encoder.refresh_in_training = False  # train_step does so between its two stages
-        self.encoder.build(input_shape)
-        self.decoder = self.dictionary
-        if not self.tied:
-            self.decoder = ConvDictionary(**options, name="decoder")
-            self.decoder.build(code_shape)
-            self.decoder.kernel.assign(self.dictionary.kernel.value)
+        self._build_layers(first, sigma, input_shape)
         self.prior_mean = self.add_weight(name="prior_mean", shape=self.lambda_reg.shape, trainable=False,
                                           initializer="ones")
         self.prior_mean.assign(self.lambda_reg.value if self.lambda_prior.mean is None
@@ -138,6 +124,27 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
             setattr(self, name, self.add_weight(name=name, shape=(), trainable=False, initializer="zeros"))
         self.built = True
         self._build_optimizers()
+
+    def _build_layers(self, first_lambda, sigma, input_shape):
+        """``dictionary``, ``encoder`` and ``decoder``."""
+        options = self._dictionary_options(input_shape[-1])
+        code_shape = (None,) * (self.rank + 1) + (self.filters,)
+        self.dictionary = ConvDictionary(**options, name="dictionary")
+        self.dictionary.build(code_shape)
+        cell = SparseCodingCell(self.dictionary, lambda_init=first_lambda, sigma=sigma, name="cell",
+                                dtype=self.dtype_policy, **self._cell_options)
+        self.encoder = SparseCoding(cell, name="encoder", dtype=self.dtype_policy, **self._coding_options)
+        self.encoder.refresh_in_training = False  # train_step does so between its two stages
+        self.encoder.build(input_shape)
+        self.decoder = self.dictionary
+        if not self.tied:
+            self.decoder = ConvDictionary(**options, name="decoder")
+            self.decoder.build(code_shape)
+            self.decoder.kernel.assign(self.dictionary.kernel.value)
+
+    def _dictionary_options(self, channels):
+        return dict(self._options, kernel_initializer=self.kernel_initializer, channels=channels,
+                    block_size=self._coding_options["block_size"], dtype=self.dtype_policy)
 
     @property
     def lambda_reg(self):

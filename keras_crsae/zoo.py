@@ -40,8 +40,8 @@ def path_of(name, file=MODEL):
         'encoder.onnx'
     """
     if name not in names():
-        raise FileError(f"There is no zoo model {str(name)!r}. There are: {', '.join(names()) or 'none'}. A model file of "
-                        "your own is named with its suffix, .keras.")
+        raise FileError(f"There is no zoo model {str(name)!r}. There are: {', '.join(names()) or 'none'}. A file "
+                        "of your own is named with its suffix, .keras.")
     path = folder() / name / file
     if not path.is_file():
         raise FileError(f"{path} is missing: the installation is damaged. Reinstall keras-crsae.")

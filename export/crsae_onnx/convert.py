@@ -86,7 +86,6 @@ def _encoder(model, tolerance):
     from keras import ops
 
     from keras_crsae.functional import polyphase
-    from keras_crsae.functional.solvers import momentum
     from keras_crsae.layers.sparse_coding import LOOP_BODY
 
     dictionary, coding = model.dictionary, model.encoder
@@ -102,10 +101,12 @@ def _encoder(model, tolerance):
     encoder = graph.Encoder(
         folded(dictionary), folded(model.decoder), dictionary.kernel_size, dictionary.strides, block,
         dictionary.channels, dictionary.filters, step, scale, sigma, coding.cell.shrinkage,
-        np.array(momentum(coding.iterations), np.float32), LOOP_BODY,
-        coding.tolerance if tolerance is None else float(tolerance))
-    for name in ("kernel", "decoder_kernel", "step_size", "scale", "sigma"):
-        if not np.isfinite(getattr(encoder, name)).all():
+        np.array(coding.factors(), np.float32), LOOP_BODY,
+        coding.tolerance if tolerance is None else float(tolerance),
+        folded(model.analysis) if hasattr(model, "analysis") else None)
+    for name in ("kernel", "adjoint_kernel", "decoder_kernel", "step_size", "scale", "sigma"):
+        value = getattr(encoder, name)
+        if value is not None and not np.isfinite(value).all():
             raise ValueError(f"The model's {name} is not finite: training diverged. Load the last good weights.")
     if encoder.shrinkage not in ("soft", "nonnegative_soft"):
         raise ValueError(f"No export for shrinkage={encoder.shrinkage!r}; there is one for 'soft' and "

@@ -47,6 +47,7 @@ class Encoder(NamedTuple):
     momentum: np.ndarray        #: (iterations,), FISTA's (t_k - 1) / t_{k+1}
     loop_body: int              #: iterations in one pass of the Loop; ``tolerance`` is looked at after each pass
     tolerance: float | None
+    adjoint_kernel: np.ndarray | None = None  #: of D^T where that is no transpose of D (LCSC), folded; None: kernel
 
 
 class _Nodes:
@@ -125,7 +126,9 @@ def _as_images(encoder):
     if len(encoder.strides) == 2:
         return encoder
     row = {name: (1, *getattr(encoder, name)) for name in ("kernel_size", "strides", "block")}
-    return encoder._replace(kernel=encoder.kernel[None], decoder_kernel=encoder.decoder_kernel[None], **row)
+    own = None if encoder.adjoint_kernel is None else encoder.adjoint_kernel[None]
+    return encoder._replace(kernel=encoder.kernel[None], decoder_kernel=encoder.decoder_kernel[None],
+                            adjoint_kernel=own, **row)
 
 
 class _Graph:
@@ -256,7 +259,8 @@ class _Graph:
     def _adjoint(self, sigma):
         """Weight and bias of the second convolution; for "soft" the threshold tensor instead of a bias."""
         encoder, top, constant = self.encoder, self.top, self.top.constant
-        kernel = top("Transpose", self.weight(encoder.kernel), perm=[3, 2, 0, 1])
+        kernel = encoder.kernel if encoder.adjoint_kernel is None else encoder.adjoint_kernel
+        kernel = top("Transpose", self.weight(kernel), perm=[3, 2, 0, 1])
         parts = [top("Mul", kernel, constant(encoder.step_size, np.float32))]  # (filters, channels, *taps)
         scale = np.tile(encoder.scale, math.prod(encoder.block)).astype(np.float32)
         self.bias = self.weight(-encoder.sigma * scale * (not (sigma or self.soft)))

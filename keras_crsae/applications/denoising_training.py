@@ -47,7 +47,8 @@ def train_denoiser(images=None, sigma=25 / 255, steps=3000, minutes=None, seed=0
         learning_rate, lambda_learning_rate: of the two Adam optimisers; None: 0.01 of the first lambda.
         size, batch_size: side of a crop in pixels, crops of a step.
         low_pass: width of a blur to take from the crops; 0: their mean.
-        model: None, or a ``Denoiser`` to go on from (its sizes are then kept); its optimisers start anew.
+        model: None, or a model to train in place of a new ``Denoiser``: a trained one to go on from, or one of
+            ``baselines``; its options are then its own, its optimisers start anew.
         checkpoint: None, or a ``.keras`` file that is written about every two minutes, with a ``.json`` beside it;
             where it exists already, training goes on from it.
         callbacks: Keras callbacks; an epoch is 100 steps.
@@ -85,7 +86,7 @@ def train_denoiser(images=None, sigma=25 / 255, steps=3000, minutes=None, seed=0
                              lambda_init=lambda_init, lambda_shared=lambda_shared, lambda_learning=lambda_learning,
                              lambda_prior=lambda_prior, training_shifts=training_shifts, low_pass=low_pass, seed=seed,
                              **{"unroll": True, **options})
-            model.build((None, None, None, channels))
+        if not model.built or not float(model.adapted):
             first_filters = math.prod(model.kernel_size) * channels
             sample = next(iter(_crops(images, clean, size, 16, sigma, supervised, add_noise, low_pass, seed, 0)))[0]
             model.adapt(sample.numpy(), filters="dct" if model.filters <= first_filters else "windows")

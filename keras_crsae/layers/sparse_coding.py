@@ -182,12 +182,16 @@ class SparseCoding(keras.layers.Layer):
             threshold = threshold[:, None] if len(threshold.shape) > 1 else threshold
         return Problem(signal, mask, kernel, threshold, self._step_size(signal), exists, (1, 1), shape)
 
+    def factors(self):
+        """Extrapolation after each iteration, a list of floats: FISTA's momentum."""
+        return momentum(self.iterations)
+
     def _solve(self, problem):
         """The last iterate, or the list of all with ``return_sequences``."""
         held = {"unrolled": 0, "decoder": self.iterations,
                 "truncated": max(0, self.iterations - self.gradient_steps)}[self.gradient]
         states = self.cell.initial_state(problem.code_shape, problem.signal.dtype)
-        factors, sequence = np.array(momentum(self.iterations), "float32"), []
+        factors, sequence = np.array(self.factors(), "float32"), []
         if held:
             constant = problem._replace(kernel=ops.stop_gradient(problem.kernel),
                                         threshold=ops.stop_gradient(problem.threshold))
