@@ -1,0 +1,94 @@
+"""PSNR and SSIM of zoo models, or of model files: ``python -m benchmarks.image_scores NAME --sigma 25``.
+
+The clean images are ``set68`` of the folder that KERAS_CRSAE_DATA names (where there is one) and the photographs inside
+scikit-image. Noise is drawn with seed 0, image by image in order of name, and is not clipped; results are.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import common
+
+
+def main(arguments=None):
+    """Print and return the scores."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", help="zoo name, .keras or .onnx file")
+    parser.add_argument("--sigma", type=float, nargs="+", default=[25.0], help="noise in grey levels of 255")
+    parser.add_argument("--shifts", type=int, help="shifts averaged; all without it")
+    parser.add_argument("--images", choices=("set68", "photographs"), nargs="+", default=["set68", "photographs"])
+    parser.add_argument("--estimate", action="store_true", help="do not tell the model the noise level")
+    parser.add_argument("--limit", type=int, help="use the first N images")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    args = parser.parse_args(arguments)
+    common.limit_threads(args.threads)
+    model = load(args.model)
+    rows = []
+    for images in args.images:
+        for sigma in args.sigma:
+            made = score(model, images, sigma / 255, args.shifts, args.estimate, args.limit)
+            if made:
+                rows.append((images, f"{sigma:g}", f"{made['psnr']:.2f}", f"{made['ssim']:.4f}", made["images"]))
+    print(common.table(("images", "sigma", "PSNR (dB)", "SSIM", "count"), rows))
+    return rows
+
+
+def load(name):
+    """A runner for ``denoise``: the exported encoder of a zoo model, else the model itself."""
+    from crsae_onnx import SparseEncoder
+
+    from keras_crsae import zoo
+
+    if name in zoo.names():
+        return SparseEncoder(zoo.path_of(name, zoo.ENCODER))
+    if str(name).endswith(".onnx"):
+        return SparseEncoder(name)
+    from keras_crsae.loading import load_crsae
+
+    return load_crsae(name)
+
+
+def test_images(images, channels=1):
+    """Names and float32 images (height, width, channels) in [0, 1] of a set; empty where it is not there."""
+    from keras_crsae.data.images import PHOTOGRAPHS, load_images, photographs, unit_image
+
+    if images == "photographs":
+        made = [(name, load_images(photo, channels)[0]) for name, photo in zip(PHOTOGRAPHS, photographs(), strict=True)]
+    else:
+        folder = os.environ.get("KERAS_CRSAE_DATA")
+        path = Path(folder) / "images" / "set68" if folder else None
+        files = sorted(path.iterdir()) if path is not None and path.is_dir() and channels == 1 else []
+        made = [(f.stem, load_images(f, channels)[0]) for f in files]
+    return [(name, unit_image(image)) for name, image in made]
+
+
+def noisy_pairs(images, sigma, channels=1, limit=None, seed=0):
+    """(name, clean, noisy) of a set of test images."""
+    rng = np.random.default_rng(seed)
+    for name, clean in test_images(images, channels)[:limit]:
+        yield name, clean, clean + np.float32(sigma) * rng.standard_normal(clean.shape).astype(np.float32)
+
+
+def score(model, images, sigma, shifts=None, estimate=False, limit=None):
+    """Mean PSNR and SSIM of a model on a set, with each image's; None where the set is missing."""
+    from skimage.metrics import structural_similarity
+
+    from keras_crsae.applications.denoising import denoise
+    from keras_crsae.metrics import psnr
+
+    channels = model.info["channels"] if hasattr(model, "info") else model.dictionary.channels
+    each = {}
+    for name, clean, noisy in noisy_pairs(images, sigma, channels, limit):
+        made = denoise(noisy, model, sigma=None if estimate else sigma, shifts=shifts)
+        each[name] = (psnr(clean, made), float(structural_similarity(clean, made, data_range=1.0, channel_axis=-1)))
+    if not each:
+        return None
+    means = np.mean(list(each.values()), axis=0)
+    return {"psnr": float(means[0]), "ssim": float(means[1]), "images": len(each), "each": each}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Write a zoo model's folder: weights, encoder, config, metadata and the card, with the figures measured here."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import common, image_scores
+
+#: Noise levels at which a model for a range is measured, in grey levels; a model for one level is measured there.
+LEVELS = (15, 25, 50)
+_TASK = {True: "denoise", False: "denoise (learned without clean images)"}
+_GREY = ("400 grey crops of 180 x 180 pixels of the Berkeley segmentation data (`train400`, the usual training set of "
+         "the field)", "for non-commercial research and education; the images are not part of this repository")
+_COLOUR = ("the eight photographs inside scikit-image's wheel (astronaut, brick, camera, chelsea, coffee, grass, "
+           "gravel, rocket)", "CC0; astronaut and rocket public domain (NASA)")
+
+
+def write(model, name, folder, recipe, record, seed, threads, cpu_minutes):
+    """Make the folder of one model, replacing its files."""
+    from crsae_onnx import SparseEncoder
+    from crsae_onnx.convert import convert
+    from crsae_onnx.validate import validate
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    model = for_use(model)
+    model.save(folder / "model.keras")
+    convert(model, folder / "encoder.onnx", inputs=("signal", "mask"), overwrite=True)
+    channels = model.dictionary.channels
+    validate(model, folder / "encoder.onnx", shapes=[(1, 61, 50, channels), (2, 48, 77, channels)])
+    encoder = SparseEncoder(folder / "encoder.onnx")
+    sigma = recipe["sigma"]
+    levels = LEVELS if isinstance(sigma, tuple) else (round(255 * sigma),)
+    training = ("photographs",) if channels == 3 else ()
+    figures = {}
+    for images in ("set68", "photographs"):
+        for level in levels:
+            made = image_scores.score(encoder, images, level / 255)
+            if made:
+                figures[f"{images} at sigma {level}"] = {"psnr": made["psnr"], "ssim": made["ssim"],
+                                                         "images": made["images"], "seen": images in training}
+    parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+    (folder / "config.json").write_text(json.dumps(model.get_config(), indent=1, default=str) + "\n")
+    described = common.machine(threads)
+    data, licence = _COLOUR if channels == 3 else _GREY
+    facts = {"name": name, "task": _TASK[recipe.get("supervised", True)], "parameters": parameters,
+             "sigma_in_grey_levels": [round(255 * v, 3) for v in np.atleast_1d(sigma)], "seed": seed,
+             "training_command": f"python -m benchmarks.train_zoo {name}", "data": data, "licence_of_data": licence,
+             "recipe": {k: v if np.isscalar(v) or v is None else list(v) for k, v in recipe.items()},
+             "steps": record["steps"], "minutes": round(record["minutes"], 1), "cpu_minutes": round(cpu_minutes, 1),
+             "machine": described, "metrics": figures, "speed": speed(encoder),
+             "history": [{k: round(v, 4) for k, v in row.items()} for row in record["history"][::5]]}
+    (folder / "metadata.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (folder / "README.md").write_text(card(facts, model))
+    print(f"{folder}: " + ", ".join(f"{k}: {v['psnr']:.2f} dB" for k, v in figures.items()), flush=True)
+
+
+def for_use(model):
+    """The same model without optimisers, its iterations as a graph loop."""
+    config = model.get_config()
+    config["unroll"] = False
+    made = type(model).from_config(config)
+    made.build((None, None, None, model.dictionary.channels))
+    made.set_weights(model.get_weights())
+    return made
+
+
+def speed(encoder, size=512):
+    """Seconds for one ``size`` x ``size`` image in onnxruntime, and what fewer shifts cost on camera.png."""
+    from keras_crsae.applications.denoising import denoise
+    from keras_crsae.metrics import psnr
+    from keras_crsae.shifts import all_shifts
+
+    channels, sigma = encoder.info["channels"], 25 / 255
+    clean = dict(image_scores.test_images("photographs", channels))["camera.png"][:size, :size]
+    noisy = clean + sigma * np.random.default_rng(0).standard_normal(clean.shape).astype(np.float32)
+    rows = {}
+    for count in sorted({n for n in (4, 8, 16) if n < len(all_shifts(encoder.info["strides"]))}) + [None]:
+        denoise(noisy, encoder, sigma=sigma, shifts=count)
+        started = time.perf_counter()
+        made = denoise(noisy, encoder, sigma=sigma, shifts=count)
+        rows["all" if count is None else str(count)] = {"seconds": round(time.perf_counter() - started, 2),
+                                                        "psnr": round(psnr(clean, made), 3)}
+    return rows
+
+
+def card(facts, model):
+    """The README of a model."""
+    figures = common.table(("images", "PSNR (dB)", "SSIM", "images seen in training"),
+                           [(k, f"{v['psnr']:.2f}", f"{v['ssim']:.4f}", "yes" if v["seen"] else "no")
+                            for k, v in facts["metrics"].items()])
+    speeds = common.table(("shifts", "seconds", "PSNR (dB)"),
+                          [(k, v["seconds"], v["psnr"]) for k, v in facts["speed"].items()])
+    levels = " to ".join(f"{v:g}" for v in facts["sigma_in_grey_levels"])
+    machine, name = facts["machine"], facts["name"]
+    how = "Trained with clean targets." if facts["recipe"].get("supervised", True) else \
+        "Learned from noisy images alone, by the two stages of EM; nothing clean was seen."
+    colours = "colour (RGB)" if model.dictionary.channels == 3 else "grey"
+    kernels = "tied" if model.tied else "encoder and decoder filters of their own"
+    asked = " ".join(f"{v:g}" for v in LEVELS) if len(facts["sigma_in_grey_levels"]) > 1 else levels
+    return "\n".join([
+        f"# {name}", "",
+        f"Takes white Gaussian noise of {levels} grey levels (of 255) from {colours} images. {how}", "",
+        "```python", "from keras_crsae.applications.denoising import denoise",
+        f'clean = denoise(noisy, model="{name}", sigma=25 / 255)   # sigma=None: estimated', "```", "",
+        f"`keras-crsae denoise noisy.png clean.png --model {name} --sigma 25`", "",
+        f"- **Model**: {model.filters} filters of {' x '.join(str(n) for n in model.kernel_size)}, stride "
+        f"{model.dictionary.strides[0]}, {model.encoder.iterations} iterations, {kernels}; {facts['parameters']:,} "
+        "trainable parameters. Inside, values are in units of the noise: sigma scales the threshold.",
+        f"- **Data**: {facts['data']}.", f"- **Licence of the data**: {facts['licence_of_data']}.",
+        f"- **Training**: `{facts['training_command']}`, seed {facts['seed']}: {facts['steps']} steps in "
+        f"{facts['minutes']} minutes, {facts['cpu_minutes']} minutes of processor time (others used the machine too); "
+        f"{machine['cpu']}, {machine['threads']} threads, {machine['memory_gib']} GiB.",
+        f"- **Limits**: white Gaussian noise, of one level in the whole image. Outside {levels} grey levels quality "
+        "falls; JPEG artefacts, shot noise and stripes are not what it learned. Fine repeated texture is partly "
+        "smoothed.", "",
+        f"Measured by `python -m benchmarks.image_scores {name} --sigma {asked}` (all shifts; peak 1; noise not "
+        "clipped, results clipped):", "", figures, "",
+        f"One 512 x 512 image, camera.png at sigma 25, in onnxruntime, {machine['threads']} threads, load "
+        f"{machine['load_at_start']} at the time:", "", speeds, ""])
