@@ -50,7 +50,8 @@ def write(model, name, folder, recipe, record, seed, threads, cpu_minutes):
              "training_command": f"python -m benchmarks.train_zoo {name}", "data": data, "licence_of_data": licence,
              "recipe": {k: v if np.isscalar(v) or v is None else list(v) for k, v in recipe.items()},
              "steps": record["steps"], "minutes": round(record["minutes"], 1), "cpu_minutes": round(cpu_minutes, 1),
-             "machine": described, "metrics": figures, "speed": speed(encoder),
+             "machine": described, "metrics": figures,
+             "summary": [f"{k}: {v['psnr']:.2f} dB" for k, v in figures.items()], "speed": speed(encoder),
              "history": [{k: round(v, 4) for k, v in row.items()} for row in record["history"][::5]]}
     (folder / "metadata.json").write_text(json.dumps(facts, indent=1) + "\n")
     (folder / "README.md").write_text(card(facts, model))

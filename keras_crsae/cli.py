@@ -111,6 +111,18 @@ def _progress():
     return True if sys.stderr.isatty() else None
 
 
+def _zoo_file(name):
+    """Path of a model that the command line names: a file, or a word that the zoo knows."""
+    if os.path.splitext(name)[1] or os.path.exists(name):
+        return name
+    from importlib.util import find_spec
+
+    from keras_crsae.zoo import ENCODER, MODEL, path_of
+
+    # The exported encoder starts at once; without onnxruntime Keras does it.
+    return str(path_of(name, ENCODER if find_spec("onnxruntime") else MODEL))
+
+
 def _denoise(args):
     import numpy as np
 
@@ -118,30 +130,26 @@ def _denoise(args):
     from keras_crsae.data.images import check_image_dtype, read_image, write_image
     from keras_crsae.loading import load_crsae, saved_config
 
-    output = check_output(args.output, IMAGE_SUFFIXES, args.overwrite, inputs=(args.input, args.model))
-    exported = args.model.lower().endswith(".onnx")
-    if not exported and saved_config(args.model)[0]["config"]["rank"] != 2:
-        raise FileError(f"{args.model} was trained on signals, not on images. Train one with image files as input.")
+    name = _zoo_file(args.model)
+    inputs = (args.input, name) + (() if args.mask is None else (args.mask,))
+    output = check_output(args.output, IMAGE_SUFFIXES, args.overwrite, inputs=inputs)
+    exported = name.lower().endswith(".onnx")
+    if not exported and saved_config(name)[0]["config"]["rank"] != 2:
+        raise FileError(f"{name} was trained on signals, not on images. Train one with image files as input.")
     image = read_image(args.input)
     check_image_dtype(output, image)
+    mask = None if args.mask is None else _read_mask(args.mask, image)
     if exported:
         from crsae_onnx.runtime import SparseEncoder
 
-        model = SparseEncoder(args.model)
+        model = SparseEncoder(name)
     else:
         start_keras()
-        model = load_crsae(args.model)
-    from keras_crsae.applications.denoising import LOW_PASS, denoise
+        model = load_crsae(name)
+    from keras_crsae.applications.denoising import denoise
 
-    # Transparency holds no noise: it is kept as it is.
-    colours, alpha = image, None
-    if image.ndim == 3 and image.shape[-1] in (2, 4):
-        colours, alpha = image[..., :-1], image[..., -1:]
-        colours = colours[..., 0] if colours.shape[-1] == 1 else colours
-    clean = denoise(colours, model=model, sigma=None if args.sigma == "estimate" else args.sigma / 255,
-                    low_pass=LOW_PASS if args.low_pass is None else args.low_pass)
-    if alpha is not None:
-        clean = np.concatenate([clean.reshape(*image.shape[:2], -1), alpha], axis=-1)
+    clean = denoise(image, model=model, sigma=None if args.sigma == "estimate" else args.sigma / 255,
+                    low_pass=args.low_pass, shifts=args.shifts, mask=mask)
     with replacing(output, args.overwrite) as temporary:
         write_image(temporary, clean)
     top = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1.0
@@ -149,6 +157,64 @@ def _denoise(args):
     given = "estimated from the image" if args.sigma == "estimate" else f"{args.sigma:g} of 255"
     print(f"{output}: {by(clean.shape)}, {clean.dtype}; noise {given}; "
           f"{change:.1f} of 255 grey levels (root mean square) taken away")
+
+
+def _read_mask(path, image):
+    """0/1 (height, width) of a mask image: black pixels are missing."""
+    from keras_crsae.data.images import opaque, read_image
+
+    mask = opaque(read_image(path)).max(axis=-1) > 0
+    if mask.shape != image.shape[:2]:
+        raise FileError(f"The mask {path} has {by(mask.shape)} pixels, the image {by(image.shape[:2])}.")
+    if not mask.any():
+        raise FileError(f"The mask {path} is black everywhere: no pixel is left. Black marks missing pixels.")
+    return mask
+
+
+def _zoo(args):
+    from keras_crsae import zoo
+
+    facts = {name: zoo.metadata(name) for name in zoo.names()}
+    if args.json:
+        print(json.dumps(facts, indent=2))
+        return
+    if not facts:
+        raise Failure(f"No models in {zoo.folder()}. Reinstall keras-crsae.")
+    width = max(map(len, facts))
+    for name, known in facts.items():
+        quality = "; ".join(known.get("summary", []))
+        print(f"{name:{width}}  {known['task']}" + (f"; {quality}" if quality else ""))
+    print(f"Cards and files: {zoo.folder()}")
+
+
+def _train_denoiser(args):
+    from keras_crsae.data.files import check_output, replacing
+    from keras_crsae.data.images import load_images
+
+    output = check_output(args.output, (".keras",), args.overwrite, inputs=args.input)
+    channels = 3 if args.colour else 1
+    images = load_images(args.input or None, channels)
+    clean = None if args.clean is None else load_images(args.clean, channels)
+    low, _, high = args.sigma.partition("-")
+    sigma = tuple(float(v) / 255 for v in (low, high)) if high else float(low) / 255
+    minutes = 15.0 if args.steps is None and args.minutes is None else args.minutes
+    start_keras()
+    from keras_crsae.applications.denoising import train_denoiser
+
+    try:
+        model = train_denoiser(
+            images, sigma=sigma, steps=args.steps, minutes=minutes, seed=args.seed, clean=clean,
+            supervised=not args.unsupervised, add_noise=not args.noisy, filters=args.filters,
+            kernel_size=args.kernel_size, strides=args.strides, iterations=args.iterations, size=args.window,
+            learning_rate=args.learning_rate, low_pass=args.low_pass or 0.0, checkpoint=args.checkpoint,
+            lambda_learning="em" if args.unsupervised else args.lambda_learning)
+    except FloatingPointError as error:
+        raise Failure(f"{error} No model was written; the option here is --learning-rate.") from error
+    with replacing(output, args.overwrite) as temporary:
+        model.save(temporary)
+    done = model.training_record
+    print(f"{output}: {model.filters} filters of {by(model.kernel_size)}, {done['steps']} steps in "
+          f"{done['minutes']:.1f} min. Next: keras-crsae denoise IN.png OUT.png --model {output}")
 
 
 def _export(args):
@@ -228,7 +294,7 @@ def main(arguments=None):
         Exit status: 0; 2 when the input, an option or an output is unfit; 1 when the work failed; 130 after Ctrl-C.
     """
     actions = {"demo": _demo, "train": _train, "encode": _encode, "denoise": _denoise, "export": _export,
-               "info": _info}
+               "info": _info, "zoo": _zoo, "train-denoiser": _train_denoiser}
     args = parser().parse_args(arguments)
     with warnings.catch_warnings():
         # Of the libraries below, only what is addressed to the user.

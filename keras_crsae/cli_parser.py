@@ -11,7 +11,8 @@ examples:
   keras-crsae train recording.npy --output spikes.keras --filters 3 --kernel-size 45
   keras-crsae train photos/*.png --output photos.keras --filters 64 --kernel-size 8 --strides 2 --sigma 25
   keras-crsae encode spikes.keras recording.npy code.npz --sparse
-  keras-crsae denoise noisy.png clean.png --model photos.keras --sigma 25
+  keras-crsae denoise noisy.png clean.png --sigma 25
+  keras-crsae train-denoiser photos/ --output photos.keras --sigma 25 --minutes 30
   keras-crsae export spikes.keras encoder.onnx --validate
   keras-crsae info encoder.onnx
 
@@ -123,6 +124,43 @@ def _train(sub):
     run.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
 
 
+def _noise(text):
+    """A level in grey levels of 255 or two as in 10-60; kept as text."""
+    parts = text.split("-")
+    values = [_number(part) for part in parts]
+    if len(values) > 2 or values != sorted(values) or values[-1] > 255:
+        raise argparse.ArgumentTypeError(f"expected a noise level up to 255 or two as in 10-60, not {text!r}")
+    return text
+
+
+def _train_denoiser(sub):
+    sub.add_argument("input", nargs="*", metavar="INPUT",
+                     help="folders or image files (png, jpeg, tiff); none: the photographs inside scikit-image")
+    sub.add_argument("--output", required=True, metavar="M.keras", help="model file to write")
+    sub.add_argument("--sigma", type=_noise, default="25", metavar="X[-Y]",
+                     help="noise standard deviation in grey levels of 0..255, or a range as in 10-60 (default: 25)")
+    sub.add_argument("--steps", type=_positive_int, metavar="N", help="training steps (default: as --minutes says)")
+    sub.add_argument("--minutes", type=_number, metavar="X", help="time for training (default: 15, unless --steps)")
+    data = sub.add_argument_group("data")
+    data.add_argument("--colour", action="store_true", help="a model of three channels; otherwise images become grey")
+    data.add_argument("--clean", nargs="+", metavar="INPUT", help="clean images of INPUT, which is noisy, in its order")
+    data.add_argument("--noisy", action="store_true", help="INPUT is noisy already (with --unsupervised)")
+    data.add_argument("--unsupervised", action="store_true", help="learn from the noisy images alone, by EM")
+    data.add_argument("--window", type=_positive_int, default=60, metavar="N", help="side of a crop (default: 60)")
+    model = sub.add_argument_group("model")
+    model.add_argument("--filters", type=_positive_int, default=64, metavar="N", help="default: 64")
+    model.add_argument("--kernel-size", type=_size, default=8, metavar="N[xN]", help="default: 8")
+    model.add_argument("--strides", type=_size, default=4, metavar="N[xN]", help="default: 4")
+    model.add_argument("--iterations", type=_positive_int, default=10, metavar="N", help="of FISTA (default: 10)")
+    model.add_argument("--lambda-learning", choices=("backprop", "em", "em_closed_form"), default="backprop",
+                       help="how lambda learns against clean images (default: backprop)")
+    run = sub.add_argument_group("training")
+    run.add_argument("--learning-rate", type=_number, default=0.01, metavar="X",
+                     help="of Adam on the filters, falling to zero along a cosine (default: 0.01)")
+    run.add_argument("--checkpoint", metavar="C.keras", help="file to go on from after a stop; made if missing")
+    run.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+
+
 def parser():
     """The parser; ``command`` names the action."""
     top = _Parser(
@@ -156,7 +194,13 @@ def parser():
     denoise = command("denoise", "remove noise from an image with a model trained on images")
     denoise.add_argument("input", metavar="IN.png", help="png, jpeg or tiff; 8 or 16 bits, grey or colour")
     denoise.add_argument("output", metavar="OUT.png", help="image to write, of the same type and size")
-    denoise.add_argument("--model", required=True, metavar="M.keras", help="trained model, .keras or exported .onnx")
+    denoise.add_argument("--model", default="denoise-gray", metavar="NAME",
+                         help="a zoo model (`keras-crsae zoo` lists them), or a .keras or exported .onnx file "
+                              "(default: denoise-gray)")
+    denoise.add_argument("--shifts", type=_positive_int, metavar="N",
+                         help="average N shifts of the stride's grid in place of all: faster, a little less clean")
+    denoise.add_argument("--mask", metavar="MASK.png", help="image of the same size; where it is black, pixels are "
+                                                            "missing and are filled in")
     denoise.add_argument("--sigma", type=_number_or("estimate"), default="estimate", metavar="X",
                          help="noise standard deviation in grey levels of 0..255, or 'estimate' (default)")
 
@@ -172,10 +216,15 @@ def parser():
     info.add_argument("file", metavar="FILE", help=".keras or .onnx file")
     info.add_argument("--json", action="store_true", help="print JSON")
 
-    for sub in (train, encode, denoise):
+    denoiser = command("train-denoiser", "train a model that takes noise from images")
+    _train_denoiser(denoiser)
+    zoo = command("zoo", "list the trained models that come with the package")
+    zoo.add_argument("--json", action="store_true", help="print all that is known of them as JSON")
+
+    for sub in (train, encode, denoise, denoiser):
         sub.add_argument("--low-pass", type=_not_negative, metavar="X",
                          help="images: a Gaussian blur of this width in pixels is taken away first, as the model knows "
-                              "only the rest (default: 2; 0: nothing); the same in train, encode and denoise")
-    for sub in (demo, train, encode, denoise, export):
+                              "only the rest (default: 2, for denoise and train-denoiser the model's own; 0: nothing)")
+    for sub in (demo, train, encode, denoise, export, denoiser):
         sub.add_argument("--overwrite", action="store_true", help="replace an existing output")
     return top

@@ -21,7 +21,7 @@ _EPOCH = 100  # steps between two looks at the clock, a line of progress and, wh
 
 def train_denoiser(images=None, sigma=25 / 255, steps=3000, minutes=None, seed=0, supervised=True, *, clean=None,
                    add_noise=True, channels=None, filters=64, kernel_size=8, strides=4, iterations=10, tied=False,
-                   training_shifts=4, lambda_learning="em", lambda_init=FIRST_LAMBDA, lambda_shared=False,
+                   training_shifts=4, lambda_learning="auto", lambda_init=FIRST_LAMBDA, lambda_shared=False,
                    lambda_prior=None, learning_rate=1e-2, lambda_learning_rate=None, size=60, batch_size=4,
                    low_pass=0.0, model=None, checkpoint=None, callbacks=(), verbose=1, **options):
     """Train a ``Denoiser`` on images.
@@ -41,7 +41,8 @@ def train_denoiser(images=None, sigma=25 / 255, steps=3000, minutes=None, seed=0
         clean: None, or the clean images of ``images``, which are then noisy already at ``sigma``.
         channels: 1 (grey), 3 (colour), or None: the images' own where all agree, else 1.
         add_noise: False: ``images`` are noisy already at ``sigma`` (``supervised=False``).
-        filters, kernel_size, strides, iterations, tied, lambda_learning, lambda_shared, lambda_prior: see ``CRsAE``.
+        filters, kernel_size, strides, iterations, tied, lambda_shared, lambda_prior: see ``CRsAE``.
+        lambda_learning: as of ``CRsAE``; "auto": "backprop" where there are clean targets, else "em".
         training_shifts: shifts of the stride's grid averaged in a step.
         lambda_init: first lambda, in units of 1 / sigma.
         learning_rate, lambda_learning_rate: of the two Adam optimisers; None: 0.01 of the first lambda.
@@ -72,6 +73,8 @@ def train_denoiser(images=None, sigma=25 / 255, steps=3000, minutes=None, seed=0
         raise ValueError("Give `steps`, `minutes` or both: training needs an end.")
     steps = None if steps is None else as_whole(steps, "steps")
     minutes = None if minutes is None else as_positive(minutes, "minutes")
+    if lambda_learning == "auto":
+        lambda_learning = "backprop" if supervised else "em"
     if not supervised and lambda_learning == "backprop":
         raise ValueError("lambda_learning='backprop' against the noisy images drives lambda to zero. Use 'em', "
                          "'em_closed_form' or None with supervised=False.")
