@@ -8,7 +8,7 @@ from crsae_onnx.spikes import SpikeReader
 from crsae_onnx.whitening import Whitening
 
 from keras_crsae.applications import spike_templates as found_in
-from keras_crsae.applications.spike_noise import band_pass, fit_whitening
+from keras_crsae.applications.spike_noise import band_pass, channel_noise, fit_whitening
 from keras_crsae.applications.spike_recording import as_recording, inspect, learning_stretches
 
 #: Seconds of a template before and after its extremum.
@@ -44,6 +44,7 @@ class SpikeSortingResult:
     history: dict = field(default_factory=dict)  #: training curves, as Keras' History.history
     channel_locations: np.ndarray | None = None  #: (channels, 2), micrometres
     recording_samples: int = 0  #: length of the recording sorted
+    noise: np.ndarray | None = None  #: (channels,), robust noise standard deviation in the recording's unit
 
     @property
     def units(self):
@@ -140,7 +141,7 @@ def sort(recording, sampling_frequency=None, units=None, *, band=None, common_re
     spikes = reader.find(model.encode, traces, lambda done, total: tell("read spikes", done / total))
     shapes = _mean_waveforms(traces, plain, spikes, reader.kernel.shape[2], before, shown)
     return SpikeSortingResult(spikes.sample, spikes.unit, spikes.amplitude, shapes, before, frequency, model, reader,
-                              settings, messages, history, locations, traces.shape[0])
+                              settings, messages, history, locations, traces.shape[0], channel_noise(signal))
 
 
 def _check(traces, frequency, units, iterations, epochs, learning_seconds):

@@ -95,15 +95,15 @@ def best_channels(templates):
     return np.abs(templates).max(axis=1).argmax(axis=1)
 
 
-def as_sorting(result, noise=None):
+def as_sorting(result):
     """A result as SpikeInterface's ``NumpySorting``, one unit a template, unit ids 0 ... units - 1.
 
     Unit properties: ``peak_amplitude`` (the template's extremum on its best channel, with its sign, in the recording's
-    unit), ``best_channel`` (index), ``num_spikes``, ``median_amplitude`` (of the spikes) and, with ``noise``, ``snr``.
+    unit), ``best_channel`` (index), ``num_spikes``, ``median_amplitude`` (of the spikes) and, where
+    ``result.noise`` is known, ``snr`` (``quality.snr``).
 
     Args:
         result: of ``spike_sorting.sort``.
-        noise: (channels,) noise standard deviations in the recording's unit, or None.
 
     Returns:
         ``spikeinterface.core.NumpySorting``.
@@ -130,8 +130,8 @@ def as_sorting(result, noise=None):
     amplitudes = np.asarray(result.spike_amplitudes, np.float32)
     sorting.set_property("median_amplitude", np.array(
         [np.median(amplitudes[labels == unit]) if (labels == unit).any() else np.nan for unit in units], np.float32))
-    if noise is not None:
-        sorting.set_property("snr", snr(templates, noise).astype(np.float32))
+    if result.noise is not None:
+        sorting.set_property("snr", snr(templates, result.noise).astype(np.float32))
     return sorting
 
 

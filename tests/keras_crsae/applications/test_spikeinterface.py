@@ -1,15 +1,14 @@
 """Sorting results and recordings on SpikeInterface's side."""
 
 import json
-import sys
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 si = pytest.importorskip("spikeinterface.core", reason="the extra `spikes` is not installed")
 
+from keras_crsae.applications import spike_sorting  # noqa: E402
 from keras_crsae.applications import spikeinterface as ours  # noqa: E402
 
 FS = 20000.0
@@ -28,6 +27,7 @@ class Result:
     templates: np.ndarray
     nbefore: int = 10
     sampling_frequency: float = FS
+    noise: np.ndarray | None = None
     messages: list = field(default_factory=lambda: ["one unit dropped"])
 
     def save(self, folder):
@@ -55,7 +55,8 @@ def recording():
 
 
 def test_sorting_holds_spikes_and_unit_properties(result):
-    sorting = ours.as_sorting(result, noise=np.array([1.0, 2.0, 5.0, 4.0]))
+    result.noise = np.array([1.0, 2.0, 5.0, 4.0])
+    sorting = ours.as_sorting(result)
     assert sorting.get_unit_ids().tolist() == [0, 1, 2] and sorting.get_sampling_frequency() == FS
     assert sorting.get_unit_spike_train(0).tolist() == [200, 300]
     assert sorting.get_unit_spike_train(1).tolist() == [100, 150] and not len(sorting.get_unit_spike_train(2))
@@ -64,6 +65,7 @@ def test_sorting_holds_spikes_and_unit_properties(result):
     assert sorting.get_property("snr").tolist() == [10.0, 15.0, 5.0]
     assert sorting.get_property("num_spikes").tolist() == [2, 2, 0]
     np.testing.assert_allclose(sorting.get_property("median_amplitude"), [1.5, 1.0, np.nan])
+    result.noise = None
     assert "snr" not in ours.as_sorting(result).get_property_keys()
 
 
@@ -155,7 +157,7 @@ def calls(result, monkeypatch):
             raise ValueError("refused")
         return result
 
-    monkeypatch.setitem(sys.modules, "keras_crsae.applications.spike_sorting", SimpleNamespace(sort=sort))
+    monkeypatch.setattr(spike_sorting, "sort", sort)
     return seen
 
 
