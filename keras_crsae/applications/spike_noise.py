@@ -7,6 +7,8 @@ from scipy.signal import firwin
 
 #: Seconds that the whitening filter looks back, and the band-pass filter's length in periods of its lower edge.
 MEMORY, PERIODS = 0.0003, 1.5
+#: Samples that it looks back at least.
+SHORTEST = 8
 #: White noise added to the estimated one, as a share of it: bounds how much weak frequencies are amplified.
 FLOOR = 1e-4
 #: A sample above so many noise standard deviations is a spike's, and so are those within QUIET seconds of it.
@@ -66,7 +68,7 @@ def fit_whitening(signal, sampling_frequency, *, offset, band=None, common_refer
         ``Whitening``. A channel without noise is given weight zero.
     """
     quiet = quiet_samples(signal, sampling_frequency) if quiet is None else quiet
-    order = max(2, round(MEMORY * sampling_frequency))
+    order = max(SHORTEST, round(MEMORY * sampling_frequency))
     channels = signal.shape[1]
     predict = np.zeros((order + 1, channels))
     for c in range(channels):

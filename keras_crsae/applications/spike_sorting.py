@@ -113,7 +113,7 @@ def sort(recording, sampling_frequency=None, units=None, *, band=None, common_re
     white = np.concatenate([whitening(traces, low, high) for low, high in stretches])
     before = max(2, round(BEFORE * frequency))
     shown = before + max(4, round(AFTER * frequency))
-    size = shown + max(2, len(whitening.taps) - (0 if taps is None else len(taps) - 1)) - 1
+    size = shown + len(whitening.taps) - (1 if taps is None else len(taps))
     refractory = max(1, round(0.001 * frequency))
 
     tell("find units", 0.0)

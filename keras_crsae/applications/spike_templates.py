@@ -324,6 +324,13 @@ def discover(signal, white, sampling_frequency, size, before, *, seed=0, refract
     Returns:
         (templates (units, size, channels), reasons): ``reasons`` tells what was dropped in the last round, and why.
     """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):  # many small products: threads would wait for each other
+        return _discover(signal, white, sampling_frequency, size, before, seed, refractory, rounds, tell)
+
+
+def _discover(signal, white, sampling_frequency, size, before, seed, refractory, rounds, tell):
     wide = signal.shape[1] > 8
     position, channel = detect(signal, channel_noise(signal), size, before, round(APART * sampling_frequency))
     templates = without_copies(cluster(white, position, channel if wide else np.zeros_like(channel), size,
