@@ -33,9 +33,10 @@ class ArrayView:
         ValueError: something else than a recording, several segments, or microvolts without gains.
 
     Example:
-        >>> view = ArrayView(recording)
-        >>> view.shape, view[:30000].shape
-        ((1800000, 4), (30000, 4))
+        >>> from spikeinterface.core import NumpyRecording
+        >>> view = ArrayView(NumpyRecording([np.zeros((9000, 4), np.int16)], 30000.0))
+        >>> view.shape, view[:300].shape, view[:300, 1].shape
+        ((9000, 4), (300, 4), (300,))
     """
 
     ndim = 2
@@ -109,8 +110,12 @@ def as_sorting(result):
         ``spikeinterface.core.NumpySorting``.
 
     Example:
-        >>> sorting = as_sorting(spike_sorting.sort(traces, sampling_frequency=30000))
-        >>> sorting.get_property("num_spikes")
+        >>> from types import SimpleNamespace
+        >>> found = SimpleNamespace(spike_samples=np.array([30, 70, 90]), spike_units=np.array([0, 1, 0]),
+        ...                         spike_amplitudes=-np.ones(3), templates=-np.ones((2, 20, 1)), noise=None,
+        ...                         sampling_frequency=30000.0)
+        >>> as_sorting(found).get_unit_spike_train(0).tolist()  # result.sorting does the same
+        [30, 90]
     """
     from spikeinterface.core import NumpySorting
 
@@ -176,9 +181,10 @@ def register():
         The sorter class.
 
     Example:
-        >>> from keras_crsae.applications import spikeinterface as crsae_spikeinterface
-        >>> crsae_spikeinterface.register()
-        >>> sorting = spikeinterface.sorters.run_sorter("crsae", recording, folder="sorted")
+        >>> from spikeinterface.sorters import get_default_sorter_params
+        >>> sorter = register()  # then: run_sorter("crsae", recording, folder="sorted")
+        >>> get_default_sorter_params("crsae")["seed"]
+        0
     """
     from spikeinterface.sorters import sorterlist
 
