@@ -11,29 +11,36 @@ This is block coordinate descent by windows that do not meet, a batch form of lo
 (Moreau, Oudre, Vayatis, DICOD, 2018): each round lowers the objective, and where the condition holds the code is the
 optimum that FISTA approaches. Where samples are missing the Gram matrix is larger than the true one, which keeps
 every round a descent (majorisation) and the optimum the same.
+
+Code and correlation are kept in rows of some positions, and a window is two whole rows: what is read and written
+costs by the row. A window is solved by the alternating direction method of multipliers, which needs a third of
+FISTA's iterations there: neighbouring positions are much alike, and one inverse serves all windows.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from keras_crsae.functional.convolution import adjoint
 from keras_crsae.functional.shrinkage import shrink
-from keras_crsae.functional.solvers import momentum
 
 #: The condition holds where no coordinate would move by more than this share of its limit.
 TOLERANCE = 1e-3
-#: Code values in one window, at most: the Gram matrix has the square of it.
-_WINDOW_VALUES = 512
-_SQUARINGS = 6
-_UNROLLED = 10
+#: Rows in a window, and code values in it, at most: the Gram matrix has the square of them.
+_WINDOW_ROWS, _WINDOW_VALUES = 2, 512
+#: ADMM's penalty and over-relaxation, for Gram matrices with ones on the diagonal.
+_PENALTY, _RELAXATION = 0.5, 1.6
+#: Iterations between two looks at the windows' own condition, and the least that make sense in a round.
+_PASS, _LEAST = 10, 50
 #: Rounds at most: a tolerance below what float32 resolves must not run for ever.
 _ROUNDS = 1000
 
 
-def window_size(size, filters):
-    """Code positions of a window, odd: about a fifth of a kernel's length, fewer with many filters."""
-    reach = min(size // 10, (_WINDOW_VALUES // filters - 1) // 2)
-    return 2 * max(reach, 0) + 1
+def row_size(size, filters):
+    """Code positions of a row: a power of two, at most a fifth of a kernel's length, fewer with many filters."""
+    most = max(1, min(size // 5, _WINDOW_VALUES // (_WINDOW_ROWS * filters)))
+    return 2 ** (most.bit_length() - 1)
 
 
 def pick(score, threshold, spacing):
@@ -60,66 +67,98 @@ def pick(score, threshold, spacing):
     return tf.stack([entry[:, 0], tf.gather_nd(place, entry)], axis=1)
 
 
-def largest_eigenvalue(gram):
-    """Upper bound, within 5 %, of the largest eigenvalue of a Gram matrix: ||G^p||_F^(1/p), p = 2^6."""
-    log_norm = tf.zeros((), gram.dtype)
-    for i in range(_SQUARINGS + 1):
-        norm = tf.norm(gram)
-        log_norm += tf.math.log(norm) / 2.0**i
-        gram = tf.matmul(gram / norm, gram / norm)
-    return tf.exp(log_norm)
-
-
-def window_correlation(kernel, width):
+def window_correlation(kernel, width, around):
     """What a code in a window does to ``D^T D z`` around it.
 
     Args:
         kernel: (size, channels, filters).
         width: code positions of the window.
+        around: positions looked at on each side of it, size - 1 or more (further ones are not reached).
 
     Returns:
-        (width, filters, width + 2 (size - 1), filters): inner product of the filter at a window's position with the
-        filter at a position from size - 1 before the window to size - 1 after it.
+        (width, filters, width + 2 around, filters): inner product of the filter at a window's position with the
+        filter at a position from ``around`` before the window to ``around`` after it.
     """
     size = kernel.shape[0]
     padded = tf.pad(tf.transpose(kernel, (2, 0, 1)), [[0, 0], [size - 1, size - 1], [0, 0]])
     lags = adjoint(padded, kernel, (1,))  # (filters, 2 size - 1, filters)
-    lags = tf.pad(lags, [[0, 0], [width - 1, width - 1], [0, 0]])
-    span = width + 2 * (size - 1)
-    lag = tf.range(span)[None] - tf.range(width)[:, None] + width - 1
+    more = width + around - size
+    lags = tf.pad(lags, [[0, 0], [more, more], [0, 0]])
+    lag = tf.range(width + 2 * around)[None] - tf.range(width)[:, None] + width - 1
     return tf.transpose(tf.gather(lags, lag, axis=1), (1, 0, 2, 3))
 
 
-def fista_on_windows(code, contraction, pull, threshold, shrinkage, iterations):
-    """FISTA on many small problems with one Gram matrix G: x <- shrink(w (I - step G) + pull, threshold).
+def movement(code, correlation, limit, shrinkage):
+    """How far each coordinate would move by itself: shrink(code + correlation, limit) - code, for filters of norm 1."""
+    return shrink(code + correlation, limit, shrinkage) - code
 
-    The windows are small, so the count of operations decides: the gradient step is one product and one sum, the
-    momentum comes from a table, and the loop turns once in ten iterations.
+
+def admm_on_windows(code, gram, pull, limit, shrinkage, iterations, tolerance):
+    """Many small problems with one Gram matrix G: minimise 1/2 x G x - pull x + limit |x| by ADMM.
+
+    Boyd, Parikh, Chu, Peleato, Eckstein, Distributed optimization and statistical learning via ADMM, 2011, section
+    6.4, written in v = x + u: z = shrink(v, limit / penalty), then v moves towards the minimum of the quadratic part.
+    With p = 2 z - v the relaxed step v + a (x - z) is p (a rho (G + rho)^-1 - 1) + a pull (G + rho)^-1 + (2 - a) z.
 
     Args:
         code: (windows, n), where to start.
-        contraction: (n, n), I - step * G.
-        pull: (windows, n), step * (D^T y of the window alone).
-        threshold: (windows, n), step * limit; infinite where a position is closed.
+        gram: (n, n), ones on the diagonal.
+        pull: (windows, n), D^T y of the window alone.
+        limit: (windows, n); infinite where a position is closed.
         shrinkage: "soft" or "nonnegative_soft".
-        iterations: FISTA iterations.
+        iterations: at most; whole passes of 10 are made.
+        tolerance: the passes end when no coordinate would move by more.
 
     Returns:
-        (windows, n).
+        (windows, n). Where the objective rose instead, which too few iterations may do, one plain gradient step.
     """
-    passes, rest = divmod(iterations, _UNROLLED)
-    table = tf.constant(momentum(iterations), code.dtype)
+    one = tf.eye(gram.shape[0], dtype=gram.dtype)
+    inverse = _RELAXATION * tf.linalg.inv(gram + _PENALTY * one)
+    turn, drift = _PENALTY * inverse - one, tf.matmul(pull, inverse)
+    threshold, slope = limit / _PENALTY, pull - tf.matmul(code, gram)
 
-    def steps(x, w, factors):
-        for factor in factors:
-            new = shrink(tf.matmul(w, contraction) + pull, threshold, shrinkage)
-            x, w = new, new + factor * (new - x)
-        return x, w
+    def one_pass(i, z, v, _):
+        for _ in range(_PASS):
+            v = tf.matmul(z - (v - z), turn) + drift + (2.0 - _RELAXATION) * z
+            z = shrink(v, threshold, shrinkage)
+        moved = movement(z, pull - tf.matmul(z, gram), limit, shrinkage)
+        return i + 1, z, v, tf.reduce_max(tf.abs(moved))
 
-    x, w = steps(code, code, tf.unstack(table[:rest]))
-    table = tf.reshape(table[rest:], (passes, _UNROLLED))
-    return tf.while_loop(lambda i, x, w: i < passes,
-                         lambda i, x, w: (i + 1, *steps(x, w, tf.unstack(table[i], num=_UNROLLED))), (0, x, w))[1]
+    made = tf.while_loop(lambda i, z, v, moved: (i < -(-iterations // _PASS)) & (moved > tolerance), one_pass,
+                         (0, code, code + slope / _PENALTY, tf.constant(np.inf, gram.dtype)))[1]
+
+    def objective(x):
+        return tf.reduce_sum(x * (0.5 * tf.matmul(x, gram) - pull) + tf.math.multiply_no_nan(limit, tf.abs(x)), axis=1)
+
+    step = 1.0 / tf.reduce_max(tf.reduce_sum(tf.abs(gram), axis=1))
+    before, after = objective(code), objective(made)
+    rose = after > before + 1e-6 * tf.abs(before)
+    return tf.where(rose[:, None], shrink(code + step * slope, step * limit, shrinkage), made)
+
+
+class Rows(NamedTuple):
+    """Code positions of all signals in rows, with a margin of closed rows before and after each signal's own."""
+
+    size: int          #: positions of a row
+    margin: int        #: closed rows before a signal's first
+    filters: int
+    length: object     #: rows of one signal, margins and all
+    positions: object  #: code positions of one signal
+
+    def split(self, array):
+        """(batch, length * size, filters) -> (batch * length, size * filters)."""
+        return tf.reshape(array, (-1, self.size * self.filters))
+
+    def join(self, rows):
+        """The code positions of rows, (batch, positions, filters)."""
+        start = self.margin * self.size
+        return tf.reshape(rows, (-1, self.length * self.size, self.filters))[:, start:start + self.positions]
+
+    def limit(self, index, limit):
+        """Limits of the rows at ``index`` (n,), infinite where a position is closed: (n, size * filters)."""
+        place = (index % self.length - self.margin)[:, None] * self.size + tf.range(self.size)
+        is_open = (place >= 0) & (place < self.positions)
+        return self.split(tf.where(is_open[..., None], limit, np.inf))
 
 
 def encode(signal, mask, kernel, limit, shrinkage, correlate, synthesise, iterations, tolerance=None):
@@ -131,91 +170,98 @@ def encode(signal, mask, kernel, limit, shrinkage, correlate, synthesise, iterat
         kernel: (size, channels, filters), filters of norm 1.
         limit: (filters,), or (1,) for all: lambda * sigma^2.
         shrinkage: "soft" or "nonnegative_soft".
-        correlate: (batch, time, channels) -> (batch, positions, filters), ``D^T``.
+        correlate: (batch, any time, channels) -> (batch, time - size + 1, filters), ``D^T``.
         synthesise: its adjoint, ``D``.
-        iterations: FISTA iterations on a window in one round.
+        iterations: iterations on a window in one round, at most (50 where it is less); they end earlier when the
+            window's own condition holds.
         tolerance: None (TOLERANCE), or the share of its limit that a coordinate may still move.
 
     Returns:
         (batch, positions, filters).
     """
     size, filters = kernel.shape[0], kernel.shape[-1]
-    width = window_size(size, filters)
-    reach, margin = width // 2, width // 2 + size - 1
+    grain = row_size(size, filters)
+    values, reach = _WINDOW_ROWS * grain * filters, -(-(size - 1) // grain)
     limit = limit * tf.ones((filters,), limit.dtype)
-    wide = window_correlation(kernel, width)
-    gram = tf.reshape(wide[:, :, size - 1:size - 1 + width], (width * filters, width * filters))
-    wide = tf.reshape(wide, (width * filters, -1))
-    step = 1.0 / largest_eigenvalue(gram)
-    contraction = tf.eye(width * filters, dtype=gram.dtype) - step * gram
+    wide = window_correlation(kernel, _WINDOW_ROWS * grain, reach * grain)
+    gram = tf.reshape(wide[:, :, reach * grain:(reach + _WINDOW_ROWS) * grain], (values, values))
+    wide = tf.reshape(wide, (values, -1))
+
     # Masked samples stay out of everything by being zero in the residual.
     signal = signal if mask is None else mask * signal
-    correlation = correlate(signal)
-    batch, positions = tf.shape(correlation)[0], tf.shape(correlation)[1]
-    length = positions + 2 * margin
+    batch, time = tf.shape(signal)[0], tf.shape(signal)[1]
+    margin, positions = reach + _WINDOW_ROWS, time - size + 1
+    multiple = max(32, grain)  # whole blocks of the folded dictionary, whose tail would cost a copy
+    total = (positions + 2 * margin * grain + multiple - 1) // multiple * multiple
+    rows = Rows(grain, margin, filters, total // grain, positions)
 
-    # Code and correlation live as rows (batch * length, filters), with a margin of closed positions around every
-    # signal, so that a window and what it reaches are plain ranges of rows.
-    def as_rows(array):
-        return tf.reshape(tf.pad(array, [[0, 0], [margin, margin], [0, 0]]), (-1, filters))
+    def correlation_of(residual):
+        before = margin * grain
+        return rows.split(correlate(tf.pad(residual, [[0, 0], [before, total - before - positions], [0, 0]])))
 
-    def from_rows(rows):
-        return tf.reshape(rows, (batch, length, filters))[:, margin:margin + positions]
-
-    def is_open(rows):
-        place = rows % length
-        return (place >= margin) & (place < margin + positions)
-
-    def around(picked, far):
-        return picked[:, None] + tf.range(-far, far + 1)
-
-    def score_of(code, correlation):
-        """How far each position's strongest coordinate would move."""
-        if shrinkage == "nonnegative_soft":  # the same as below, in half the passes over memory
-            return tf.reduce_max(tf.abs(tf.maximum(correlation - limit, -code)), axis=-1)
-        return tf.reduce_max(tf.abs(shrink(code + correlation, limit, shrinkage) - code), axis=-1)
+    def score_of(index, code, correlation):
+        """How far the strongest coordinate of each row at ``index`` would move."""
+        moved = movement(code, correlation, rows.limit(index, limit), shrinkage)
+        return tf.reduce_max(tf.abs(moved), axis=1)
 
     def next_picks(score):
-        entry, place = tf.unstack(pick(tf.reshape(score, (batch, length)), threshold, width + size - 1), num=2, axis=1)
-        return entry * length + place
+        picked = pick(tf.reshape(score, (batch, rows.length)), threshold, reach + _WINDOW_ROWS)
+        return picked[:, 0] * rows.length + picked[:, 1]
+
+    def around(picked, before, after):
+        return tf.reshape(picked[:, None] + tf.range(-before, after), (-1,))
 
     def solve(code, correlation, picked):
-        """Solve the windows around the picked rows; returns the code and what changed in each window."""
-        index = around(picked, reach)
-        highest = step * tf.where(is_open(index)[..., None], limit, float("inf"))
-        highest, old, slope = (tf.reshape(a, (-1, width * filters))
-                               for a in (highest, tf.gather(code, index), tf.gather(correlation, index)))
-        new = fista_on_windows(old, contraction, step * (slope + tf.matmul(old, gram)), highest, shrinkage, iterations)
-        change = new - old
-        code = tf.tensor_scatter_nd_add(code, tf.reshape(index, (-1, 1)), tf.reshape(change, (-1, filters)))
-        return code, change
+        """Solve the windows that start at the picked rows; returns the code and what changed in each window."""
+        index = around(picked, 0, _WINDOW_ROWS)
+        old, slope, highest = (tf.reshape(a, (-1, values)) for a in (
+            tf.gather(code, index), tf.gather(correlation, index), rows.limit(index, limit)))
+        new = admm_on_windows(old, gram, slope + tf.matmul(old, gram), highest, shrinkage, max(iterations, _LEAST),
+                              0.5 * threshold)
+        code = tf.tensor_scatter_nd_update(code, index[:, None], tf.reshape(new, (-1, grain * filters)))
+        return code, new - old
 
     def nearby(code, correlation, score, picked):
         """One round whose cost is that of its windows: only what they reach is computed again."""
         code, change = solve(code, correlation, picked)
-        index = tf.reshape(around(picked, margin), (-1, 1))
-        correlation = tf.tensor_scatter_nd_sub(correlation, index, tf.reshape(tf.matmul(change, wide), (-1, filters)))
-        here = score_of(tf.gather_nd(code, index), tf.gather_nd(correlation, index))
-        here = tf.where(is_open(index[:, 0]), here, 0.0)
-        score = tf.tensor_scatter_nd_update(score, index, here)
+        index = around(picked, reach, reach + _WINDOW_ROWS)
+        reached = tf.reshape(tf.matmul(change, wide), (-1, grain * filters))
+        correlation = tf.tensor_scatter_nd_sub(correlation, index[:, None], reached)  # a row may be reached twice
+        here = score_of(index, tf.gather(code, index), tf.gather(correlation, index))
+        score = tf.tensor_scatter_nd_update(score, index[:, None], here)
         return code, correlation, score, next_picks(score)
 
     def everywhere(code, correlation, score, picked):
         """One round with missing samples: what a window reaches depends on where it stands."""
         code, _ = solve(code, correlation, picked)
-        correlation = as_rows(correlate(signal - mask * synthesise(from_rows(code))))
-        score = tf.where(is_open(tf.range(batch * length)), score_of(code, correlation), 0.0)
+        correlation = correlation_of(signal - mask * synthesise(rows.join(code)))
+        score = score_of(tf.range(batch * rows.length), code, correlation)
         return code, correlation, score, next_picks(score)
 
+    correlation = correlation_of(signal)
     # What the rounding of a correlation alone may move is no reason for another round.
-    rounding = 16.0 * np.finfo(correlation.dtype.as_numpy_dtype).eps * tf.reduce_max(tf.abs(correlation))
+    largest = tf.maximum(tf.reduce_max(correlation), -tf.reduce_min(correlation))
+    rounding = 16.0 * np.finfo(correlation.dtype.as_numpy_dtype).eps * largest
     threshold = tf.maximum(rounding, tf.reduce_min(limit) * (TOLERANCE if tolerance is None else tolerance))
-    strength = tf.abs(correlation) if shrinkage == "soft" else correlation
-    score = tf.nn.relu(tf.reduce_max(strength - limit, axis=-1))  # of the zero code
-    score = tf.reshape(tf.pad(score, [[0, 0], [margin, margin]]), (-1,))
-    correlation = as_rows(correlation)
+    score = first_score(rows, correlation, limit, shrinkage)
     code, _, _, _ = tf.while_loop(
         lambda code, correlation, score, picked: tf.shape(picked)[0] > 0, nearby if mask is None else everywhere,
         (tf.zeros_like(correlation), correlation, score, next_picks(score)), maximum_iterations=_ROUNDS,
-        shape_invariants=(*(tf.TensorShape((None, filters)),) * 2, tf.TensorShape((None,)), tf.TensorShape((None,))))
-    return from_rows(code)
+        shape_invariants=(*(tf.TensorShape((None, grain * filters)),) * 2, *(tf.TensorShape((None,)),) * 2))
+    return rows.join(code)
+
+
+def first_score(rows, correlation, limit, shrinkage):
+    """How far each row's strongest coordinate would move from the zero code, (batch * length,).
+
+    Limits of closed positions are left out of the one pass over everything: those are whole rows, which are set to
+    0, and in each signal's last open row, which is computed again.
+    """
+    strength = tf.abs(correlation) if shrinkage == "soft" else correlation
+    score = tf.reduce_max(tf.nn.bias_add(strength, -tf.tile(limit, (rows.size,))), axis=1)
+    last = rows.margin + (rows.positions - 1) // rows.size
+    place = tf.range(rows.length)
+    score = tf.where((place >= rows.margin) & (place < last), tf.nn.relu(tf.reshape(score, (-1, rows.length))), 0.0)
+    index = tf.range(last, tf.size(score), rows.length)
+    ends = movement(0.0, tf.gather(correlation, index), rows.limit(index, limit), shrinkage)
+    return tf.tensor_scatter_nd_update(tf.reshape(score, (-1,)), index[:, None], tf.reduce_max(tf.abs(ends), axis=1))

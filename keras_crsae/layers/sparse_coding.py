@@ -43,7 +43,7 @@ class SparseCoding(keras.layers.Layer):
             it for every signal of the batch; looked at every 10 iterations, ``iterations`` being the most.
         active: work only where the signal holds events (rank 1, stride 1; see ``functional.active``), until no code
             value would move by more than ``tolerance`` (1e-3) of lambda sigma^2: the optimum that the iterations
-            approach, at a cost in proportion to activity. ``iterations`` then serve each event in each round. For
+            approach, at a cost in proportion to activity. ``iterations`` then bound the work on an event in a round. For
             inference; a call with ``training=True`` ignores it.
         block_size: "auto", or the code positions an axis that are folded into channels (see
             ``functional.polyphase``); 1 is the plain path. The values are the same.
@@ -249,8 +249,7 @@ class SparseCoding(keras.layers.Layer):
                                    maximum_iterations=passes))[2:]
 
     def _encode_active(self, signal, mask, kernel, threshold):
-        positions = self.cell.dictionary.code_space(ops.shape(signal)[1:-1])
-        block = self.block or (1,)
+        block, code_space = self.block or (1,), self.cell.dictionary.code_space
         folded = polyphase.fold_kernel(kernel, (1,), block)
         # The code scales with signal and threshold together: a threshold of each signal's own becomes one of all.
         scale = 1.0
@@ -260,7 +259,7 @@ class SparseCoding(keras.layers.Layer):
             signal, threshold = signal / scale, common
         return scale * active.encode(
             signal, mask, kernel, threshold / self._step_size(signal), self.cell.shrinkage,
-            lambda y: polyphase.block_adjoint(y, folded, (1,), block, positions),
+            lambda y: polyphase.block_adjoint(y, folded, (1,), block, code_space(ops.shape(y)[1:-1])),
             lambda z: polyphase.block_synthesis(z, folded, (1,), block)[:, :ops.shape(signal)[1]],
             self.iterations, self.tolerance)
 

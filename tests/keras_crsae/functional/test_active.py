@@ -30,18 +30,72 @@ def test_window_correlation_is_the_gram_matrix_of_the_dictionary(rng):
     from tests.twin import dictionary_matrix
 
     kernel = rng.standard_normal((5, 2, 3))
-    matrix, positions = dictionary_matrix(kernel, (20,), (1,))
+    matrix, positions = dictionary_matrix(kernel, (24,), (1,))
     gram = (matrix.T @ matrix).reshape(positions[0], 3, positions[0], 3)
-    wide = active.window_correlation(tf.constant(kernel), 3)
-    np.testing.assert_allclose(wide, gram[6:9, :, 2:13], atol=1e-12)
+    for around in (4, 6):  # as far as a window reaches, and further
+        wide = active.window_correlation(tf.constant(kernel), 3, around)
+        np.testing.assert_allclose(wide, gram[8:11, :, 8 - around:11 + around], atol=1e-12)
 
 
-def test_the_eigenvalue_bound_holds_within_five_percent(rng):
-    for n in (1, 5, 200):
-        root = rng.standard_normal((n, n + 3))
-        gram = root @ root.T
-        largest = np.linalg.eigvalsh(gram)[-1]
-        assert largest * (1 - 1e-9) <= float(active.largest_eigenvalue(tf.constant(gram))) <= 1.05 * largest
+def windows_to_solve(rng, count=6, n=12):
+    """Gram matrix with ones on the diagonal and neighbours alike, pulls, limits with closed positions."""
+    root = np.cumsum(rng.standard_normal((n, 30)), axis=0)
+    root /= np.linalg.norm(root, axis=1, keepdims=True)
+    limit = np.full((count, n), 0.5)
+    limit[0, :4] = limit[1, 7:] = np.inf
+    return root @ root.T, 5 * rng.standard_normal((count, 30)) @ root.T, limit
+
+
+def window_objective(code, gram, pull, limit):
+    return np.sum(code * (0.5 * code @ gram - pull) + np.where(code == 0, 0, limit) * np.abs(code), axis=1)
+
+
+@pytest.mark.parametrize("shrinkage", ["soft", "nonnegative_soft"])
+def test_windows_are_solved_to_their_optimum(rng, shrinkage):
+    gram, pull, limit = windows_to_solve(rng)
+    got = active.admm_on_windows(tf.zeros_like(pull), *map(tf.constant, (gram, pull, limit)), shrinkage, 3000, 1e-9)
+    step, best = 1 / np.linalg.eigvalsh(gram)[-1], np.zeros_like(pull)
+    for _ in range(100000):
+        moved = best + step * (pull - best @ gram)
+        best = np.maximum(moved - step * limit, 0)
+        if shrinkage == "soft":
+            best -= np.maximum(-moved - step * limit, 0)
+    assert 0 < np.count_nonzero(best) < best.size and not best[0, :4].any()
+    np.testing.assert_allclose(got, best, atol=1e-6)
+
+
+@pytest.mark.parametrize("iterations", [1, 10, 40])
+def test_a_round_of_few_iterations_does_not_raise_the_objective(rng, iterations):
+    gram, pull, limit = windows_to_solve(rng, count=40)
+    start = np.where(np.isinf(limit), 0.0, 9 * rng.random(pull.shape))
+    got = active.admm_on_windows(*map(tf.constant, (start, gram, pull, limit)), "nonnegative_soft", iterations, 0.0)
+    before, after = (window_objective(np.asarray(x), gram, pull, limit) for x in (start, got))
+    assert (after < before).all()
+
+
+def test_a_rise_is_replaced_by_a_gradient_step(rng):
+    gram, pull, limit = windows_to_solve(rng)
+    best = active.admm_on_windows(tf.zeros_like(pull), *map(tf.constant, (gram, pull, limit)), "soft", 3000, 1e-9)
+    start = np.asarray(best) + 1e-3 * np.isfinite(limit)  # so near that a pass over the whole space overshoots
+    rough = active.admm_on_windows(*map(tf.constant, (start, gram, pull, limit)), "soft", 1, 0.0)
+    before, after = (window_objective(np.asarray(x), gram, pull, limit) for x in (start, rough))
+    assert (after <= before * (1 + 1e-6 * np.sign(before))).all()
+
+
+def test_rows_of_positions_come_back_as_positions(rng):
+    rows = active.Rows(size=4, margin=2, filters=3, length=tf.constant(9), positions=tf.constant(18))
+    array = rng.standard_normal((2, 36, 3))
+    split = rows.split(tf.constant(array))
+    assert split.shape == (18, 12)
+    np.testing.assert_array_equal(rows.join(split), array[:, 8:26])
+    limit = rows.join(rows.limit(tf.range(18), tf.constant([1.0, 2.0, 3.0])))
+    assert np.isfinite(limit).all() and np.asarray(limit)[1, 5].tolist() == [1.0, 2.0, 3.0]
+    assert np.isfinite(rows.limit(tf.range(18), tf.ones(3))).sum() == 2 * 18 * 3
+
+
+@pytest.mark.parametrize("size, filters, expected", [(61, 3, 8), (45, 3, 8), (21, 3, 4), (1, 2, 1), (45, 300, 1)])
+def test_a_row_is_a_fifth_of_a_kernel_unless_there_are_many_filters(size, filters, expected):
+    assert active.row_size(size, filters) == expected
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +166,38 @@ def test_a_tolerance_below_rounding_ends(sparse_recording):
     model = kc.CRsAE(3, 21, iterations=50, lambda_init=4.5, active=True, tolerance=1e-12)
     model.set_dictionary(sparse_recording.filters)
     assert model.convergence(sparse_recording.signal).remaining.max() < 1e-4
+
+
+def test_events_whose_reach_overlaps_are_all_taken_away():
+    # Two events just too far apart to be one window: between them is what both of them change.
+    filters = np.linspace(1.0, 0.5, 21)[:, None, None] / np.linalg.norm(np.linspace(1.0, 0.5, 21))
+    signal = np.zeros((40, 160, 1), "float32")
+    for gap, row in enumerate(signal, start=20):
+        for start in (40, 40 + gap):
+            row[start:start + 21] += (20 * filters[..., 0]).astype("float32")
+    model = kc.CRsAE(1, 21, lambda_init=1.0, active=True, tolerance=1e-4)
+    model.set_dictionary(filters)
+    assert model.convergence(signal).remaining.max() < 1e-5
+
+
+def test_the_least_iterations_still_reach_the_optimum(sparse_recording):
+    model = kc.CRsAE(3, 21, iterations=1, lambda_init=4.5, active=True, tolerance=1e-4)
+    model.set_dictionary(sparse_recording.filters)
+    assert model.convergence(sparse_recording.signal).remaining.max() < 1e-3
+
+
+@pytest.mark.parametrize("block_size", [1, 3, 16])
+def test_any_length_and_block_size_give_the_same_code(sparse_recording, block_size):
+    models = [kc.CRsAE(3, 21, lambda_init=1.0, **options) for options in (
+        dict(active=True, tolerance=1e-5, block_size=block_size), dict(iterations=1500))]
+    for model in models:
+        model.set_dictionary(sparse_recording.filters)
+    for length in (21, 22, 150, 333):
+        signal = sparse_recording.signal[:1, :length].copy()
+        signal[0, -21:] += 20 * sparse_recording.filters[..., 1]
+        code = [model.encode(signal) for model in models]
+        assert code[1].any()
+        np.testing.assert_allclose(code[0], code[1], atol=2e-3 * code[1].max(), err_msg=str(length))
 
 
 def test_images_and_strides_are_refused():
