@@ -33,10 +33,10 @@ def descent(signal, kernel, strides, step_size, threshold, shrinkage, observed=N
         Function of w, (batch, *positions, filters).
 
     Example:
-        >>> filters, zero = ops.ones((3, 1, 1)), ops.zeros((1, 4, 1))
-        >>> step = descent(ops.ones((1, 6, 1)), filters, (1,), 0.1, ops.array([0.1]), "nonnegative_soft")
-        >>> np.round(step(zero)[0, :, 0], 6).tolist()
-        [0.20000000298023224, 0.20000000298023224, 0.20000000298023224, 0.20000000298023224]
+        >>> filters, zero = ops.ones((3, 1, 1)), ops.zeros((1, 2, 1))
+        >>> step = descent(ops.ones((1, 4, 1)), filters, (1,), 0.5, ops.array([0.5]), "nonnegative_soft")
+        >>> ops.convert_to_numpy(step(zero)).ravel().tolist()
+        [1.0, 1.0]
     """
     rising = step_size * kernel  # the step scales the small kernel, not the large code
     as_bias = shrinkage == "nonnegative_soft" and len(threshold.shape) == 1

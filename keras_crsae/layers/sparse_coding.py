@@ -43,8 +43,8 @@ class SparseCoding(keras.layers.Layer):
             it for every signal of the batch; looked at every 10 iterations, ``iterations`` being the most.
         active: work only where the signal holds events (rank 1, stride 1; see ``functional.active``), until no code
             value would move by more than ``tolerance`` (1e-3) of lambda sigma^2: the optimum that the iterations
-            approach, at a cost in proportion to activity. ``iterations`` then bound the work on an event in a round. For
-            inference; a call with ``training=True`` ignores it.
+            approach, at a cost in proportion to activity. ``iterations`` then bound the work on an event in a
+            round. For inference; a call with ``training=True`` ignores it.
         block_size: "auto", or the code positions an axis that are folded into channels (see
             ``functional.polyphase``); 1 is the plain path. The values are the same.
         remat: keep one iterate in ten for the gradient and compute the others again: less memory, more time.
