@@ -10,6 +10,7 @@ import numpy as np
 
 from crsae_onnx.contract import INPUTS, OUTPUTS
 from crsae_onnx.runtime import SparseEncoder
+from crsae_onnx.spike_cli import run_spikes
 from crsae_onnx.windows import check_layout, code_shape
 
 
@@ -40,16 +41,20 @@ def _load(path):
 
 def _run(args):
     output = Path(args.output)
+    _check_spikes(args, output)
     if output.exists() and not args.overwrite:
         raise FileExistsError(f"{output} exists. Choose another name or pass --overwrite.")
     if args.sparse and (args.reconstruct or output.suffix != ".npz"):
         raise ValueError("--sparse writes a code's non-zero values: name an .npz file and leave out --reconstruct.")
-    if not args.sparse and output.suffix != ".npy":
-        raise ValueError(f"Expected an output named .npy (or .npz with --sparse). Received: {output}")
+    if not (args.sparse or args.spikes) and output.suffix != ".npy":
+        raise ValueError(f"Expected an output named .npy (.npz with --sparse, .csv with --spikes). Received: {output}")
     if output.resolve() == Path(args.input).resolve():
         raise ValueError(f"{output} is the input. Choose another name.")
     encoder = SparseEncoder(args.file)
     signal = _open(args.input)
+    if args.spikes:
+        print(f"{output}: {run_spikes(encoder, signal, output, chunk=args.chunk, progress=args.progress)}")
+        return
     options = {"progress": True if args.progress and encoder.info["rank"] == 1 else None}
     if args.window is not None:
         options["window"] = args.window
@@ -64,10 +69,22 @@ def _run(args):
         temporary.unlink(missing_ok=True)
 
 
+def _check_spikes(args, output):
+    if not args.spikes:
+        if args.chunk is not None:
+            raise ValueError("--chunk is for --spikes.")
+        return
+    unfit = [f"--{name}" for name in ("sparse", "reconstruct", "window", "sigma") if getattr(args, name)]
+    if unfit:
+        raise ValueError(f"--spikes writes a table of spikes: leave out {', '.join(unfit)}.")
+    if output.suffix != ".csv":
+        raise ValueError(f"--spikes writes a .csv file. Received: {output}")
+
+
 def _open(path):
     """A ``.npy`` file, mapped: a recording larger than memory is read window by window."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f"No file at {path}. Expected a .npy array (batch, *space, channels).")
+        raise FileNotFoundError(f"No file at {path}. Expected a .npy array.")
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
@@ -113,6 +130,7 @@ def _info(args):
         "inputs": ", ".join(info["inputs"]), "outputs": ", ".join(info["outputs"]),
         "sigma": f"{info['sigma']:.4g}", "step size": f"{info['step_size']:.4g}", "lambda": numbers["lambda_reg"],
         "threshold": numbers["threshold"],
+        **({"spikes": "carries a reader: run --spikes"} if "spikes" in info else {}),
         "made with": ", ".join(f"{name} {version}" for name, version in info["versions"].items()),
     }
     for name, value in rows.items():
@@ -141,12 +159,17 @@ def parser():
     validate = command("validate", _validate, "compare a Keras model with its export (extra: export)",
                        ("model", ".keras file"), file)
     validate.add_argument("--tolerance", type=float, default=1e-4, help="of the largest value (default 1e-4)")
-    run = command("run", _run, "encode a .npy signal (batch, *space, channels)", file,
-                  ("input", ".npy signal, any real dtype, read in place"),
-                  ("output", ".npy file to write (.npz with --sparse)"))
+    run = command("run", _run, "encode a .npy signal (batch, *space, channels), or find a recording's spikes", file,
+                  ("input", ".npy signal, any real dtype, read in place; with --spikes (samples, channels) or "
+                            "(samples,)"),
+                  ("output", ".npy file to write (.npz with --sparse, .csv with --spikes)"))
     run.add_argument("--reconstruct", action="store_true", help="write the reconstruction in place of the code")
     run.add_argument("--sparse", action="store_true",
                      help="write index (batch, position), filter, value and shape of the non-zero values")
+    run.add_argument("--spikes", action="store_true",
+                     help="write time (s), unit, amplitude and sample of each spike; the file must come from a sorter")
+    run.add_argument("--chunk", type=float, metavar="SECONDS",
+                     help="with --spikes: give the recording in such chunks, as it would arrive")
     run.add_argument("--window", type=int, metavar="SAMPLES", help="samples that one window keeps")
     run.add_argument("--sigma", type=float, help="noise standard deviation of this signal")
     run.add_argument("--progress", action="store_true", help="show a bar, one step a window")

@@ -9,9 +9,10 @@ import numpy as np
 
 from crsae_onnx import graph
 from crsae_onnx.contract import FORMAT_VERSION, INPUT, INPUTS, METADATA_KEY, OPSET, OUTPUTS
+from crsae_onnx.spikes import SpikeReader
 
 
-def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overwrite=False):
+def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overwrite=False, spikes=None):
     """Write a built ``CRsAE`` as an ONNX file.
 
     The file encodes as ``model.encode`` does, in float32 and densely (``active`` is a way to compute, not a model).
@@ -25,13 +26,15 @@ def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overw
         tolerance: stop once the code's relative change in one iteration is below it for every signal of the batch
             (looked at every 10 iterations); None: the model's own.
         overwrite: replace an existing file.
+        spikes: None, or the ``SpikeReader`` that reads spikes off this model's codes: the file then carries it, and
+            ``crsae-onnx run --spikes`` needs nothing else.
 
     Returns:
         The path.
 
     Raises:
         ValueError: no CRsAE, unbuilt, unknown outputs or inputs, weights that are not finite, a tolerance that is
-            not positive.
+            not positive, a reader made for another model.
         FileExistsError: the file exists and ``overwrite`` is False.
         FileNotFoundError: its folder does not exist.
         ModuleNotFoundError: the extra ``export`` is not installed.
@@ -47,6 +50,8 @@ def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overw
     if tolerance is not None and not (isinstance(tolerance, Real) and 0 < tolerance < 1):
         raise ValueError(f"`tolerance` must be None or a number between 0 and 1. Received: {tolerance!r}")
     encoder = _encoder(model, tolerance)
+    if spikes is not None:
+        _check_reader(spikes, model, outputs)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists. Choose another name or pass overwrite=True.")
     if path.is_dir() or not path.absolute().parent.is_dir():
@@ -57,7 +62,10 @@ def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overw
         raise ModuleNotFoundError("Conversion needs the package onnx. Install it with: "
                                   "pip install 'keras-crsae[export]'", name="onnx") from error
     proto = graph.build(encoder, outputs, inputs)
-    onnx.helper.set_model_props(proto, {METADATA_KEY: json.dumps(_describe(model, encoder, outputs, inputs))})
+    facts = _describe(model, encoder, outputs, inputs)
+    if spikes is not None:
+        facts["spikes"] = spikes.to_json()
+    onnx.helper.set_model_props(proto, {METADATA_KEY: json.dumps(facts)})
     onnx.checker.check_model(proto, full_check=True)
     # Written under a temporary name and renamed: a killed process leaves no half file.
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -112,6 +120,27 @@ def _encoder(model, tolerance):
         raise ValueError(f"No export for shrinkage={encoder.shrinkage!r}; there is one for 'soft' and "
                          "'nonnegative_soft'.")
     return encoder
+
+
+def _check_reader(reader, model, outputs):
+    """Refuse what is no reader of this model's codes."""
+    from keras import ops
+
+    if not isinstance(reader, SpikeReader):
+        raise ValueError("`spikes` must be a crsae_onnx.SpikeReader, such as the `reader` of a sorting result. "
+                         f"Received: {type(reader).__name__}.")
+    if OUTPUTS[0] not in outputs:
+        raise ValueError(f"Spikes are read off the code, and the file would not give it: outputs={outputs}.")
+    own = ops.convert_to_numpy(model.dictionary.unit_kernel())
+    if reader.kernel.shape != own.shape:
+        raise ValueError(f"`spikes` reads codes of filters {reader.kernel.shape} (time, channels, units); the model "
+                         f"has {own.shape}. Give the reader that was made with this model.")
+    if np.abs(reader.kernel - own).max() > 1e-4:
+        raise ValueError("`spikes` was made for other filters than the model's. Give the reader that was made with "
+                         "this model, or set the model's to them: model.set_dictionary(reader.kernel).")
+    if tuple(model.dictionary.strides) != (1,):
+        raise ValueError(f"Spikes are read off codes of every sample; the model has strides {model.dictionary.strides}."
+                         )
 
 
 def _tight(taps, block, kernel_size, stride):

@@ -55,8 +55,9 @@ class SpikeReader:
     def __init__(self, whitening, kernel, amplitude, spread, cost, extremum, peak, sampling_frequency,
                  refractory=0.001, frame=FRAME):
         self.whitening, self.kernel = whitening, np.asarray(kernel, np.float32)
-        self.amplitude, self.spread, self.cost = (np.asarray(v, np.float64) for v in (amplitude, spread, cost))
-        self.extremum, self.peak = np.asarray(extremum, np.int64), np.asarray(peak, np.float64)
+        # Copies: the sorter sets extremum and peak in place, and may have given one array twice.
+        self.amplitude, self.spread, self.cost = (np.array(v, np.float64) for v in (amplitude, spread, cost))
+        self.extremum, self.peak = np.array(extremum, np.int64), np.array(peak, np.float64)
         self.sampling_frequency, self.refractory = float(sampling_frequency), float(refractory)
         self.frame = int(frame)
         self.matcher = Matcher(self.kernel, self.amplitude, self.spread, self.cost,
@@ -89,7 +90,7 @@ class SpikeReader:
         Example:
             >>> spikes = reader.find(model.encode, np.load("recording.npy", mmap_mode="r"))
         """
-        self._check(recording)
+        self.check(recording)
         frames = -(-recording.shape[0] // self.frame)
         found = []
         for first in range(0, frames, _BATCH):
@@ -103,7 +104,8 @@ class SpikeReader:
         """A ``SpikeStream``, which takes the recording in chunks as they arrive."""
         return SpikeStream(self, encode)
 
-    def _check(self, recording):
+    def check(self, recording):
+        """Raise SignalError unless the recording is (samples, channels) with the reader's channels and long enough."""
         shape = getattr(recording, "shape", ())
         if len(shape) != 2 or shape[1] != self.whitening.channels:
             raise SignalError(f"Expected a recording (samples, {self.whitening.channels} channels). "

@@ -57,6 +57,12 @@ class SpikeSortingResult:
 
         return as_sorting(self)
 
+    def save(self, folder, overwrite=False):
+        """Write a folder that ``spike_files.load_result`` reads; see ``spike_files.save_result``."""
+        from keras_crsae.applications.spike_files import save_result
+
+        return save_result(self, folder, overwrite)
+
     def __repr__(self):
         rate = len(self.spike_samples) / max(self.recording_samples / self.sampling_frequency, 1e-9)
         return f"SpikeSortingResult({self.units} units, {len(self.spike_samples)} spikes, {rate:.1f} a second)"
