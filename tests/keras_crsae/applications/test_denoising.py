@@ -94,6 +94,74 @@ def test_shift_averaging_is_the_mean_over_moved_images(rng):
     np.testing.assert_allclose(average_over_shifts(comb, image, (4, 4), (2, 2)), image / 4, rtol=1e-6)
 
 
+def test_tiles_leave_no_seam(rng, model):
+    """Tiles equal the one-piece result, with all shifts and with few, at sizes that no stride divides."""
+    noisy = np.tile(picture(), (3, 3))[:137, :151] + NOISE * rng.standard_normal((137, 151))
+    for shifts in (None, 2):
+        whole = denoise(noisy, model, sigma=NOISE, shifts=shifts, tile=None)
+        for tile in (61, 64):
+            np.testing.assert_allclose(denoise(noisy, model, sigma=NOISE, shifts=shifts, tile=tile), whole, atol=1e-3)
+    assert np.abs(whole - noisy).max() > 0.05
+
+
+def test_a_tile_is_all_that_is_computed_at_a_time(model, monkeypatch):
+    """Memory does not grow with the image: no call sees more than a tile, its halo and padding."""
+    seen, original = [], kc.CRsAE.reconstruct
+
+    def spy(self, signal, **options):
+        seen.append(signal.shape)
+        return original(self, signal, **options)
+
+    monkeypatch.setattr(kc.CRsAE, "reconstruct", spy)
+    denoise(np.random.default_rng(0).random((300, 90)), model, sigma=NOISE, tile=50)
+    assert len(seen) >= 12 and max(max(shape[1:3]) for shape in seen) <= 50 + 2 * 24 + 2 * 8
+    assert sum(shape[0] for shape in seen) == 6 * 2 * 4  # tiles, shifts
+
+
+def test_few_shifts_cost_little(noisy, model):
+    every, few, one = (psnr(picture(), denoise(noisy, model, sigma=NOISE, shifts=n)) for n in (None, 2, 1))
+    assert every > one and every >= few - 0.05 and few > one - 0.1
+
+
+def test_missing_pixels_are_filled_in(rng, model):
+    image = picture(64, 64)
+    mask = rng.random(image.shape) > 0.3
+    broken = np.where(mask, image, 0.0)
+    made = denoise(broken, model, sigma=0.02, mask=mask)
+    filled = np.where(mask, broken, broken[mask].mean())
+    assert psnr(image[~mask], made[~mask]) > psnr(image[~mask], filled[~mask]) + 6
+    other = np.where(mask, image, 0.7)  # what stands at missing pixels has no say
+    np.testing.assert_allclose(denoise(other, model, sigma=0.02, mask=mask), made, atol=1e-6)
+    assert denoise(broken, model, mask=mask).shape == image.shape  # the noise level is estimated from the rest
+
+
+def test_missing_pixels_in_an_exported_file(rng, model, tmp_path):
+    from crsae_onnx import SparseEncoder
+    from crsae_onnx.convert import convert
+
+    mask = rng.random((30, 30)) > 0.3
+    convert(model, tmp_path / "m.onnx", inputs=("signal", "mask"))
+    np.testing.assert_allclose(denoise(picture(30, 30), SparseEncoder(tmp_path / "m.onnx"), sigma=0.05, mask=mask),
+                               denoise(picture(30, 30), model, sigma=0.05, mask=mask), atol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_transparency_is_kept_as_it_is(noisy, model, channels):
+    image = np.repeat(noisy.clip(0, 1)[..., None], channels, axis=-1)
+    image[..., -1] = np.linspace(0, 1, 48)[:, None]
+    made = denoise((255 * image).astype("uint8"), model, sigma=NOISE)
+    np.testing.assert_array_equal(made[..., -1], (255 * image[..., -1]).astype("uint8"))
+    assert psnr(picture(), made[..., 0] / 255) > psnr(picture(), noisy) + 5
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (3, 2), (2, 2, 3)])
+def test_the_smallest_images_pass(model, shape, rng):
+    image = rng.random(shape)
+    for sigma in (NOISE, None):
+        made = denoise(image, model, sigma=sigma)
+        assert made.shape == shape and np.isfinite(made).all()
+
+
 def test_split_parts_add_up(noisy):
     low, rest = split(noisy[None, ..., None])
     np.testing.assert_allclose(low + rest, noisy[None, ..., None], atol=1e-6)
@@ -111,7 +179,11 @@ def test_an_image_without_noise_is_returned_as_a_copy(model):
     (np.zeros((20, 20), "int32"), {}, "dtype int32"), (np.zeros((20, 20), complex), {}, "complex"),
     (np.zeros(20), {}, "shape"), (np.zeros((0, 5)), {}, "shape"), (np.full((20, 20), 128.0), {}, "largest level"),
     (np.full((20, 20), np.nan), {}, "NaN"), (np.zeros((20, 20)), {"sigma": 0}, "sigma"),
-    (np.zeros((20, 20)), {"sigma": -1}, "sigma"), (np.zeros((20, 20)), {"low_pass": -1, "sigma": 1}, "low_pass")])
+    (np.zeros((20, 20)), {"sigma": -1}, "sigma"), (np.zeros((20, 20)), {"sigma": 1, "shifts": 5}, "1 to 4"),
+    (np.zeros((20, 20)), {"sigma": 1, "tile": 0}, "tile"), (np.zeros((20, 20)), {"mask": np.ones((3, 3))}, "mask"),
+    (np.zeros((20, 20)), {"mask": np.zeros((20, 20))}, "mask"),
+    (np.zeros((20, 20)), {"mask": np.full((20, 20), 0.5)}, "mask"),
+    (np.zeros((20, 20)), {"low_pass": -1, "sigma": 1}, "low_pass")])
 def test_bad_input_is_refused(model, image, options, words):
     with pytest.raises(ValueError, match=words):
         denoise(image, model, **options)
