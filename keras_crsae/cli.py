@@ -42,7 +42,20 @@ def _train(args):
     train(args)
 
 
+def _sort(args):
+    from keras_crsae.cli_sort import sort
+
+    sort(args)
+
+
 def _encode(args):
+    if os.path.isdir(args.model):
+        from keras_crsae.cli_sort import encode
+
+        return encode(args)
+    unfit = [f"--{name}" for name in ("fs", "channels", "stream") if getattr(args, name) is not None]
+    if unfit:
+        raise FileError(f"{', '.join(unfit)}: for a folder that `keras-crsae sort` wrote, and {args.model} is none.")
     import numpy as np
     from crsae_onnx.windows import LONGEST_PIECE, WINDOW
 
@@ -294,7 +307,7 @@ def main(arguments=None):
         Exit status: 0; 2 when the input, an option or an output is unfit; 1 when the work failed; 130 after Ctrl-C.
     """
     actions = {"demo": _demo, "train": _train, "encode": _encode, "denoise": _denoise, "export": _export,
-               "info": _info, "zoo": _zoo, "train-denoiser": _train_denoiser}
+               "info": _info, "zoo": _zoo, "sort": _sort, "train-denoiser": _train_denoiser}
     args = parser().parse_args(arguments)
     with warnings.catch_warnings():
         # Of the libraries below, only what is addressed to the user.

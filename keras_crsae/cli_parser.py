@@ -4,6 +4,7 @@ import argparse
 import math
 
 from keras_crsae import __version__
+from keras_crsae.data.recordings import RAW_DTYPES
 
 _EPILOG = """\
 examples:
@@ -13,6 +14,8 @@ examples:
   keras-crsae encode spikes.keras recording.npy code.npz --sparse
   keras-crsae denoise noisy.png clean.png --sigma 25
   keras-crsae train-denoiser photos/ --output photos.keras --sigma 25 --minutes 30
+  keras-crsae sort tetrode.dat --fs 30000 --channels 4 --band 300 6000 --output sorted
+  keras-crsae encode sorted tetrode2.dat spikes.csv
   keras-crsae export spikes.keras encoder.onnx --validate
   keras-crsae info encoder.onnx
 
@@ -124,6 +127,30 @@ def _train(sub):
     run.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
 
 
+def _recording(sub, needed):
+    """How a recording file is read; ``needed`` says when the sampling frequency is."""
+    sub.add_argument("--fs", type=_number, metavar="HZ", help=f"sampling frequency ({needed})")
+    sub.add_argument("--channels", type=_positive_int, metavar="N", help="of raw binary files")
+    sub.add_argument("--dtype", choices=RAW_DTYPES, default="int16",
+                     help="samples of raw binary files, little-endian (default: int16)")
+    sub.add_argument("--stream", metavar="NAME", help="which signal of a file that holds several")
+
+
+def _sort(sub):
+    sub.add_argument("input", metavar="RECORDING",
+                     help=".npy or .npz (samples, channels); raw binary .dat, .bin, .raw; .nwb or another format that "
+                          "SpikeInterface reads; a folder that it saved")
+    sub.add_argument("--output", required=True, metavar="FOLDER",
+                     help="folder for spikes.csv, templates.npy, model.keras, encoder.onnx, report.html")
+    _recording(sub, "for .npy, .npz and raw binary")
+    sub.add_argument("--key", metavar="NAME", help="array of a .npz file that holds several")
+    sub.add_argument("--units", type=_positive_int, metavar="N", help="keep N units at most (default: all found)")
+    sub.add_argument("--band", type=_number, nargs=2, metavar=("LOW", "HIGH"),
+                     help="band-pass filter in Hz, as 300 6000 for raw recordings (default: none)")
+    sub.add_argument("--common-reference", action="store_true", help="subtract the median over channels")
+    sub.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+
+
 def _noise(text):
     """A level in grey levels of 255 or two as in 10-60; kept as text."""
     parts = text.split("-")
@@ -180,12 +207,18 @@ def parser():
     train = command("train", "learn filters and lambda from recordings or images")
     _train(train)
 
-    encode = command("encode", "write the sparse code of a recording or an image")
-    encode.add_argument("model", metavar="M.keras", help="trained model")
-    encode.add_argument("input", metavar="INPUT", help=".npy (of any length, memory-mapped), .npz or an image")
+    sort = command("sort", "find the spikes of a recording and the units that fire them")
+    _sort(sort)
+
+    encode = command("encode", "write the sparse code of a recording or an image, or a recording's spikes")
+    encode.add_argument("model", metavar="M.keras", help="trained model; or a folder that `sort` wrote")
+    encode.add_argument("input", metavar="INPUT", help=".npy (of any length, memory-mapped), .npz or an image; with a "
+                                                       "folder whatever `sort` reads")
     encode.add_argument("output", metavar="OUTPUT",
                         help=".npy: dense code (batch, position, filter), float32; .npz: its non-zero values "
-                             "as arrays index (batch, position), filter, value, shape")
+                             "as arrays index (batch, position), filter, value, shape; with a folder .csv: time (s), "
+                             "unit, amplitude, sample of each spike")
+    _recording(encode, "with a folder: default, the sorter's, unless the file tells it")
     encode.add_argument("--sparse", action="store_true", help="insist on the sparse form (.npz)")
     encode.add_argument("--key", metavar="NAME", help="array of a .npz file that holds several")
     encode.add_argument("--window", type=_positive_int, metavar="N",
@@ -225,6 +258,6 @@ def parser():
         sub.add_argument("--low-pass", type=_not_negative, metavar="X",
                          help="images: a Gaussian blur of this width in pixels is taken away first, as the model knows "
                               "only the rest (default: 2, for denoise and train-denoiser the model's own; 0: nothing)")
-    for sub in (demo, train, encode, denoise, export, denoiser):
+    for sub in (demo, train, sort, encode, denoise, export, denoiser):
         sub.add_argument("--overwrite", action="store_true", help="replace an existing output")
     return top

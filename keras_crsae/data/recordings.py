@@ -1,0 +1,135 @@
+"""Recordings from files: arrays, raw binary, and what SpikeInterface reads (NWB, Neo's formats, its own folders)."""
+
+from pathlib import Path
+
+import numpy as np
+
+from keras_crsae.data.files import ARRAY_SUFFIXES, FileError, existing_file, one_line, read_array
+
+#: Endings of raw binary files, which say nothing of themselves.
+RAW_SUFFIXES = (".dat", ".bin", ".raw")
+#: Types of samples in a raw binary file, little-endian.
+RAW_DTYPES = ("int16", "uint16", "int32", "int8", "uint8", "float32", "float64")
+
+
+def read_recording(path, sampling_frequency=None, channels=None, dtype="int16", key=None, stream=None):
+    """A recording, mapped: nothing but what is asked of it comes into memory.
+
+    Args:
+        path: ``.npy`` or ``.npz``, (samples,) or (samples, channels); raw binary (``.dat``, ``.bin``, ``.raw``),
+            sample after sample with the channels side by side; ``.nwb``; a file or folder of another format that
+            SpikeInterface reads, or a folder that it saved.
+        sampling_frequency: Hz, of files that do not tell it.
+        channels: number of channels; raw files need it, others are checked against it.
+        dtype: of the samples of a raw file, one of ``RAW_DTYPES``.
+        key: name of the array of a ``.npz`` file that holds several.
+        stream: name of the signal where a file holds several; path of the ElectricalSeries in a ``.nwb`` file.
+
+    Returns:
+        An array, or a SpikeInterface recording.
+
+    Raises:
+        FileError: missing or damaged, another layout, no sampling frequency or channels where they are needed.
+        ModuleNotFoundError: the file needs SpikeInterface (extra ``spikes``), which is not installed.
+
+    Example:
+        >>> read_recording("tetrode.dat", sampling_frequency=30000, channels=4).shape
+        (900000, 4)
+    """
+    path = Path(path)
+    suffix = path.suffix.lower() if not path.is_dir() else ""
+    # SpikeGLX describes its .bin files in a .meta file beside them.
+    raw = suffix in RAW_SUFFIXES and not (channels is None and path.with_suffix(".meta").is_file())
+    if suffix in ARRAY_SUFFIXES or raw:
+        if sampling_frequency is None:
+            existing_file(path, "a recording")
+            raise FileError(f"{path} does not tell its sampling frequency. Give it in Hz: --fs 30000.")
+        array = read_array(path, key) if suffix in ARRAY_SUFFIXES else read_raw(path, channels, dtype)
+        if array.ndim not in (1, 2):
+            raise FileError(f"{path} has shape {array.shape}. Expected (samples,) or (samples, channels).")
+        own, recording = 1 if array.ndim == 1 else array.shape[1], array
+    else:
+        if not path.exists():
+            raise FileError(f"No file or folder at {path}. Expected a recording.")
+        recording = _through_spikeinterface(path, suffix, stream)
+        own = int(recording.get_num_channels())
+    if channels is not None and own != channels:
+        raise FileError(f"{path} has {own} channels, not {channels}.")
+    return recording
+
+
+def read_raw(path, channels, dtype="int16"):
+    """A raw binary file as a map (samples, channels).
+
+    Raises:
+        FileError: missing file, no number of channels, a type that is not in ``RAW_DTYPES``, or a size that is no
+            whole number of samples.
+    """
+    path = existing_file(path, "a raw recording")
+    if channels is None:
+        raise FileError(f"{path} does not tell its number of channels. Give it: --channels 4.")
+    if dtype not in RAW_DTYPES:
+        raise FileError(f"Samples of type {dtype!r} are not known. Expected one of {', '.join(RAW_DTYPES)}.")
+    kind = np.dtype(dtype).newbyteorder("<")
+    size, row = path.stat().st_size, kind.itemsize * channels
+    if size % row:
+        raise FileError(f"{path} has {size} bytes, no multiple of {row}: {channels} channels of {dtype}. Look at "
+                        "--channels and --dtype.")
+    return np.memmap(path, kind, "r", shape=(size // row, channels))
+
+
+def _through_spikeinterface(path, suffix, stream):
+    try:
+        import spikeinterface.core as core
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{path} is read through SpikeInterface. Install it with: "
+                                  "pip install 'keras-crsae[spikes]'", name="spikeinterface") from error
+    if suffix == ".nwb":
+        return _nwb(path, stream)
+    if suffix == ".json" or (path.is_dir() and any((path / name).exists() for name in _SAVED)):
+        recording = _tried(path, lambda: core.load(path))
+        if not isinstance(recording, core.BaseRecording):
+            raise FileError(f"{path} holds a {type(recording).__name__} of SpikeInterface. Expected a recording.")
+        return recording
+    return _through_neo(path, stream)
+
+
+#: What SpikeInterface leaves in a folder (binary, Zarr) that it saved a recording to.
+_SAVED = ("si_folder.json", "cached.json", "binary.json", "spikeinterface_info.json", ".zattrs", "zarr.json")
+
+
+def _nwb(path, series):
+    from spikeinterface.extractors import read_nwb_recording
+
+    return _tried(path, lambda: read_nwb_recording(path, electrical_series_path=series))
+
+
+def _through_neo(path, stream):
+    """By the extractors of SpikeInterface whose Neo reader takes files of this ending."""
+    import neo.rawio
+    from spikeinterface.extractors import recording_extractor_full_dict
+
+    names = [reader.__name__ for reader in neo.rawio.get_rawio(path, exclusive_rawio=False)]
+    classes = [c for name in names for c in recording_extractor_full_dict.values()
+               if getattr(c, "NeoRawIOClass", None) == name]
+    if not classes:
+        raise FileError(f"{path}: no reader takes recordings of this kind. Expected .npy, .npz, raw binary "
+                        f"({', '.join(RAW_SUFFIXES)}), .nwb, a format of Neo, or a folder saved by SpikeInterface.")
+    options, failures = {} if stream is None else {"stream_name": stream}, []
+    for extractor in classes:
+        try:
+            return _tried(path, lambda extractor=extractor: extractor(path, **options))
+        except FileError as error:
+            failures.append(error)
+    raise failures[0]
+
+
+def _tried(path, read):
+    try:
+        return read()
+    except ModuleNotFoundError as error:
+        raise FileError(f"{path} needs a package that is not installed: {one_line(error)}.") from error
+    except Exception as error:  # every format raises a family of its own
+        text = " ".join(str(error).split())
+        hint = " Say which with --stream NAME." if "stream" in text or "electrical_series" in text else ""
+        raise FileError(f"{path} cannot be read through SpikeInterface: {text[:600]}.{hint}") from error
