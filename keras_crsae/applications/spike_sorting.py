@@ -20,7 +20,7 @@ WINDOW, WINDOWS, EPOCHS, BATCH = 2048, 192, 3, 16
 #: Bounds of a unit's amplitude spread, and of its cost in nats.
 SPREAD, COST = (0.05, 0.3), (5.0, 9.0)
 #: Rounds of matching and averaging after training.
-_CLOSING = 2
+_CLOSING = 8
 
 
 class NoSpikesError(ValueError):
@@ -69,7 +69,7 @@ class SpikeSortingResult:
 
 
 def sort(recording, sampling_frequency=None, units=None, *, band=None, common_reference=False,
-         channel_locations=None, iterations=60, epochs=EPOCHS, learning_seconds=60.0, seed=0, progress=None):
+         channel_locations=None, iterations=40, epochs=EPOCHS, learning_seconds=60.0, seed=0, progress=None):
     """Sort the spikes of a recording.
 
     The noise is estimated and whitened over time and channels; waveforms are detected, clustered, split and merged
@@ -137,12 +137,14 @@ def sort(recording, sampling_frequency=None, units=None, *, band=None, common_re
     tell("train", 0.0)
     model, history = _train(templates, white, iterations, epochs, seed, tell)
     templates = np.moveaxis(model.dictionary.kernel.numpy(), -1, 0) * found_in.norms(templates)[:, None, None]
-    reader = None
+    spread, cost = 0.1, found_in.COST
     for turn in range(_CLOSING):
         tell("refine templates", turn / _CLOSING)
-        reader, templates = _refined(model, templates, white, whitening, frequency, refractory)
+        found = found_in.match(white, templates, refractory, spread, cost)
+        spread, cost = _amplitudes(found, len(white), spread)
+        templates = _averaged(found, white)
+    reader = _reader(found, templates, spread, cost, signal, whitening, frequency, refractory, shown)
     model.set_dictionary(reader.kernel)
-    _measure_extrema(reader, signal, white, model, shown, before)
 
     spikes = reader.find(model.encode, traces, lambda done, total: tell("read spikes", done / total))
     shapes = _mean_waveforms(traces, plain, spikes, reader.kernel.shape[2], before, shown)
@@ -202,68 +204,45 @@ def _train(templates, white, iterations, epochs, seed, tell):
     return model, {name: [float(v) for v in values] for name, values in history.history.items()}
 
 
-def _refined(model, templates, white, whitening, frequency, refractory):
-    """(reader, templates): spikes are read with the present templates, which then become their spikes' means."""
-    counts = np.full(len(templates), 1.0)
-    size = found_in.norms(templates)
-    model.set_dictionary(found_in.as_kernel(templates))
-    reader = SpikeReader(_none(whitening), found_in.as_kernel(templates), size, np.full(len(size), 0.1),
-                         np.full(len(size), found_in.COST), np.zeros(len(size), int), size, frequency,
-                         refractory / frequency)
-    spikes = reader.find(model.encode, white)
-    height = spikes.amplitude.astype(np.float64)  # peak = amplitude above: heights of the unit-norm filters
-    found = found_in.Found(templates, spikes.sample, spikes.unit, height)
-    inside = (found.position >= 0) & (found.position + templates.shape[1] <= len(white))
-    found = found_in.Found(templates, *(v[inside] for v in found[1:]))
-    counts = np.bincount(found.unit, minlength=len(templates))
+def _averaged(found, white):
+    """Templates as the means of their spikes, each with all others subtracted."""
     rest = found_in.unexplained(white, found)
-    made = np.stack([found_in.cleaned(rest, found, u).mean(axis=0) if counts[u] >= found_in.FEWEST else templates[u]
-                     for u in range(len(templates))])
-    made = found_in.restricted(made, counts)
-    spread, cost = _amplitudes(found, counts, size, len(white), frequency)
-    size = found_in.norms(made)
-    return SpikeReader(whitening, found_in.as_kernel(made), size, spread, cost, np.zeros(len(size), int), size,
-                       frequency, refractory / frequency), made
+    counts = np.bincount(found.unit, minlength=len(found.templates))
+    means = [found_in.cleaned(rest, found, u).mean(axis=0) if counts[u] else found.templates[u]
+             for u in range(len(found.templates))]
+    return found_in.shrunk(np.stack(means), counts)
 
 
-def _none(whitening):
-    """The identity on as many channels: for signals that are white already."""
-    return Whitening(np.ones((1, whitening.channels)), np.eye(whitening.channels), np.zeros(whitening.channels))
+def _reader(found, templates, spread, cost, signal, whitening, frequency, refractory, shown):
+    """A ``SpikeReader`` of templates whose spikes are ``found`` in ``signal`` (referenced and band-passed)."""
+    size = found_in.norms(templates)
+    extremum, peak = np.zeros(len(size), np.int64), np.zeros(len(size))
+    for u in range(len(size)):
+        at = found.position[found.unit == u]
+        wave = np.median(found_in.waveforms(signal, at[at + shown <= len(signal)], shown), axis=0)
+        extremum[u], channel = np.unravel_index(np.abs(wave).argmax(), wave.shape)
+        peak[u] = wave[extremum[u], channel]
+    return SpikeReader(whitening, found_in.as_kernel(templates), size, spread, cost, extremum, peak, frequency,
+                       refractory / frequency)
 
 
-def _amplitudes(found, counts, size, samples, frequency, spread=0.1):
-    """(spread, cost) of each unit from the amplitudes and number of its spikes.
+def _amplitudes(found, samples, spread):
+    """(spread, cost) of each unit from the amplitudes and number of its spikes, matched with ``spread``.
 
     Matching pulls an amplitude h towards the unit's mean m by the prior: h = (c + m / s^2) / (1 + 1 / s^2). The
     correlation c itself has the amplitudes' variance plus that of the noise, 1.
     """
     spreads, costs = [], []
-    for u, mean in enumerate(size):
+    size = found_in.norms(found.templates)
+    for u, (mean, prior) in enumerate(zip(size, np.broadcast_to(spread, len(size)), strict=True)):
         heights = found.height[found.unit == u]
-        variance = np.square(spread * mean)
+        variance = np.square(prior * mean)
         c = heights * (1 + 1 / variance) - mean / variance
         width = np.median(np.abs(c - np.median(c))) / 0.6745 if len(c) else 0.0
         spreads.append(np.clip(math.sqrt(max(width**2 - 1, 0)) / mean, *SPREAD))
         # A spike's place is known to about three samples: so many positions share its prior.
-        costs.append(np.clip(math.log(samples / max(counts[u], 1) / 3), *COST))
+        costs.append(np.clip(math.log(samples / max(len(heights), 1) / 3), *COST))
     return np.array(spreads), np.array(costs)
-
-
-def _measure_extrema(reader, signal, white, model, shown, before):
-    """Set where each unit's recorded waveform has its extremum, and how large it is."""
-    plain = SpikeReader(_none(reader.whitening), reader.kernel, reader.amplitude, reader.spread, reader.cost,
-                        np.zeros_like(reader.extremum), reader.amplitude, reader.sampling_frequency,
-                        reader.refractory, reader.frame)
-    spikes = plain.find(model.encode, white)
-    for u in range(len(reader.extremum)):
-        at = spikes.sample[spikes.unit == u]
-        at = at[at + shown <= len(signal)]
-        if not len(at):
-            reader.extremum[u] = before
-            continue
-        wave = np.median(found_in.waveforms(signal, at, shown), axis=0)
-        row, channel = np.unravel_index(np.abs(wave).argmax(), wave.shape)
-        reader.extremum[u], reader.peak[u] = row, wave[row, channel]
 
 
 def _mean_waveforms(traces, plain, spikes, units, before, shown, most=500):
