@@ -276,3 +276,66 @@ def plot_denoising(clean, noisy, denoised, title=None, zoom=None):
             axes[0, column].add_patch(Rectangle((zoom[1], zoom[0]), zoom[2], zoom[2], fill=False, edgecolor="#E69F00",
                                                 linewidth=1.5))
     return figure
+
+
+def plot_lambda(lambdas, steps=None, sigma=1.0, title=None):
+    """Lambda of every filter over training, and its median.
+
+    Args:
+        lambdas: (times, filters), or (times, 1) when shared.
+        steps: (times,) training steps or epochs; None: numbered from 1.
+        sigma: noise standard deviation; lambda * sigma is drawn, the threshold in units of the noise.
+        title: of the figure.
+
+    Raises:
+        ValueError: another number of axes, or as many steps as there are not times.
+
+    Example:
+        >>> plot_lambda(np.ones((5, 16))).savefig("lambda.png")
+    """
+    lambdas = np.asarray(lambdas, np.float64)
+    steps = np.arange(1, len(lambdas) + 1) if steps is None else np.asarray(steps)
+    if lambdas.ndim != 2 or len(steps) != len(lambdas):
+        raise ValueError("`lambdas` must have shape (times, filters), `steps` one entry a time. "
+                         f"Received: shapes {lambdas.shape} and {steps.shape}.")
+    figure = _figure(6.0, 3.6)
+    axis = figure.subplots()
+    axis.plot(steps, sigma * lambdas, color=COLOURS[0], linewidth=0.6, alpha=0.45)
+    axis.plot(steps, sigma * np.median(lambdas, axis=1), color="black", linewidth=2.0, label="median of the filters")
+    axis.set_xlabel("epoch" if steps[0] == 1 else "step")
+    axis.set_ylabel("lambda * sigma (threshold over noise)")
+    axis.legend(frameon=False, fontsize=9)
+    axis.set_title(title or "Lambda of each filter over training")
+    return figure
+
+
+def plot_curves(curves, reference=None, xlabel="minutes of training", ylabel="PSNR (dB)", title=None):
+    """Curves such as PSNR over training time.
+
+    Args:
+        curves: dict of name -> (x, y), each (points,).
+        reference: None or dict of name -> height, drawn as dashed lines.
+        xlabel, ylabel, title: text.
+
+    Raises:
+        ValueError: no curve, or x and y of different lengths.
+
+    Example:
+        >>> plot_curves({"64 filters": ([1, 2, 3], [27.1, 27.9, 28.2])}, {"BM3D": 28.57}).savefig("curve.png")
+    """
+    if not curves or any(len(x) != len(y) for x, y in curves.values()):
+        raise ValueError("`curves` must hold at least one (x, y) of equal lengths. "
+                         f"Received: {[(len(x), len(y)) for x, y in curves.values()]}")
+    figure = _figure(6.4, 4.0)
+    axis = figure.subplots()
+    for i, (name, (x, y)) in enumerate(curves.items()):
+        axis.plot(x, y, color=_colour(i), marker="o" if len(x) < 12 else None, markersize=3.5, label=name)
+    for name, height in (reference or {}).items():
+        axis.axhline(height, color=_GRAY, linestyle="--", linewidth=0.9)
+        axis.annotate(name, (1.0, height), xycoords=("axes fraction", "data"), xytext=(-4, 3),
+                      textcoords="offset points", ha="right", fontsize=8, color=_GRAY)
+    axis.set_xlabel(xlabel)
+    axis.set_ylabel(ylabel)
+    axis.set_title(title or f"{ylabel} over {xlabel}")
+    axis.legend(frameon=False, fontsize=9)
+    return figure

@@ -6,10 +6,13 @@ import pytest
 
 from keras_crsae.data.files import FileError
 from keras_crsae.data.images import (
+    PHOTOGRAPHS,
     check_image_dtype,
     gray_image,
     is_image,
+    load_images,
     opaque,
+    photographs,
     random_patches,
     read_image,
     unit_image,
@@ -90,3 +93,40 @@ def test_patches_are_pieces_of_the_images(rng):
         np.testing.assert_array_equal(patch, image[row:row + 8, column:column + 6])
     with pytest.raises(ValueError, match="12 x 12"):
         random_patches(images, (13, 13), 1, rng)
+
+
+def test_photographs_are_real_and_need_no_network():
+    images = photographs()
+    assert len(images) == len(PHOTOGRAPHS) and all(i.dtype == np.uint8 and min(i.shape[:2]) >= 200 for i in images)
+    assert {i.shape[-1] for i in images} == {1, 3}
+
+
+def test_images_come_from_folders_files_arrays_and_lists(tmp_path, rng):
+    colour = rng.integers(0, 256, (20, 30, 3)).astype("uint8")
+    write_image(tmp_path / "b.png", colour)
+    write_image(tmp_path / "a.tif", (colour[..., 0].astype("uint16") * 257))
+    (tmp_path / "notes.txt").write_text("no image")
+    both = load_images(tmp_path)
+    assert [i.shape for i in both] == [(20, 30, 1), (20, 30, 1)]  # grey, since one of them is
+    np.testing.assert_array_equal(both[0][..., 0], colour[..., 0].astype("uint16") * 257)  # as stored
+    (alone,) = load_images(tmp_path / "b.png")
+    np.testing.assert_array_equal(alone, colour)
+    (gray,) = load_images(colour, channels=1)
+    np.testing.assert_allclose(gray[..., 0], colour @ [0.299, 0.587, 0.114] / 255, atol=1e-5)
+    assert [i.shape for i in load_images([colour, tmp_path, np.zeros((2, 9, 9, 1))], 3)] == [
+        (20, 30, 3), (20, 30, 3), (20, 30, 3), (9, 9, 3), (9, 9, 3)]
+    assert load_images(np.zeros((9, 9, 4)))[0].shape == (9, 9, 3)  # transparency is left out
+
+
+@pytest.mark.parametrize("source, words", [
+    ([], "no images"), ("nowhere", "No file"), (np.zeros(5), "two|height"), (np.zeros((5, 5), "int32"), "int32"),
+    (np.full((5, 5), 128.0), "largest level"), (np.full((5, 5), np.nan), "largest level"),
+    (np.zeros((3, 9, 9)), "height, width")])
+def test_what_holds_no_images_is_refused(source, words):
+    with pytest.raises(ValueError, match=words):
+        load_images(source)
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="holds no images"):
+        load_images(tmp_path)

@@ -1,0 +1,120 @@
+"""One cell of the tables: a model trained at one noise level with one way to learn lambda, scored image by image."""
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+#: Weight of the Gamma prior for the cells that learn lambda by EM, in code positions. The authors' runs: 2000 / 650.
+PRIOR_STRENGTH = 3.0
+FIRST_LAMBDA = 1.5
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is trained. ``learning``: "fixed", "backprop", "em" or "em_closed_form"; ``model``: crsae, lcsc, tlae."""
+
+    learning: str
+    sigma: int
+    tied: bool = True
+    shared: bool = False
+    iterations: int = 10
+    seed: int = 0
+    model: str = "crsae"
+
+    @property
+    def key(self):
+        """Name of the cell's file."""
+        weights = {"crsae": "tied" if self.tied else "untied"}.get(self.model, self.model)
+        return (f"{weights}-{self.learning}-{'shared' if self.shared else 'each'}-sigma{self.sigma}"
+                f"-iterations{self.iterations}-seed{self.seed}")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How much is done for each cell; all cells of one table share it."""
+
+    steps: int
+    test_images: int
+    filters: int = 64
+    kernel_size: int = 8
+    strides: int = 4
+    size: int = 60
+    batch_size: int = 4
+    learning_rate: float = 0.01
+
+
+SHORT, FULL = Setting(steps=300, test_images=10), Setting(steps=1000, test_images=68)
+
+
+def run(cell, setting, folder):
+    """The cell's result, from its file where it was run before with the same setting."""
+    path = Path(folder) / f"{cell.key}.json"
+    if path.exists():
+        stored = json.loads(path.read_text())
+        if stored["setting"] == asdict(setting):
+            return stored
+    started = time.perf_counter()
+    model = _train(cell, setting)
+    trained = time.perf_counter() - started
+    each = _score(model, cell.sigma / 255, setting.test_images)
+    parameters = [*model.dictionary_variables, *([] if cell.learning == "fixed" else [model.lambda_reg])]
+    kernel = np.asarray(model.decoder.unit_kernel())
+    lambdas = np.asarray(model.lambda_reg, float)
+    result = {"cell": asdict(cell), "setting": asdict(setting), "train_seconds": trained,
+              "score_seconds": time.perf_counter() - started - trained,
+              "parameters": sum(int(np.prod(v.shape)) for v in parameters),
+              "loss": [row["loss"] for row in model.training_record["history"]],
+              "lambda": [float(np.quantile(lambdas, q)) for q in (0.0, 0.5, 1.0)],
+              "sparsity": model.training_record["history"][-1]["sparsity"], "images": each,
+              **{name: float(np.mean([row[name] for row in each.values()]))
+                 for name in ("psnr", "psnr_clean_max", "ssim")}}
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / f"{cell.key}.npy", kernel)
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(result, indent=1) + "\n")
+    os.replace(temporary, path)
+    return result
+
+
+def _train(cell, setting):
+    """The same crops, noise, shifts and steps for every cell of one seed; the last step counts, nothing is selected."""
+    from benchmarks.train_zoo import train_folder
+    from keras_crsae import GammaPrior
+    from keras_crsae.applications.denoising import train_denoiser
+    from keras_crsae.baselines import LCSC, TLAE
+
+    common = dict(rank=2, strides=setting.strides, training_shifts=4, sigma=1.0, lambda_init=FIRST_LAMBDA,
+                  lambda_learning="backprop", seed=cell.seed)
+    model = None
+    if cell.model == "lcsc":
+        model = LCSC(setting.filters, setting.kernel_size, iterations=cell.iterations, **common)
+    elif cell.model == "tlae":
+        model = TLAE(setting.filters, setting.kernel_size, **common)
+    return train_denoiser(
+        train_folder(), sigma=cell.sigma / 255, steps=setting.steps, seed=cell.seed, filters=setting.filters,
+        kernel_size=setting.kernel_size, strides=setting.strides, iterations=cell.iterations, tied=cell.tied,
+        lambda_learning=None if cell.learning == "fixed" else cell.learning, lambda_shared=cell.shared,
+        lambda_init=FIRST_LAMBDA, lambda_prior=GammaPrior(strength=PRIOR_STRENGTH), size=setting.size,
+        batch_size=setting.batch_size, learning_rate=setting.learning_rate, model=model, verbose=0)
+
+
+def _score(model, sigma, limit):
+    """PSNR at a peak of 1 and at the authors' peak, the clean maximum, and SSIM; results are clipped to [0, 1]."""
+    from skimage.metrics import structural_similarity
+
+    from benchmarks.image_scores import noisy_pairs
+    from keras_crsae.applications.denoising import denoise
+    from keras_crsae.metrics import psnr
+
+    each = {}
+    for name, clean, noisy in noisy_pairs("set68", sigma, limit=limit):
+        made = denoise(noisy, model, sigma=sigma)
+        value = psnr(clean, made)
+        each[name] = {"psnr": value, "psnr_clean_max": value + 20 * float(np.log10(clean.max())),
+                      "ssim": float(structural_similarity(clean[..., 0], made[..., 0], data_range=1.0))}
+    return each
