@@ -30,7 +30,7 @@ def _tell(step, share):
 class CrsaeSorter(BaseSorter):
     """``spike_sorting.sort`` behind SpikeInterface's folder of parameters, log and result.
 
-    ``sorter_output`` receives ``result`` (``spike_sorting.load_result`` reads it: model, templates, messages) and
+    ``sorter_output`` receives ``result`` (``spike_files.load_result`` reads it: model, templates, messages) and
     ``sorting`` (what SpikeInterface loads).
     """
 
@@ -45,8 +45,8 @@ class CrsaeSorter(BaseSorter):
     _default_params = {"units": None, "freq_min": None, "freq_max": None, "common_reference": False, "seed": 0}
     _params_description = {
         "units": "Number of units, or None: chosen from the recording",
-        "freq_min": "Lower edge of the band-pass filter in Hz; None with freq_max None: no filter",
-        "freq_max": "Upper edge in Hz, held below half the sampling frequency",
+        "freq_min": "Lower edge of the band-pass filter in Hz, for raw recordings 300; None: no filter",
+        "freq_max": "Upper edge in Hz, for raw recordings 6000; held below half the sampling frequency",
         "common_reference": "Subtract the median over channels",
         "seed": "Seed of the initialisation and of the training",
     }
@@ -107,6 +107,9 @@ class CrsaeSorter(BaseSorter):
 
         recording = cls.load_recording_from_folder(sorter_output_folder.parent)
         band = None if params["freq_min"] is None else (params["freq_min"], params["freq_max"])
+        if verbose and band is None and not recording.is_filtered():
+            print(f"{SORTER_NAME}: the recording is not marked as filtered and no filter was asked for. If it is a "
+                  "raw one, pass freq_min=300, freq_max=6000.")
         result = spike_sorting.sort(recording, units=params["units"], band=band, seed=params["seed"],
                                     common_reference=params["common_reference"], progress=_tell if verbose else None)
         result.save(sorter_output_folder / "result")

@@ -201,9 +201,11 @@ def test_run_sorter_sorts_a_recording_that_is_only_in_memory(run_sorter, recordi
 
 
 @pytest.mark.filterwarnings("ignore:The extractor is not serializable")
-def test_run_sorter_reads_a_saved_recording_where_it_lies(run_sorter, recording, calls, tmp_path):
+def test_run_sorter_reads_a_saved_recording_where_it_lies(run_sorter, recording, calls, tmp_path, capsys):
     saved = recording.save(folder=tmp_path / "recording", verbose=False, progress_bar=False)
-    run_sorter("crsae", saved, folder=tmp_path / "out", delete_output_folder=True)
+    run_sorter("crsae", saved, folder=tmp_path / "out", delete_output_folder=True, verbose=True)
+    told = capsys.readouterr().out
+    assert "not marked as filtered" in told and "one unit dropped" in told
     assert calls[0]["band"] is None and calls[0]["units"] is None
     assert not (tmp_path / "out" / "recording").exists()
 
@@ -226,3 +228,27 @@ def test_several_segments_are_refused_by_spikeinterface(run_sorter, recording, c
     with pytest.raises(ValueError, match="concatenate_recordings"):
         run_sorter("crsae", si.append_recordings([recording, recording]), folder=tmp_path / "out")
     assert not calls
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # pandas', scikit-learn's and SpikeInterface's own
+def test_run_sorter_finds_the_units_of_a_generated_recording(run_sorter, tmp_path):
+    pytest.importorskip("pandas", reason="spikeinterface[comparison] is not installed")
+    from spikeinterface.comparison import compare_sorter_to_ground_truth
+
+    from keras_crsae.applications.spike_files import load_result
+
+    recording, truth = si.generate_ground_truth_recording(durations=[20.0], sampling_frequency=FS, num_channels=4,
+                                                          num_units=3, seed=2)  # SNR 20 and above
+    sorting = run_sorter("crsae", recording, folder=tmp_path / "out")
+    found = compare_sorter_to_ground_truth(truth, sorting, delta_time=0.5, exhaustive_gt=True).get_performance()
+    assert found["accuracy"].astype(float).min() > 0.95 and sorting.get_num_units() == 3
+    loaded = load_result(tmp_path / "out" / "sorter_output" / "result")
+    np.testing.assert_array_equal(loaded.sorting.to_spike_vector(), sorting.to_spike_vector())
+    assert (loaded.sorting.get_property("snr") > 4).all()
+    # Templates lie on the truth, trough on trough: Templates counts its samples from the spikes.
+    learned = ours.as_templates(loaded, recording)
+    assert np.abs(learned.templates_array).max(axis=2).argmax(axis=1).tolist() == [loaded.nbefore] * 3
+    # A trough's amplitude is negative, as its template.
+    np.testing.assert_allclose(sorting.get_property("median_amplitude"), sorting.get_property("peak_amplitude"),
+                               rtol=0.2)
