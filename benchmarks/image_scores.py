@@ -1,7 +1,8 @@
 """PSNR and SSIM of zoo models, or of model files: ``python -m benchmarks.image_scores NAME --sigma 25``.
 
-The clean images are ``set68`` of the folder that KERAS_CRSAE_DATA names (where there is one) and the photographs inside
-scikit-image. Noise is drawn with seed 0, image by image in order of name, and is not clipped; results are.
+The clean images are ``set68`` of the folder that KERAS_CRSAE_DATA names (where there is one), the photographs inside
+scikit-image, and those inside scikit-learn (china.jpg and flower.jpg, CC-BY 2.0), which no model learns from. Noise is
+drawn with seed 0, image by image in order of name, and is not clipped; results are.
 """
 
 import argparse
@@ -12,6 +13,8 @@ import numpy as np
 
 from benchmarks import common
 
+SETS = ("set68", "photographs", "scikit-learn")
+
 
 def main(arguments=None):
     """Print and return the scores."""
@@ -19,7 +22,7 @@ def main(arguments=None):
     parser.add_argument("model", help="zoo name, .keras or .onnx file")
     parser.add_argument("--sigma", type=float, nargs="+", default=[25.0], help="noise in grey levels of 255")
     parser.add_argument("--shifts", type=int, help="shifts averaged; all without it")
-    parser.add_argument("--images", choices=("set68", "photographs"), nargs="+", default=["set68", "photographs"])
+    parser.add_argument("--images", choices=SETS, nargs="+", default=list(SETS))
     parser.add_argument("--estimate", action="store_true", help="do not tell the model the noise level")
     parser.add_argument("--limit", type=int, help="use the first N images")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -55,7 +58,13 @@ def test_images(images, channels=1):
     """Names and float32 images (height, width, channels) in [0, 1] of a set; empty where it is not there."""
     from keras_crsae.data.images import PHOTOGRAPHS, load_images, photographs, unit_image
 
-    if images == "photographs":
+    if images == "scikit-learn":
+        from importlib.util import find_spec
+
+        found = find_spec("sklearn")
+        files = [] if found is None else sorted((Path(found.origin).parent / "datasets" / "images").glob("*.jpg"))
+        made = [(f.stem, load_images(f, channels)[0]) for f in files]
+    elif images == "photographs":
         made = [(name, load_images(photo, channels)[0]) for name, photo in zip(PHOTOGRAPHS, photographs(), strict=True)]
     else:
         folder = os.environ.get("KERAS_CRSAE_DATA")

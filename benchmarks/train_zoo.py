@@ -19,13 +19,15 @@ DENOISE = dict(filters=128, kernel_size=12, strides=6, iterations=10, training_s
                lambda_learning="backprop", learning_rate=0.005, lambda_learning_rate=0.01)
 #: What each model is trained with: arguments of ``train_denoiser``.
 RECIPES = {
-    "denoise-gray-25": dict(DENOISE, sigma=25 / 255, minutes=60),
-    "denoise-gray": dict(DENOISE, sigma=(10 / 255, 60 / 255), minutes=60),
-    "denoise-color": dict(DENOISE, sigma=(10 / 255, 60 / 255), minutes=45, channels=3),
-    "em-unsupervised-gray": dict(sigma=25 / 255, minutes=10, supervised=False, tied=True, lambda_learning="em",
-                                 low_pass=2.0, filters=64, kernel_size=8, strides=2, iterations=15, training_shifts=1,
-                                 size=64, learning_rate=0.01, lambda_init=1.2),
+    "denoise-gray-25": dict(DENOISE, sigma=25 / 255, minutes=45),
+    "denoise-gray": dict(DENOISE, sigma=(10 / 255, 60 / 255), minutes=15, learning_rate=0.002),
+    "denoise-color": dict(DENOISE, sigma=(10 / 255, 60 / 255), minutes=10, channels=3, filters=96, kernel_size=8,
+                          strides=4, learning_rate=0.01),
+    "em-unsupervised-gray": dict(DENOISE, sigma=25 / 255, minutes=4, supervised=False, tied=True, lambda_learning="em",
+                                 filters=64, kernel_size=8, strides=4, training_shifts=1, learning_rate=0.01),
 }
+#: Models that go on from another one, which is trained first.
+START = {"denoise-gray": "denoise-gray-25"}
 #: Images of colour: the photographs, since the Berkeley set here is grey.
 COLOUR = ("denoise-color",)
 
@@ -56,13 +58,17 @@ def main(arguments=None):
         record = json.loads(checkpoint.with_suffix(".json").read_text())["record"]
     else:
         from keras_crsae.applications.denoising import train_denoiser
+        from keras_crsae.loading import load_crsae
 
-        started = time.process_time()
-        model = train_denoiser(_images(args.name), steps=None, seed=args.seed, checkpoint=checkpoint,
+        started, start = time.process_time(), None
+        if args.name in START and not checkpoint.exists():
+            start = load_crsae(args.output / START[args.name] / "model.keras")
+        model = train_denoiser(_images(args.name), steps=None, seed=args.seed, checkpoint=checkpoint, model=start,
                                callbacks=[_processor_time(cpu, before, started)], **recipe)
         record = model.training_record
     seconds = json.loads(cpu.read_text())["seconds"] if cpu.exists() else before
-    zoo_card.write(model, args.name, args.output / args.name, recipe, record, args.seed, args.threads, seconds / 60)
+    zoo_card.write(model, args.name, args.output / args.name, recipe, record, args.seed, args.threads, seconds / 60,
+                   START.get(args.name))
 
 
 def _images(name):

@@ -17,8 +17,8 @@ _COLOUR = ("the eight photographs inside scikit-image's wheel (astronaut, brick,
            "gravel, rocket)", "CC0; astronaut and rocket public domain (NASA)")
 
 
-def write(model, name, folder, recipe, record, seed, threads, cpu_minutes):
-    """Make the folder of one model, replacing its files."""
+def write(model, name, folder, recipe, record, seed, threads, cpu_minutes, start=None):
+    """Make the folder of one model, replacing its files; ``start`` names the model that training began with."""
     from crsae_onnx import SparseEncoder
     from crsae_onnx.convert import convert
     from crsae_onnx.validate import validate
@@ -35,9 +35,9 @@ def write(model, name, folder, recipe, record, seed, threads, cpu_minutes):
     levels = LEVELS if isinstance(sigma, tuple) else (round(255 * sigma),)
     training = ("photographs",) if channels == 3 else ()
     figures = {}
-    for images in ("set68", "photographs"):
+    for images in image_scores.SETS:
         for level in levels:
-            made = image_scores.score(encoder, images, level / 255)
+            made = image_scores.score(model, images, level / 255)
             if made:
                 figures[f"{images} at sigma {level}"] = {"psnr": made["psnr"], "ssim": made["ssim"],
                                                          "images": made["images"], "seen": images in training}
@@ -45,9 +45,10 @@ def write(model, name, folder, recipe, record, seed, threads, cpu_minutes):
     (folder / "config.json").write_text(json.dumps(model.get_config(), indent=1, default=str) + "\n")
     described = common.machine(threads)
     data, licence = _COLOUR if channels == 3 else _GREY
+    commands = [f"python -m benchmarks.train_zoo {each}" for each in (*([start] if start else []), name)]
     facts = {"name": name, "task": _TASK[recipe.get("supervised", True)], "parameters": parameters,
              "sigma_in_grey_levels": [round(255 * v, 3) for v in np.atleast_1d(sigma)], "seed": seed,
-             "training_command": f"python -m benchmarks.train_zoo {name}", "data": data, "licence_of_data": licence,
+             "training_command": " && ".join(commands), "data": data, "licence_of_data": licence,
              "recipe": {k: v if np.isscalar(v) or v is None else list(v) for k, v in recipe.items()},
              "steps": record["steps"], "minutes": round(record["minutes"], 1), "cpu_minutes": round(cpu_minutes, 1),
              "machine": described, "metrics": figures,

@@ -17,7 +17,7 @@ __all__ = ["average_over_shifts", "denoise", "split", "train_denoiser"]
 #: say what it was trained with.
 LOW_PASS = 2.0
 #: Side of the pieces in which large images are denoised, in pixels; memory is that of one piece.
-TILE = 256
+TILE = 512
 #: Pixels around a tile that are computed and thrown away, in kernel sizes. Measured: see ``tests``.
 _HALO = 3
 _PIECE = 2**19  # pixels that one call of the model is given
