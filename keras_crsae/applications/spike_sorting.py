@@ -69,7 +69,7 @@ class SpikeSortingResult:
 
 
 def sort(recording, sampling_frequency=None, units=None, *, band=None, common_reference=False,
-         channel_locations=None, iterations=40, epochs=EPOCHS, learning_seconds=60.0, seed=0, progress=None):
+         channel_locations=None, iterations=40, epochs=EPOCHS, learning_seconds=120.0, seed=0, progress=None):
     """Sort the spikes of a recording.
 
     The noise is estimated and whitened over time and channels; waveforms are detected, clustered, split and merged
