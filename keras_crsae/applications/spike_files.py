@@ -149,8 +149,8 @@ def load_result(folder):
             len(spikes.unit) and not 0 <= spikes.unit.min() <= spikes.unit.max() < len(templates)):
         raise FileError(f"{folder}: {TEMPLATES}, of shape {templates.shape}, does not fit the {reader.kernel.shape[2]} "
                         f"units of {READER} and the units in {SPIKES}. Sort again.")
-    for name in ("channel_locations", "noise"):
-        known[name] = None if known[name] is None else np.array(known[name], float)
+    for name, dtype in (("channel_locations", np.float64), ("noise", np.float32)):
+        known[name] = None if known[name] is None else np.array(known[name], dtype)
     return SpikeSortingResult(*spikes, templates=templates, model=model, reader=reader,
                               **{name: known[name] for name in _KNOWN})
 

@@ -85,8 +85,10 @@ def figures(result, recording):
         ("Residual spectrum", "The whitened recording before and after its spikes are subtracted, mean over channels. "
          "What stays above the line is not white noise: missed spikes, or noise that is not modelled.",
          _spectrum(white, rest, result.sampling_frequency)),
-        ("Code threshold", "Local maxima of the code, pooled over neighbouring samples, and the spikes that were kept. "
-         "A valley at the line means that spikes stand apart from noise.", _threshold(maxima, height)),
+        ("Code threshold", "Local maxima of the code, pooled over neighbouring samples, and the spikes that were "
+         "kept. The code is shrunk by its threshold, so that its maxima lie below the amplitudes fitted to their "
+         "spikes. A valley between the maxima near zero and the others means that spikes stand apart from noise.",
+         _threshold(maxima, height)),
     ]
     if result.history:
         made.append(("Training", "Mean of each epoch.", _training(result.history)))
@@ -132,7 +134,8 @@ def _panels(count, width=2.6, height=1.9, **options):
         axis.set_visible(False)
     for unit, axis in enumerate(axes[:count]):
         axis.set_title(f"unit {unit}", fontsize=9)
-        axis.tick_params(labelsize=8)
+        # A shared axis is labelled below the lowest panel alone, which may be a hidden one.
+        axis.tick_params(labelsize=8, labelbottom=unit + columns >= count)
     return figure, axes[:count]
 
 
@@ -201,6 +204,7 @@ def _intervals(result, longest=50.0):
         axis.hist(interval, bins=np.arange(0, longest + 0.5, 0.5), color=_colour(unit))
         axis.axvline(_REFRACTORY, color="black", linewidth=0.8, linestyle="--")
         axis.set_xlim(0, longest)
+        axis.yaxis.get_major_locator().set_params(integer=True)
     figure.supxlabel("interval (ms)", fontsize=9)
     figure.supylabel("intervals", fontsize=9)
     return figure
@@ -214,7 +218,7 @@ def _spectrum(white, rest, frequency):
     points = min(1024, len(white))
     for signal, label, colour in ((white, "with spikes", COLOURS[0]), (rest, "spikes subtracted", COLOURS[1])):
         hertz, density = welch(signal, frequency, nperseg=points, axis=0)
-        axis.semilogy(hertz[1:] / 1e3, density.mean(axis=1)[1:] * frequency / 2, color=colour, linewidth=1.2,
+        axis.semilogy(hertz[1:-1] / 1e3, density.mean(axis=1)[1:-1] * frequency / 2, color=colour, linewidth=1.2,
                       label=label)
     axis.axhline(1, color="0.4", linestyle="--", linewidth=0.9, label="white noise")
     axis.set(xlabel="frequency (kHz)", ylabel="power (noise variance = 1)")
