@@ -38,7 +38,7 @@ def below_nyquist(parameters, sampling_frequency):
 
 
 def sort_with_peer(name, recording, folder, seed):
-    """(samples, units, note) of a SpikeInterface sorter with its defaults, seeded where it takes a seed."""
+    """(samples, units, seconds, note) of a SpikeInterface sorter with its defaults, seeded where it takes a seed."""
     from spikeinterface.sorters import get_default_sorter_params, run_sorter
 
     defaults = get_default_sorter_params(name)
@@ -52,15 +52,13 @@ def sort_with_peer(name, recording, folder, seed):
     return vector["sample_index"], vector["unit_index"], seconds, note
 
 
-def sort_with_ours(recording, folder, seed):
+def sort_with_ours(recording, seed):
     """The same of ``spike_sorting.sort`` with its defaults."""
     from keras_crsae.applications import spike_sorting
 
     start = time.perf_counter()
     result = spike_sorting.sort(recording, seed=seed)
-    seconds = time.perf_counter() - start
-    (folder / "messages.txt").write_text("\n".join(result.messages))
-    return result.spike_samples, result.spike_units, seconds, f"{len(result.templates)} units"
+    return result.spike_samples, result.spike_units, time.perf_counter() - start, ""
 
 
 def main(folder):
@@ -70,7 +68,7 @@ def main(folder):
     set_global_job_kwargs(n_jobs=job["threads"], progress_bar=False)
     recording = load(folder / "recording")
     if job["sorter"] == OURS:
-        samples, units, seconds, note = sort_with_ours(recording, folder, job["seed"])
+        samples, units, seconds, note = sort_with_ours(recording, job["seed"])
     else:
         samples, units, seconds, note = sort_with_peer(job["sorter"], recording, folder, job["seed"])
     np.savez(folder / "spikes.npz", samples=np.asarray(samples, np.int64), units=np.asarray(units, np.int64))
