@@ -75,7 +75,8 @@ def load_model_from_zoo(name):
 
     Example:
         >>> model = load_model_from_zoo("denoise-gray-25")
-        >>> clean = keras_crsae.applications.denoising.denoise(noisy, model, sigma=25 / 255)
+        >>> from keras_crsae.applications.denoising import denoise
+        >>> clean = denoise(noisy, model, sigma=25 / 255)
     """
     from keras_crsae.loading import load_crsae
 

@@ -64,7 +64,7 @@ def train_denoiser(images=None, sigma=25 / 255, steps=3000, minutes=None, seed=0
         ValueError: unfit images, sigma or options; neither ``steps`` nor ``minutes``.
 
     Example:
-        >>> model = train_denoiser([camera, coffee], sigma=25 / 255, steps=500)
+        >>> model = train_denoiser(noisy, sigma=25 / 255, steps=2, filters=4, size=24, verbose=0)
     """
     images = load_images(images, channels)
     clean = None if clean is None else load_images(clean, images[0].shape[-1])
