@@ -143,8 +143,20 @@ def modules():
             and ">>>" in Path(importlib.util.find_spec(name).origin).read_text()]
 
 
+def sorted_names(recording, made, result):
+    """What examples about spikes take for granted; the sorter lies in the folder "sorted"."""
+    from crsae_onnx import SparseEncoder
+    from crsae_onnx.convert import convert
+
+    result.save("sorted")
+    white = result.reader.whitening(recording, 0, len(recording))
+    return dict(recording=recording, other=recording, result=result, reader=result.reader, model=result.model,
+                kernel=result.reader.kernel, signal=white, code=result.model.encode(white[None])[0],
+                encoder=SparseEncoder(convert(result.model, "spikes.onnx", spikes=result.reader)))
+
+
 @pytest.mark.parametrize("name", modules())
-def test_examples_of_docstrings_run(name, trained, tmp_path, monkeypatch):
+def test_examples_of_docstrings_run(name, trained, tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
     np, model = trained["np"], trained["model"]
     np.save("recording.npy", trained["windows"][0])
@@ -155,6 +167,8 @@ def test_examples_of_docstrings_run(name, trained, tmp_path, monkeypatch):
         from crsae_onnx.convert import convert
 
         given["encoder"] = trained["SparseEncoder"](convert(model, "encoder.onnx"))
+    if "spike" in name or name.endswith("matching"):
+        given.update(sorted_names(*request.getfixturevalue("sorted_spikes")))
     module = importlib.import_module(name)
     report, failed, tried = [], 0, 0
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)

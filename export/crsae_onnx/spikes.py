@@ -177,8 +177,8 @@ class SpikeStream:
 
     Example:
         >>> stream = reader.stream(encoder.encode)
-        >>> for chunk in source:                       # (samples, channels), any length
-        ...     spikes = stream.push(chunk)            # complete up to stream.complete samples
+        >>> for first in range(0, len(recording), 700):                        # any length of chunk
+        ...     spikes = stream.push(recording[first:first + 700])             # complete up to stream.complete
         >>> last = stream.finish()
     """
 

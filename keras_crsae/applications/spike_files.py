@@ -62,8 +62,9 @@ def save_result(result, folder, overwrite=False):
         FileError: see ``check_folder``.
 
     Example:
-        >>> folder = save_result(sort(traces, 30000), "sorted")
-        >>> load_result(folder).units
+        >>> folder = save_result(result, "saved")      # result.save("saved") does the same
+        >>> load_result(folder).units == result.units
+        True
     """
     folder = check_folder(folder, overwrite)
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.absolute().parent))
@@ -128,7 +129,8 @@ def load_result(folder):
 
     Example:
         >>> result = load_result("sorted")
-        >>> result.spike_samples[:3], result.templates.shape
+        >>> len(result.templates), result.sampling_frequency
+        (2, 10000.0)
     """
     from keras_crsae.applications.spike_sorting import SpikeSortingResult
 

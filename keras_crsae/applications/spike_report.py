@@ -39,7 +39,7 @@ def write_report(result, path, recording):
         ModuleNotFoundError: matplotlib is missing.
 
     Example:
-        >>> write_report(result, "report.html", traces)
+        >>> write_report(result, "report.html", recording)
     """
     parts = []
     for title, note, figure in figures(result, recording):

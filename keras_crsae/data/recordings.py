@@ -33,8 +33,9 @@ def read_recording(path, sampling_frequency=None, channels=None, dtype="int16", 
         ModuleNotFoundError: the file needs SpikeInterface (extra ``spikes``), which is not installed.
 
     Example:
+        >>> np.zeros((60000, 4), "<i2").tofile("tetrode.dat")
         >>> read_recording("tetrode.dat", sampling_frequency=30000, channels=4).shape
-        (900000, 4)
+        (60000, 4)
     """
     path = Path(path)
     suffix = path.suffix.lower() if not path.is_dir() else ""
