@@ -99,8 +99,8 @@ def sort(recording, sampling_frequency=None, units=None, *, band=None, common_re
         NoSpikesError: no unit stands out of the noise.
 
     Example:
-        >>> result = sort(traces, sampling_frequency=30000, seed=0)          # (samples, channels)
-        >>> result.spike_samples[:3], result.spike_units[:3]
+        >>> result = sort(recording, sampling_frequency=10000, seed=0)       # (samples, channels)
+        >>> spikes_of_unit_0 = result.spike_samples[result.spike_units == 0]
     """
     tell = progress or (lambda step, share: None)
     traces, frequency, locations = as_recording(recording, sampling_frequency, channel_locations)
