@@ -17,8 +17,11 @@ BEFORE, AFTER = 0.0007, 0.0015
 LAMBDA, STRENGTH = 3.0, 3.0
 #: Samples of a training window; windows at most; epochs; batch.
 WINDOW, WINDOWS, EPOCHS, BATCH = 2048, 192, 3, 16
-#: Bounds of a unit's amplitude spread, and of its cost in nats.
-SPREAD, COST = (0.05, 0.3), (5.0, 9.0)
+#: Filters times channels from which fewer windows are trained on.
+WORK = 24
+#: Bounds of a unit's amplitude spread (a wide one lets a unit take its neighbours' spikes, which widens it further),
+#: and of its cost in nats.
+SPREAD, COST = (0.05, 0.1), (5.0, 9.0)
 #: Rounds of matching and averaging after training.
 _CLOSING = 8
 
@@ -195,7 +198,9 @@ def _train(templates, white, iterations, epochs, seed, tell):
         return model, {}
     windows = white[:count * WINDOW].reshape(count, WINDOW, -1)
     loud = np.square(windows).mean(axis=(1, 2))
-    windows = windows[np.sort(np.argsort(-loud, kind="stable")[:WINDOWS])]
+    # Wide probes with many units cost more a window: the work of training is bounded, not its windows.
+    most = max(2 * BATCH, round(WINDOWS * min(1.0, WORK / (len(templates) * windows.shape[2]))))
+    windows = windows[np.sort(np.argsort(-loud, kind="stable")[:most])]
     steps = epochs * -(-len(windows) // BATCH)
     model.compile(optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, steps)))
     keras.utils.set_random_seed(seed)
