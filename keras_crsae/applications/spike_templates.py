@@ -200,16 +200,30 @@ def merge(rest, found, templates, seed):
             continue
         lag = (int(overlap[i, j].argmax()) - (size * fine - 1)) / fine
         own = [_own(rest, found, unit, shift) for unit, shift in ((i, 0.0), (j, -lag))]
-        if min(map(len, own)) < 2:
+        if min(map(len, own)) < 4:  # each half needs some of both
             continue
-        both = _without_jitter(np.concatenate(own))
-        axis = both[:len(own[0])].mean(axis=0) - both[len(own[0]):].mean(axis=0)
-        if apart(both @ (axis / max(np.linalg.norm(axis), 1e-12)), KEEP_APART, seed) is None:
+        if apart(_difference(own), KEEP_APART, seed) is None:
             kept, small = (i, j) if len(own[0]) >= len(own[1]) else (j, i)
             if kept == i:
                 templates[i] = np.concatenate(own).mean(axis=0)
             gone.append(small)
     return templates, sorted(gone)
+
+
+def _difference(own):
+    """Projections of two sets of waveforms on the difference of their means, (spikes of both,).
+
+    Each half of the spikes is projected on the difference that the other half shows: on their own, the noise in the
+    means of few long waveforms would set any two sets apart.
+    """
+    both = _without_jitter(np.concatenate(own))
+    first = np.arange(len(both)) < len(own[0])
+    odd = np.arange(len(both)) % 2 == 1
+    line = np.empty(len(both))
+    for half in (odd, ~odd):
+        axis = both[first & ~half].mean(axis=0) - both[~first & ~half].mean(axis=0)
+        line[half] = both[half] @ (axis / max(np.linalg.norm(axis), 1e-12))
+    return line
 
 
 def _resampled(kernel, times):
