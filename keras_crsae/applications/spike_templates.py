@@ -16,7 +16,7 @@ FEWEST = 15
 DISTINCT = 1.2
 #: Ashman's D of two groups that splits a unit, and below which two units are one; and the rise of the Bayesian
 #: information criterion that both need.
-SEPARATION, KEEP_APART, EVIDENCE = 2.2, 1.9, 12.0
+SEPARATION, KEEP_APART, EVIDENCE = 1.9, 1.7, 12.0
 #: Correlation over shifts from which two units are looked at together.
 ALIKE = 0.8
 #: Smallest norm of a whitened template, in noise standard deviations.
