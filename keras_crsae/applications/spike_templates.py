@@ -200,9 +200,8 @@ def merge(rest, found, templates, seed):
             continue
         lag = (int(overlap[i, j].argmax()) - (size * fine - 1)) / fine
         own = [_own(rest, found, unit, shift) for unit, shift in ((i, 0.0), (j, -lag))]
-        if min(map(len, own)) < 4:  # each half needs some of both
-            continue
-        if apart(_difference(own), KEEP_APART, seed) is None:
+        few = min(map(len, own)) < 4  # each half needs some of both: too few to be told apart
+        if few or apart(_difference(own), KEEP_APART, seed) is None:
             kept, small = (i, j) if len(own[0]) >= len(own[1]) else (j, i)
             if kept == i:
                 templates[i] = np.concatenate(own).mean(axis=0)
@@ -217,6 +216,7 @@ def _difference(own):
     means of few long waveforms would set any two sets apart.
     """
     both = _without_jitter(np.concatenate(own))
+    both -= both.mean(axis=0)  # the halves are projected on two axes: what all share must not set them apart
     first = np.arange(len(both)) < len(own[0])
     odd = np.arange(len(both)) % 2 == 1
     line = np.empty(len(both))
