@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from keras_crsae import zoo
+
 ROOT = Path(__file__).parent.parent
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in
          (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))}
@@ -158,6 +160,8 @@ def sorted_names(recording, made, result):
 @pytest.mark.parametrize("name", modules())
 def test_examples_of_docstrings_run(name, trained, tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
+    if name == "keras_crsae.zoo" and not zoo.names():
+        pytest.skip("models/ holds no trained model yet: python -m benchmarks.train_zoo")
     np, model = trained["np"], trained["model"]
     np.save("recording.npy", trained["windows"][0])
     model.save("model.keras")

@@ -19,6 +19,10 @@ def scene(size=48):
     return (0.5 + 0.25 * np.sin(20 * rows + 9 * columns) + 0.2 * ((rows - 0.5) ** 2 + (columns - 0.5) ** 2 < 0.08))
 
 
+NEEDS_ZOO = pytest.mark.skipif(not zoo.names(),
+                               reason="models/ holds no trained model yet: python -m benchmarks.train_zoo")
+
+
 @pytest.fixture
 def inside(tmp_path, monkeypatch, rng):
     monkeypatch.chdir(tmp_path)
@@ -39,6 +43,7 @@ def refused(capsys, *arguments):
     return capsys.readouterr().err
 
 
+@NEEDS_ZOO
 def test_zoo_lists_names_and_figures(capsys):
     assert main(["zoo"]) == 0
     text = capsys.readouterr().out
@@ -47,6 +52,7 @@ def test_zoo_lists_names_and_figures(capsys):
     assert set(json.loads(capsys.readouterr().out)) == set(zoo.names())
 
 
+@NEEDS_ZOO
 def test_a_zoo_name_denoises(inside, capsys):
     assert main(["denoise", "noisy.png", "o.png", "--model", "denoise-gray-25", "--sigma", "25", "--shifts", "8"]) == 0
     noisy, made = (iio.imread(f) / 255 for f in ("noisy.png", "o.png"))
@@ -54,6 +60,7 @@ def test_a_zoo_name_denoises(inside, capsys):
     assert "denoise-gray-25" in refused(capsys, "denoise", "noisy.png", "p.png", "--model", "nothing-like-it")
 
 
+@NEEDS_ZOO
 def test_missing_pixels_are_given_as_an_image(inside, capsys, rng):
     mask = rng.random((48, 48)) > 0.2
     iio.imwrite("mask.png", (255 * mask).astype("uint8"))
