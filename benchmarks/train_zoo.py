@@ -19,11 +19,11 @@ DENOISE = dict(filters=128, kernel_size=12, strides=6, iterations=10, training_s
                lambda_learning="backprop", learning_rate=0.005, lambda_learning_rate=0.01)
 #: What each model is trained with: arguments of ``train_denoiser``.
 RECIPES = {
-    "denoise-gray-25": dict(DENOISE, sigma=25 / 255, minutes=45),
-    "denoise-gray": dict(DENOISE, sigma=(10 / 255, 60 / 255), minutes=10, learning_rate=0.002),
-    "denoise-color": dict(DENOISE, sigma=(10 / 255, 60 / 255), minutes=7, channels=3, filters=96, kernel_size=8,
+    "denoise-gray-25": dict(DENOISE, sigma=25 / 255, minutes=25),
+    "denoise-gray": dict(DENOISE, sigma=(10 / 255, 60 / 255), minutes=8, learning_rate=0.002),
+    "denoise-color": dict(DENOISE, sigma=(10 / 255, 60 / 255), minutes=5, channels=3, filters=96, kernel_size=8,
                           strides=4, learning_rate=0.01),
-    "em-unsupervised-gray": dict(DENOISE, sigma=25 / 255, minutes=3, supervised=False, tied=True, lambda_learning="em",
+    "em-unsupervised-gray": dict(DENOISE, sigma=25 / 255, minutes=2, supervised=False, tied=True, lambda_learning="em",
                                  filters=64, kernel_size=8, strides=4, training_shifts=1, learning_rate=0.01),
 }
 #: Models that go on from another one, which is trained first.

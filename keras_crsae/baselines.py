@@ -10,45 +10,8 @@ from keras import ops
 from keras_crsae.constraints import filter_norms
 from keras_crsae.denoiser import ShiftAveraging
 from keras_crsae.functional import adjoint, largest_eigenvalue, polyphase, shrink, synthesis
-from keras_crsae.layers import ConvDictionary, SparseCoding, SparseCodingCell
+from keras_crsae.layers import FreeDictionary, SparseCoding, SparseCodingCell
 from keras_crsae.model import CRsAE
-
-
-@keras.saving.register_keras_serializable(package="keras_crsae")
-class InsideUnitBall(keras.constraints.Constraint):
-    """Every filter's norm, over kernel and channels, at most 1."""
-
-    def __call__(self, kernel):
-        return kernel / ops.maximum(filter_norms(kernel), 1.0)
-
-
-@keras.saving.register_keras_serializable(package="keras_crsae")
-class FreeDictionary(ConvDictionary):
-    """``ConvDictionary`` whose filters have any norm, or with ``ball`` one of at most 1.
-
-    Args:
-        ball: whether each filter is kept inside the unit ball.
-        others: see ``ConvDictionary``.
-
-    Example:
-        >>> layer = FreeDictionary(filters=3, kernel_size=9, ball=True)
-    """
-
-    def __init__(self, filters, kernel_size, ball=False, **options):
-        super().__init__(filters, kernel_size, **options)
-        self.ball = bool(ball)
-
-    def build(self, input_shape=None):
-        self.kernel = self.add_weight(
-            name="kernel", shape=(*self.kernel_size, self.channels, self.filters),
-            initializer=self.kernel_initializer, constraint=InsideUnitBall() if self.ball else None)
-
-    def unit_kernel(self):
-        """The kernel as it is: its norms are learned."""
-        return ops.convert_to_tensor(self.kernel)
-
-    def get_config(self):
-        return {**super().get_config(), "ball": self.ball}
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")

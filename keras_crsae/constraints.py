@@ -20,6 +20,14 @@ class UnitNormFilters(keras.constraints.Constraint):
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
+class InsideUnitBall(keras.constraints.Constraint):
+    """Every filter's norm, over kernel and channels, at most 1."""
+
+    def __call__(self, kernel):
+        return kernel / ops.maximum(filter_norms(kernel), 1.0)
+
+
+@keras.saving.register_keras_serializable(package="keras_crsae")
 class AboveBound(keras.constraints.Constraint):
     """Elementwise lower bound; keeps ``log(lambda)`` finite."""
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_crsae.checks import as_whole
+from keras_crsae.layers import FreeDictionary
 from keras_crsae.losses import reconstruction_loss
 from keras_crsae.model import CRsAE
 from keras_crsae.shifts import cut_shifts, mean_of_shifts, random_shifts, spread_shifts
@@ -57,6 +58,8 @@ class Denoiser(ShiftAveraging, CRsAE):
     Args:
         filters, kernel_size, strides: see ``CRsAE``; so are all other options. ``rank`` is 2.
         training_shifts: shifts averaged in one training step; all of them where there are fewer.
+        free_norms: whether the filters of an untied decoder have norms of their own, so that each has a gain (a
+            reconstruction from shrunk codes wants more than 1). Kept on the sphere, they cost .3 dB.
         low_pass: width of the Gaussian blur that was taken from the training images (see
             ``applications.denoising.split``), so that ``denoise`` does the same; 0: their mean alone.
 
@@ -67,15 +70,18 @@ class Denoiser(ShiftAveraging, CRsAE):
         >>> model = Denoiser(64, 8, strides=4, iterations=10, tied=False, sigma=1.0, lambda_init=1.5)
     """
 
-    def __init__(self, filters, kernel_size, strides=1, training_shifts=4, low_pass=0.0, shrinkage="soft", rank=2,
-                 **options):
+    def __init__(self, filters, kernel_size, strides=1, training_shifts=4, free_norms=True, low_pass=0.0,
+                 shrinkage="soft", rank=2, **options):
         super().__init__(filters, kernel_size, strides=strides, rank=rank, shrinkage=shrinkage, **options)
         if self.rank != 2:
             raise ValueError(f"Denoiser is for images: `rank` is 2. Received: rank={rank!r}")
         self._set_training_shifts(training_shifts)
         if not low_pass >= 0:
             raise ValueError(f"`low_pass` must be 0 or a positive number of pixels. Received: {low_pass!r}")
-        self.low_pass = float(low_pass)
+        self.low_pass, self.free_norms = float(low_pass), bool(free_norms)
+
+    def _untied_decoder(self, options):
+        return FreeDictionary(**options, name="decoder") if self.free_norms else super()._untied_decoder(options)
 
     def get_config(self):
-        return {**super().get_config(), "low_pass": self.low_pass}
+        return {**super().get_config(), "free_norms": self.free_norms, "low_pass": self.low_pass}

@@ -138,9 +138,12 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
         self.encoder.build(input_shape)
         self.decoder = self.dictionary
         if not self.tied:
-            self.decoder = ConvDictionary(**options, name="decoder")
+            self.decoder = self._untied_decoder(options)
             self.decoder.build(code_shape)
             self.decoder.kernel.assign(self.dictionary.kernel.value)
+
+    def _untied_decoder(self, options):
+        return ConvDictionary(**options, name="decoder")
 
     def _dictionary_options(self, channels):
         return dict(self._options, kernel_initializer=self.kernel_initializer, channels=channels,
