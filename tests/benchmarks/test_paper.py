@@ -1,0 +1,54 @@
+"""The paper's claims: Gabor fits are right, cells are told apart, and what was run is not run again."""
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from benchmarks.paper import __main__ as paper
+from benchmarks.paper import cells
+from benchmarks.paper.gabor import fit, gabor
+
+
+@pytest.mark.parametrize("parameters", [
+    (5.5, 5.0, 0.6, 5.0, 3.0, 4.0, 0.3, 1.0), (4.0, 7.0, 2.0, 8.0, 2.0, 2.5, 1.5, 0.4),
+    (6.0, 6.0, 1.2, 3.5, 2.5, 1.5, 4.0, 2.0)])
+def test_gabor_functions_are_found_again(parameters):
+    made, explained = fit(gabor((12, 12), parameters))
+    assert explained > 0.99
+    target = gabor((12, 12), parameters)
+    np.testing.assert_allclose(gabor((12, 12), made), target / np.linalg.norm(target), atol=0.02)
+
+
+def test_noise_and_checks_are_no_gabor_functions(rng):
+    assert max(fit(rng.standard_normal((8, 8)))[1] for _ in range(3)) < 0.6
+    rows, columns = np.mgrid[:8, :8]
+    assert fit(np.cos(np.pi * (rows + 0.5) * 3 / 8) * np.cos(np.pi * (columns + 0.5) * 3 / 8))[1] < 0.8
+
+
+def test_cells_have_names_of_their_own():
+    every = [*paper.claim_b(False), *paper.claim_c(False), *paper.claim_d()]
+    assert len({cell.key for cell in every}) == len(set(every))
+    seeded = [c for c in paper.claim_b(False) if c.seed > 0]
+    assert {(c.learning, c.sigma) for c in seeded} == {(how, s) for how in paper.SEEDED for s in (25, 50)}
+
+
+def test_a_cell_that_was_run_is_read_from_its_file(tmp_path, monkeypatch):
+    cell, setting = cells.Cell("em", 25), cells.Setting(steps=1, test_images=1)
+
+    def never(*_):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(cells, "_train", never)
+    (tmp_path / f"{cell.key}.json").write_text(json.dumps({"setting": asdict(setting), "psnr": 28.0}))
+    assert cells.run(cell, setting, tmp_path)["psnr"] == 28.0
+    with pytest.raises(AssertionError, match="trained again"):  # another setting is another result
+        cells.run(cell, cells.Setting(steps=2, test_images=1), tmp_path)
+
+
+def test_cells_that_were_not_run_are_shown_as_such():
+    one, other = cells.Cell("em", 25), cells.Cell("em", 25, seed=1)
+    assert paper._value({}, [one]) == "not run"
+    assert paper._value({one: {"psnr": 28.0}}, [one, other]) == "28.00"
+    assert paper._value({one: {"psnr": 28.0}, other: {"psnr": 29.0}}, [one, other]) == "28.50 +- 0.71 (2 seeds)"
