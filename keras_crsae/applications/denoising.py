@@ -186,7 +186,7 @@ def as_unit_image(image):
                          f"Received: shape {array.shape}.")
     if not np.isfinite(array).all():
         raise ValueError("`image` holds NaN or infinite values. Fill them first.")
-    if array.dtype.kind == "f" and (array.min() < -1 or array.max() > 2):
+    if array.dtype.kind == "f" and (array.min() < -2 or array.max() > 3):
         raise ValueError(f"`image` holds floats from {array.min():.4g} to {array.max():.4g}. Expected grey levels in "
                          "[0, 1] (noise may reach beyond): divide by the largest level.")
     return unit_image(array[..., None] if array.ndim == 2 else array)

@@ -138,7 +138,7 @@ def _found(source):
         raise ValueError("An image is an array (height, width) or (height, width, 1 to 4 channels), a stack of images "
                          f"has four axes. Received: shape {array.shape}.")
     if array.dtype.kind == "f":
-        if not np.isfinite(array).all() or array.min() < -1 or array.max() > 2:
+        if not np.isfinite(array).all() or array.min() < -2 or array.max() > 3:
             raise ValueError(f"Images of floats hold grey levels in [0, 1]. Received: values from {array.min():.4g} to "
                              f"{array.max():.4g}. Divide by the largest level.")
         array = array.astype(np.float32)

@@ -197,3 +197,10 @@ def test_models_that_do_not_fit_are_refused():
                          ("nowhere.keras", "No file"), (model_of(channels=2), "2 channels")):
         with pytest.raises(ValueError, match=words):
             denoise(image, model, sigma=0.1)
+
+
+def test_strong_noise_is_no_reason_to_refuse(model):
+    """A large image under noise of 60 grey levels holds values beyond -1."""
+    noisy = picture() + 60 / 255 * np.random.default_rng(0).standard_normal((48, 56))
+    noisy[0, 0], noisy[-1, -1] = -1.3, 2.2
+    assert np.isfinite(denoise(noisy, model, sigma=60 / 255)).all()
