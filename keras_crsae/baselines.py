@@ -135,8 +135,7 @@ class LCSC(_Baseline):
         _refuse("LCSC", options, fixed)
         super().__init__(filters, kernel_size, strides=strides, rank=rank, iterations=iterations,
                          shrinkage=shrinkage, lambda_learning=lambda_learning, **{**options, **fixed})
-        self._set_training_shifts(training_shifts)
-        self.low_pass = float(low_pass)
+        self._set_averaging(training_shifts, low_pass)
 
     def _make_encoder(self, cell, free):
         self.analysis = free("analysis")
@@ -151,9 +150,6 @@ class LCSC(_Baseline):
     @property
     def dictionary_variables(self):
         return [self.analysis.kernel, self.dictionary.kernel, self.decoder.kernel]
-
-    def get_config(self):
-        return {**super().get_config(), "low_pass": self.low_pass}
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
@@ -189,8 +185,7 @@ class TLAE(_Baseline):
         _refuse("TLAE", options, fixed)
         super().__init__(filters, kernel_size, strides=strides, rank=rank, shrinkage=shrinkage,
                          lambda_learning=lambda_learning, **{**options, **fixed})
-        self._set_training_shifts(training_shifts)
-        self.low_pass = float(low_pass)
+        self._set_averaging(training_shifts, low_pass)
 
     def _make_encoder(self, cell, free):
         return SparseCoding(cell, name="encoder", dtype=self.dtype_policy, **self._coding_options)
@@ -202,9 +197,6 @@ class TLAE(_Baseline):
     def _scale_filters(self):
         eigenvalue = largest_eigenvalue(self.dictionary.unit_kernel(), self.dictionary.strides)
         self.dictionary.kernel.assign(self.dictionary.kernel.value / ops.sqrt(eigenvalue))
-
-    def get_config(self):
-        return {**super().get_config(), "low_pass": self.low_pass}
 
 
 def _refuse(name, options, fixed):

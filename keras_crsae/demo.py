@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_crsae.applications.denoising import denoise, split
-from keras_crsae.data.images import gray_image, opaque, random_patches, read_image, unit_image
+from keras_crsae.data.images import gray_image, photographs, random_patches, unit_image
 from keras_crsae.data.simulate import simulate_spikes, spike_templates
 from keras_crsae.events import detect_events, match_events
 from keras_crsae.metrics import dictionary_error, match_filters, psnr
@@ -61,13 +61,7 @@ def _say(text):
 
 def shipped_photograph(name):
     """A photograph of the installed scikit-image, grey, float32 (height, width, 1) in [0, 1]; nothing is downloaded."""
-    try:
-        import skimage
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("The demo's photographs ship with scikit-image. Install it with: "
-                                  "pip install 'keras-crsae[images]'", name=error.name) from error
-    # Read as a file: skimage.data would fill a cache in the user's home.
-    return gray_image(unit_image(opaque(read_image(Path(skimage.__file__).parent / "data" / name))))
+    return gray_image(unit_image(photographs([name])[0]))
 
 
 def _photograph(folder, seed):

@@ -21,9 +21,14 @@ class ShiftAveraging:
     models with ``training_shifts=None`` learn as ``CRsAE`` does.
     """
 
-    def _set_training_shifts(self, count):
+    def _set_averaging(self, training_shifts, low_pass):
+        """What the class's own arguments of these names say; ``low_pass`` is for ``applications.denoising``."""
         every = math.prod(self._options["strides"])
-        self.training_shifts = None if count is None else min(as_whole(count, "training_shifts"), every)
+        self.training_shifts = None if training_shifts is None \
+            else min(as_whole(training_shifts, "training_shifts"), every)
+        if not low_pass >= 0:
+            raise ValueError(f"`low_pass` must be 0 or a positive number of pixels. Received: {low_pass!r}")
+        self.low_pass = float(low_pass)
 
     def _shifts(self, training):
         """Random ones in a step, told by the step's number, so that a resumed training draws the same."""
@@ -45,7 +50,7 @@ class ShiftAveraging:
         return tf.cast(code, target.dtype), reconstruction_loss(target, made, mask, weight)
 
     def get_config(self):
-        return {**super().get_config(), "training_shifts": self.training_shifts}
+        return {**super().get_config(), "training_shifts": self.training_shifts, "low_pass": self.low_pass}
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
@@ -75,13 +80,11 @@ class Denoiser(ShiftAveraging, CRsAE):
         super().__init__(filters, kernel_size, strides=strides, rank=rank, shrinkage=shrinkage, **options)
         if self.rank != 2:
             raise ValueError(f"Denoiser is for images: `rank` is 2. Received: rank={rank!r}")
-        self._set_training_shifts(training_shifts)
-        if not low_pass >= 0:
-            raise ValueError(f"`low_pass` must be 0 or a positive number of pixels. Received: {low_pass!r}")
-        self.low_pass, self.free_norms = float(low_pass), bool(free_norms)
+        self._set_averaging(training_shifts, low_pass)
+        self.free_norms = bool(free_norms)
 
     def _untied_decoder(self, options):
         return FreeDictionary(**options, name="decoder") if self.free_norms else super()._untied_decoder(options)
 
     def get_config(self):
-        return {**super().get_config(), "free_norms": self.free_norms, "low_pass": self.low_pass}
+        return {**super().get_config(), "free_norms": self.free_norms}

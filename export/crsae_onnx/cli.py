@@ -52,9 +52,6 @@ def _run(args):
         raise ValueError(f"{output} is the input. Choose another name.")
     encoder = SparseEncoder(args.file)
     signal = _open(args.input)
-    if args.spikes:
-        print(f"{output}: {run_spikes(encoder, signal, output, chunk=args.chunk, progress=args.progress)}")
-        return
     options = {"progress": True if args.progress and encoder.info["rank"] == 1 else None}
     if args.window is not None:
         options["window"] = args.window
@@ -92,7 +89,9 @@ def _open(path):
 
 
 def _write(encoder, signal, temporary, args, options):
-    """Encode into ``temporary``; returns what to tell the user."""
+    """Encode, or find spikes, into ``temporary``; returns what to tell the user."""
+    if args.spikes:
+        return run_spikes(encoder, signal, temporary, chunk=args.chunk, progress=args.progress)
     if args.sparse:
         code = encoder.encode(signal, sparse=True, **options)
         with temporary.open("wb") as file:

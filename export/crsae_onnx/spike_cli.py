@@ -1,6 +1,5 @@
 """``crsae-onnx run --spikes``: from a recording and an exported encoder to a table of spikes."""
 
-import os
 import time
 
 from crsae_onnx.spike_table import write_header, write_rows
@@ -31,7 +30,7 @@ def run_spikes(encoder, recording, output, chunk=None, progress=False):
     Args:
         encoder: ``SparseEncoder``, exported with a reader.
         recording: (samples, channels) or (samples,), mapped.
-        output: Path of the .csv file to write.
+        output: Path of the .csv file to write; what fails leaves part of it.
         chunk: None: the whole recording; or seconds, which then arrive one after the other, as in a measurement.
         progress: show a bar.
 
@@ -48,18 +47,13 @@ def run_spikes(encoder, recording, output, chunk=None, progress=False):
     rate = reader.sampling_frequency
     if chunk is not None and not 1 <= chunk * rate <= 2**40:
         raise ValueError(f"--chunk takes seconds, at least one sample of {1 / rate:g} s. Received: {chunk!r}.")
-    temporary = output.with_name(f"{output.name}.{os.getpid()}.part")
     begin, count = time.perf_counter(), 0
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            write_header(file)
-            with _Bar(progress, recording.shape[0] / rate) as advance:
-                for spikes in _pieces(reader, encoder, recording, chunk, advance):
-                    write_rows(file, spikes, rate)
-                    count += len(spikes.sample)
-        os.replace(temporary, output)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with output.open("w", encoding="utf-8", newline="") as file:
+        write_header(file)
+        with _Bar(progress, recording.shape[0] / rate) as advance:
+            for spikes in _pieces(reader, encoder, recording, chunk, advance):
+                write_rows(file, spikes, rate)
+                count += len(spikes.sample)
     seconds, length = time.perf_counter() - begin, recording.shape[0] / rate
     text = (f"{count} spikes of {len(reader.amplitude)} units in {length:.4g} s of recording, read in {seconds:.3g} s, "
             f"{length / seconds:.3g} times real time")

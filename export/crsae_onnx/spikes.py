@@ -98,7 +98,7 @@ class SpikeReader:
             found += self._read(encode, recording, some)
             if progress is not None:
                 progress(some.stop, frames)
-        return self._join(found, [], recording.shape[0])
+        return self._join(found, {}, recording.shape[0])
 
     def stream(self, encode):
         """A ``SpikeStream``, which takes the recording in chunks as they arrive."""
@@ -126,17 +126,15 @@ class SpikeReader:
             out.append((at[mine] + f * self.frame - margin, unit[mine], height[mine]))
         return out
 
-    def _join(self, found, tail, samples):
-        """Spikes of consecutive frames; ``tail`` holds the last few before them, as a list of (start, unit)."""
-        kept = list(tail)
+    def _join(self, found, latest, samples):
+        """Spikes of consecutive frames; ``latest`` {unit: start of its last spike} goes from call to call."""
         start, unit, height = [], [], []
-        dead = self.matcher.refractory
         for frame in found:
-            for s, u, h in zip(*frame, strict=True):
+            for s, u, h in zip(*(v.tolist() for v in frame), strict=True):
                 # Two frames may place one spike on both sides of their border.
-                if any(v == u and s - t < dead for t, v in kept[-8 * self.matcher.units:]):
+                if u in latest and s - latest[u] < self.matcher.refractory:
                     continue
-                kept.append((s, u))
+                latest[u] = s
                 start.append(s)
                 unit.append(u)
                 height.append(h)
@@ -145,7 +143,6 @@ class SpikeReader:
         inside = (sample >= 0) & (sample < samples)
         order = np.lexsort((unit[inside], sample[inside]))
         value = np.array(height) / self.amplitude[unit] * self.peak[unit]
-        tail[:] = kept[-8 * self.matcher.units:]
         return Spikes(sample[inside][order], unit[inside][order], value[inside][order].astype(np.float32))
 
     def to_json(self):
@@ -186,7 +183,7 @@ class SpikeStream:
         self.reader, self.encode = reader, encode
         self.samples = 0  #: samples received
         self.seconds = 0.0  #: time spent computing
-        self._buffer, self._first, self._next, self._tail, self._held = [], 0, 0, [], None
+        self._buffer, self._first, self._next, self._latest = [], 0, 0, {}
 
     @property
     def complete(self):
@@ -229,7 +226,7 @@ class SpikeStream:
                 found += self.reader._read(self.encode, view, [f])
             self._next = ready
             self._forget()
-        return self.reader._join(found, self._tail, self.samples)
+        return self.reader._join(found, self._latest, self.samples)
 
     def _forget(self):
         """Drop samples that no later frame reads."""

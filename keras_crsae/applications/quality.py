@@ -5,10 +5,8 @@ Names and definitions are those of SpikeInterface's quality metrics, so that fig
 
 import numpy as np
 
+from keras_crsae.applications.spike_noise import channel_noise
 from keras_crsae.checks import as_positive, as_whole
-
-#: A median absolute deviation over this is a standard deviation, where noise is Gaussian.
-MAD_TO_SD = 0.6744897501960817
 
 
 def unit_quality(spike_samples, spike_units, units, *, samples, sampling_frequency, templates=None, noise=None,
@@ -120,7 +118,7 @@ def noise_level(traces):
     traces = np.asarray(traces, np.float32)
     if traces.ndim != 2 or not len(traces):
         raise ValueError(f"`traces` must have the shape (samples, channels). Received: shape {traces.shape}")
-    return np.median(np.abs(traces - np.median(traces, axis=0)), axis=0) / MAD_TO_SD
+    return channel_noise(traces)
 
 
 def _checked(spike_samples, spike_units, units, samples):

@@ -50,7 +50,7 @@ def band_pass(low, high, sampling_frequency):
     return firwin(length, (low, high), fs=sampling_frequency, pass_zero=False)
 
 
-def fit_whitening(signal, sampling_frequency, *, offset, band=None, common_reference=False, quiet=None):
+def fit_whitening(signal, sampling_frequency, *, offset, band=None, common_reference=False):
     """Estimate a ``Whitening`` from a stretch of recording.
 
     In time each channel gets the prediction-error filter of its noise (an autoregression fitted to the quiet samples
@@ -62,12 +62,11 @@ def fit_whitening(signal, sampling_frequency, *, offset, band=None, common_refer
         offset: (channels,), for the ``Whitening``.
         band: taps of the band-pass filter that the signal went through, or None.
         common_reference: for the ``Whitening``.
-        quiet: boolean (samples,): the samples that hold noise alone; None: ``quiet_samples``.
 
     Returns:
         ``Whitening``. A channel without noise is given weight zero.
     """
-    quiet = quiet_samples(signal, sampling_frequency) if quiet is None else quiet
+    quiet = quiet_samples(signal, sampling_frequency)
     order = max(SHORTEST, round(MEMORY * sampling_frequency))
     channels = signal.shape[1]
     predict = np.zeros((order + 1, channels))

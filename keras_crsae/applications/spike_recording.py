@@ -2,8 +2,9 @@
 
 import numpy as np
 
-#: Samples read at a time where a whole recording is looked over.
-CHUNK = 2**20
+from keras_crsae.applications.spike_noise import LOUD, channel_noise
+from keras_crsae.applications.spikeinterface import ArrayView, is_recording, locations
+
 #: Share of samples at one extreme value that calls a channel saturated.
 SATURATED = 0.01
 #: Candidates of stretches that are looked at in a long recording.
@@ -22,9 +23,7 @@ def as_recording(recording, sampling_frequency=None, channel_locations=None):
     Raises:
         ValueError: another layout or dtype, no sampling frequency, or one that contradicts the recording's.
     """
-    if hasattr(recording, "get_traces") and hasattr(recording, "get_sampling_frequency"):
-        from keras_crsae.applications.spikeinterface import ArrayView, locations
-
+    if is_recording(recording):
         own = float(recording.get_sampling_frequency())
         if sampling_frequency is not None and not np.isclose(own, sampling_frequency):
             raise ValueError(f"The recording has a sampling frequency of {own:g} Hz. Received: "
@@ -99,8 +98,8 @@ def learning_stretches(traces, most, length):
         piece = np.asarray(traces[start:start + length], np.float32)
         piece = np.where(np.isfinite(piece), piece, 0)
         centre = np.median(piece, axis=0)
-        noise = np.median(np.abs(piece - centre), axis=0) / 0.6745
-        activity[i] = (np.abs(piece - centre) > 4 * np.where(noise > 0, noise, np.inf)).any(axis=1).mean()
+        noise = channel_noise(piece)
+        activity[i] = (np.abs(piece - centre) > LOUD * np.where(noise > 0, noise, np.inf)).any(axis=1).mean()
     wild = activity > np.quantile(activity, 0.95)
     order = np.lexsort((-activity, wild & (activity > 5 * np.median(activity))))
     chosen = np.sort(starts[order[:max(1, most // length)]])
@@ -127,7 +126,6 @@ def inspect(traces, stretches):
         piece = np.where(finite, piece, offset)
     else:
         offset = np.median(piece, axis=0)
-    spread = piece.max(axis=0) - piece.min(axis=0)
     dead = np.flatnonzero(np.median(np.abs(piece - offset), axis=0) == 0)
     if len(dead) == piece.shape[1]:
         raise ValueError("Every channel of the recording is constant, or nearly so: there is no noise to measure "
@@ -136,7 +134,7 @@ def inspect(traces, stretches):
         messages.append(f"channels {dead.tolist()} are constant for most samples: they are left out.")
     for c in np.setdiff1d(np.arange(piece.shape[1]), dead):
         share = max((piece[:, c] == piece[:, c].max()).mean(), (piece[:, c] == piece[:, c].min()).mean())
-        if share > SATURATED and spread[c] > 0:
+        if share > SATURATED:
             messages.append(f"channel {c} stands at one extreme value in {share:.1%} of the samples: it looks "
                             "saturated.")
     return offset, messages

@@ -8,9 +8,12 @@ from crsae_onnx.spikes import SpikeReader
 from crsae_onnx.whitening import Whitening
 
 from keras_crsae.applications import spike_templates as found_in
+from keras_crsae.applications.spike_discovery import SMALLEST, discover
 from keras_crsae.applications.spike_noise import band_pass, channel_noise, fit_whitening
 from keras_crsae.applications.spike_recording import as_recording, inspect, learning_stretches
 
+#: Seconds of recording that sorting needs.
+SHORTEST = 1.0
 #: Seconds of a template before and after its extremum.
 BEFORE, AFTER = 0.0007, 0.0015
 #: Rate of the prior on the code at noise 1, and how many positions that prior weighs.
@@ -126,13 +129,13 @@ def sort(recording, sampling_frequency=None, units=None, *, band=None, common_re
     refractory = max(1, round(0.001 * frequency))
 
     tell("find units", 0.0)
-    templates, dropped = found_in.discover(signal, white, frequency, size, before, seed=seed, refractory=refractory,
-                                           tell=lambda text: tell(f"find units, {text}", 0.5))
+    templates, dropped = discover(signal, white, frequency, size, before, seed=seed, refractory=refractory,
+                                  tell=lambda text: tell(f"find units, {text}", 0.5))
     messages += dropped
     if not len(templates):
         raise NoSpikesError("No repeating waveform stands out of the noise: extrema must pass "
                             f"{found_in.DETECT:g} noise standard deviations, at least {found_in.FEWEST} times, and "
-                            f"whitened waveforms {found_in.SMALLEST:g}. Look at the recording's unit and band, use a "
+                            f"whitened waveforms {SMALLEST:g}. Look at the recording's unit and band, use a "
                             "longer stretch, or filter it: band=(300, 6000).")
     templates, said = _limited(templates, units, white, refractory)
     messages += said
@@ -156,10 +159,9 @@ def sort(recording, sampling_frequency=None, units=None, *, band=None, common_re
 
 
 def _check(traces, frequency, units, iterations, epochs, learning_seconds):
-    shortest = max(1.0, 0.01)  # seconds
-    if traces.shape[0] < shortest * frequency:
+    if traces.shape[0] < SHORTEST * frequency:
         raise ValueError(f"The recording has {traces.shape[0]} samples, {traces.shape[0] / frequency:.3g} s at "
-                         f"{frequency:g} Hz. Sorting needs at least {shortest:g} s; spikes must repeat to be learned.")
+                         f"{frequency:g} Hz. Sorting needs at least {SHORTEST:g} s; spikes must repeat to be learned.")
     if units is not None and (not isinstance(units, (int, np.integer)) or isinstance(units, bool) or units < 1):
         raise ValueError(f"`units` must be None or a positive int. Received: units={units!r}")
     for name, value, least in (("iterations", iterations, 1), ("epochs", epochs, 0)):

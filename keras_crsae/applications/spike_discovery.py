@@ -1,0 +1,159 @@
+"""The units of a whitened recording: round by round matched, averaged, merged, split and pruned."""
+
+import math
+
+import numpy as np
+
+from keras_crsae.applications.spike_groups import merge, two_groups
+from keras_crsae.applications.spike_noise import channel_noise
+from keras_crsae.applications.spike_templates import (
+    COST,
+    FEWEST,
+    Found,
+    centred,
+    cleaned,
+    cluster,
+    detect,
+    match,
+    norms,
+    shrunk,
+    unexplained,
+    without_copies,
+)
+
+#: A unit that others explain at a loss of fewer nats a spike cannot be told from them.
+DISTINCT = 1.2
+#: Smallest norm of a whitened template, in noise standard deviations.
+SMALLEST = 5.2
+#: Share of expected false alarms among a unit's spikes that makes it noise.
+FALSE_ALARMS = 0.4
+#: Seconds; of extrema closer than that the largest starts a waveform.
+APART = 0.0005
+#: Share of spikes that may change units in a round that counts as settled.
+SETTLED = 0.01
+#: Spikes whose waveforms others are asked to explain.
+_ASKED = 40
+
+
+def discover(signal, white, sampling_frequency, size, before, *, seed=0, refractory, rounds=8, tell=None):
+    """Find the units of a recording: their whitened templates.
+
+    Detected waveforms are clustered; then, round by round, the templates are matched to the signal, averaged over
+    their spikes (each with all others subtracted), merged, split and pruned, until nothing changes.
+
+    Args:
+        signal: (samples, channels), referenced and band-passed.
+        white: the same, whitened.
+        sampling_frequency: Hz.
+        size, before: samples of a template, and before its extremum.
+        seed: int.
+        refractory: samples.
+        rounds: at most.
+        tell: None or ``callable(text)`` for what happens.
+
+    Returns:
+        (templates (units, size, channels), reasons): ``reasons`` tells what was dropped in the last round, and why.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):  # many small products: threads would wait for each other
+        return _discover(signal, white, sampling_frequency, size, before, seed, refractory, rounds, tell)
+
+
+def _discover(signal, white, sampling_frequency, size, before, seed, refractory, rounds, tell):
+    wide = signal.shape[1] > 8
+    position, channel = detect(signal, channel_noise(signal), size, before, round(APART * sampling_frequency))
+    templates = without_copies(cluster(white, position, channel if wide else np.zeros_like(channel), size,
+                                       3 if wide else 8, seed))
+    reasons, counts = {}, None
+    for turn in range(rounds if len(templates) else 0):
+        found = match(white, templates, refractory, spread=0.15 if turn < 2 else 0.1)
+        made, waves, changed = _regrouped(white, found, seed, split=turn < rounds - 2)
+        keep, reasons = prune(made, waves, len(white), refractory)
+        if tell is not None:
+            tell(f"round {turn + 1}: {len(found.unit)} spikes of {len(templates)} units; {len(keep)} units kept")
+        templates = centred(made[keep], before)
+        settled = not changed and len(keep) == len(made) and counts is not None and len(counts) == len(keep)
+        previous, counts = counts, np.array([len(waves[row]) for row in keep])
+        if not len(templates) or settled and np.abs(counts - previous).sum() < SETTLED * counts.sum():
+            break
+    return templates, [f"a candidate was dropped: {text}" for text in reasons.values()]
+
+
+def _regrouped(white, found, seed, split):
+    """New templates after merging and splitting, their spikes' waveforms, and whether the units changed."""
+    counts = np.bincount(found.unit, minlength=len(found.templates))
+    live = np.flatnonzero(counts >= FEWEST)
+    rest = unexplained(white, found)
+    mine = np.isin(found.unit, live)
+    found = Found(found.templates[live], found.position[mine], np.searchsorted(live, found.unit[mine]),
+                  found.height[mine])
+    waves = [cleaned(rest, found, unit) for unit in range(len(live))]
+    if not len(live):
+        return found.templates, waves, True
+    templates, gone = merge(rest, found, np.stack([w.mean(axis=0) for w in waves]), seed)
+    made, kept, changed = [], [], bool(gone) or len(live) < len(counts)
+    for unit, (template, own) in enumerate(zip(templates, waves, strict=True)):
+        if unit in gone:
+            continue
+        label = two_groups(own, seed) if split else None
+        changed |= label is not None
+        for part in (own,) if label is None else (own[label == 0], own[label == 1]):
+            made.append(template if label is None else part.mean(axis=0))
+            kept.append(part)
+    return shrunk(np.stack(made), [len(own) for own in kept]), kept, changed
+
+
+def prune(templates, waves, samples, refractory):
+    """(rows to keep, reasons {row: text}) of templates; copies and sums of others go one by one, the clearest first.
+
+    Args:
+        templates: (units, kernel_size, channels).
+        waves: list of cleaned waveforms (spikes, kernel_size, channels), one array a unit.
+        samples: of the signal searched.
+        refractory: positions.
+    """
+    reasons, keep = {}, list(range(len(templates)))
+    for row, size in enumerate(norms(templates)):
+        if len(waves[row]) < FEWEST:
+            reasons[row] = f"only {len(waves[row])} spikes"
+        elif size < SMALLEST or expected_false_alarms(size, samples) > FALSE_ALARMS * len(waves[row]):
+            reasons[row] = f"a waveform of {size:.1f} noise standard deviations, which noise imitates"
+    keep = [row for row in keep if row not in reasons]
+    sample = [w[:: max(1, len(w) // _ASKED)][:_ASKED] for w in waves]
+    while len(keep) > 1:
+        losses = [loss_without(templates[keep], sample[row], i, refractory) for i, row in enumerate(keep)]
+        weakest = int(np.argmin(losses))
+        if losses[weakest] >= DISTINCT:
+            break
+        reasons[keep[weakest]] = f"other units explain its waveform (loss {losses[weakest]:.1f} nats a spike)"
+        del keep[weakest]
+    return keep, reasons
+
+
+def loss_without(templates, waves, unit, refractory, spread=0.1, cost=COST):
+    """Nats of fit a spike that are lost when the other units must explain a unit's cleaned waveforms.
+
+    Small for a copy of another unit, and for the sum of two units that fire together. The cost of a spike is not
+    counted, so that two spikes in place of one lose nothing where they fit as well.
+    """
+    size = templates.shape[1]
+    signal = np.pad(waves, ((0, 0), (size, size), (0, 0))).reshape(-1, templates.shape[2]).astype(np.float32)
+    own = match(signal, templates[unit:unit + 1], refractory, spread, cost)
+    rest = match(signal, np.delete(templates, unit, axis=0), refractory, spread, cost)
+    return (_fit(own, signal, spread) - _fit(rest, signal, spread)) / len(waves)
+
+
+def _fit(found, signal, spread):
+    mean = norms(found.templates)[found.unit]
+    left = np.square(unexplained(signal, found), dtype=np.float64).sum()
+    return -0.5 * left - 0.5 * np.sum(np.square((found.height - mean) / (spread * mean)))
+
+
+def expected_false_alarms(size, positions, cost=COST):
+    """Spikes of a template of norm ``size`` that noise alone makes at so many positions.
+
+    A spike is taken where the correlation passes size / 2 + cost / size; neighbouring positions go together.
+    """
+    threshold = size / 2 + cost / size
+    return 0.5 * positions * 0.5 * math.erfc(threshold / math.sqrt(2))
