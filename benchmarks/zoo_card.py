@@ -1,4 +1,7 @@
-"""Write a zoo model's folder: weights, encoder, config, metadata and the card, with the figures measured here."""
+"""Write a zoo model's folder: weights, encoder, config, metadata and the card, with the figures measured here.
+
+``python -m benchmarks.zoo_card`` writes the ``encoder.onnx`` of every model anew, for a new format of the file.
+"""
 
 import json
 import time
@@ -20,16 +23,15 @@ _COLOUR = ("the eight photographs inside scikit-image's wheel (astronaut, brick,
 def write(model, name, folder, recipe, record, seed, threads, cpu_minutes, start=None):
     """Make the folder of one model, replacing its files; ``start`` names the model that training began with."""
     from crsae_onnx import SparseEncoder
-    from crsae_onnx.convert import convert
-    from crsae_onnx.validate import validate
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     model = for_use(model)
     model.save(folder / "model.keras")
-    convert(model, folder / "encoder.onnx", inputs=("signal", "mask"), overwrite=True)
     channels = model.dictionary.channels
-    validate(model, folder / "encoder.onnx", shapes=[(1, 61, 50, channels), (2, 48, 77, channels)])
+    data, licence = _COLOUR if channels == 3 else _GREY
+    commands = [f"python -m benchmarks.train_zoo {each}" for each in (*([start] if start else []), name)]
+    export(model, folder, {"name": name, "data": data, "training_command": " && ".join(commands)})
     encoder = SparseEncoder(folder / "encoder.onnx")
     sigma = recipe["sigma"]
     levels = LEVELS if isinstance(sigma, tuple) else (round(255 * sigma),)
@@ -44,8 +46,6 @@ def write(model, name, folder, recipe, record, seed, threads, cpu_minutes, start
     parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
     (folder / "config.json").write_text(json.dumps(model.get_config(), indent=1, default=str) + "\n")
     described = common.machine(threads)
-    data, licence = _COLOUR if channels == 3 else _GREY
-    commands = [f"python -m benchmarks.train_zoo {each}" for each in (*([start] if start else []), name)]
     facts = {"name": name, "task": _TASK[recipe.get("supervised", True)], "parameters": parameters,
              "sigma_in_grey_levels": [round(255 * v, 3) for v in np.atleast_1d(sigma)], "seed": seed,
              "training_command": " && ".join(commands), "data": data, "licence_of_data": licence,
@@ -57,6 +57,24 @@ def write(model, name, folder, recipe, record, seed, threads, cpu_minutes, start
     (folder / "metadata.json").write_text(json.dumps(facts, indent=1) + "\n")
     (folder / "README.md").write_text(card(facts, model))
     print(f"{folder}: " + ", ".join(f"{k}: {v['psnr']:.2f} dB" for k, v in figures.items()), flush=True)
+
+
+def export(model, folder, facts):
+    """Write ``encoder.onnx`` into a model's folder, compare it with Keras, and record both in the file.
+
+    Args:
+        model: the model of the folder.
+        folder: Path.
+        facts: "name", "data" and "training_command" of ``metadata.json``.
+    """
+    from crsae_onnx.convert import convert
+    from crsae_onnx.validate import validate
+
+    about = {"name": facts["name"], "data": facts["data"], "training": facts["training_command"], "pixel_range": [0, 1],
+             "unit": "noise standard deviations (images in [0, 1] divided by their noise level)"}
+    convert(model, folder / "encoder.onnx", inputs=("signal", "mask"), overwrite=True, about=about)
+    channels = model.dictionary.channels
+    validate(model, folder / "encoder.onnx", shapes=[(1, 61, 50, channels), (2, 48, 77, channels)], record=True)
 
 
 def for_use(model):
@@ -122,3 +140,16 @@ def card(facts, model):
         "clipped, results clipped):", "", figures, "",
         f"One 512 x 512 image, camera.png at sigma 25, in onnxruntime, {machine['threads']} threads, load "
         f"{machine['load_at_start']} at the time:", "", speeds, ""])
+
+
+def main():
+    """Export every model of the zoo again."""
+    from keras_crsae import zoo
+
+    for name in zoo.names():
+        export(zoo.load_model_from_zoo(name), zoo.folder() / name, zoo.metadata(name))
+        print(f"{name}: exported", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from crsae_onnx.contract import INPUTS, OUTPUTS
+from crsae_onnx.contract import ABOUT, INPUTS, OUTPUTS
+from crsae_onnx.describe import describe
 from crsae_onnx.runtime import SparseEncoder
 from crsae_onnx.spike_cli import run_spikes
 from crsae_onnx.windows import check_layout, code_shape
@@ -18,14 +19,14 @@ def _convert(args):
     from crsae_onnx.convert import convert
 
     path = convert(_load(args.model), args.output, outputs=args.outputs, inputs=args.inputs, tolerance=args.tolerance,
-                   overwrite=args.overwrite)
+                   overwrite=args.overwrite, about=dict(args.about))
     print(f"{path}: {path.stat().st_size / 1024:.0f} KiB")
 
 
 def _validate(args):
     from crsae_onnx.validate import validate
 
-    report = validate(_load(args.model), args.file, tolerance=args.tolerance)
+    report = validate(_load(args.model), args.file, tolerance=args.tolerance, record=args.record)
     print(report)
     print(f"equal to Keras within {report.difference:.1e} of the largest value")
 
@@ -113,27 +114,19 @@ def _write(encoder, signal, temporary, args, options):
 
 
 def _info(args):
-    info = SparseEncoder(args.file).info
-    if args.json:
-        print(json.dumps(info, indent=2))
-        return
-    numbers = {name: ", ".join(f"{v:.4g}" for v in info[name]) for name in ("lambda_reg", "threshold")}
-    rows = {
-        "format version": info["format_version"],
-        "signals": f"{info['channels']} channels, {'images' if info['rank'] == 2 else 'one-dimensional'}, unit: "
-                   f"{info['unit']}",
-        "dictionary": f"{info['filters']} filters of {' x '.join(map(str, info['kernel_size']))}, stride "
-                      f"{' x '.join(map(str, info['strides']))}",
-        "encoder": f"{info['iterations']} iterations at most, {info['shrinkage']}"
-                   + (f", stops at a relative change of {info['tolerance']:g}" if info["tolerance"] else ""),
-        "inputs": ", ".join(info["inputs"]), "outputs": ", ".join(info["outputs"]),
-        "sigma": f"{info['sigma']:.4g}", "step size": f"{info['step_size']:.4g}", "lambda": numbers["lambda_reg"],
-        "threshold": numbers["threshold"],
-        **({"spikes": "carries a reader: run --spikes"} if "spikes" in info else {}),
-        "made with": ", ".join(f"{name} {version}" for name, version in info["versions"].items()),
-    }
-    for name, value in rows.items():
-        print(f"{name:15} {value}")
+    facts, text = describe(args.file)
+    print(json.dumps(facts, indent=2) if args.json else text)
+
+
+def _fact(text):
+    """KEY=VALUE as a pair; numbers and lists of numbers are read as JSON."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, received {text!r}")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
 
 
 def parser():
@@ -154,10 +147,13 @@ def parser():
     convert.add_argument("--outputs", nargs="+", choices=OUTPUTS, default=OUTPUTS, help="default: both")
     convert.add_argument("--inputs", nargs="+", choices=INPUTS, default=INPUTS[:1], help="default: signal alone")
     convert.add_argument("--tolerance", type=float, help="stop below this relative change an iteration")
+    convert.add_argument("--about", nargs="+", type=_fact, default=(), metavar="KEY=VALUE",
+                         help=f"what a user of the file should know: {', '.join(ABOUT)}")
     convert.add_argument("--overwrite", **overwrite)
     validate = command("validate", _validate, "compare a Keras model with its export (extra: export)",
                        ("model", ".keras file"), file)
-    validate.add_argument("--tolerance", type=float, default=1e-4, help="of the largest value (default 1e-4)")
+    validate.add_argument("--tolerance", type=float, help="of the largest value (default: by the file's precision)")
+    validate.add_argument("--record", action="store_true", help="write the measured difference into the file")
     run = command("run", _run, "encode a .npy signal (batch, *space, channels), or find a recording's spikes", file,
                   ("input", ".npy signal, any real dtype, read in place; with --spikes (samples, channels) or "
                             "(samples,)"),

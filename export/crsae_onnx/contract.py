@@ -1,6 +1,7 @@
 """What every exported file promises: names, axes, opset, metadata keys, tolerances. Plain data."""
 
-FORMAT_VERSION = 1
+#: 1 had no checksum.
+FORMAT_VERSION = 2
 OPSET = 18
 INPUT = "signal"
 MASK = "mask"
@@ -8,12 +9,16 @@ SIGMA = "sigma"
 #: Inputs that a file may have; the first is always there.
 INPUTS = (INPUT, MASK, SIGMA)
 OUTPUTS = ("code", "reconstruction")
+#: What ``convert(about=...)`` may tell of a file.
+ABOUT = ("name", "unit", "sampling_frequency", "pixel_range", "data", "training")
 #: Spatial axes of the signal, by rank.
 SPACE_AXES = {1: ("time",), 2: ("height", "width")}
-#: Largest difference between Keras and onnxruntime, relative to the largest absolute value.
-TOLERANCE = 1e-4
-#: The one metadata property that holds our JSON.
+#: Largest difference between Keras and onnxruntime, relative to the largest absolute value, by precision.
+TOLERANCES = {"float32": 1e-4}
+TOLERANCE = TOLERANCES["float32"]
+#: The metadata property that holds our JSON, and the one after it, the SHA-256 of all bytes before it.
 METADATA_KEY = "crsae"
+CHECKSUM_KEY = "crsae_sha256"
 
 
 def axes(name, rank):

@@ -1,18 +1,18 @@
 """CRsAE -> ``.onnx``. The FISTA iterations become one ONNX Loop; batch and every spatial axis stay dynamic."""
 
+import hashlib
 import json
-import os
 from numbers import Real
 from pathlib import Path
 
 import numpy as np
 
-from crsae_onnx import graph
-from crsae_onnx.contract import FORMAT_VERSION, INPUT, INPUTS, METADATA_KEY, OPSET, OUTPUTS
+from crsae_onnx import container, graph
+from crsae_onnx.contract import ABOUT, FORMAT_VERSION, INPUT, INPUTS, OPSET, OUTPUTS
 from crsae_onnx.spikes import SpikeReader
 
 
-def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overwrite=False, spikes=None):
+def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overwrite=False, spikes=None, about=None):
     """Write a built ``CRsAE`` as an ONNX file.
 
     The file encodes as ``model.encode`` does, in float32 and densely (``active`` is a way to compute, not a model).
@@ -28,13 +28,16 @@ def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overw
         overwrite: replace an existing file.
         spikes: None, or the ``SpikeReader`` that reads spikes off this model's codes: the file then carries it, and
             ``crsae-onnx run --spikes`` needs nothing else.
+        about: None, or a dict of what else a user of the file should know, of these keys: "name", "unit" (of signals),
+            "sampling_frequency" (Hz), "pixel_range" (lowest, highest), "data" and "training" (texts: what it was
+            trained on, and where or how).
 
     Returns:
         The path.
 
     Raises:
         ValueError: no CRsAE, unbuilt, unknown outputs or inputs, weights that are not finite, a tolerance that is
-            not positive, a reader made for another model.
+            not positive, a reader made for another model, an unknown key of ``about``.
         FileExistsError: the file exists and ``overwrite`` is False.
         FileNotFoundError: its folder does not exist.
         ModuleNotFoundError: the extra ``export`` is not installed.
@@ -49,6 +52,7 @@ def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overw
         raise ValueError(f"`inputs` must contain {INPUT!r}. Received: {inputs}")
     if tolerance is not None and not (isinstance(tolerance, Real) and 0 < tolerance < 1):
         raise ValueError(f"`tolerance` must be None or a number between 0 and 1. Received: {tolerance!r}")
+    about = _about(about, spikes)
     encoder = _encoder(model, tolerance)
     if spikes is not None:
         _check_reader(spikes, model, outputs)
@@ -62,19 +66,27 @@ def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overw
         raise ModuleNotFoundError("Conversion needs the package onnx. Install it with: "
                                   "pip install 'keras-crsae[export]'", name="onnx") from error
     proto = graph.build(encoder, outputs, inputs)
-    facts = _describe(model, encoder, outputs, inputs)
+    facts = {**_describe(model, encoder, outputs, inputs), **about}
     if spikes is not None:
         facts["spikes"] = spikes.to_json()
-    onnx.helper.set_model_props(proto, {METADATA_KEY: json.dumps(facts)})
+        facts["preprocessing"] = ["whiten the recording: SpikeReader.from_json of the metadata `spikes` does it"]
     onnx.checker.check_model(proto, full_check=True)
-    # Written under a temporary name and renamed: a killed process leaves no half file.
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        onnx.save(proto, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    container.write(path, container.pack(proto.SerializeToString(), facts))
     return path
+
+
+def _about(about, spikes):
+    """What the caller tells of the file, checked."""
+    about = {} if about is None else dict(about)
+    unknown = sorted(set(about) - set(ABOUT))
+    if unknown:
+        raise ValueError(f"`about` knows the keys {ABOUT}. Received: {unknown}")
+    if spikes is not None and hasattr(spikes, "sampling_frequency"):
+        about.setdefault("sampling_frequency", spikes.sampling_frequency)
+    try:
+        return json.loads(json.dumps(about))
+    except TypeError as error:
+        raise ValueError(f"`about` must hold texts and numbers: {error}. Received: {about}") from error
 
 
 def _names(given, known, argument):
@@ -158,13 +170,49 @@ def _describe(model, encoder, outputs, inputs):
         "filters": encoder.filters, "kernel_size": list(encoder.kernel_size), "strides": list(encoder.strides),
         "iterations": len(encoder.momentum), "tolerance": encoder.tolerance, "shrinkage": encoder.shrinkage,
         "block": list(encoder.block), "inputs": list(inputs), "outputs": list(outputs), "sigma": encoder.sigma,
-        "step_size": encoder.step_size, "unit": "that of the training data",
+        "step_size": encoder.step_size, "unit": "that of the training data", "precision": "float32",
+        "weights_sha256": weights_hash(model), "preprocessing": preprocessing(model),
         "lambda_reg": np.broadcast_to(np.asarray(model.lambda_reg, float), encoder.filters).tolist(),
         "threshold": (encoder.scale * encoder.sigma).tolist(),
         "config": json.loads(json.dumps(model.get_config(), default=str)),
         "versions": {"keras-crsae": _version(), "keras": keras.__version__, "backend": keras.backend.backend(),
                      "onnx": onnx.__version__},
     }
+
+
+def weights_hash(model):
+    """SHA-256 of what the encoder and decoder compute with: filters, lambda, sigma, step size; float32.
+
+    Options of the conversion do not change it, further training does.
+
+    Example:
+        >>> len(weights_hash(model))
+        64
+    """
+    from keras import ops
+
+    layers = {name: getattr(model, name).unit_kernel() for name in ("dictionary", "decoder", "analysis")
+              if hasattr(model, name)}
+    digest = hashlib.sha256()
+    for name, value in {**layers, "lambda": model.lambda_reg, "sigma": model.sigma, "step": model.step_size}.items():
+        array = np.ascontiguousarray(ops.convert_to_numpy(value), "<f4")
+        digest.update(f"{name}{array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def preprocessing(model):
+    """What a signal goes through before it reaches this model's file, in order: a list of texts.
+
+    Example:
+        >>> preprocessing(model)
+        []
+    """
+    if not hasattr(model, "low_pass"):
+        return []
+    slow = f"a Gaussian blur of {model.low_pass:g} pixels (edges mirrored)" if model.low_pass else "its mean"
+    return [f"subtract {slow} from the image; add it to the reconstruction",
+            "noise of another level than sigma: multiply by sigma / level, and the result by level / sigma",
+            "average the reconstructions over all shifts of the image below the stride, edges reflected"]
 
 
 def _version():

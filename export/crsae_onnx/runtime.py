@@ -1,13 +1,13 @@
 """Run an exported encoder with NumPy and onnxruntime alone."""
 
-import json
-import os
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from crsae_onnx.contract import FORMAT_VERSION, INPUT, INPUTS, MASK, METADATA_KEY, OUTPUTS, SIGMA
+from crsae_onnx import container, sessions
+from crsae_onnx.container import ModelFileError
+from crsae_onnx.contract import INPUT, INPUTS, MASK, OUTPUTS, SIGMA
 from crsae_onnx.windows import (
     LONGEST_PIECE,
     WINDOW,
@@ -19,14 +19,6 @@ from crsae_onnx.windows import (
     reconstruct_windows,
 )
 
-#: No encoder is larger; a larger file is refused before it is read.
-LARGEST_FILE = 2**30
-_REQUIRED = ("rank", "channels", "filters", "kernel_size", "strides", "iterations", "sigma", "inputs", "outputs")
-
-
-class ModelFileError(ValueError):
-    """The file is missing, damaged, or no encoder of this package."""
-
 
 class SparseEncoder:
     """An exported CRsAE encoder.
@@ -36,35 +28,34 @@ class SparseEncoder:
 
     Args:
         path: ``.onnx`` file written by ``crsae_onnx.convert.convert``.
-        providers: onnxruntime execution providers in order of preference; None: all that are installed.
+        providers: onnxruntime execution providers in order of preference; None: CUDA where this onnxruntime offers it,
+            else the CPU. ``provider`` says which one runs the session.
+        threads: threads of one run; None: the cores.
+        arena: keep memory between runs (faster; memory stays at its peak).
+        optimization: onnxruntime's graph optimisations: "all", "extended", "basic" or "none".
 
     Raises:
-        ModelFileError: the file cannot be read, is foreign, or of a newer format.
+        ModelFileError: the file cannot be read, is damaged, foreign, or of a newer format.
         ModuleNotFoundError: onnxruntime is not installed.
-        ValueError: a provider that is not installed.
+        ValueError: a provider that is not installed, an unfit option.
+
+    Warns:
+        RuntimeWarning: another provider runs than the first one asked for, and why.
 
     Example:
         >>> encoder = SparseEncoder("encoder.onnx")
         >>> code = encoder.encode(signal)        # (batch, time, channels) -> (batch, positions, filters)
+        >>> encoder.provider
+        'CPUExecutionProvider'
     """
 
-    def __init__(self, path, providers=None):
-        # Read when onnxruntime is imported: it would keep a database in the home folder and report from it.
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-        try:
-            import onnxruntime as ort
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError("SparseEncoder needs onnxruntime. Install it with: pip install "
-                                      "'keras-crsae[runtime]', or [runtime-cpu] without a GPU.",
-                                      name="onnxruntime") from error
+    def __init__(self, path, providers=None, *, threads=None, arena=True, optimization="all"):
+        ort = sessions.import_onnxruntime()
         self.path = Path(path)
-        installed = ort.get_available_providers()
-        names = [p if isinstance(p, str) else p[0] for p in providers or ()]
-        if any(name not in installed for name in names):
-            raise ValueError(f"`providers` must be some of those installed: {installed}. Received: {providers!r}")
-        self._session = _session(ort, _checked_file(self.path), list(providers or installed))
-        #: What the file says about itself: config, versions, sigma, thresholds.
-        self.info = _read_info(self.path, self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY))
+        # Checked before any parser sees it: onnxruntime's was made for whole files.
+        content, self.info = container.read(self.path)  #: what the file says about itself
+        self._session = sessions.session(ort, content, self.path, providers, threads, arena, optimization)
+        self._fetch = sessions.runner(ort, self._session)
         self._inputs = tuple(i.name for i in self._session.get_inputs())
         self._outputs = tuple(o.name for o in self._session.get_outputs())
         if INPUT not in self._inputs or set(self._inputs) - set(INPUTS) or set(self._outputs) - set(OUTPUTS):
@@ -74,7 +65,12 @@ class SparseEncoder:
     def __repr__(self):
         info = self.info
         return (f"SparseEncoder({str(self.path)!r}: {info['filters']} filters of {tuple(info['kernel_size'])}, "
-                f"{info['channels']} channels, {info['iterations']} iterations)")
+                f"{info['channels']} channels, {info['iterations']} iterations, on {self.provider})")
+
+    @property
+    def provider(self):
+        """The onnxruntime provider that runs the session (it hands single operators that it lacks to the CPU)."""
+        return self._session.get_providers()[0]
 
     def encode(self, signal, mask=None, sigma=None, *, out=None, sparse=False, window=None, overlap=None,
                batch_size=None, progress=None):
@@ -148,7 +144,7 @@ class SparseEncoder:
         if SIGMA in self._inputs:
             sigma = self.info["sigma"] if sigma is None else sigma
             feed[SIGMA] = np.ascontiguousarray(np.broadcast_to(np.asarray(sigma, np.float32), piece.shape[:1]))
-        return self._session.run([output], feed)[0]
+        return self._fetch([output], feed)[0]
 
 
 def _spread_mask(mask, shape):
@@ -161,50 +157,3 @@ def _spread_mask(mask, shape):
     except ValueError as error:
         raise SignalError(f"`mask` must be broadcastable to the signal's shape {shape}. "
                           f"Received: shape {tuple(mask.shape)}") from error
-
-
-def _checked_file(path):
-    """The path, if a look at the file's size and first bytes does not already rule it out."""
-    if not path.is_file():
-        raise ModelFileError(f"No file at {path}. Expected an .onnx file written by crsae_onnx.convert.")
-    try:
-        size = os.path.getsize(path)
-        with path.open("rb") as file:
-            first = file.read(1)
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
-    if size > LARGEST_FILE:
-        raise ModelFileError(f"{path} has {size:,} bytes; no encoder of this package is larger than "
-                             f"{LARGEST_FILE:,}. Expected an .onnx file written by crsae_onnx.convert.")
-    if first != b"\x08":  # an ONNX file starts with its IR version, protobuf field 1
-        raise ModelFileError(f"{path} is not an ONNX file. Expected one written by crsae_onnx.convert.")
-    return path
-
-
-def _session(ort, path, providers):
-    options = ort.SessionOptions()
-    options.log_severity_level = 4  # what is wrong is raised; the log would repeat it
-    try:
-        return ort.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # onnxruntime raises a family of its own, with no common public base
-        raise ModelFileError(f"{path} is damaged, or not an ONNX file that this onnxruntime ({ort.__version__}) can "
-                             f"load: {error}. Copy or convert it again.") from error
-
-
-def _read_info(path, stored):
-    if stored is None:
-        raise ModelFileError(f"{path} is an ONNX file, but not an encoder of this package: its metadata has no "
-                             f"{METADATA_KEY!r}. Convert a CRsAE with crsae_onnx.convert.")
-    try:
-        info = json.loads(stored)
-        version = int(info["format_version"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise ModelFileError(f"{path}: the metadata {METADATA_KEY!r} is damaged ({error}). Convert the model "
-                             "again.") from error
-    if version > FORMAT_VERSION:
-        raise ModelFileError(f"{path} has format version {version}; this release reads up to {FORMAT_VERSION}. "
-                             "Update keras-crsae.")
-    missing = [name for name in _REQUIRED if name not in info]
-    if missing:
-        raise ModelFileError(f"{path}: the metadata lacks {missing}. Convert the model again.")
-    return info

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from crsae_onnx.contract import MASK, SIGMA, TOLERANCE
+from crsae_onnx import container
+from crsae_onnx.contract import MASK, SIGMA, TOLERANCES
 from crsae_onnx.runtime import SparseEncoder
 
 
@@ -47,7 +48,7 @@ class Report(list):
         return "\n".join(lines)
 
 
-def validate(model, path, shapes=None, tolerance=TOLERANCE, seed=0):
+def validate(model, path, shapes=None, tolerance=None, seed=0, record=False):
     """Compare a model with its exported file on random signals: noise, and filters placed at random.
 
     Args:
@@ -55,8 +56,10 @@ def validate(model, path, shapes=None, tolerance=TOLERANCE, seed=0):
         path: its ``.onnx`` file.
         shapes: signal shapes (batch, *space, channels); None: several batch sizes and lengths, some the shortest
             possible, most of them dividing neither by the stride nor by the block.
-        tolerance: largest difference relative to the largest absolute value of the reference.
+        tolerance: largest difference relative to the largest absolute value of the reference; None: that of the
+            file's precision in ``crsae_onnx.contract.TOLERANCES``.
         seed: of the signals.
+        record: write the measured difference into the file, where ``crsae-onnx info`` shows it.
 
     Returns:
         A ``Report``, a list of dicts that prints as a table.
@@ -74,6 +77,7 @@ def validate(model, path, shapes=None, tolerance=TOLERANCE, seed=0):
     """
     encoder, rng = SparseEncoder(path), np.random.default_rng(seed)
     _compare_names(model, encoder.info)
+    tolerance = TOLERANCES[encoder.info["precision"]] if tolerance is None else tolerance
     reference = _reference(model, encoder.info)
     rows = Report()
     for shape in shapes or _shapes(encoder.info):
@@ -94,7 +98,19 @@ def validate(model, path, shapes=None, tolerance=TOLERANCE, seed=0):
                 got = encoder.encode(signal, **given) if name == "code" else encoder.reconstruct(signal, **given)
                 rows.append({"output": name, "shape": tuple(shape), "given": sorted(given), "nonzero": share,
                              "difference": _difference(name, shape, expected[name], got, tolerance)})
+    if record:
+        _record(path, rows, tolerance, encoder)
     return rows
+
+
+def _record(path, rows, tolerance, encoder):
+    import keras
+    import onnxruntime
+
+    container.rewrite(path, {**encoder.info, "parity": {
+        "difference": rows.difference, "tolerance": tolerance, "comparisons": len(rows),
+        "shapes": sorted({row["shape"] for row in rows}), "provider": encoder.provider, "keras": keras.__version__,
+        "onnxruntime": onnxruntime.__version__}})
 
 
 def _compare_names(model, info):

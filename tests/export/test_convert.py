@@ -180,4 +180,4 @@ def test_unfit_models_are_refused(tmp_path):
 
 def test_metadata_is_plain_json(exported):
     stored = {p.key: p.value for p in onnx.load(exported[1]).metadata_props}
-    assert json.loads(stored["crsae"])["format_version"] == 1
+    assert json.loads(stored["crsae"])["format_version"] == 2

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import onnx
 import pytest
-from crsae_onnx import ModelFileError, SignalError, SparseCode, SparseEncoder, runtime
+from crsae_onnx import ModelFileError, SignalError, SparseCode, SparseEncoder, container, runtime
 from crsae_onnx.convert import convert
 from onnx import helper
 
@@ -116,7 +116,7 @@ def test_unfit_masks_and_sigmas_are_refused(exported):
 
 
 def rewritten(path, target, change):
-    """A copy of an exported file with other metadata."""
+    """A copy of an exported file with other metadata, as another ONNX tool would write it: without the checksum."""
     proto = onnx.load(path)
     info = json.loads(proto.metadata_props[0].value)
     helper.set_model_props(proto, {"crsae": change(info)})
@@ -149,6 +149,12 @@ def test_damaged_foreign_and_newer_files_are_refused(exported, tmp_path):
     refused("metadata")
     rewritten(exported["plain"], target, lambda info: json.dumps({"format_version": 1}))
     refused("lacks")
+    rewritten(exported["plain"], target, json.dumps)
+    refused("does not end in its checksum")
+    target.write_bytes(container.pack(b"\x08\x08", {"format_version": 99}))
+    refused("Update keras-crsae")
+    target.write_bytes(container.pack(b"\x08\x08", {**SparseEncoder(exported["plain"]).info}))
+    refused("cannot be loaded by this onnxruntime")
 
 
 def test_a_huge_file_is_refused_before_it_is_read(tmp_path):

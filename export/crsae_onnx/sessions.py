@@ -1,0 +1,138 @@
+"""onnxruntime sessions: which provider runs, with which options, and why a wish was not granted."""
+
+import ctypes
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from crsae_onnx.container import ModelFileError
+
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+#: Graph optimisations of onnxruntime, by name.
+OPTIMIZATION = {"all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "ORT_ENABLE_BASIC",
+                "none": "ORT_DISABLE_ALL"}
+_DEVICES = {CUDA: "cuda"}
+
+
+def import_onnxruntime():
+    """The package onnxruntime, its usage reports switched off; the error that names the extra where it is missing."""
+    # Read when onnxruntime is imported: it would keep a database in the home folder and report from it.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        import onnxruntime as ort
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("SparseEncoder needs onnxruntime. Install it with: pip install "
+                                  "'keras-crsae[runtime]', or [runtime-cpu] without a GPU.",
+                                  name="onnxruntime") from error
+    return ort
+
+
+def session(ort, content, path, providers=None, threads=None, arena=True, optimization="all"):
+    """A session of a file's bytes; warns where another provider than the one asked for runs it.
+
+    Args:
+        ort: the package onnxruntime.
+        content: bytes of the file.
+        path: its name, for errors.
+        providers: names, or (name, options) pairs, in order of preference; None: CUDA where this onnxruntime offers
+            it, then the CPU.
+        threads: threads of one run; None: onnxruntime's choice, the cores.
+        arena: keep memory between runs (faster; memory stays at its peak).
+        optimization: "all", "extended", "basic" or "none". Below "all" convolutions are not fused with their sums.
+
+    Raises:
+        ModelFileError: onnxruntime cannot load the file.
+        ValueError: an unfit option, a provider that is not installed.
+    """
+    wanted = _wanted(ort.get_available_providers(), providers)
+    options = _options(ort, threads, arena, optimization)
+    reason = None
+    try:
+        try:
+            made = ort.InferenceSession(content, options, providers=wanted, enable_fallback=0)
+        except Exception as error:
+            if _name(wanted[0]) == CPU:
+                raise
+            made, reason = ort.InferenceSession(content, options, providers=[CPU], enable_fallback=0), \
+                _one_line(error)
+    except Exception as error:  # onnxruntime raises a family of its own, with no common public base
+        raise ModelFileError(f"{path} cannot be loaded by this onnxruntime ({ort.__version__}): {_one_line(error)}. "
+                             "Update onnxruntime, or convert the model again.") from error
+    first, running = _name(wanted[0]), made.get_providers()
+    if first not in running:
+        reason = reason or _why_not(ort, first)
+        warnings.warn(f"{path.name} runs on {running[0]}, not on {first}: {reason}. Mend that, or pass "
+                      f"providers=[{CPU!r}].", RuntimeWarning, stacklevel=3)
+    return made
+
+
+def _wanted(installed, providers):
+    if providers is None:
+        return [name for name in (CUDA, CPU) if name in installed] or list(installed)
+    wanted = [providers] if isinstance(providers, str) else list(providers)
+    if not wanted or any(_name(p) not in installed for p in wanted):
+        raise ValueError(f"`providers` must be some of those installed: {installed}. Received: {providers!r}")
+    return wanted
+
+
+def _name(provider):
+    return provider if isinstance(provider, str) else provider[0]
+
+
+def _options(ort, threads, arena, optimization):
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise ValueError(f"`threads` must be None or a whole number from 1. Received: {threads!r}")
+    if optimization not in OPTIMIZATION:
+        raise ValueError(f"`optimization` must be one of {tuple(OPTIMIZATION)}. Received: {optimization!r}")
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # what is wrong is raised or warned of; the log would repeat it
+    options.intra_op_num_threads = threads or 0
+    options.enable_cpu_mem_arena = bool(arena)
+    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, OPTIMIZATION[optimization])
+    return options
+
+
+def _why_not(ort, name):
+    """Why onnxruntime left a provider out. It only logs that; the reason most often is a library that is missing."""
+    if name != CUDA:
+        return "onnxruntime could not start that provider"
+    file = "onnxruntime_providers_cuda.dll" if sys.platform == "win32" else "libonnxruntime_providers_cuda.so"
+    library = Path(ort.__file__).parent / "capi" / file
+    if not library.is_file():
+        return f"this onnxruntime has no {file}; install onnxruntime-gpu"
+    try:
+        ctypes.CDLL(str(library))
+    except OSError as error:
+        if "undefined symbol" not in str(error):  # which only says that its libraries were found
+            return _one_line(error)
+    return "its libraries are there, but no CUDA device answers"
+
+
+def _one_line(error):
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def runner(ort, made):
+    """``run(output names, feed) -> arrays`` of a session: nothing that the outputs do not need is computed.
+
+    On a GPU inputs are bound there, and results are fetched once, at the end.
+    """
+    options = ort.RunOptions()
+    options.only_execute_path_to_fetches = True
+    device = _DEVICES.get(made.get_providers()[0])
+    if device is None:
+        return lambda names, feed: made.run(names, feed, options)
+    number = int(made.get_provider_options()[CUDA].get("device_id", 0))
+    return lambda names, feed: run_bound(ort, made, names, feed, options, device, number)
+
+
+def run_bound(ort, made, names, feed, options, device, number=0):
+    """One run through an I/O binding on ``device``."""
+    binding = made.io_binding()
+    for name, array in feed.items():
+        binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array, device, number))
+    for name in names:
+        binding.bind_output(name, device, number)
+    made.run_with_iobinding(binding, options)
+    return binding.copy_outputs_to_cpu()
