@@ -1,0 +1,75 @@
+"""Write the tables of ``benchmarks/README.md`` from ``benchmarks/results/*.json``: everything below its last heading.
+
+No figure is copied by hand; the machine and the date of each table come from its JSON file.
+"""
+
+import json
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+#: question: (heading, what the titles do not say)
+QUESTIONS = {
+    "peak": ("Encoder against plain forms", ""),
+    "solvers": ("Solvers to the same drop", "Ten 1-s windows of `spikes/single_white.npz`."),
+    "training": ("Training", "16 windows of 2,048, 8 filters of 45, 60 iterations. Every form takes both stages of the "
+                             "step."),
+    "onnx_runtime": ("ONNX", ""),
+    "scaling": ("Scaling", ""),
+    "spike_sorting": ("Spike sorting", "Accuracy: mean over the runs, and their range. Other sorters ran once on the "
+                                       "shared files, and as often as ours on simulated ones."),
+    "one_image": ("One noisy image", ""),
+}
+START = "## Results\n"
+
+
+def options(stored):
+    """The command line that made a result, as far as it departs from the defaults that matter."""
+    given = stored["options"]
+    shown = [f"--threads {given['threads']}"] if stored["question"] == "solvers" else []
+    shown += [f"--windows {given['windows']}"] if given.get("windows") else []
+    shown += ["--hour"] if given.get("hour") else []
+    return " ".join(["benchmarks." + stored["question"], *shown])
+
+
+def machine(stored):
+    described = stored["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in described["versions"].items())
+    return (f"{described['date']}, {described['cpu']}, {described['cores']} cores, {described['threads']} thread(s), "
+            f"load {described['load_at_start'][0]:g} at the start; {versions}.")
+
+
+def sentence(title):
+    return f"{title[:1].upper()}{title[1:]}."
+
+
+def section(stored):
+    heading, note = QUESTIONS[stored["question"]]
+    parts = [f"### {heading}: `{options(stored)}`", machine(stored), *([note] if note else [])]
+    for part in stored["sections"]:
+        rows = [part["headers"], ["---"] * len(part["headers"]), *part["rows"]]
+        lines = ["| " + " | ".join(row) + " |" for row in rows]
+        parts += [*([sentence(part["title"])] if part["title"] else []), "\n".join(lines)]
+    return "\n\n".join(parts)
+
+
+def page(text, results):
+    """``text`` with new tables behind its heading "Results"."""
+    head, found, _ = text.partition(START)
+    if not found:
+        raise SystemExit(f"benchmarks/README.md has no heading {START.strip()!r}.")
+    intro = ("`python -m benchmarks.tables` writes this part from the JSON files beside this page. The machines are "
+             "virtual and shared, and change their speed by up to 1.7 within a minute: ratios within a table carry "
+             "further than its times.")
+    return "\n\n".join([head + START.rstrip(), intro, *(section(r) for r in results)]) + "\n"
+
+
+def main():
+    path = FOLDER / "README.md"
+    files = [FOLDER / "results" / f"{question}.json" for question in QUESTIONS]
+    results = [json.loads(f.read_text()) for f in files if f.exists()]
+    path.write_text(page(path.read_text(), results))
+    print(f"{path}: {len(results)} of {len(QUESTIONS)} questions")
+
+
+if __name__ == "__main__":
+    main()

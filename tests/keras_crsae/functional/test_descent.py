@@ -1,0 +1,66 @@
+"""One proximal gradient step: the fused form against an explicit matrix, on every path that it takes."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_crsae.functional import descent
+from tests.twin import dictionary_matrix
+
+CASES = {  # space, kernel (*size, channels, filters), strides
+    "signal": ((20,), (5, 2, 3), (1,)),
+    "signal, strided": ((21,), (5, 1, 3), (2,)),
+    "image, fused": ((9, 8), (3, 4, 6, 5), (1, 1)),
+    "image, one channel": ((9, 8), (3, 3, 1, 4), (1, 1)),
+    "image, strided": ((9, 11), (3, 3, 2, 4), (2, 2)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("shrinkage", ["soft", "nonnegative_soft"])
+@pytest.mark.parametrize("per_signal", [False, True], ids=["one threshold a filter", "one a signal and filter"])
+@pytest.mark.parametrize("marked", [False, True], ids=["all observed", "masked"])
+def test_step_is_that_of_the_matrix(rng, case, shrinkage, per_signal, marked):
+    space, shape, strides = CASES[case]
+    rank, filters = len(strides), shape[-1]
+    kernel = rng.standard_normal(shape)
+    matrix, positions = dictionary_matrix(kernel, space, strides)
+    signal, code = rng.standard_normal((2, *space, shape[-2])), rng.standard_normal((2, *positions, filters))
+    threshold = rng.uniform(0.1, 0.5, (2, *(1,) * rank, filters) if per_signal else filters)
+    observed = (rng.uniform(size=signal.shape) < 0.7).astype(float) if marked else None
+    exists = (rng.uniform(size=(1, *positions, 1)) < 0.7).astype(float) if marked else None
+    step = 0.1
+
+    made = descent(signal, tf.constant(kernel), strides, step, tf.constant(threshold), shrinkage,
+                   *(None if a is None else tf.constant(a) for a in (observed, exists)))(tf.constant(code))
+
+    mask = np.ones_like(signal) if observed is None else observed
+    residual = mask.reshape(2, -1) * (signal.reshape(2, -1) - code.reshape(2, -1) @ matrix.T)
+    moved = code + step * (residual @ matrix).reshape(code.shape)
+    expected = np.sign(moved) * np.maximum(np.abs(moved) - threshold, 0)
+    if shrinkage == "nonnegative_soft":
+        expected = np.maximum(moved - threshold, 0)
+    np.testing.assert_allclose(made, expected if exists is None else expected * exists, atol=1e-12)
+
+
+def test_tensorflow_fuses_both_convolutions_inside_the_loop(rng):
+    """The step's order of operations is chosen for this; another release may match another order."""
+    kernel, signal = (rng.standard_normal(s).astype("float32") for s in ((3, 1, 16, 48), (1, 100, 1, 16)))
+    code = np.zeros((1, 98, 1, 48), np.float32)
+
+    @tf.function
+    def loop(signal, kernel, code):
+        step = descent(signal, kernel, (1, 1), 0.1, tf.fill([48], 0.2), "nonnegative_soft")
+        return tf.while_loop(lambda i, code: i < 3, lambda i, code: (i + 1, step(code)), (0, code))[1]
+
+    with tf.Graph().as_default():
+        given = {tf.compat.v1.placeholder(tf.float32, (*(None,) * 3, a.shape[-1])): a for a in (signal, code)}
+        given |= {tf.compat.v1.placeholder(tf.float32, kernel.shape): kernel}
+        image, start, filters = given
+        made, seen = loop(image, filters, start), tf.compat.v1.RunMetadata()
+        with tf.compat.v1.Session() as session:
+            session.run(made, given, run_metadata=seen,
+                        options=tf.compat.v1.RunOptions(output_partition_graphs=True))
+    fused = [list(node.attr["fused_ops"].list.s) for graph in seen.partition_graphs for node in graph.node
+             if "FusedConv2D" in node.op]
+    assert sorted(fused, key=len) == [[b"BiasAdd", b"Add"], [b"BiasAdd", b"Add", b"Relu"]]
