@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crsae_onnx.contract import ABOUT, INPUTS, OUTPUTS
+from crsae_onnx.contract import ABOUT, INPUTS, OUTPUTS, TOLERANCES
 from crsae_onnx.describe import describe
 from crsae_onnx.runtime import SparseEncoder
 from crsae_onnx.spike_cli import run_spikes
@@ -19,7 +19,7 @@ def _convert(args):
     from crsae_onnx.convert import convert
 
     path = convert(_load(args.model), args.output, outputs=args.outputs, inputs=args.inputs, tolerance=args.tolerance,
-                   overwrite=args.overwrite, about=dict(args.about))
+                   overwrite=args.overwrite, about=dict(args.about), precision=args.precision)
     print(f"{path}: {path.stat().st_size / 1024:.0f} KiB")
 
 
@@ -147,6 +147,8 @@ def parser():
     convert.add_argument("--outputs", nargs="+", choices=OUTPUTS, default=OUTPUTS, help="default: both")
     convert.add_argument("--inputs", nargs="+", choices=INPUTS, default=INPUTS[:1], help="default: signal alone")
     convert.add_argument("--tolerance", type=float, help="stop below this relative change an iteration")
+    convert.add_argument("--precision", choices=tuple(TOLERANCES), default="float32",
+                         help="of the convolutions; float16 is for GPUs")
     convert.add_argument("--about", nargs="+", type=_fact, default=(), metavar="KEY=VALUE",
                          help=f"what a user of the file should know: {', '.join(ABOUT)}")
     convert.add_argument("--overwrite", **overwrite)

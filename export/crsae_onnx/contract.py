@@ -14,7 +14,7 @@ ABOUT = ("name", "unit", "sampling_frequency", "pixel_range", "data", "training"
 #: Spatial axes of the signal, by rank.
 SPACE_AXES = {1: ("time",), 2: ("height", "width")}
 #: Largest difference between Keras and onnxruntime, relative to the largest absolute value, by precision.
-TOLERANCES = {"float32": 1e-4}
+TOLERANCES = {"float32": 1e-4, "float16": 5e-3}
 TOLERANCE = TOLERANCES["float32"]
 #: The metadata property that holds our JSON, and the one after it, the SHA-256 of all bytes before it.
 METADATA_KEY = "crsae"

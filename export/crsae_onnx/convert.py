@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from crsae_onnx import container, graph
-from crsae_onnx.contract import ABOUT, FORMAT_VERSION, INPUT, INPUTS, OPSET, OUTPUTS
+from crsae_onnx.contract import ABOUT, FORMAT_VERSION, INPUT, INPUTS, OPSET, OUTPUTS, TOLERANCES
 from crsae_onnx.spikes import SpikeReader
 
 
-def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overwrite=False, spikes=None, about=None):
+def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overwrite=False, spikes=None, about=None,
+            precision="float32"):
     """Write a built ``CRsAE`` as an ONNX file.
 
     The file encodes as ``model.encode`` does, in float32 and densely (``active`` is a way to compute, not a model).
@@ -31,6 +32,8 @@ def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overw
         about: None, or a dict of what else a user of the file should know, of these keys: "name", "unit" (of signals),
             "sampling_frequency" (Hz), "pixel_range" (lowest, highest), "data" and "training" (texts: what it was
             trained on, and where or how).
+        precision: "float32", or "float16": the convolutions in half precision, all sums over iterations in float32;
+            inputs and outputs stay float32. For GPUs: onnxruntime's CPU computes such a file through casts, slower.
 
     Returns:
         The path.
@@ -53,7 +56,10 @@ def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overw
     if tolerance is not None and not (isinstance(tolerance, Real) and 0 < tolerance < 1):
         raise ValueError(f"`tolerance` must be None or a number between 0 and 1. Received: {tolerance!r}")
     about = _about(about, spikes)
-    encoder = _encoder(model, tolerance)
+    if precision not in TOLERANCES:
+        raise ValueError(f"`precision` must be one of {tuple(TOLERANCES)}. Received: {precision!r}. (There is no int8: "
+                         "rounding spike templates alone to 8 bits moves codes by a tenth of the largest value.)")
+    encoder = _encoder(model, tolerance)._replace(half=precision == "float16")
     if spikes is not None:
         _check_reader(spikes, model, outputs)
     if path.exists() and not overwrite:
@@ -170,7 +176,8 @@ def _describe(model, encoder, outputs, inputs):
         "filters": encoder.filters, "kernel_size": list(encoder.kernel_size), "strides": list(encoder.strides),
         "iterations": len(encoder.momentum), "tolerance": encoder.tolerance, "shrinkage": encoder.shrinkage,
         "block": list(encoder.block), "inputs": list(inputs), "outputs": list(outputs), "sigma": encoder.sigma,
-        "step_size": encoder.step_size, "unit": "that of the training data", "precision": "float32",
+        "step_size": encoder.step_size, "unit": "that of the training data",
+        "precision": "float16" if encoder.half else "float32",
         "weights_sha256": weights_hash(model), "preprocessing": preprocessing(model),
         "lambda_reg": np.broadcast_to(np.asarray(model.lambda_reg, float), encoder.filters).tolist(),
         "threshold": (encoder.scale * encoder.sigma).tolist(),

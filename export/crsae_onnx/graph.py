@@ -15,6 +15,11 @@ one row here, no bias is left out, and shapes are noted beside the nodes.
 The threshold is the convolution's bias. Positions past the end of the code (the tail of the last block) are closed
 by one channel more in ``y``: it is 1 in the last block, and its weights are hugely negative at the tail's positions.
 A ``sigma`` of the call's own enters the same way, as a channel that holds it.
+
+In float16 the two convolutions alone are half: their inputs are cast to it, their results back. The signal is divided
+by its largest value (and the threshold with it), so that nothing overflows; codes, residuals and all sums over
+iterations stay float32, or the small steps of late iterations would be lost. -1e30 is no half number: the threshold is
+subtracted there, not a bias.
 """
 
 import math
@@ -23,11 +28,13 @@ from typing import NamedTuple
 import numpy as np
 
 from crsae_onnx.contract import INPUT, MASK, OPSET, SIGMA, axes
+from crsae_onnx.nodes import Nodes, state_shape
 
 #: Added to a closed position, far beyond any signal and far from overflow.
 _CLOSED = -1e30
 #: Of the code's squared norm, so that a silent code has changed by 0.
 _TINY = 1e-30
+_FLOAT, _HALF = 1, 10  # onnx.TensorProto
 
 
 class Encoder(NamedTuple):
@@ -48,40 +55,7 @@ class Encoder(NamedTuple):
     loop_body: int              #: iterations in one pass of the Loop; ``tolerance`` is looked at after each pass
     tolerance: float | None
     adjoint_kernel: np.ndarray | None = None  #: of D^T where that is no transpose of D (LCSC), folded; None: kernel
-
-
-class _Nodes:
-    """A list of nodes under construction; calling it adds one and gives its output's name."""
-
-    def __init__(self, prefix=""):
-        self.nodes, self.constants, self.shapes, self.prefix, self._known = [], [], [], prefix, {}
-
-    def __call__(self, op, *inputs, count=1, name=None, **attributes):
-        from onnx import helper
-
-        number = len(self.nodes)
-        outputs = [name] if name else [f"{self.prefix}{op}_{number}" + (f"_{i}" if count > 1 else "")
-                                       for i in range(count)]
-        self.nodes.append(helper.make_node(op, list(inputs), outputs, name=f"{self.prefix}{op}_{number}", **attributes))
-        return outputs if count > 1 else outputs[0]
-
-    def shaped(self, name, channels, blocks):
-        """``name``, noted as a float array (batch, channels, *blocks); ``blocks`` is a prefix of two axis names."""
-        from onnx import TensorProto, helper
-
-        self.shapes.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, state_shape(channels, blocks)))
-        return name
-
-    def constant(self, value, dtype=np.int64):
-        """Name of an initialiser with this value; equal ones are stored once."""
-        from onnx import numpy_helper
-
-        array = np.asarray(value, dtype)
-        key = (array.dtype.str, array.shape, array.tobytes())
-        if key not in self._known:
-            self._known[key] = f"{self.prefix}constant_{len(self.constants)}"
-            self.constants.append(numpy_helper.from_array(array, self._known[key]))
-        return self._known[key]
+    half: bool = False          #: convolutions in float16
 
 
 def build(encoder, outputs, inputs):
@@ -99,11 +73,11 @@ def build(encoder, outputs, inputs):
     graph = _Graph(_as_images(encoder), inputs, flat=rank == 1)
     code = graph.iterate()
     if "code" in outputs:
-        graph.unfold(code, graph.encoder.block, encoder.filters, graph.positions, "code")
+        graph.unfold(graph.unscaled(code), graph.encoder.block, encoder.filters, graph.positions, "code")
     if "reconstruction" in outputs:
         made = graph.synthesis(graph.top, code, graph.synthesis_weight(graph.encoder.decoder_kernel),
                                math.prod(graph.period) * encoder.channels)
-        graph.unfold(made, graph.period, encoder.channels, graph.space, "reconstruction")
+        graph.unfold(graph.unscaled(made), graph.period, encoder.channels, graph.space, "reconstruction")
 
     def tensor(name):
         fixed = {"channels": encoder.channels, "filters": encoder.filters}
@@ -114,11 +88,6 @@ def build(encoder, outputs, inputs):
     opsets = [helper.make_opsetid("", OPSET)]
     return helper.make_model(body, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets),
                              producer_name="keras-crsae")
-
-
-def state_shape(channels, blocks):
-    """Shape of an array of the iterations, with named axes."""
-    return ["batch", channels, f"{blocks}_0", f"{blocks}_1"]
 
 
 def _as_images(encoder):
@@ -132,15 +101,19 @@ def _as_images(encoder):
 
 
 class _Graph:
-    """Builds the top graph; the Loop's body is a ``_Nodes`` of its own that reads the top's tensors."""
+    """Builds the top graph; the Loop's body is a ``Nodes`` of its own that reads the top's tensors."""
 
     def __init__(self, encoder, inputs, flat):
-        self.encoder, self.flat, self.top = encoder, flat, _Nodes()
+        self.encoder, self.flat, self.top = encoder, flat, Nodes()
         self.taps, self.columns = encoder.kernel.shape[:2], encoder.kernel.shape[-1]
         self.period = [b * s for b, s in zip(encoder.block, encoder.strides, strict=True)]
-        self.soft = encoder.shrinkage == "soft"
+        self.soft, self.half = encoder.shrinkage == "soft", encoder.half
+        self.biased = not (self.soft or self.half)  # the threshold is the second convolution's bias
         top, constant = self.top, self.top.constant
         signal = self._image(INPUT)
+        self.scale = self._largest(signal, MASK in inputs) if self.half else None
+        if self.half:
+            signal = top("Div", signal, self.scale)
         shape = top("Shape", signal)
         self.batch = top("Slice", shape, constant([0]), constant([1]))
         self.space = top("Slice", shape, constant([1]), constant([3]))
@@ -152,15 +125,27 @@ class _Graph:
         self.blocks = top("Div", top("Sub", top("Add", self.positions, block), one), block)
         self.signal_blocks = top("Sub", top("Add", self.blocks, taps), one)
         self.tail = [axis for axis in (0, 1) if encoder.block[axis] > 1]
-        extras = [] if self.soft else self._extras(SIGMA in inputs)
+        extras = self._extras(SIGMA in inputs) if self.biased else []
         self.rows = math.prod(self.period) * encoder.channels + len(extras)
         self.signal = top.shaped(self._with(self._fold(signal, self.batch), extras), self.rows, "signal_blocks")
         self.mask = self._mask(MASK in inputs, len(extras))
-        self.negative_synthesis = self._more_rows(top("Neg", self.synthesis_weight(encoder.kernel)), len(extras))
+        weight = self.synthesis_weight(encoder.kernel)
+        self.negative_synthesis = self._more_rows(weight if self.half else top("Neg", weight), len(extras))
         self._adjoint(SIGMA in inputs)
 
     def _image(self, name):
         return self.top("Unsqueeze", name, self.top.constant([1])) if self.flat else name
+
+    def _largest(self, signal, masked):
+        """(batch, 1, 1, 1): the largest magnitude of the observed samples, which float16 is scaled by."""
+        top, constant = self.top, self.top.constant
+        seen = top("Mul", signal, self._image(MASK)) if masked else signal
+        most = top("ReduceMax", top("Abs", seen), constant([1, 2, 3]), keepdims=1)
+        return top("Max", most, constant(_TINY, np.float32))
+
+    def unscaled(self, array):
+        """Back in the signal's unit."""
+        return self.top("Mul", array, self.scale) if self.half else array
 
     def constants(self):
         """Initialisers that some node reads."""
@@ -168,8 +153,8 @@ class _Graph:
         read |= {name for node in self.top.nodes for a in node.attribute for inner in a.g.node for name in inner.input}
         return [c for c in self.top.constants if c.name in read]
 
-    def weight(self, array):
-        return self.top.constant(array, np.float32)
+    def weight(self, array, half=False):
+        return self.top.constant(array, np.float16 if half else np.float32)
 
     def synthesis_weight(self, kernel):
         """Folded kernel (*taps, channels, filters) as Conv's (channels, filters, *taps); taps run backwards.
@@ -178,7 +163,7 @@ class _Graph:
         """
         top, constant = self.top, self.top.constant
         back, end = constant([-1, -1]), constant([np.iinfo(np.int64).min] * 2)
-        backwards = top("Slice", self.weight(kernel), back, end, constant([0, 1]), back)
+        backwards = top("Slice", self.weight(kernel, self.half), back, end, constant([0, 1]), back)
         return top("Transpose", backwards, perm=[2, 3, 0, 1])
 
     def _more_rows(self, weight, count):
@@ -257,18 +242,20 @@ class _Graph:
         return self._with(self._fold(mask, batch), more)
 
     def _adjoint(self, sigma):
-        """Weight and bias of the second convolution; for "soft" the threshold tensor instead of a bias."""
+        """Weight and bias of the second convolution; where it has no bias, the threshold tensor instead."""
         encoder, top, constant = self.encoder, self.top, self.top.constant
         kernel = encoder.kernel if encoder.adjoint_kernel is None else encoder.adjoint_kernel
-        kernel = top("Transpose", self.weight(kernel), perm=[3, 2, 0, 1])
-        parts = [top("Mul", kernel, constant(encoder.step_size, np.float32))]  # (filters, channels, *taps)
+        kernel = top("Transpose", self.weight(kernel, self.half), perm=[3, 2, 0, 1])  # (filters, channels, *taps)
+        self.step_size = constant(encoder.step_size, np.float32)
+        parts = [kernel if self.half else top("Mul", kernel, self.step_size)]
         scale = np.tile(encoder.scale, math.prod(encoder.block)).astype(np.float32)
-        self.bias = self.weight(-encoder.sigma * scale * (not (sigma or self.soft)))
+        self.bias = self.weight(-encoder.sigma * scale * (self.biased and not sigma), self.half)
         closed = {axis: self._closed(axis) for axis in self.tail}
         first_tap = [(0, 0), (0, 0)] + [(0, t - 1) for t in self.taps]
-        if self.soft:
+        if not self.biased:
             scale = scale.reshape(1, -1, 1, 1)
             made = top("Mul", self._sigma(), self.weight(scale)) if sigma else self.weight(encoder.sigma * scale)
+            made = top("Div", made, self.scale) if self.half else made
             for axis, amount in closed.items():
                 amount = top("Mul", top("Reshape", amount, constant([1, -1, 1, 1])),
                              self._last_block(axis, self.blocks))
@@ -294,23 +281,32 @@ class _Graph:
     def synthesis(self, nodes, code, weight, rows):
         """``D`` on a folded code, (batch, rows, *signal_blocks)."""
         pads = [t - 1 for t in self.taps]
-        made = nodes("Conv", code, weight, self.weight(np.zeros(rows)), kernel_shape=list(self.taps), pads=pads + pads)
+        made = self._convolve(nodes, code, weight, self.weight(np.zeros(rows), self.half), pads=pads + pads)
         return nodes.shaped(made, rows, "signal_blocks")
+
+    def _convolve(self, nodes, array, weight, bias, **options):
+        """A convolution of float32 arrays, inside in the file's precision."""
+        if self.half:
+            array = nodes("Cast", array, to=_HALF)
+        made = nodes("Conv", array, weight, bias, kernel_shape=list(self.taps), **options)
+        return nodes("Cast", made, to=_FLOAT) if self.half else made
 
     def _step(self, nodes, x, w, factor):
         """One FISTA iteration; returns the new (x, w)."""
         made = self.synthesis(nodes, w, self.negative_synthesis, self.rows)
-        residual = nodes("Add", made, self.signal)
+        residual = nodes("Sub", self.signal, made) if self.half else nodes("Add", made, self.signal)
         if self.mask is not None:
             residual = nodes("Mul", residual, self.mask)
-        moved = nodes("Conv", residual, self.adjoint_weight, self.bias, kernel_shape=list(self.taps))
+        moved = self._convolve(nodes, residual, self.adjoint_weight, self.bias)
+        if self.half:
+            moved = nodes("Mul", moved, self.step_size)
         moved = nodes("Add", nodes.shaped(moved, self.columns, "blocks"), w)
         if self.soft:
             # u - clip(u, -b, b); ONNX Clip takes one number as limit.
             held = nodes("Max", nodes("Min", moved, self.threshold), self.negative_threshold)
             new = nodes("Sub", moved, held)
         else:
-            new = nodes("Relu", moved)
+            new = nodes("Relu", moved if self.biased else nodes("Sub", moved, self.threshold))
         w = nodes("Add", new, nodes("Mul", nodes("Sub", new, x), factor))
         return new, nodes.shaped(w, self.columns, "blocks")
 
@@ -331,7 +327,7 @@ class _Graph:
     def _body(self, table):
         from onnx import TensorProto, helper
 
-        nodes = _Nodes("body/")
+        nodes = Nodes("body/")
         row = nodes("Gather", table, "pass")
         count = self.encoder.loop_body
         factors = nodes("Split", row, count=count, axis=0, num_outputs=count)

@@ -1,0 +1,96 @@
+"""Keras against onnxruntime over every combination of options, and for every model of the zoo."""
+
+import hashlib
+import itertools
+
+import numpy as np
+import pytest
+from crsae_onnx import SparseEncoder
+from crsae_onnx.contract import TOLERANCES
+from crsae_onnx.convert import convert, weights_hash
+from crsae_onnx.validate import validate
+
+import keras_crsae as kc
+from keras_crsae import zoo
+
+FACTORS = {"rank": (1, 2), "shrinkage": ("nonnegative_soft", "soft"), "strides": (1, 2), "channels": (1, 3),
+           "block_size": (1, 4), "tolerance": (None, 1e-2), "precision": ("float32", "float16")}
+#: Eight of the 128 combinations in which every pair of values of two factors meets (an orthogonal array, L8).
+L8 = [(0, 0, 0, 0, 0, 0, 0), (0, 0, 0, 1, 1, 1, 1), (0, 1, 1, 0, 0, 1, 1), (0, 1, 1, 1, 1, 0, 0),
+      (1, 0, 1, 0, 1, 0, 1), (1, 0, 1, 1, 0, 1, 0), (1, 1, 0, 0, 1, 1, 0), (1, 1, 0, 1, 0, 0, 1)]
+
+
+def compare(tmp_path, levels):
+    chosen = {name: values[level] for (name, values), level in zip(FACTORS.items(), levels, strict=True)}
+    channels, precision = chosen.pop("channels"), chosen.pop("precision")
+    model = kc.CRsAE(filters=3, kernel_size=5, iterations=30, lambda_init=0.7, seed=sum(levels), **chosen)
+    model.build((None,) * (model.rank + 1) + (channels,))
+    path = convert(model, tmp_path / f"{''.join(map(str, levels))}.onnx", precision=precision)
+    shapes = [(2, 37, channels), (1, 64, channels)] if model.rank == 1 else [(2, 13, 18, channels)]
+    report = validate(model, path, shapes=shapes)
+    assert report.difference <= (1e-5 if precision == "float32" else TOLERANCES[precision])
+    return report
+
+
+@pytest.mark.parametrize("levels", L8, ids=lambda v: "".join(map(str, v)))
+def test_pairs_of_options(levels, tmp_path):
+    compare(tmp_path, levels)
+
+
+def test_the_array_covers_every_pair():
+    for a, b in itertools.combinations(range(len(FACTORS)), 2):
+        assert {(row[a], row[b]) for row in L8} == set(itertools.product((0, 1), repeat=2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", (0, 1))
+def test_every_combination_of_options(rank, tmp_path):
+    for levels in itertools.product((0, 1), repeat=len(FACTORS) - 1):
+        compare(tmp_path, (rank, *levels))
+
+
+def random_shapes(info, count, seed=0):
+    """Shapes of signals, some barely larger than a filter; sides have nothing in common with strides or blocks."""
+    rng = np.random.default_rng(seed)
+    most = 90 if info["rank"] == 2 else 600
+    return [(int(rng.integers(1, 3)), *(int(k + rng.integers(0, most)) for k in info["kernel_size"]), info["channels"])
+            for _ in range(count)]
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_a_zoo_model_equals_its_file_at_thirty_shapes(name, tmp_path, count=30):
+    model, path = zoo.load_model_from_zoo(name), zoo.path_of(name, zoo.ENCODER)
+    shapes = random_shapes(SparseEncoder(path).info, count)
+    report = validate(model, path, shapes=shapes)
+    assert len(report) == 4 * count and report.difference <= 1e-5
+    half = convert(model, tmp_path / "half.onnx", precision="float16")
+    assert validate(model, half, shapes=shapes[:5]).difference <= TOLERANCES["float16"] / 2
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_a_zoo_file_says_what_it_is_and_belongs_to_its_model(name):
+    path, facts = zoo.path_of(name, zoo.ENCODER), zoo.metadata(name)
+    info = SparseEncoder(path).info
+    assert info["name"] == name and info["training"] == facts["training_command"] and info["data"] == facts["data"]
+    assert info["weights_sha256"] == weights_hash(zoo.load_model_from_zoo(name))
+    assert info["pixel_range"] == [0, 1] and info["parity"]["difference"] <= 1e-5 and info["preprocessing"]
+    content = path.read_bytes()
+    assert hashlib.sha256(content[:content.rindex(b"crsae_sha256") - 4]).hexdigest().encode() in content
+
+
+def card_example(name):
+    """The first Python block of a model's card."""
+    text = zoo.path_of(name, zoo.CARD).read_text()
+    return text.split("```python\n")[1].split("```")[0]
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_the_example_on_a_card_runs(name):
+    channels = zoo.load_model_from_zoo(name).dictionary.channels
+    rng = np.random.default_rng(0)
+    clean = np.tile(np.linspace(0.2, 0.8, 48, dtype=np.float32)[:, None, None], (1, 48, channels))
+    noisy = np.float32(clean + 25 / 255 * rng.standard_normal(clean.shape))
+    given = {"noisy": noisy[..., 0] if channels == 1 else noisy}
+    exec(compile(card_example(name), f"{name}/README.md", "exec"), given)  # noqa: S102  the repository's own text
+    made = given["clean"].reshape(clean.shape)
+    assert np.mean((made - clean) ** 2) < 0.2 * np.mean((noisy - clean) ** 2)
