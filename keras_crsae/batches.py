@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_crsae import replicas
 from keras_crsae.checks import as_sample_weight, as_signal
 from keras_crsae.likelihoods import observation_mask
 
@@ -58,6 +59,24 @@ def peek(x):
     if iterator is not x:
         return first, x
     return first, (batch for batch in itertools.chain([first], iterator))
+
+
+def part(data, rank, dtype):
+    """``unpack`` of a replica's part of a batch, and its number of signals.
+
+    The last batch of an epoch may leave a replica without any. It then works on a signal of zeros whose weight is zero:
+    convolutions of nothing fail in places.
+    """
+    signal, target, mask, weight = unpack(data, rank, dtype)
+    count = tf.shape(signal)[0]
+    if not replicas.several():
+        return signal, target, mask, weight, count
+    weight = tf.ones([count], dtype) if weight is None else weight
+    missing = tf.maximum(1 - count, 0)
+    signal, target, mask, weight = (
+        None if a is None else tf.pad(a, [(0, missing)] + [(0, 0)] * (len(a.shape) - 1))
+        for a in (signal, target, mask, weight))
+    return signal, target, mask, weight, count
 
 
 def unpack(data, rank, dtype):

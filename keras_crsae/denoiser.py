@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_crsae.checks import as_whole
 from keras_crsae.layers import FreeDictionary
-from keras_crsae.losses import reconstruction_loss
+from keras_crsae.losses import weighted_error
 from keras_crsae.model import CRsAE
 from keras_crsae.shifts import cut_shifts, mean_of_shifts, random_shifts, spread_shifts
 
@@ -47,7 +47,7 @@ class ShiftAveraging:
         code = self.encoder(cut_shifts(signal, shifts, *sizes), mask=seen, training=training)
         made = tf.cast(self.decoder(code), target.dtype)
         made = mean_of_shifts(made, shifts, ops.shape(signal)[1:-1], *sizes)
-        return tf.cast(code, target.dtype), reconstruction_loss(target, made, mask, weight)
+        return tf.cast(code, target.dtype), weighted_error(target, made, mask, weight)
 
     def get_config(self):
         return {**super().get_config(), "training_shifts": self.training_shifts, "low_pass": self.low_pass}

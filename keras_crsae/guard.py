@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_crsae.replicas import number, total
+
 STAGES = ("the dictionary stage (reconstruction_loss)", "the lambda stage (lambda_loss)", "the noise stage (sigma)")
 _ADVICE = ("lower the learning rate of the dictionary or clip its gradients (clipnorm), and check the data's scale",
            "lower the learning rate of lambda_optimizer or strengthen GammaPrior(strength=...)",
@@ -32,11 +34,8 @@ def keep_or_undo(variables, before, finite, failed_stage):
         finite: list of scalar bools, one a stage.
         failed_stage: float variable (), 0 while all is well.
     """
-    ok = tf.stack([tf.convert_to_tensor(f) for f in finite])
-    context = tf.distribute.get_replica_context()
-    if context is not None and context.num_replicas_in_sync > 1:  # one replica's failure is everybody's
-        bad = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(tf.logical_not(ok), tf.float32))
-        ok = tf.equal(bad, 0.0)
+    failures = tf.stack([tf.cast(tf.logical_not(f), tf.float32) for f in finite])
+    ok = tf.equal(total(failures), 0.0)  # one replica's failure is everybody's
     stage = tf.cast(tf.argmin(tf.cast(ok, tf.int32)) + 1, failed_stage.dtype)
     healthy = tf.logical_and(tf.reduce_all(ok), tf.equal(failed_stage.value, 0.0))
     first = tf.logical_and(tf.logical_not(tf.reduce_all(ok)), tf.equal(failed_stage.value, 0.0))
@@ -58,16 +57,16 @@ class StopOnNonFinite(keras.callbacks.Callback):
         self._epoch = self._first = 0
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._epoch, self._first = epoch, int(self.model.optimizer.iterations)
+        self._epoch, self._first = epoch, int(number(self.model.optimizer.iterations))
 
     def on_train_batch_end(self, batch, logs=None):
         if all(np.isfinite((logs or {}).get(k, 0.0)) for k in ("loss", "lambda_loss", "sigma")):
             return
-        stage = int(self.failed_stage) - 1
+        stage = int(number(self.failed_stage)) - 1
         if stage < 0:
             return
         # Failed steps are undone, the optimiser's counter with them: it stands at the last good batch.
-        at = int(self.model.optimizer.iterations) - self._first
+        at = int(number(self.model.optimizer.iterations)) - self._first
         raise FloatingPointError(
             f"Training stopped: {STAGES[stage]} was not finite at batch {at} (counted from 0) of epoch "
             f"{self._epoch + 1}. The model keeps the weights from before that batch, all finite. To mend it: "

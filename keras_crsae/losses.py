@@ -21,11 +21,17 @@ def reconstruction_loss(target, reconstruction, mask=None, sample_weight=None, l
         >>> float(reconstruction_loss(ops.ones((2, 8, 1)), ops.zeros((2, 8, 1))))
         1.0
     """
+    error, weight = weighted_error(target, reconstruction, mask, sample_weight, likelihood)
+    return error / ops.maximum(weight, 1e-12)
+
+
+def weighted_error(target, reconstruction, mask=None, sample_weight=None, likelihood=None):
+    """Numerator and denominator of ``reconstruction_loss``: training sums each over the devices of a batch."""
     residual = (likelihood or Gaussian()).residual(target, reconstruction, mask)
     weight = ops.ones_like(residual) if mask is None else ops.broadcast_to(mask, ops.shape(residual))
     if sample_weight is not None:
         weight = weight * ops.reshape(sample_weight, (-1,) + (1,) * (len(residual.shape) - 1))
-    return ops.sum(weight * ops.square(residual)) / ops.maximum(ops.sum(weight), 1e-12)
+    return ops.sum(weight * ops.square(residual)), ops.sum(weight)
 
 
 def lambda_loss(lambda_reg, norms, positions, shape, rate):

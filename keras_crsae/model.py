@@ -111,6 +111,10 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
         if len(input_shape) != self.rank + 2 or not channels:
             raise ValueError(f"Expected an input shape of {self.rank + 2} axes with the channels last. "
                              f"Received: input_shape={input_shape}")
+        with self.distribute_strategy.scope():  # `fit` may build outside of the scope that the model was made in
+            self._build_in_scope(input_shape)
+
+    def _build_in_scope(self, input_shape):
         sigma = 1.0 if self.sigma_init == "estimate" else self.sigma_init
         first = self.lambda_init
         if first == "donoho":

@@ -1,0 +1,100 @@
+"""Sums over the replicas of ``tf.distribute``: what one batch tells must not depend on how many devices share it.
+
+Inside ``strategy.run`` each replica holds its part of the global batch. Statistics are summed over replicas before
+anything is divided, so parts of different sizes, masks and weights count as in one batch. With one replica, or outside
+of ``strategy.run``, every function here leaves its argument as it is.
+"""
+
+import keras
+import tensorflow as tf
+
+
+def _context():
+    """The replica's context where several replicas run in step, else None."""
+    context = tf.distribute.get_replica_context()
+    return context if context is not None and context.num_replicas_in_sync > 1 else None
+
+
+def several():
+    """Whether this runs on one of several replicas."""
+    return _context() is not None
+
+
+def total(value):
+    """Sum over replicas of a tensor, or of each tensor of a list.
+
+    Example:
+        >>> float(total(tf.constant(3.0)))
+        3.0
+    """
+    context = _context()
+    return value if context is None else context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+def highest(value):
+    """Largest value over replicas, elementwise; by a sum, the one reduction that every strategy has."""
+    context = _context()
+    if context is None:
+        return value
+    return tf.reduce_max(total(_alone(context, value)), axis=0)
+
+
+def first(value):
+    """The value of the first replica, on all of them."""
+    context = _context()
+    return value if context is None else total(_alone(context, value))[0]
+
+
+def _alone(context, value):
+    """(replicas, *value.shape): zeros but for this replica's row."""
+    row = tf.equal(tf.range(context.num_replicas_in_sync), context.replica_id_in_sync_group)
+    row = tf.reshape(row, (-1,) + (1,) * len(value.shape))
+    return tf.where(row, value[None], tf.zeros_like(value)[None])
+
+
+def apply_gradients(optimizer, gradients, variables):
+    """One step of a Keras optimiser on gradients that are the same on every replica.
+
+    Keras sums the gradients of the replicas, after each has been clipped. So the first replica brings the whole and the
+    others zeros: the sum is exact, and ``clipnorm`` sees what it sees on one device.
+    """
+    context = _context()
+    if context is not None:
+        whole = tf.equal(context.replica_id_in_sync_group, 0)
+        gradients = [tf.where(whole, g, tf.zeros_like(g)) for g in gradients]
+    optimizer.apply(gradients, variables)
+
+
+def number(variable):
+    """A scalar variable as a Python float, mirrored or not."""
+    return float(keras.ops.convert_to_numpy(variable))
+
+
+def as_log(value):
+    """A scalar as Keras can reduce it: with several machines Keras averages logs over their first axis."""
+    strategy = tf.distribute.get_strategy()
+    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    return tf.reshape(value, (1,)) if several else value
+
+
+def check_scope(strategy, variables, what):
+    """ValueError where ``variables`` were made outside of the strategy's scope, which Keras reports from far inside."""
+    if strategy.num_replicas_in_sync == 1 and not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return
+    for variable in variables:
+        if not strategy.extended.variable_created_in_scope(variable.value):
+            raise ValueError(f"{what} was made outside of the scope of {type(strategy).__name__}, so it lives on one "
+                             "device alone. Make the model and its optimisers under `with strategy.scope():`.")
+
+
+def synchronise(strategy, variables):
+    """Give every machine the values of the first one: each has adapted the model to data of its own."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or strategy.num_replicas_in_sync == 1:
+        return
+
+    @tf.function
+    def everywhere():
+        for variable in variables:
+            variable.value.assign(first(tf.convert_to_tensor(variable.value)))
+
+    strategy.run(everywhere)
