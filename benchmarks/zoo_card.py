@@ -139,7 +139,22 @@ def card(facts, model):
         f"Measured by `python -m benchmarks.image_scores {name} --sigma {asked}` (all shifts; peak 1; noise not "
         "clipped, results clipped):", "", figures, "",
         f"One 512 x 512 image, camera.png at sigma 25, in onnxruntime, {machine['threads']} threads, load "
-        f"{machine['load_at_start']} at the time:", "", speeds, ""])
+        f"{machine['load_at_start']} at the time:", "", speeds, "", *_runtime(facts)])
+
+
+def _runtime(facts):
+    """Lines about the exported file's speed, where ``python -m benchmarks.zoo_runtime --record`` measured it."""
+    made = facts.get("runtime")
+    if made is None:
+        return []
+    rows = [(batch, common.seconds(row["Keras"]["median"]), common.seconds(row["ONNX"]["median"]),
+             f"{row['speed']:.2f}") for batch, row in made.items() if batch.isdigit()]
+    machine = made["machine"]
+    return [f"`encoder.onnx` on one shift of 512 x 512 pixels (`python -m benchmarks.zoo_runtime --record`, "
+            f"{machine['threads']} threads, onnxruntime {machine['versions']['onnxruntime']}, load "
+            f"{machine['load_at_start']} at the time); a fresh process gives its first answer after "
+            f"{common.seconds(made['cold_start'][1])}:", "",
+            common.table(("images", "Keras predict", "onnxruntime", "speed against Keras"), rows), ""]
 
 
 def main():

@@ -1,0 +1,97 @@
+"""Every model of the zoo: its exported file in onnxruntime against Keras ``predict``, and its cold start.
+
+Images of 512 x 512 pixels in batches of one and four. Cold start is a fresh process: Python, import, load, first answer
+for 64 x 64 pixels. --record writes the figures into ``metadata.json`` and onto the card of each model.
+"""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from benchmarks import common
+
+SIZE, BATCHES = 512, (1, 4)
+COLD = """
+import sys
+import numpy as np
+from crsae_onnx import SparseEncoder
+encoder = SparseEncoder(sys.argv[1])
+side, info = (64,) * encoder.info["rank"], encoder.info
+code = encoder.encode(np.random.default_rng(0).standard_normal((1, *side, info["channels"])))
+assert np.isfinite(code).all()
+"""
+
+
+def cold_start(path, runs):
+    """Seconds of fresh processes that encode once: [shortest, median]."""
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", COLD, str(path)], check=True)
+        times.append(time.perf_counter() - start)
+    return [min(times), float(np.median(times))]
+
+
+def measure(name, arguments):
+    """Table rows and figures of one model."""
+    from crsae_onnx import SparseEncoder
+
+    from keras_crsae import zoo
+
+    model, path = zoo.load_model_from_zoo(name), zoo.path_of(name, zoo.ENCODER)
+    encoder = SparseEncoder(path, threads=arguments.threads)
+    repeats, budget = (5, 5.0) if arguments.short else (21, 30.0)
+    cold = cold_start(path, 3 if arguments.short else 7)
+    rows, figures = [], {"cold_start": cold}
+    for batch in BATCHES:
+        signal = np.random.default_rng(0).standard_normal((batch, *(SIZE,) * encoder.info["rank"],
+                                                           encoder.info["channels"])).astype(np.float32)
+        ways = {"Keras": lambda y=signal, b=batch: model.predict(y, batch_size=b, verbose=0),
+                "ONNX": lambda y=signal: encoder.reconstruct(y)}
+        difference = float(np.abs(ways["ONNX"]() - ways["Keras"]()).max() / np.abs(ways["Keras"]()).max())
+        if not difference < 1e-4:
+            raise RuntimeError(f"{name}: onnxruntime and Keras differ by {difference:.1e}: no times of different work.")
+        times = common.alternate(ways, repeats, budget)
+        speed = times["Keras"]["median"] / times["ONNX"]["median"]
+        figures[str(batch)] = {"speed": speed, "difference": difference, **times}
+        rows.append([name, batch, common.seconds(times["Keras"]["median"]), common.seconds(times["ONNX"]["median"]),
+                     f"{speed:.2f}", common.seconds(cold[1])])
+    return rows, figures
+
+
+def record(name, figures, described):
+    """Write the figures into a model's folder: ``metadata.json`` and the card."""
+    from benchmarks import zoo_card
+    from keras_crsae import zoo
+
+    path = zoo.path_of(name, zoo.METADATA)
+    facts = {**json.loads(path.read_text()), "runtime": {**figures, "machine": described}}
+    path.write_text(json.dumps(facts, indent=1) + "\n")
+    zoo.path_of(name, zoo.CARD).write_text(zoo_card.card(facts, zoo.load_model_from_zoo(name)))
+
+
+def main():
+    parser = common.parser(__doc__)
+    parser.add_argument("--record", action="store_true", help="write the figures into the models' folders")
+    arguments = parser.parse_args()
+    common.limit_threads(arguments.threads)
+    described = common.machine(arguments.threads)
+    from keras_crsae import zoo
+
+    rows, data = [], {}
+    for name in zoo.names():
+        made, data[name] = measure(name, arguments)
+        rows += made
+        if arguments.record:
+            record(name, data[name], described)
+    section = common.report("zoo_runtime", arguments, ["model", "images", "Keras predict", "onnxruntime",
+                                                       "speed against Keras", "cold start"], rows, data,
+                            f"{SIZE} x {SIZE} pixels, medians")
+    common.save("zoo_runtime", arguments, described, [section])
+
+
+if __name__ == "__main__":
+    main()
