@@ -67,6 +67,8 @@ class LearnedCoding(SparseCoding):
 class _Baseline(ShiftAveraging, CRsAE):
     """What both share: free filters, and a first threshold that fits their norms."""
 
+    _rescuable = False
+
     def adapt(self, data, filters=None, mask=None):
         """As ``CRsAE.adapt``; the first threshold is scaled to the first filters' norms."""
         super().adapt(data, filters=filters, mask=mask)

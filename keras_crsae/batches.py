@@ -17,11 +17,11 @@ def is_array(x):
         hasattr(x, "__array__") and not isinstance(x, keras.utils.PyDataset | tf.data.Dataset))
 
 
-def checked(x, y, sample_weight, rank, channels, kernel_size, name="x"):
+def checked(x, y, sample_weight, rank, channels, kernel_size, name="x", finite=True):
     """Arrays for ``fit`` as float32, or a ValueError: signal, target (None: the signal itself), weight or mask."""
-    x = as_signal(x, rank, channels, kernel_size, name)
+    x = as_signal(x, rank, channels, kernel_size, name, finite)
     if y is not None:
-        y = as_signal(y, rank, name=f"target of {name}")
+        y = as_signal(y, rank, name=f"target of {name}", finite=finite)
         if y.shape != x.shape:
             raise ValueError(f"The target of `{name}` must have its shape {x.shape}: it is the clean signal. "
                              f"Received: shape {y.shape}")
@@ -38,6 +38,25 @@ def checked_validation(data, **options):
     if not is_array(x):
         return data
     return checked(x, y, weight, name="validation_data", **options)
+
+
+def split_off(arrays, share):
+    """Arrays without their last ``share``, and that share (None where it is 0), as Keras' ``validation_split``."""
+    if not share:
+        return arrays, None
+    count = len(arrays[0])
+    first = int(count * (1.0 - share)) if 0 < share < 1 else 0
+    if not 0 < first < count:
+        raise ValueError(f"`validation_split` must leave at least one of {count} signals on each side. Received: "
+                         f"{share!r}")
+    return (tuple(None if a is None else a[:first] for a in arrays),
+            tuple(None if a is None else a[first:] for a in arrays))
+
+
+def finite_signals(signal, mask):
+    """The signals of a batch without NaN and infinite values, and their mask."""
+    good = tf.reduce_all(tf.math.is_finite(signal), axis=list(range(1, len(signal.shape))))
+    return tf.boolean_mask(signal, good), None if mask is None else tf.boolean_mask(mask, good)
 
 
 def stream(x):

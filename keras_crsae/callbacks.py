@@ -1,7 +1,15 @@
 """Callbacks for training a CRsAE."""
 
+import logging
+import os
+import warnings
+from pathlib import Path
+
 import keras
 import numpy as np
+import tensorflow as tf
+
+from keras_crsae.data.files import FileError, check_output, one_line
 
 CENTRES = ("energy", "extremum")
 
@@ -117,3 +125,194 @@ class RecentreFilters(keras.callbacks.Callback):
             kernel.assign(moved / np.sqrt(np.square(moved).sum(axis=tuple(range(moved.ndim - 1)))))
         model.encoder.cell.refresh_step_size()
         return shifts
+
+
+class SaveProgress(keras.callbacks.Callback):
+    """Saves the model while it trains; a ``fit`` with it goes on from the file where there is one.
+
+    The file is a ``.keras`` file like any other, and is whole at every moment: a new one is written beside it and
+    renamed. It holds the position in the epoch and the seed of the order of batches, so training killed at any time
+    and started again ends with the weights of training in one go, for arrays and for datasets whose order depends on
+    the epoch alone. Its place among the callbacks does not matter: it acts last.
+
+    A save that fails (disk full) is warned of once; training goes on, and the file before it stays. With several
+    machines the first one writes, and all read: the path must be on a disk that they share.
+
+    Args:
+        path: ``.keras`` file, in a folder that exists.
+        every: batches between two saves; None: only after each epoch.
+
+    Raises:
+        FileError: the path cannot be written to, or holds something else; said before training starts.
+
+    Example:
+        >>> history = model.fit(windows, epochs=3, verbose=0, callbacks=[SaveProgress("progress.keras", every=100)])
+    """
+
+    def __init__(self, path, every=None):
+        super().__init__()
+        self.path, self.every = Path(path), every
+        if every is not None and not (isinstance(every, int) and every > 0):
+            raise ValueError(f"`every` must be None or a positive int, in batches. Received: every={every!r}")
+        self._failed = False
+
+    @property
+    def _beside(self):
+        return self.path.with_name(f"{self.path.stem}.writing{self.path.suffix}")
+
+    def restore_into(self, model):
+        """Load the file into a model where there is one; ``fit`` calls it. Returns the epoch to go on in, or None."""
+        check_output(self.path, (".keras",), overwrite=True)
+        if not self.path.exists():
+            return None
+        try:
+            model.load_weights(self.path)
+        except Exception as error:  # Keras, h5py and zipfile each raise families of their own
+            raise FileError(f"{self.path} does not fit this model ({one_line(error)}). Training goes on only with the "
+                            "same model and optimisers; choose another path or delete the file to begin anew."
+                            ) from error
+        return int(keras.ops.convert_to_numpy(model.position)[0])
+
+    def on_train_batch_end(self, batch, logs=None):
+        # The last batch is left to the epoch's end: other callbacks act there.
+        last = batch + 1 >= (self.params or {}).get("steps") if (self.params or {}).get("steps") else False
+        if self.every is not None and (batch + 1) % self.every == 0 and not last and batch >= self.model.place.skip:
+            self.save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.save()
+
+    def save(self):
+        """Save now."""
+        if not _first_machine():
+            return
+        try:
+            self.model.save(self._beside)
+            with self._beside.open("rb") as file:
+                os.fsync(file.fileno())  # on the disk before it takes the old one's name
+            os.replace(self._beside, self.path)
+        except (OSError, RuntimeError, ValueError) as error:  # h5py tells a full disk as any of these
+            self._beside.unlink(missing_ok=True)
+            if not self._failed:
+                kept = "the file of the save before is whole" if self.path.exists() else "there is no file yet"
+                warnings.warn(f"Progress could not be saved to {self.path} ({one_line(error)}); {kept}, and training "
+                              "goes on. Free space on the disk or look at the folder's permissions.", stacklevel=2)
+            self._failed = True
+
+
+def _first_machine():
+    strategy = tf.distribute.get_strategy()
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return True
+    return strategy.cluster_resolver.task_id in (None, 0)
+
+
+class ReviveFilters(keras.callbacks.Callback):
+    """Gives filters that died, or became copies of others, a new start from what the model explains worst.
+
+    After each epoch ``data`` is encoded. A filter is dead where its codes sum to less than ``least`` of the mean over
+    filters, and a copy where its correlation with a filter that is used more exceeds ``copies``. Each becomes the
+    window of ``data`` with the largest residual energy, not overlapping those taken before; the optimiser's moments
+    of it are zeroed, and the step size is refreshed. ``revived`` lists (epoch, filter, reason), the history counts them
+    as ``revived_filters``, the logger ``keras_crsae`` tells each.
+
+    Args:
+        data: (batch, *space, channels), some of the training data: a few hundred windows.
+        least: share of the mean use below which a filter is dead.
+        copies: absolute correlation, at no shift, above which two filters are one; None: copies are left.
+        until: last epoch (counted from 1) that may revive; None: all. Later epochs settle undisturbed.
+
+    Example:
+        >>> history = model.fit(windows, epochs=4, verbose=0, callbacks=[ReviveFilters(windows[:8], until=2)])
+    """
+
+    def __init__(self, data, least=1e-3, copies=0.99, until=None):
+        super().__init__()
+        if not 0 <= least < 1 or (copies is not None and not 0 < copies <= 1):
+            raise ValueError("ReviveFilters: `least` must lie in [0, 1), `copies` in (0, 1] or be None. Received: "
+                             f"least={least!r}, copies={copies!r}")
+        self.data, self.least, self.copies, self.until = np.asarray(data, np.float32), least, copies, until
+        self.revived = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.until is not None and epoch >= self.until:
+            return
+        found = self.revive(self.model)
+        self.revived += [(epoch, *what) for what in found]
+        if logs is not None:
+            logs["revived_filters"] = float(len(found))
+
+    def revive(self, model):
+        """Revive now; also without training. Returns a list of (filter, "dead" or "copy")."""
+        code = model.encode(self.data)
+        use = np.abs(code).sum(axis=tuple(range(code.ndim - 1)))
+        kernel = keras.ops.convert_to_numpy(model.decoder.kernel).copy()
+        found = self._found(use, kernel)
+        if not found:
+            return found
+        residual = self.data - model.decode(code)[tuple(slice(0, n) for n in self.data.shape)]
+        shape = kernel.shape
+        for (which, reason), window in zip(found, worst_windows(residual, shape[:-2], len(found)), strict=False):
+            size = np.linalg.norm(window)
+            if not size > 0:  # nothing is left to explain
+                continue
+            for layer in {id(d): d for d in (model.decoder, model.dictionary)}.values():
+                values = keras.ops.convert_to_numpy(layer.kernel).copy()
+                values[..., which] = window / size
+                layer.kernel.assign(values)
+            for variable in model.optimizer.variables if model.compiled else []:
+                if tuple(variable.shape) == shape:  # its moments
+                    values = keras.ops.convert_to_numpy(variable).copy()
+                    values[..., which] = 0
+                    variable.assign(values)
+            logging.getLogger("keras_crsae").info("Filter %d (%s) begins anew from a window of the residual.", which,
+                                                  reason)
+        model.encoder.cell.refresh_step_size()
+        return found
+
+    def _found(self, use, kernel):
+        dead = use <= self.least * max(float(use.mean()), 1e-30)
+        found = [(int(c), "dead") for c in np.flatnonzero(dead)]
+        if self.copies is None:
+            return found
+        flat = kernel.reshape(-1, kernel.shape[-1])
+        alike = np.abs((flat / np.maximum(np.linalg.norm(flat, axis=0), 1e-12)).T @ flat) \
+            / np.maximum(np.linalg.norm(flat, axis=0), 1e-12) > self.copies
+        kept = []
+        for c in np.argsort(-use, kind="stable"):  # the most used of several copies stays
+            if dead[c]:
+                continue
+            if alike[c, kept].any():
+                found.append((int(c), "copy"))
+            else:
+                kept.append(c)
+        return found
+
+
+def worst_windows(residual, size, count):
+    """Windows of the largest energy that do not overlap.
+
+    Args:
+        residual: (batch, *space, channels).
+        size: of a window, one number an axis of space.
+        count: windows wanted; there may be room for fewer.
+
+    Returns:
+        List of arrays (*size, channels), the strongest first.
+
+    Example:
+        >>> residual = np.zeros((1, 9, 1)); residual[0, 4:6] = 1.0
+        >>> worst_windows(residual, (3,), 1)[0].ravel().tolist()
+        [0.0, 1.0, 1.0]
+    """
+    energy = np.square(residual.astype(np.float64)).sum(axis=-1)
+    for axis, n in enumerate(size, start=1):
+        total = np.cumsum(np.moveaxis(energy, axis, 0), axis=0)
+        total[n:] = total[n:] - total[:-n]
+        energy = np.moveaxis(total[n - 1:], 0, axis)
+    energy, windows = energy.copy(), []
+    while len(windows) < count and energy.max() > 0:
+        at = np.unravel_index(energy.argmax(), energy.shape)
+        windows.append(residual[(at[0], *(slice(i, i + n) for i, n in zip(at[1:], size, strict=True)))])
+        energy[(at[0], *(slice(max(0, i - n + 1), i + n) for i, n in zip(at[1:], size, strict=True)))] = -1.0
+    return windows

@@ -55,8 +55,11 @@ def as_lambda(value, filters, shared):
     return values.tolist()
 
 
-def as_signal(data, rank, channels=None, kernel_size=None, name="data"):
-    """``data`` as a float32 array (batch, *space, channels), or a ValueError that says what to mend."""
+def as_signal(data, rank, channels=None, kernel_size=None, name="data", finite=True):
+    """``data`` as a float32 array (batch, *space, channels), or a ValueError that says what to mend.
+
+    ``finite=False`` lets NaN and infinite values pass.
+    """
     layout = "(batch, time, channels)" if rank == 1 else "(batch, height, width, channels)"
     try:
         array = np.asarray(data)
@@ -81,7 +84,7 @@ def as_signal(data, rank, channels=None, kernel_size=None, name="data"):
                          "Use longer signals or a smaller kernel_size.")
     with np.errstate(over="ignore"):  # a float64 too large for float32 becomes infinite and is reported below
         array = array.astype(np.float32, copy=False)
-    if not np.isfinite(array).all():
+    if finite and not np.isfinite(array).all():
         bad = int(np.size(array) - np.isfinite(array).sum())
         raise ValueError(f"`{name}` holds {bad} NaN or infinite values of {array.size} (as float32). "
                          "Remove or fill them, and mark them as missing with a 0/1 mask.")

@@ -1,6 +1,7 @@
 """CRsAE: the constrained recurrent sparse autoencoder as a Keras model."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_crsae.adaptation import first_filters, lambda_max, resolve, unit_filters
@@ -9,11 +10,15 @@ from keras_crsae.inference import Inference
 from keras_crsae.initializers import donoho_lambda
 from keras_crsae.layers import ConvDictionary, SparseCoding, SparseCodingCell
 from keras_crsae.likelihoods import observation_mask
+from keras_crsae.order import SEEDS, Place
 from keras_crsae.priors import GammaPrior
 from keras_crsae.training import REPORTED, TwoStageTraining
 
 __all__ = ["CRsAE", "lambda_max"]
 LAMBDA_LEARNING = ("em", "em_closed_form", "backprop", None)
+#: Counted in training: batches left out, step sizes estimated anew, sigma held at its floor.
+_COUNTERS = ("skipped_batches", "step_rescues", "sigma_held")
+_OLDEST = 5  # variables of the model itself in files of the first version
 _POSITIONS_BEFORE_DATA = 1000  # N_e of Donoho's lambda before adapt has seen data
 
 
@@ -53,6 +58,8 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
         >>> history = model.fit(windows, epochs=5, batch_size=16)     # (batch, time, channels)
         >>> code = model.encode(windows)                              # (batch, time - 44, 3)
     """
+
+    _rescuable = True  # 1 / L is a safe step size; the baselines' kernels have none
 
     def __init__(self, filters, kernel_size, strides=1, rank=1, iterations=100, shrinkage="nonnegative_soft",
                  sigma=1.0, sigma_learning=False, sigma_rate=0.01, lambda_init="donoho", lambda_shared=False,
@@ -102,6 +109,8 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
         self.lambda_optimizer = None
         self._default_lambda_optimizer = False
         self._graphs = {}
+        self.place = Place()
+        self.nonfinite = "stop"
         self._trackers = {name: keras.metrics.Mean(name=name) for name in REPORTED}
 
     def build(self, input_shape):
@@ -124,8 +133,12 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
                                           initializer="ones")
         self.prior_mean.assign(self.lambda_reg.value if self.lambda_prior.mean is None
                                else ops.full(self.lambda_reg.shape, self.lambda_prior.mean))
-        for name in ("lambda_ceiling", "lambda_held", "adapted", "failed_stage"):
+        # Files of an earlier version end with the first five: new ones go to the end (``load_own_variables``).
+        for name in ("lambda_ceiling", "lambda_held", "adapted", "failed_stage", *_COUNTERS):
             setattr(self, name, self.add_weight(name=name, shape=(), trainable=False, initializer="zeros"))
+        self.order_seed = self.add_weight(name="order_seed", shape=(), trainable=False,
+                                          initializer=keras.initializers.Constant(-1.0))  # drawn by the first ``fit``
+        self.position = self.add_weight(name="position", shape=(2,), trainable=False, initializer="zeros")
         self.built = True
         self._build_optimizers()
 
@@ -172,6 +185,16 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
             return [self.dictionary.kernel]
         reached = [] if self._coding_options["gradient"] == "decoder" else [self.dictionary.kernel]
         return [*reached, self.decoder.kernel]
+
+    def load_own_variables(self, store):
+        """Values from a file; one of an earlier version leaves what it does not know as it is."""
+        own = [self.prior_mean, *(getattr(self, n) for n in ("lambda_ceiling", "lambda_held", "adapted",
+                                                             "failed_stage", *_COUNTERS, "order_seed", "position"))]
+        if not _OLDEST <= len(store.keys()) <= len(own):
+            raise ValueError(f"The file holds {len(store.keys())} values of the model itself. Expected {_OLDEST} to "
+                             f"{len(own)}: it is damaged or comes from a later version.")
+        for i, variable in enumerate(own[:len(store.keys())]):
+            variable.assign(store[str(i)])
 
     # Forward pass
 
@@ -220,7 +243,9 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
         if mask is not None:
             mask = ops.convert_to_numpy(observation_mask(ops.convert_to_tensor(mask), ops.convert_to_tensor(data)))
         if filters is not None:
-            self.set_dictionary(first_filters(filters, data, self.kernel_size, self.filters, self.seed))
+            # Without a seed of the model's own, the one of ``keras.utils.set_random_seed`` counts.
+            seed = np.random.randint(SEEDS) if self.seed is None else self.seed
+            self.set_dictionary(first_filters(filters, data, self.kernel_size, self.filters, seed))
         elif not self.built:
             self.build((None,) * (self.rank + 1) + (data.shape[-1],))
         found = resolve(data, ops.convert_to_numpy(self.dictionary.kernel), self.dictionary.strides,

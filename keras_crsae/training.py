@@ -1,18 +1,28 @@
 """Training of CRsAE inside Keras: two optimisers, the two stages of a batch, checked ``fit`` and ``evaluate``."""
 
-import warnings
-
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from keras_crsae import batches, m_step
-from keras_crsae.guard import StopOnNonFinite, all_finite, keep_or_undo, snapshot
+from keras_crsae.guard import (
+    EXPLODED,
+    NONFINITE,
+    SIGMA_FLOOR,
+    Faults,
+    StopOnNonFinite,
+    all_finite,
+    keep_or_undo,
+    snapshot,
+    warn_of_twins,
+)
 from keras_crsae.losses import lambda_loss, weighted_error
+from keras_crsae.order import SEEDS, FollowPlace, in_order
 from keras_crsae.priors import closed_form_lambda
 from keras_crsae.replicas import apply_gradients, as_log, check_scope, number, synchronise, total
 
+_LASTING = ("failed_stage", "order_seed", "position", "skipped_batches", "step_rescues")
 REPORTED = ("loss", "reconstruction_loss", "lambda_loss", "sparsity", "sigma")
 
 
@@ -26,16 +36,21 @@ class TwoStageTraining:
     def _default_lambda_rate(self):
         return 0.01 * float(np.mean(ops.convert_to_numpy(self.lambda_reg))) if self.built else 0.01
 
-    def compile(self, optimizer="adam", lambda_optimizer=None, **kwargs):
+    def compile(self, optimizer="adam", lambda_optimizer=None, nonfinite="stop", **kwargs):
         """Two optimisers: ``optimizer`` for the filters, ``lambda_optimizer`` for lambda.
 
         Args:
             optimizer: Keras optimiser of the dictionary; learning-rate callbacks act on it.
             lambda_optimizer: Keras optimiser in lambda's unit; None: Adam at 0.01 times the initial lambda.
+            nonfinite: what a batch with a NaN or infinite loss does: "stop" ends ``fit`` with FloatingPointError,
+                "skip" leaves the batch out and counts it (``skipped_batches``). Neither reaches a weight.
             **kwargs: ``run_eagerly``, ``steps_per_execution``, ``jit_compile`` as in ``keras.Model.compile``.
         """
         if any(kwargs.get(k) is not None for k in ("loss", "loss_weights", "metrics", "weighted_metrics")):
             raise ValueError("CRsAE brings its own losses and metrics; leave `loss` and `metrics` out of compile.")
+        if nonfinite not in NONFINITE:
+            raise ValueError(f"`nonfinite` must be one of {NONFINITE}. Received: {nonfinite!r}")
+        self.nonfinite = nonfinite
         with self.distribute_strategy.scope():
             super().compile(optimizer=optimizer, **kwargs)
             self._default_lambda_optimizer = lambda_optimizer is None
@@ -55,7 +70,7 @@ class TwoStageTraining:
         config = super().get_compile_config() or {}
         serialize = keras.saving.serialize_keras_object
         return {"optimizer": serialize(self.optimizer), "lambda_optimizer": serialize(self.lambda_optimizer),
-                "default_lambda_optimizer": self._default_lambda_optimizer,
+                "default_lambda_optimizer": self._default_lambda_optimizer, "nonfinite": self.nonfinite,
                 **{k: config[k] for k in ("run_eagerly", "steps_per_execution", "jit_compile") if k in config}}
 
     def compile_from_config(self, config):
@@ -72,7 +87,7 @@ class TwoStageTraining:
         """Arrays checked and cast, streams as they are."""
         if not batches.is_array(x):
             return x, y, sample_weight
-        return batches.checked(x, y, sample_weight, name=name, **self._expected())
+        return batches.checked(x, y, sample_weight, name=name, finite=self.nonfinite == "stop", **self._expected())
 
     def _expected(self):
         return dict(rank=self.rank, channels=self.dictionary.channels if self.built else None,
@@ -94,6 +109,10 @@ class TwoStageTraining:
         Raises:
             ValueError: data that does not fit the model.
             FloatingPointError: a loss became NaN or infinite; the last good weights are kept.
+
+        The order of arrays' batches is a function of the model's ``seed`` (drawn where it is None), the epoch and the
+        step. It is saved with the model, as is ``position``: (epoch, batches of it done). So training that was saved
+        in the middle of an epoch (``callbacks.SaveProgress``, ``keras.callbacks.BackupAndRestore``) goes on exactly.
         """
         if not self.compiled:
             raise ValueError("Call `compile` before `fit`, for example model.compile(keras.optimizers.Adam(1e-3)).")
@@ -102,6 +121,10 @@ class TwoStageTraining:
         if x is None:
             raise ValueError("`fit` needs `x`: signals (batch, *space, channels), a dataset or a generator.")
         x, y, sample_weight = self._checked(batches.stream(x), y, sample_weight, "x")
+        if batches.is_array(x):
+            (x, y, sample_weight), held_out = batches.split_off((x, y, sample_weight),
+                                                                kwargs.pop("validation_split", 0.0))
+            validation_data = held_out if validation_data is None else validation_data
         validation_data = batches.checked_validation(validation_data, **self._expected())
         if isinstance(validation_data, tuple) and batches.is_array(validation_data[0]):
             kwargs["validation_batch_size"] = self._divisible(
@@ -113,26 +136,69 @@ class TwoStageTraining:
             else:
                 first, x = batches.peek(x)
             signal, _, mask, _ = batches.unpack(first, self.rank, "float32")
+            if self.nonfinite == "skip":
+                signal, mask = batches.finite_signals(signal, mask)
             self.adapt(signal, mask=mask)
         self._check_division(x, batch_size)
         check_scope(self.distribute_strategy, self.weights, "The model")
         check_scope(self.distribute_strategy, [*self.optimizer.variables, *self.lambda_optimizer.variables],
                     "An optimiser")
+        if number(self.order_seed) < 0:
+            self.order_seed.assign(np.random.randint(SEEDS) if self.seed is None else self.seed % SEEDS)
         synchronise(self.distribute_strategy, self._state())
+        warn_of_twins(ops.convert_to_numpy(self.dictionary.kernel))
+        faults = Faults(self)
+        self.failed_stage.assign(0.0)
+        initial_epoch = kwargs.pop("initial_epoch", 0)
+        self.position.assign([initial_epoch, 0])
+        self.place.skip = 0
+        callbacks, restored = self._with_own(callbacks)
+        initial_epoch = initial_epoch if restored is None else restored
+        if batches.is_array(x) and not kwargs.get("steps_per_epoch") and kwargs.get("shuffle", True) in (True, False):
+            x = in_order((x, y, sample_weight), batch_size or 32, self.place, kwargs.pop("shuffle", True))
+            y = sample_weight = batch_size = None
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # Keras would warn of its own default
-        held = number(self.lambda_held)
-        self.failed_stage.assign(0.0)
-        guard = StopOnNonFinite(self.failed_stage)
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks.append(guard)
-        else:
-            callbacks = callbacks if isinstance(callbacks, list | tuple) else [callbacks] if callbacks else []
-            callbacks = [*callbacks, guard]
         history = super().fit(x, y, batch_size=batch_size, epochs=epochs, callbacks=callbacks,
-                              validation_data=validation_data, sample_weight=sample_weight, **kwargs)
-        self._warn_of_silence(int(number(self.lambda_held) - held), history.history.get("sparsity", [1.0])[-1])
+                              initial_epoch=initial_epoch, validation_data=validation_data,
+                              sample_weight=sample_weight, **kwargs)
+        faults.tell(history.history.get("sparsity", [1.0])[-1])
         return history
+
+    def _with_own(self, callbacks):
+        """The callbacks with those of ``fit`` around them, and the epoch that one of them restored, or None."""
+        own = FollowPlace(self.place), StopOnNonFinite(self.failed_stage, self.skipped_batches)
+        given = callbacks.callbacks if isinstance(callbacks, keras.callbacks.CallbackList) else \
+            callbacks if isinstance(callbacks, list | tuple) else [callbacks] if callbacks else []
+        # What saves comes last: it sees what the others did.
+        savers = [c for c in given if hasattr(c, "restore_into")]
+        ordered = [own[0], *(c for c in given if c not in savers), own[1], *savers]
+        restored = [epoch for epoch in (c.restore_into(self) for c in savers) if epoch is not None]
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks.callbacks = ordered
+            callbacks.set_model(self)
+            ordered = callbacks
+        return ordered, max(restored, default=None)
+
+    def make_train_function(self, force=False):
+        """As Keras', but batches of an epoch that were done before training stopped are read and left out."""
+        if self.train_function is not None and not force:
+            return
+        super().make_train_function(force)
+        train, place = self.train_function, self.place
+        done = [None, 0]  # epoch, batches passed by
+
+        def train_or_pass_by(iterator):
+            if done[0] != place.epoch:
+                done[:] = place.epoch, 0
+            if done[1] >= place.skip:
+                return train(iterator)
+            for _ in range(self.steps_per_execution):
+                next(iterator)
+            done[1] += self.steps_per_execution
+            return {name: float("nan") for name in REPORTED}
+
+        self.train_function = train_or_pass_by
 
     def _check_division(self, x, batch_size):
         """Keras averages the first batch over the replicas to learn its shape, which needs parts of one size."""
@@ -147,14 +213,14 @@ class TwoStageTraining:
                              "the last batch of an epoch may be smaller.")
 
     def _divisible(self, batch_size, signals):
-        """The batch size, or the next lower one that the replicas can share evenly: evaluation does not depend on it."""
+        """The batch size, or the next lower one that the replicas can share; evaluation does not depend on it."""
         replicas = self.distribute_strategy.num_replicas_in_sync
         if replicas == 1:
             return batch_size
         size = min(batch_size or 32, signals) // replicas * replicas
         if not size:
-            raise ValueError(f"{signals} signals are fewer than the {replicas} replicas: give more, or evaluate outside "
-                             "of the strategy.")
+            raise ValueError(f"{signals} signals are fewer than the {replicas} replicas: give more, or evaluate "
+                             "outside of the strategy.")
         return size
 
     def evaluate(self, x=None, y=None, batch_size=None, *, sample_weight=None, **kwargs):
@@ -163,15 +229,6 @@ class TwoStageTraining:
         if batches.is_array(x):
             batch_size = self._divisible(batch_size, len(x))
         return super().evaluate(x, y, batch_size=batch_size, sample_weight=sample_weight, **kwargs)
-
-    def _warn_of_silence(self, held, sparsity):
-        if held > 0:
-            warnings.warn(f"lambda was held at half of lambda_max in {held} steps: a larger one would leave hardly any "
-                          "code. Raise GammaPrior(strength=...) or lower sigma.", stacklevel=3)
-        if sparsity == 0.0:
-            now = float(np.max(ops.convert_to_numpy(self.lambda_reg))) * number(self.sigma) ** 2
-            warnings.warn(f"All codes are zero: lambda * sigma^2 = {now:.3g} is too large for these data. The first "
-                          "non-zero code comes below lambda_max(data, filters).", stacklevel=3)
 
     def _state(self):
         """Every variable that training changes."""
@@ -185,7 +242,9 @@ class TwoStageTraining:
 
     def train_step(self, data):
         signal, target, mask, weight, count = batches.part(data, self.rank, self.variable_dtype)
-        changing = [v for v in self._state() if v is not self.failed_stage]  # a failure must outlive the undoing
+        # What is counted, and where training stands, outlives the undoing of a step.
+        lasting = {id(getattr(self, name)) for name in _LASTING}
+        changing = [v for v in self._state() if id(v) not in lasting]
         before = snapshot(changing)
         first, backprop = self.dictionary_variables, self.lambda_learning == "backprop"
         variables = [*first, self.lambda_reg] if backprop else first
@@ -193,11 +252,12 @@ class TwoStageTraining:
             _, (error, observed) = self._forward(signal, target, mask, weight, training=True)
             part = error / tf.maximum(total(observed), 1e-12)  # this replica's part of the loss: their sum is the loss
         loss, *gradients = total([part, *tape.gradient(part, [v.value for v in variables])])
+        exploded = self._exploded(loss, target, mask, weight)
         apply_gradients(self.optimizer, gradients[:len(first)], first)
         if backprop:
             apply_gradients(self.lambda_optimizer, gradients[len(first):], [self.lambda_reg])
-        self.encoder.cell.refresh_step_size()
-        finite = [all_finite(loss, *(v.value for v in variables))]
+        self._refresh_step_size()
+        finite = [tf.logical_and(all_finite(loss, *(v.value for v in variables)), tf.logical_not(exploded))]
         code = tf.stop_gradient(tf.cast(self.encoder(signal, mask=mask, training=True), signal.dtype))
         stage_two = self._lambda_step(signal, code, mask, weight)
         finite.append(all_finite(stage_two, self.lambda_reg.value))
@@ -207,8 +267,41 @@ class TwoStageTraining:
         # A stage that failed by its update alone shows in the logs too.
         loss, stage_two, sigma = (tf.where(ok, v, float("nan")) for ok, v in
                                   zip(finite, (loss, stage_two, self.sigma.value), strict=True))
-        keep_or_undo(changing, before, finite, self.failed_stage)
-        return self._report(loss, stage_two, code, sigma, count)
+        skip = self.nonfinite == "skip"
+        running = tf.equal(self.failed_stage.value, 0.0)
+        healthy = keep_or_undo(changing, before, finite, self.failed_stage, tf.logical_or(exploded, skip))
+        self._count(self.step_rescues, tf.logical_and(running, exploded))
+        self._refresh_step_size()
+        if skip:
+            self._count(self.skipped_batches, tf.logical_not(tf.logical_or(healthy, exploded)))
+        # A step that was undone and forgiven has no part in the epoch's means.
+        left_out = tf.logical_and(tf.equal(self.failed_stage.value, 0.0), tf.logical_not(healthy))
+        return self._report(loss, stage_two, code, sigma, count, left_out)
+
+    @staticmethod
+    def _count(variable, happened):
+        variable.assign(variable.value + tf.cast(happened, variable.dtype))
+
+    def _exploded(self, loss, target, mask, weight):
+        """Scalar bool: a step size of the user's own, above 1 / L, let the iterations run away."""
+        if self.encoder.cell.step_size_init == "auto" or not self._rescuable:
+            return tf.constant(False)
+        energy, observed = total(list(weighted_error(target, tf.zeros_like(target), mask, weight)))
+        energy = energy / tf.maximum(observed, 1e-12)
+        above = self.step_size.value > 1.001 * self._safe_step()
+        away = tf.logical_or(loss > EXPLODED * energy, tf.logical_not(tf.math.is_finite(loss)))
+        return above & away & tf.math.is_finite(energy)
+
+    def _safe_step(self):
+        return tf.cast(1.0 / self.dictionary.largest_eigenvalue(), self.step_size.dtype)
+
+    def _refresh_step_size(self):
+        """1 / L, or the user's number as long as that lets no iteration explode."""
+        cell = self.encoder.cell
+        cell.refresh_step_size()
+        if cell.step_size_init != "auto" and self._rescuable:
+            safe = tf.minimum(self.step_size.value, self._safe_step())
+            self.step_size.assign(tf.where(self.step_rescues.value > 0, safe, self.step_size.value))
 
     def test_step(self, data):
         signal, target, mask, weight, count = batches.part(data, self.rank, self.variable_dtype)
@@ -217,12 +310,13 @@ class TwoStageTraining:
         loss = error / tf.maximum(observed, 1e-12)
         return self._report(loss, self._lambda_loss(code, weight)[0], code, self.sigma.value, count)
 
-    def _report(self, loss, stage_two, code, sigma, count):
+    def _report(self, loss, stage_two, code, sigma, count, left_out=False):
         counts = (tf.math.count_nonzero(code), tf.minimum(count, 1) * tf.size(code), count)
         nonzero, size, batch = total([tf.cast(n, loss.dtype) for n in counts])
         values = (loss, loss, stage_two, nonzero / tf.maximum(size, 1.0), sigma)
+        batch = tf.where(left_out, tf.zeros_like(batch), batch)
         for name, value in zip(REPORTED, values, strict=True):
-            self._trackers[name].update_state(value, sample_weight=batch)
+            self._trackers[name].update_state(tf.where(left_out, tf.zeros_like(value), value), sample_weight=batch)
         return {name: as_log(tracker.result()) for name, tracker in self._trackers.items()}
 
     def _lambda_loss(self, code, weight):
@@ -240,10 +334,10 @@ class TwoStageTraining:
             loss, statistics = self._lambda_loss(code, weight)
             if self.lambda_learning == "em_closed_form":
                 self.lambda_reg.assign(closed_form_lambda(*statistics, shared=self.lambda_shared))
+        # The ceiling follows the strongest batch seen: a silent batch must not lower it.
+        here = m_step.half_lambda_max(signal, self.dictionary, self.sigma.value, mask)
+        self.lambda_ceiling.assign(tf.maximum(self.lambda_ceiling.value, here))
         if self.lambda_learning is not None:
-            # The ceiling follows the strongest batch seen: a silent batch must not lower it.
-            here = m_step.half_lambda_max(signal, self.dictionary, self.sigma.value, mask)
-            self.lambda_ceiling.assign(tf.maximum(self.lambda_ceiling.value, here))
             held = tf.reduce_any(self.lambda_reg.value > self.lambda_ceiling.value)
             self.lambda_held.assign(self.lambda_held.value + tf.cast(held, self.lambda_held.dtype))
             self.lambda_reg.assign(tf.minimum(self.lambda_reg.value, self.lambda_ceiling.value))
@@ -255,6 +349,10 @@ class TwoStageTraining:
         new = m_step.noise_variance(signal, code, self.dictionary, mask, present)
         old = self.sigma.value
         sigma = tf.sqrt((1.0 - self.sigma_rate) * tf.square(old) + self.sigma_rate * new)
+        energy, observed = total(list(weighted_error(signal, tf.zeros_like(signal), mask)))
+        floor = tf.minimum(SIGMA_FLOOR * tf.sqrt(energy / tf.maximum(observed, 1.0)), old)
+        self._count(self.sigma_held, sigma < floor)
+        sigma = tf.where(energy > 0.0, tf.maximum(sigma, floor), old)  # silence tells nothing of the noise
         # lambda * sigma is kept, in the prior and the ceiling too.
         for variable, power in ((self.lambda_reg, 1), (self.prior_mean, 1), (self.lambda_ceiling, 2)):
             variable.assign(variable.value * (old / sigma) ** power)

@@ -1,0 +1,80 @@
+"""The order of batches as a function of seed, epoch and step: training that stopped goes on as if it had not."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_crsae.replicas import number
+
+#: Seeds are kept in a float32 weight: whole numbers below this are exact.
+SEEDS = 2**24
+
+
+class Place:
+    """Where training stands: ``epoch``, ``seed`` of the order, and ``skip``, batches of this epoch done before."""
+
+    def __init__(self):
+        self.epoch = self.seed = self.skip = 0
+
+
+def epoch_order(count, seed, epoch):
+    """Indices 0 ... count - 1 in the order of an epoch.
+
+    Example:
+        >>> epoch_order(4, seed=0, epoch=0).tolist() == epoch_order(4, seed=0, epoch=0).tolist()
+        True
+    """
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def in_order(arrays, batch_size, place, shuffle=True):
+    """Batches of arrays as a ``tf.data.Dataset`` whose order follows ``place`` each time it is iterated.
+
+    Args:
+        arrays: (signal, target or None, weight or None), each (batch, ...).
+        batch_size: int.
+        place: ``Place``; its seed and epoch are read when an epoch begins.
+        shuffle: False: always the arrays' own order.
+    """
+    arrays = tuple(arrays)
+    while arrays[-1] is None:
+        arrays = arrays[:-1]
+    count = len(arrays[0])
+
+    def order():
+        return epoch_order(count, place.seed, place.epoch) if shuffle else np.arange(count)
+
+    def epoch(_):
+        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(tf.numpy_function(order, [], tf.int64), (count,)))
+
+    tensors = tuple(tf.constant(a) for a in arrays)
+    data = tf.data.Dataset.range(1).flat_map(epoch).batch(batch_size)
+    data = data.map(lambda i: tuple(tf.gather(t, i) for t in tensors))
+    data = data.apply(tf.data.experimental.assert_cardinality(-(-count // batch_size))).prefetch(1)
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return data.with_options(options)
+
+
+class FollowPlace(keras.callbacks.Callback):
+    """Keeps the model's ``position`` (epoch, batches done) and its ``Place``; ``fit`` adds it before all others."""
+
+    def __init__(self, place):
+        super().__init__()
+        self.place = place
+
+    def on_epoch_begin(self, epoch, logs=None):
+        kept_epoch, kept_step = (int(n) for n in keras.ops.convert_to_numpy(self.model.position))
+        self.place.epoch, self.place.seed = epoch, int(number(self.model.order_seed))
+        # Another callback may have restored weights from the middle of this epoch.
+        self.place.skip = kept_step if kept_epoch == epoch else 0
+        self.model.position.assign([epoch, self.place.skip])
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.position.assign([self.place.epoch, max(batch + 1, self.place.skip)])
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.position.assign([epoch + 1, 0])
+
+    def on_train_end(self, logs=None):
+        self.place.skip = 0
