@@ -188,6 +188,8 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
 
     def load_own_variables(self, store):
         """Values from a file; one of an earlier version leaves what it does not know as it is."""
+        if not self.built:
+            return super().load_own_variables(store)
         own = [self.prior_mean, *(getattr(self, n) for n in ("lambda_ceiling", "lambda_held", "adapted",
                                                              "failed_stage", *_COUNTERS, "order_seed", "position"))]
         if not _OLDEST <= len(store.keys()) <= len(own):
