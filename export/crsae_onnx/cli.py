@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crsae_onnx.contract import ABOUT, INPUTS, OUTPUTS, TOLERANCES
+from crsae_onnx.contract import ABOUT, INPUTS, OUTPUTS, PIPELINES, TOLERANCES
 from crsae_onnx.describe import describe
 from crsae_onnx.runtime import SparseEncoder
 from crsae_onnx.spike_cli import run_spikes
@@ -19,7 +19,8 @@ def _convert(args):
     from crsae_onnx.convert import convert
 
     path = convert(_load(args.model), args.output, outputs=args.outputs, inputs=args.inputs, tolerance=args.tolerance,
-                   overwrite=args.overwrite, about=dict(args.about), precision=args.precision)
+                   overwrite=args.overwrite, about=dict(args.about), precision=args.precision,
+                   spikes=args.spike_threshold)
     print(f"{path}: {path.stat().st_size / 1024:.0f} KiB")
 
 
@@ -144,7 +145,10 @@ def parser():
     file, overwrite = ("file", "exported .onnx file"), dict(action="store_true", help="replace an existing output")
     convert = command("convert", _convert, "Keras model to ONNX (extra: export)", ("model", ".keras file"),
                       ("output", ".onnx file to write"))
-    convert.add_argument("--outputs", nargs="+", choices=OUTPUTS, default=OUTPUTS, help="default: both")
+    convert.add_argument("--outputs", nargs="+", choices=OUTPUTS + PIPELINES, default=OUTPUTS,
+                         help="default: code and reconstruction")
+    convert.add_argument("--spike-threshold", type=float, metavar="VALUE",
+                         help="of the code, for the output spikes")
     convert.add_argument("--inputs", nargs="+", choices=INPUTS, default=INPUTS[:1], help="default: signal alone")
     convert.add_argument("--tolerance", type=float, help="stop below this relative change an iteration")
     convert.add_argument("--precision", choices=tuple(TOLERANCES), default="float32",

@@ -9,6 +9,9 @@ SIGMA = "sigma"
 #: Inputs that a file may have; the first is always there.
 INPUTS = (INPUT, MASK, SIGMA)
 OUTPUTS = ("code", "reconstruction")
+#: Outputs that do more than an encoder; "spikes" are three tensors: (batch entry, sample), unit, amplitude.
+PIPELINES = ("spikes", "denoised")
+SPIKE_TENSORS = ("spike_index", "spike_unit", "spike_amplitude")
 #: What ``convert(about=...)`` may tell of a file.
 ABOUT = ("name", "unit", "sampling_frequency", "pixel_range", "data", "training")
 #: Spatial axes of the signal, by rank.
@@ -25,6 +28,8 @@ def axes(name, rank):
     """Names of the axes of a tensor of the file, e.g. ("batch", "time", "channels")."""
     if name == SIGMA:
         return ("batch",)
+    if name in SPIKE_TENSORS:
+        return ("spikes", 2)[:2 if name == SPIKE_TENSORS[0] else 1]
     space = SPACE_AXES[rank]
     if name == "code":
         return ("batch", *(f"{axis}_positions" for axis in space), "filters")

@@ -7,8 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from crsae_onnx import container, graph
-from crsae_onnx.contract import ABOUT, FORMAT_VERSION, INPUT, INPUTS, OPSET, OUTPUTS, TOLERANCES
+from crsae_onnx import container, graph, pipelines
+from crsae_onnx.contract import (
+    ABOUT,
+    FORMAT_VERSION,
+    INPUT,
+    INPUTS,
+    OPSET,
+    OUTPUTS,
+    PIPELINES,
+    SIGMA,
+    TOLERANCES,
+)
+from crsae_onnx.spike_rule import rule_of
 from crsae_onnx.spikes import SpikeReader
 
 
@@ -21,14 +32,18 @@ def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overw
     Args:
         model: ``keras_crsae.CRsAE``, built.
         path: file to write.
-        outputs: some of "code" and "reconstruction".
+        outputs: some of "code" and "reconstruction"; "spikes" (the code's local maxima, see ``crsae_onnx.spike_rule``:
+            three tensors) needs ``spikes``; "denoised" (images in [0, 1] of which the mean over all shifts is made, as
+            by ``denoise``) needs the input "sigma".
         inputs: "signal" and, where the file shall take them, "mask" (0/1 of the signal's shape: the observed
             samples) and "sigma" ((batch,): the noise of each signal, in its unit).
         tolerance: stop once the code's relative change in one iteration is below it for every signal of the batch
             (looked at every 10 iterations); None: the model's own.
         overwrite: replace an existing file.
         spikes: None, or the ``SpikeReader`` that reads spikes off this model's codes: the file then carries it, and
-            ``crsae-onnx run --spikes`` needs nothing else.
+            ``crsae-onnx run --spikes`` needs nothing else. With the output "spikes" the reader's whitening is inside
+            the graph, whose signal then is the recording itself; instead of a reader a threshold on the code, or one
+            a filter, may be given.
         about: None, or a dict of what else a user of the file should know, of these keys: "name", "unit" (of signals),
             "sampling_frequency" (Hz), "pixel_range" (lowest, highest), "data" and "training" (texts: what it was
             trained on, and where or how).
@@ -50,7 +65,7 @@ def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overw
         >>> code = SparseEncoder(path).encode(signal)
     """
     path = Path(path)
-    outputs, inputs = _names(outputs, OUTPUTS, "outputs"), _names(inputs, INPUTS, "inputs")
+    outputs, inputs = _names(outputs, OUTPUTS + PIPELINES, "outputs"), _names(inputs, INPUTS, "inputs")
     if INPUT not in inputs:
         raise ValueError(f"`inputs` must contain {INPUT!r}. Received: {inputs}")
     if tolerance is not None and not (isinstance(tolerance, Real) and 0 < tolerance < 1):
@@ -60,8 +75,8 @@ def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overw
         raise ValueError(f"`precision` must be one of {tuple(TOLERANCES)}. Received: {precision!r}. (There is no int8: "
                          "rounding spike templates alone to 8 bits moves codes by a tenth of the largest value.)")
     encoder = _encoder(model, tolerance)._replace(half=precision == "float16")
-    if spikes is not None:
-        _check_reader(spikes, model, outputs)
+    rule = _check_spikes(spikes, model, encoder, outputs, inputs)
+    low_pass = _check_denoised(model, outputs, inputs)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists. Choose another name or pass overwrite=True.")
     if path.is_dir() or not path.absolute().parent.is_dir():
@@ -71,11 +86,22 @@ def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overw
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("Conversion needs the package onnx. Install it with: "
                                   "pip install 'keras-crsae[export]'", name="onnx") from error
-    proto = graph.build(encoder, outputs, inputs)
+    reader = spikes if isinstance(spikes, SpikeReader) else None
+    whitening = reader.whitening if reader is not None and rule is not None else None
+    proto = pipelines.build(encoder, outputs, inputs, whitening, rule, low_pass)
     facts = {**_describe(model, encoder, outputs, inputs), **about}
-    if spikes is not None:
-        facts["spikes"] = spikes.to_json()
+    if rule is not None:
+        facts["spike_rule"] = {name: np.asarray(value).tolist() for name, value in rule._asdict().items()}
+    if whitening is not None:
+        facts["whitening_inside"] = True
+        facts["preprocessing"] = ["none: whitening is inside the graph, the signal is the recording"]
+    elif reader is not None:
         facts["preprocessing"] = ["whiten the recording: SpikeReader.from_json of the metadata `spikes` does it"]
+    if reader is not None:
+        facts["spikes"] = reader.to_json()
+    if low_pass is not None:
+        facts["preprocessing"] = ["none for `denoised`, all of it is inside the graph; for other outputs:",
+                                  *facts["preprocessing"]]
     onnx.checker.check_model(proto, full_check=True)
     container.write(path, container.pack(proto.SerializeToString(), facts))
     return path
@@ -138,6 +164,36 @@ def _encoder(model, tolerance):
         raise ValueError(f"No export for shrinkage={encoder.shrinkage!r}; there is one for 'soft' and "
                          "'nonnegative_soft'.")
     return encoder
+
+
+def _check_spikes(spikes, model, encoder, outputs, inputs):
+    """The ``SpikeRule`` of the output "spikes", or None; refuse what is no reader of this model's codes."""
+    if "spikes" not in outputs:
+        if spikes is not None:
+            _check_reader(spikes, model, outputs)
+        return None
+    if spikes is None:
+        raise ValueError("The output 'spikes' needs spikes=: a SpikeReader, or thresholds on the code.")
+    if encoder.strides != (1,) or encoder.shrinkage != "nonnegative_soft":
+        raise ValueError("The output 'spikes' is for signals of rank 1, stride 1 and non-negative codes. Received: "
+                         f"rank {len(encoder.strides)}, strides {encoder.strides}, {encoder.shrinkage}.")
+    if isinstance(spikes, SpikeReader):
+        _check_reader(spikes, model, ("code",))
+        if tuple(inputs) != (INPUT,):
+            raise ValueError(f"With whitening inside the graph the only input is {INPUT!r}. Received: {inputs}")
+    return rule_of(spikes, encoder.kernel_size[0], encoder.filters)
+
+
+def _check_denoised(model, outputs, inputs):
+    """Width of the blur that denoising takes off first, or None without that output."""
+    if "denoised" not in outputs:
+        return None
+    if model.dictionary.rank != 2 or set(inputs) != {INPUT, SIGMA}:
+        raise ValueError(f"The output 'denoised' is for images (rank 2) with inputs=({INPUT!r}, {SIGMA!r}). Received: "
+                         f"rank {model.dictionary.rank}, inputs={inputs}.")
+    from keras_crsae.applications.denoising import LOW_PASS
+
+    return float(getattr(model, "low_pass", LOW_PASS))
 
 
 def _check_reader(reader, model, outputs):

@@ -27,8 +27,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crsae_onnx.contract import INPUT, MASK, OPSET, SIGMA, axes
-from crsae_onnx.nodes import Nodes, state_shape
+from crsae_onnx.contract import INPUT, MASK, SIGMA
+from crsae_onnx.nodes import Nodes
 
 #: Added to a closed position, far beyond any signal and far from overflow.
 _CLOSED = -1e30
@@ -58,39 +58,7 @@ class Encoder(NamedTuple):
     half: bool = False          #: convolutions in float16
 
 
-def build(encoder, outputs, inputs):
-    """ModelProto of an ``Encoder``.
-
-    Args:
-        encoder: Encoder.
-        outputs: some of "code", "reconstruction".
-        inputs: "signal" and, where wanted, "mask" and "sigma".
-    """
-    import onnx
-    from onnx import helper
-
-    rank = len(encoder.strides)
-    graph = _Graph(_as_images(encoder), inputs, flat=rank == 1)
-    code = graph.iterate()
-    if "code" in outputs:
-        graph.unfold(graph.unscaled(code), graph.encoder.block, encoder.filters, graph.positions, "code")
-    if "reconstruction" in outputs:
-        made = graph.synthesis(graph.top, code, graph.synthesis_weight(graph.encoder.decoder_kernel),
-                               math.prod(graph.period) * encoder.channels)
-        graph.unfold(graph.unscaled(made), graph.period, encoder.channels, graph.space, "reconstruction")
-
-    def tensor(name):
-        fixed = {"channels": encoder.channels, "filters": encoder.filters}
-        return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [fixed.get(a, a) for a in axes(name, rank)])
-
-    body = helper.make_graph(graph.top.nodes, "crsae", [tensor(n) for n in inputs], [tensor(n) for n in outputs],
-                             graph.constants(), value_info=graph.top.shapes)
-    opsets = [helper.make_opsetid("", OPSET)]
-    return helper.make_model(body, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets),
-                             producer_name="keras-crsae")
-
-
-def _as_images(encoder):
+def as_images(encoder):
     """A signal as an image of one row."""
     if len(encoder.strides) == 2:
         return encoder
@@ -100,17 +68,25 @@ def _as_images(encoder):
                             adjoint_kernel=own, **row)
 
 
-class _Graph:
-    """Builds the top graph; the Loop's body is a ``Nodes`` of its own that reads the top's tensors."""
+class Graph:
+    """Builds an encoder into ``nodes``; the Loop's body is a ``Nodes`` of its own that reads their tensors.
 
-    def __init__(self, encoder, inputs, flat):
-        self.encoder, self.flat, self.top = encoder, flat, Nodes()
+    Args:
+        encoder: ``as_images`` of an Encoder.
+        inputs: names of the file's inputs: whether there is a mask and a sigma.
+        flat: whether signals are one-dimensional.
+        nodes: Nodes.
+        signal: name of the signal in them.
+    """
+
+    def __init__(self, encoder, inputs, flat, nodes, signal=INPUT):
+        self.encoder, self.flat, self.top = encoder, flat, nodes
         self.taps, self.columns = encoder.kernel.shape[:2], encoder.kernel.shape[-1]
         self.period = [b * s for b, s in zip(encoder.block, encoder.strides, strict=True)]
         self.soft, self.half = encoder.shrinkage == "soft", encoder.half
         self.biased = not (self.soft or self.half)  # the threshold is the second convolution's bias
         top, constant = self.top, self.top.constant
-        signal = self._image(INPUT)
+        signal = self._image(signal)
         self.scale = self._largest(signal, MASK in inputs) if self.half else None
         if self.half:
             signal = top("Div", signal, self.scale)
@@ -146,12 +122,6 @@ class _Graph:
     def unscaled(self, array):
         """Back in the signal's unit."""
         return self.top("Mul", array, self.scale) if self.half else array
-
-    def constants(self):
-        """Initialisers that some node reads."""
-        read = {name for node in self.top.nodes for name in node.input}
-        read |= {name for node in self.top.nodes for a in node.attribute for inner in a.g.node for name in inner.input}
-        return [c for c in self.top.constants if c.name in read]
 
     def weight(self, array, half=False):
         return self.top.constant(array, np.float16 if half else np.float32)
@@ -310,6 +280,17 @@ class _Graph:
         w = nodes("Add", new, nodes("Mul", nodes("Sub", new, x), factor))
         return new, nodes.shaped(w, self.columns, "blocks")
 
+    def code(self, folded, name):
+        """The folded code as an output (batch, *positions, filters)."""
+        self.unfold(self.unscaled(folded), self.encoder.block, self.encoder.filters, self.positions, name)
+
+    def reconstruction(self, folded, name):
+        """What the decoder makes of the folded code, an output of the signal's shape."""
+        encoder = self.encoder
+        made = self.synthesis(self.top, folded, self.synthesis_weight(encoder.decoder_kernel),
+                              math.prod(self.period) * encoder.channels)
+        self.unfold(self.unscaled(made), self.period, encoder.channels, self.space, name)
+
     def iterate(self):
         """Name of the folded code after all iterations."""
         top, constant, encoder = self.top, self.top.constant, self.encoder
@@ -327,36 +308,37 @@ class _Graph:
     def _body(self, table):
         from onnx import TensorProto, helper
 
-        nodes = Nodes("body/")
-        row = nodes("Gather", table, "pass")
+        nodes = Nodes(f"{self.top.prefix}body/")
+        names = {name: f"{self.top.prefix}{name}" for name in ("pass", "go", "x", "w", "go_on", "x_next", "w_next")}
+        row = nodes("Gather", table, names["pass"])
         count = self.encoder.loop_body
         factors = nodes("Split", row, count=count, axis=0, num_outputs=count)
-        x, w, last = "x", "w", None
+        x, w, last = names["x"], names["w"], None
         for factor in factors:
             last = x
             x, w = self._step(nodes, x, w, factor)
         if self.encoder.tolerance is None:
-            nodes("Identity", "go", name="go_on")
+            nodes("Identity", names["go"], name=names["go_on"])
         else:
-            self._go_on(nodes, x, last)
-        nodes("Identity", x, name="x_next")
-        nodes("Identity", w, name="w_next")
+            self._go_on(nodes, x, last, names["go_on"])
+        nodes("Identity", x, name=names["x_next"])
+        nodes("Identity", w, name=names["w_next"])
 
         def tensor(name, kind=TensorProto.FLOAT, shape=None):
-            shape = state_shape(self.columns, "blocks") if shape is None else shape
-            return helper.make_tensor_value_info(name, kind, shape)
+            shape = nodes.shape(self.columns, "blocks") if shape is None else shape
+            return helper.make_tensor_value_info(names[name], kind, shape)
 
         return helper.make_graph(
-            nodes.nodes, "iterations",
+            nodes.nodes, nodes.prefix + "iterations",
             [tensor("pass", TensorProto.INT64, []), tensor("go", TensorProto.BOOL, []), tensor("x"), tensor("w")],
             [tensor("go_on", TensorProto.BOOL, []), tensor("x_next"), tensor("w_next")], nodes.constants,
             value_info=nodes.shapes)
 
-    def _go_on(self, nodes, x, last):
+    def _go_on(self, nodes, x, last, name):
         """True while some code of the batch changed by the tolerance or more in the last iteration."""
         every = nodes.constant([1, 2, 3])
         moved = nodes("ReduceSumSquare", nodes("Sub", x, last), every, keepdims=0)
         size = nodes("ReduceSumSquare", x, every, keepdims=0)
         share = nodes("Div", moved, nodes("Max", size, nodes.constant(_TINY, np.float32)))
         change = nodes("Sqrt", nodes("ReduceMax", share, keepdims=0))
-        nodes("GreaterOrEqual", change, nodes.constant(self.encoder.tolerance, np.float32), name="go_on")
+        nodes("GreaterOrEqual", change, nodes.constant(self.encoder.tolerance, np.float32), name=name)

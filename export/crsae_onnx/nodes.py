@@ -4,10 +4,16 @@ import numpy as np
 
 
 class Nodes:
-    """A list of nodes under construction; calling it adds one and gives its output's name."""
+    """A list of nodes under construction; calling it adds one and gives its output's name.
 
-    def __init__(self, prefix=""):
+    Args:
+        prefix: of all names made here.
+        outer: Nodes of the graph around this one, which then keeps the constants of both; None: this one's own.
+    """
+
+    def __init__(self, prefix="", outer=None):
         self.nodes, self.constants, self.shapes, self.prefix, self._known = [], [], [], prefix, {}
+        self.outer = outer
 
     def __call__(self, op, *inputs, count=1, name=None, **attributes):
         from onnx import helper
@@ -22,13 +28,20 @@ class Nodes:
         """``name``, noted as a float array (batch, channels, *blocks); ``blocks`` is a prefix of two axis names."""
         from onnx import TensorProto, helper
 
-        self.shapes.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, state_shape(channels, blocks)))
+        self.shapes.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, self.shape(channels, blocks)))
         return name
+
+    def shape(self, channels, blocks):
+        """Shape of an array of the iterations, with named axes; equal names promise equal sizes within a file."""
+        outer = self.prefix.removesuffix("body/")
+        return [f"{outer}batch", channels, f"{outer}{blocks}_0", f"{outer}{blocks}_1"]
 
     def constant(self, value, dtype=np.int64):
         """Name of an initialiser with this value; equal ones are stored once."""
         from onnx import numpy_helper
 
+        if self.outer is not None:
+            return self.outer.constant(value, dtype)
         array = np.asarray(value, dtype)
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._known:
@@ -36,7 +49,12 @@ class Nodes:
             self.constants.append(numpy_helper.from_array(array, self._known[key]))
         return self._known[key]
 
+    def used_constants(self):
+        """Initialisers that some node reads."""
+        read = set().union(*(_read(node) for node in self.nodes))
+        return [c for c in self.constants if c.name in read]
 
-def state_shape(channels, blocks):
-    """Shape of an array of the iterations, with named axes."""
-    return ["batch", channels, f"{blocks}_0", f"{blocks}_1"]
+
+def _read(node):
+    """Names that a node reads, those of its loop body too."""
+    return set(node.input).union(*(_read(inner) for a in node.attribute for inner in a.g.node))

@@ -7,7 +7,7 @@ import numpy as np
 
 from crsae_onnx import container, sessions
 from crsae_onnx.container import ModelFileError
-from crsae_onnx.contract import INPUT, INPUTS, MASK, OUTPUTS, SIGMA
+from crsae_onnx.contract import INPUT, INPUTS, MASK, OUTPUTS, PIPELINES, SIGMA, SPIKE_TENSORS
 from crsae_onnx.windows import (
     LONGEST_PIECE,
     WINDOW,
@@ -58,9 +58,10 @@ class SparseEncoder:
         self._fetch = sessions.runner(ort, self._session)
         self._inputs = tuple(i.name for i in self._session.get_inputs())
         self._outputs = tuple(o.name for o in self._session.get_outputs())
-        if INPUT not in self._inputs or set(self._inputs) - set(INPUTS) or set(self._outputs) - set(OUTPUTS):
+        known = {*OUTPUTS, "denoised", *SPIKE_TENSORS}
+        if INPUT not in self._inputs or set(self._inputs) - set(INPUTS) or set(self._outputs) - known:
             raise ModelFileError(f"{self.path} has inputs {self._inputs} and outputs {self._outputs}; expected some of "
-                                 f"{INPUTS} and {OUTPUTS}. Convert the model again.")
+                                 f"{INPUTS} and {OUTPUTS + PIPELINES}. Convert the model again.")
 
     def __repr__(self):
         info = self.info
@@ -105,10 +106,61 @@ class SparseEncoder:
         return self._encode("reconstruction", reconstruct_windows, signal, mask, sigma, False, out=out, window=window,
                             overlap=overlap, batch_size=batch_size, progress=progress)
 
-    def _encode(self, output, windowed, signal, mask, sigma, sparse, *, window, **options):
-        if output not in self._outputs:
+    def spikes(self, signal):
+        """Local maxima of the code over a threshold, found inside the graph (see ``crsae_onnx.spike_rule``).
+
+        Args:
+            signal: (batch, time, channels), any real dtype; the recording as it is where the file was made with a
+                ``SpikeReader`` (``info["whitening_inside"]``).
+
+        Returns:
+            index int64 (spikes, 2): batch entry and sample; unit int64 (spikes,); amplitude float32 (spikes,).
+
+        Raises:
+            ValueError: the file was exported without the output "spikes".
+            SignalError: the signal is unfit.
+
+        Example:
+            >>> from crsae_onnx.convert import convert
+            >>> path = convert(model, "with_spikes.onnx", outputs=("spikes",), spikes=5.0)
+            >>> index, unit, amplitude = SparseEncoder(path).spikes(signal)
+        """
+        self._needs(SPIKE_TENSORS[0], "spikes")
+        check_layout(signal := np.asarray(signal), 1, self.info["kernel_size"], self.info["channels"])
+        return tuple(self._fetch(list(SPIKE_TENSORS), self._feed(as_finite(signal))))
+
+    def denoise(self, images, sigma):
+        """Images without white noise, the mean over all shifts, computed inside the graph.
+
+        Args:
+            images: (batch, height, width, channels), floats in [0, 1] (noise may reach beyond).
+            sigma: standard deviation of the noise in this unit, a number or one an image.
+
+        Returns:
+            float32 of the same shape, in [0, 1].
+
+        Raises:
+            ValueError: the file was exported without the output "denoised".
+            SignalError: the images or sigma are unfit.
+
+        Example:
+            >>> from crsae_onnx.convert import convert
+            >>> path = convert(images, "denoiser.onnx", outputs=("denoised",), inputs=("signal", "sigma"))
+            >>> SparseEncoder(path).denoise(noisy[None, ..., None], sigma=25 / 255).shape
+            (1, 32, 32, 1)
+        """
+        self._needs("denoised", "denoised")
+        check_layout(images := np.asarray(images), 2, (1, 1), self.info["channels"])
+        sigma = as_sigma(sigma, len(images))
+        return self._fetch(["denoised"], self._feed(as_finite(images), sigma=sigma))[0]
+
+    def _needs(self, tensor, output):
+        if tensor not in self._outputs:
             raise ValueError(f"The file was exported without {output!r}; it gives {self._outputs}. "
-                             f"Convert the model again with outputs={OUTPUTS}.")
+                             "Convert the model again with that among outputs=.")
+
+    def _encode(self, output, windowed, signal, mask, sigma, sparse, *, window, **options):
+        self._needs(output, output)
         for name, value in ((MASK, mask), (SIGMA, sigma)):
             if value is not None and name not in self._inputs:
                 raise ValueError(f"The file takes no {name!r}; its inputs are {self._inputs}. Convert the model again "
@@ -138,13 +190,17 @@ class SparseEncoder:
 
     def _run(self, output, piece, mask=None, sigma=None):
         """One run of the session on checked float32 arrays."""
+        return self._fetch([output], self._feed(piece, mask, sigma))[0]
+
+    def _feed(self, piece, mask=None, sigma=None):
+        """The session's inputs; those not given take the training's values."""
         feed = {INPUT: piece}
         if MASK in self._inputs:
             feed[MASK] = np.ones_like(piece) if mask is None else mask
         if SIGMA in self._inputs:
             sigma = self.info["sigma"] if sigma is None else sigma
             feed[SIGMA] = np.ascontiguousarray(np.broadcast_to(np.asarray(sigma, np.float32), piece.shape[:1]))
-        return self._fetch([output], feed)[0]
+        return feed
 
 
 def _spread_mask(mask, shape):

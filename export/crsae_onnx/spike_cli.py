@@ -21,6 +21,9 @@ def reader_of(encoder):
     if "spikes" not in encoder.info:
         raise ValueError(f"{encoder.path} gives codes, not spikes: its metadata has no 'spikes'. Use the encoder.onnx "
                          "of `keras-crsae sort`, or convert the model again with spikes=result.reader.")
+    if encoder.info.get("whitening_inside"):
+        raise ValueError(f"{encoder.path} whitens inside its graph and gives spikes by itself (its output 'spikes'). "
+                         "--spikes searches in codes of whitened signals: export the file without outputs='spikes'.")
     return SpikeReader.from_json(encoder.info["spikes"])
 
 

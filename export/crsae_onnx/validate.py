@@ -3,8 +3,10 @@
 import numpy as np
 
 from crsae_onnx import container
-from crsae_onnx.contract import MASK, SIGMA, TOLERANCES
+from crsae_onnx.contract import MASK, OUTPUTS, SIGMA, TOLERANCES
 from crsae_onnx.runtime import SparseEncoder
+from crsae_onnx.spike_rule import SpikeRule
+from crsae_onnx.spikes import SpikeReader
 
 
 class ValidationError(ValueError):
@@ -80,10 +82,18 @@ def validate(model, path, shapes=None, tolerance=None, seed=0, record=False):
     tolerance = TOLERANCES[encoder.info["precision"]] if tolerance is None else tolerance
     reference = _reference(model, encoder.info)
     rows = Report()
+    whitening = _whitening(encoder.info)
+    plain = [name for name in encoder.info["outputs"] if name in OUTPUTS]
     for shape in shapes or _shapes(encoder.info):
-        signal = _signal(reference, shape, rng)
+        if "denoised" in encoder.info["outputs"]:
+            rows.append(_compare_denoised(model, encoder, shape, rng, tolerance))
+        if "spikes" in encoder.info["outputs"]:
+            rows.append(_compare_spikes(reference, encoder, whitening, shape, rng, tolerance))
+        if not plain:
+            continue
+        signal = _signal(reference, shape, rng) if whitening is None else _recording(whitening, reference, shape, rng)
         for given in _givens(encoder.info, reference, signal, rng):
-            expected = {"code": reference.encode(signal, **given)}
+            expected = {"code": reference.encode(_whitened(whitening, signal), **given)}
             share = np.count_nonzero(expected["code"]) / expected["code"].size
             if share in (0.0, 1.0):
                 raise ValidationError(
@@ -94,7 +104,7 @@ def validate(model, path, shapes=None, tolerance=None, seed=0, record=False):
             # What model(signal) is, without encoding twice.
             seen = tuple(slice(0, n) for n in shape[1:-1])
             expected["reconstruction"] = reference.decode(expected["code"])[(slice(None), *seen)]
-            for name in encoder.info["outputs"]:
+            for name in plain:
                 got = encoder.encode(signal, **given) if name == "code" else encoder.reconstruct(signal, **given)
                 rows.append({"output": name, "shape": tuple(shape), "given": sorted(given), "nonzero": share,
                              "difference": _difference(name, shape, expected[name], got, tolerance)})
@@ -111,6 +121,65 @@ def _record(path, rows, tolerance, encoder):
         "difference": rows.difference, "tolerance": tolerance, "comparisons": len(rows),
         "shapes": sorted({row["shape"] for row in rows}), "provider": encoder.provider, "keras": keras.__version__,
         "onnxruntime": onnxruntime.__version__}})
+
+
+def _whitening(info):
+    """The ``Whitening`` inside a file's graph, or None."""
+    return SpikeReader.from_json(info["spikes"]).whitening if info.get("whitening_inside") else None
+
+
+def _whitened(whitening, signal):
+    if whitening is None:
+        return signal
+    return np.stack([whitening(recording, 0, len(recording)) for recording in signal])
+
+
+def _recording(whitening, model, shape, rng, most=None):
+    """White noise about the offset, so loud that it passes the threshold when whitened; one sample is missing."""
+    most = np.max(np.asarray(model.lambda_reg)) * float(model.sigma) ** 2 if most is None else most
+    noise = rng.standard_normal(shape)
+    noise *= 1.5 * most / np.std(_whitened(whitening, noise + whitening.offset))
+    made = (noise + whitening.offset).astype(np.float32)
+    made[0, shape[1] // 2, 0] = np.nan if shape[1] > 2 else made[0, 0, 0]
+    return np.nan_to_num(made, nan=float(whitening.offset[0]))
+
+
+def _compare_spikes(model, encoder, whitening, shape, rng, tolerance):
+    """A row of the report. A maximum so near its threshold that rounding decides may be a spike or not."""
+    rule = SpikeRule(**{name: np.asarray(value) for name, value in encoder.info["spike_rule"].items()})
+    if whitening is None:
+        positions = (shape[0], shape[1] - encoder.info["kernel_size"][0] + 1, encoder.info["filters"])
+        code = (rng.random(positions) < 0.01) * rng.uniform(1.2, 3, positions) * rule.threshold
+        signal = (model.decode(code.astype(np.float32)) + float(model.sigma) * rng.standard_normal(shape))
+    else:
+        signal = _recording(whitening, model, shape, rng, rule.threshold.max())
+    index, unit, height = encoder.spikes(signal.astype(np.float32))
+    code = model.encode(_whitened(whitening, signal.astype(np.float32)))
+    margin = max(10 * tolerance, 1e-3)
+    likely, sure = ({(*at, u): h for at, u, h in zip(*(v.tolist() for v in
+                     rule._replace(threshold=rule.threshold * f).find(code)), strict=True) for at in [tuple(at)]}
+                    for f in (1 - margin, 1 + margin))
+    got = {(*at, u): h for at, u, h in zip(index.tolist(), unit.tolist(), height.tolist(), strict=True)}
+    if not set(sure) <= set(got) <= set(likely):
+        raise ValueMismatch(f"spikes of a signal {tuple(shape)}: {len(set(sure) - set(got))} missing, "
+                            f"{len(set(got) - set(likely))} too many of {len(sure)}. If the model was trained since, "
+                            "convert it again.", 1.0)
+    expected = np.array([[likely[spike] for spike in got] or [1.0]])
+    difference = _difference("spikes", shape, expected, np.array([list(got.values()) or [1.0]]), tolerance)
+    return {"output": "spikes", "shape": tuple(shape), "given": [], "nonzero": len(got) / code.size,
+            "difference": difference}
+
+
+def _compare_denoised(model, encoder, shape, rng, tolerance):
+    """A row of the report: noisy images against ``applications.denoising.denoise``."""
+    from keras_crsae.applications.denoising import denoise
+
+    clean = 0.5 + 0.3 * np.sin(np.arange(np.prod(shape[1:])).reshape(shape[1:]) / 7)
+    level = np.linspace(0.05, 0.12, shape[0]).astype(np.float32)
+    noisy = (clean + level[:, None, None, None] * rng.standard_normal(shape)).astype(np.float32)
+    expected = np.stack([denoise(image, model, sigma=float(s)) for image, s in zip(noisy, level, strict=True)])
+    return {"output": "denoised", "shape": tuple(shape), "given": [SIGMA], "nonzero": 1.0,
+            "difference": _difference("denoised", shape, expected, encoder.denoise(noisy, level), tolerance)}
 
 
 def _compare_names(model, info):
