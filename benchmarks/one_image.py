@@ -10,6 +10,8 @@ import numpy as np
 
 from benchmarks import common
 
+#: Side of the filters; there are as many as a filter has pixels.
+SIZE = 16
 WEIGHTS = np.round(np.geomspace(0.02, 0.4, 25), 4)
 
 
@@ -47,9 +49,8 @@ def measure(name, sigma, steps, seed=0):
     tv, weight = max((psnr(clean[..., 0], np.clip(denoise_tv_chambolle(flat, weight=w), 0, 1)), float(w))
                      for w in WEIGHTS)
     started = time.perf_counter()
-    model = train_denoiser(noisy, sigma=sigma, supervised=False, add_noise=False, steps=steps, seed=seed, tied=True,
-                           filters=64, kernel_size=8, strides=4, iterations=10, training_shifts=1, lambda_init=1.5,
-                           size=64, learning_rate=0.01, verbose=0)
+    model = train_denoiser(noisy, sigma=sigma, supervised=False, add_noise=False, steps=steps, seed=seed,
+                           filters=SIZE**2, kernel_size=SIZE, strides=SIZE // 2, size=64, verbose=0)
     learned = psnr(clean, denoise(noisy, model, sigma=sigma))
     return {"image": name, "noisy": psnr(clean, noisy), "tv": tv, "weight": weight, "learned": learned,
             "gain": learned - tv, "seconds": time.perf_counter() - started, "steps": steps}

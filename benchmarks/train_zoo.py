@@ -23,8 +23,8 @@ RECIPES = {
     "denoise-gray": dict(DENOISE, sigma=(10 / 255, 60 / 255), minutes=8, learning_rate=0.002),
     "denoise-color": dict(DENOISE, sigma=(10 / 255, 60 / 255), minutes=5, channels=3, filters=96, kernel_size=8,
                           strides=4, learning_rate=0.01),
-    "em-unsupervised-gray": dict(DENOISE, sigma=25 / 255, minutes=2, supervised=False, tied=True, lambda_learning="em",
-                                 filters=64, kernel_size=8, strides=4, training_shifts=1, learning_rate=0.01),
+    "em-unsupervised-gray": dict(filters=144, kernel_size=12, strides=6, size=60, batch_size=4, sigma=25 / 255,
+                                 minutes=10, supervised=False, lambda_learning="em"),
 }
 #: Models that go on from another one, which is trained first.
 START = {"denoise-gray": "denoise-gray-25"}

@@ -178,12 +178,14 @@ def _train_denoiser(sub):
     model.add_argument("--filters", type=_positive_int, default=64, metavar="N", help="default: 64")
     model.add_argument("--kernel-size", type=_size, default=8, metavar="N[xN]", help="default: 8")
     model.add_argument("--strides", type=_size, default=4, metavar="N[xN]", help="default: 4")
-    model.add_argument("--iterations", type=_positive_int, default=10, metavar="N", help="of FISTA (default: 10)")
+    model.add_argument("--iterations", type=_positive_int, metavar="N",
+                       help="of FISTA (default: 10; 30 with --unsupervised)")
     model.add_argument("--lambda-learning", choices=("backprop", "em", "em_closed_form"), default="backprop",
                        help="how lambda learns against clean images (default: backprop)")
     run = sub.add_argument_group("training")
-    run.add_argument("--learning-rate", type=_number, default=0.01, metavar="X",
-                     help="of Adam on the filters, falling to zero along a cosine (default: 0.01)")
+    run.add_argument("--learning-rate", type=_number, metavar="X",
+                     help="of Adam on the filters, falling to zero along a cosine (default: 0.01; 0.002 with "
+                          "--unsupervised)")
     run.add_argument("--checkpoint", metavar="C.keras", help="file to go on from after a stop; made if missing")
     run.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
 

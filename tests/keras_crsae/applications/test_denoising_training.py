@@ -90,7 +90,8 @@ def test_a_stopped_training_ends_where_an_unbroken_one_does(tmp_path):
     keras.utils.set_random_seed(77)
     resumed = train_denoiser(pictures(), steps=130, checkpoint=file, **options)
     for one, two in zip(whole.weights, resumed.weights, strict=True):
-        np.testing.assert_allclose(one, two, atol=1e-5)
+        if one.name != "position":  # epochs of this call of fit: a second call counts from 0
+            np.testing.assert_allclose(one, two, atol=1e-5)
     assert [row["step"] for row in resumed.training_record["history"]] == [100, 130]
     again = train_denoiser(pictures(), steps=130, checkpoint=file, **options)  # nothing is left to do
     np.testing.assert_array_equal(again.dictionary.kernel, resumed.dictionary.kernel)
@@ -136,7 +137,8 @@ def test_the_loss_is_that_of_the_mean_over_shifts(rng):
 @pytest.mark.parametrize("options, words", [
     ({"steps": None}, "needs an end"), ({"steps": 0}, "steps"), ({"minutes": -1}, "minutes"),
     ({"sigma": 25}, "25 / 255"),
-    ({"supervised": False, "lambda_learning": "backprop"}, "drives lambda to zero"), ({"images": []}, "no images"),
+    ({"supervised": False, "lambda_learning": "backprop"}, "drives lambda to zero"),
+    ({"supervised": False, "tied": False}, "as they were first"), ({"images": []}, "no images"),
     ({"images": "nowhere.png"}, "nowhere.png"), ({"size": 60}, "smaller crops"), ({"channels": 2}, "channels")])
 def test_unfit_requests_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
