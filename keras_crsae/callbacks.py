@@ -7,9 +7,9 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_crsae.data.files import FileError, check_output, one_line
+from keras_crsae.replicas import several_machines
 
 CENTRES = ("energy", "extremum")
 
@@ -184,7 +184,7 @@ class SaveProgress(keras.callbacks.Callback):
 
     def save(self):
         """Save now."""
-        if not _first_machine():
+        if not _first_machine(self.model.distribute_strategy):
             return
         try:
             self.model.save(self._beside)
@@ -200,11 +200,8 @@ class SaveProgress(keras.callbacks.Callback):
             self._failed = True
 
 
-def _first_machine():
-    strategy = tf.distribute.get_strategy()
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return True
-    return strategy.cluster_resolver.task_id in (None, 0)
+def _first_machine(strategy):
+    return not several_machines(strategy) or strategy.cluster_resolver.task_id == 0
 
 
 class ReviveFilters(keras.callbacks.Callback):

@@ -11,10 +11,34 @@ SEEDS = 2**24
 
 
 class Place:
-    """Where training stands: ``epoch``, ``seed`` of the order, and ``skip``, batches of this epoch done before."""
+    """Where training stands: ``epoch``, ``seed`` of the order, and ``skip``, batches of this epoch done before.
+
+    ``packed`` tells what else lies in the channels of a batch (``pack``).
+    """
 
     def __init__(self):
         self.epoch = self.seed = self.skip = 0
+        self.packed = None
+
+
+def pack(x, y, weight):
+    """Signal, target and weight as one array, and what ``unpack`` needs: Keras spreads no tuples over machines."""
+    parts = [x] if y is None else [x, y]
+    if weight is not None:
+        full = weight if weight.ndim == x.ndim else weight.reshape(-1, *(1,) * (x.ndim - 1))
+        parts.append(np.broadcast_to(full, (*x.shape[:-1], full.shape[-1])))
+    kind = None if weight is None else "signal" if weight.ndim == 1 else "mask"
+    return np.concatenate(parts, axis=-1), (x.shape[-1], y is not None, kind)
+
+
+def unpack(data, packed):
+    """The tuple that went into ``pack``."""
+    channels, has_target, kind = packed
+    x, rest = data[..., :channels], data[..., channels:]
+    y, rest = (rest[..., :channels], rest[..., channels:]) if has_target else (None, rest)
+    if kind == "signal":
+        rest = rest[(slice(None), *(0,) * (len(rest.shape) - 1))]
+    return x, y, None if kind is None else rest
 
 
 def epoch_order(count, seed, epoch):
@@ -49,7 +73,8 @@ def in_order(arrays, batch_size, place, shuffle=True):
 
     tensors = tuple(tf.constant(a) for a in arrays)
     data = tf.data.Dataset.range(1).flat_map(epoch).batch(batch_size)
-    data = data.map(lambda i: tuple(tf.gather(t, i) for t in tensors))
+    data = data.map(lambda i: tf.nest.map_structure(lambda t: tf.gather(t, i),
+                                                    tensors if len(tensors) > 1 else tensors[0]))
     data = data.apply(tf.data.experimental.assert_cardinality(-(-count // batch_size))).prefetch(1)
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA

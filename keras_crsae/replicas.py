@@ -70,16 +70,20 @@ def number(variable):
     return float(keras.ops.convert_to_numpy(variable))
 
 
+def several_machines(strategy):
+    """Whether a strategy spreads over more than one process."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and \
+        len(strategy.cluster_resolver.cluster_spec().as_dict().get("worker", ())) > 1
+
+
 def as_log(value):
     """A scalar as Keras can reduce it: with several machines Keras averages logs over their first axis."""
-    strategy = tf.distribute.get_strategy()
-    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-    return tf.reshape(value, (1,)) if several else value
+    return tf.reshape(value, (1,)) if several_machines(tf.distribute.get_strategy()) else value
 
 
 def check_scope(strategy, variables, what):
     """ValueError where ``variables`` were made outside of the strategy's scope, which Keras reports from far inside."""
-    if strategy.num_replicas_in_sync == 1 and not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    if strategy.num_replicas_in_sync == 1:
         return
     for variable in variables:
         if not strategy.extended.variable_created_in_scope(variable.value):
@@ -89,7 +93,7 @@ def check_scope(strategy, variables, what):
 
 def synchronise(strategy, variables):
     """Give every machine the values of the first one: each has adapted the model to data of its own."""
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or strategy.num_replicas_in_sync == 1:
+    if not several_machines(strategy):
         return
 
     @tf.function

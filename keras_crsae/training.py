@@ -18,9 +18,9 @@ from keras_crsae.guard import (
     warn_of_twins,
 )
 from keras_crsae.losses import lambda_loss, weighted_error
-from keras_crsae.order import SEEDS, FollowPlace, in_order
+from keras_crsae.order import SEEDS, FollowPlace, in_order, pack
 from keras_crsae.priors import closed_form_lambda
-from keras_crsae.replicas import apply_gradients, as_log, check_scope, number, synchronise, total
+from keras_crsae.replicas import apply_gradients, as_log, check_scope, number, several_machines, synchronise, total
 
 _LASTING = ("failed_stage", "order_seed", "position", "skipped_batches", "step_rescues")
 REPORTED = ("loss", "reconstruction_loss", "lambda_loss", "sparsity", "sigma")
@@ -155,6 +155,10 @@ class TwoStageTraining:
         callbacks, restored = self._with_own(callbacks)
         initial_epoch = initial_epoch if restored is None else restored
         if batches.is_array(x) and not kwargs.get("steps_per_epoch") and kwargs.get("shuffle", True) in (True, False):
+            self.place.packed = None
+            if several_machines(self.distribute_strategy) and (y is not None or sample_weight is not None):
+                x, self.place.packed = pack(x, None if y is x else y, sample_weight)
+                y = sample_weight = None
             x = in_order((x, y, sample_weight), batch_size or 32, self.place, kwargs.pop("shuffle", True))
             y = sample_weight = batch_size = None
         if isinstance(x, tf.data.Dataset):
@@ -205,8 +209,12 @@ class TwoStageTraining:
         replicas = self.distribute_strategy.num_replicas_in_sync
         if replicas == 1 or not (batches.is_array(x) or isinstance(x, tf.data.Dataset)):
             return
-        size = min(batch_size or 32, len(x)) if batches.is_array(x) else \
-            tf.nest.flatten(batches.peek(x)[0])[0].shape[0]
+        first = x if batches.is_array(x) else batches.peek(x)[0]
+        if not batches.is_array(first) and len(tf.nest.flatten(first)) > 1 and \
+                several_machines(self.distribute_strategy):
+            raise ValueError("Keras cannot spread datasets of tuples over several machines. Give arrays (targets and "
+                             "`sample_weight` included), or a dataset of signals alone.")
+        size = min(batch_size or 32, len(x)) if batches.is_array(x) else tf.nest.flatten(first)[0].shape[0]
         if size % replicas:
             raise ValueError(f"The first batch holds {size} signals, which {replicas} replicas cannot share evenly. "
                              f"Use a batch size that {replicas} divides (it counts the signals of all replicas); only "
@@ -241,7 +249,7 @@ class TwoStageTraining:
         return tf.cast(code, target.dtype), weighted_error(target, made, mask, weight)
 
     def train_step(self, data):
-        signal, target, mask, weight, count = batches.part(data, self.rank, self.variable_dtype)
+        signal, target, mask, weight, count = batches.part(data, self.rank, self.variable_dtype, self.place.packed)
         # What is counted, and where training stands, outlives the undoing of a step.
         lasting = {id(getattr(self, name)) for name in _LASTING}
         changing = [v for v in self._state() if id(v) not in lasting]

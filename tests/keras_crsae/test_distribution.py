@@ -1,8 +1,10 @@
 """Training shared by several replicas gives what one device gives."""
 
+import contextlib
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -105,3 +107,118 @@ def test_outside_of_a_strategy_the_reductions_change_nothing():
     for reduce in (replicas.total, replicas.highest, replicas.first):
         np.testing.assert_array_equal(reduce(value), value)
     assert not replicas.several() and replicas.as_log(tf.constant(1.0)).shape == ()
+
+
+#: One of two machines, as a user would write it; `cut` kills worker 1 after so many batches.
+WORKER = """
+import json, os, signal as signals, sys
+import numpy as np, tensorflow as tf
+strategy = tf.distribute.MultiWorkerMirroredStrategy() if "TF_CONFIG" in os.environ else tf.distribute.get_strategy()
+import keras
+import keras_crsae as kc
+from keras_crsae.callbacks import SaveProgress
+from keras_crsae.data.simulate import perturb_filters, simulate_spikes, spike_templates
+
+folder, kind, cut = sys.argv[1], sys.argv[2], int(sys.argv[3])
+me = json.loads(os.environ.get("TF_CONFIG", '{"task": {"index": "alone"}}'))["task"]["index"]
+filters = spike_templates(15, 3)
+signal = simulate_spikes(filters, windows=21, samples=120, events_per_window=2, seed=4).signal
+
+class Cut(keras.callbacks.Callback):
+    left = cut
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if self.left == 0 and me == 1:
+            os.kill(os.getpid(), signals.SIGKILL)
+
+with strategy.scope():
+    # Without a seed each machine draws its own filters and order; those of the first must count.
+    keras.utils.set_random_seed(0 if me in (0, "alone") else 1)
+    model = kc.CRsAE(3, 15, iterations=6, sigma_learning=True, sigma_rate=0.1, gradient="decoder",
+                     lambda_learning="em_closed_form")
+    model.adapt(signal, filters="windows")
+    model.compile(keras.optimizers.Adam(1e-2))
+saver = SaveProgress(f"{folder}/progress.keras", every=1) if kind == "ours" else \\
+    keras.callbacks.BackupAndRestore(f"{folder}/backup{me}", delete_checkpoint=False)
+mask = (np.random.default_rng(0).random(signal.shape) < 0.9).astype("float32") if kind == "ours" else None
+history = model.fit(signal, sample_weight=mask, epochs=4, batch_size=4, verbose=0, callbacks=[saver, Cut()]).history
+assert all(np.isfinite(values).all() and np.ndim(values) == 1 for values in history.values()), history
+state = [*model.weights, *model.optimizer.variables, *model.lambda_optimizer.variables]
+np.savez(f"{folder}/{me}.npz", *[keras.ops.convert_to_numpy(v) for v in state])
+json.dump(history, open(f"{folder}/{me}.json", "w"))
+"""
+
+
+def free_ports(count):
+    with contextlib.ExitStack() as stack:
+        found = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in found:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in found]
+
+
+def train_workers(folder, kind, cut=0):
+    """Exit codes of two workers; the one that is left alone is ended."""
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+    workers = [start(folder, kind, cut, json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}}))
+               for i in (0, 1)]
+    try:
+        workers[1].wait(180)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            workers[0].wait(5 if cut else 60)
+    finally:
+        for worker in workers:
+            worker.kill()
+    said = [worker.communicate()[1] for worker in workers]
+    return [worker.returncode for worker in workers], said
+
+
+def start(folder, kind, cut, config=None):
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment.pop("TF_CONFIG", None)
+    return subprocess.Popen([sys.executable, "-W", "ignore", "-c", WORKER, str(folder), kind, str(cut)], cwd=ROOT,
+                            text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                            env={**environment, **({} if config is None else {"TF_CONFIG": config})})
+
+
+def loaded(path):
+    with np.load(path) as file:
+        return list(file.values())
+
+
+def one_process(folder, kind):
+    worker = start(folder, kind, 0)
+    _, said = worker.communicate()
+    assert worker.returncode == 0, said[-2000:]
+    (folder / "progress.keras").unlink(missing_ok=True)
+    return loaded(folder / "alone.npz"), json.loads((folder / "alone.json").read_text())
+
+
+def check_equal(folder, alone):
+    first, second = loaded(folder / "0.npz"), loaded(folder / "1.npz")
+    for a, b, c in zip(first, second, alone[0], strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert np.abs(a - c).max() <= 1e-5 * (np.abs(c).max() + 1e-30)
+
+
+@pytest.mark.slow
+def test_two_machines_agree_to_the_bit_and_with_one_to_rounding(tmp_path):
+    alone = one_process(tmp_path, "ours")
+    codes, said = train_workers(tmp_path, "ours")
+    assert codes == [0, 0], said[0][-1500:] + said[1][-1500:]
+    check_equal(tmp_path, alone)
+    for name, values in json.loads((tmp_path / "0.json").read_text()).items():
+        np.testing.assert_allclose(values, alone[1][name], rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ours", "keras"])
+def test_a_job_whose_worker_was_killed_goes_on_to_the_same_weights(tmp_path, kind):
+    alone = one_process(tmp_path, kind)
+    codes, _ = train_workers(tmp_path, kind, cut=14)  # 6 batches an epoch: in the third one
+    assert codes[1] == -9 and not (tmp_path / "0.npz").exists()
+    codes, said = train_workers(tmp_path, kind)
+    assert codes == [0, 0], said[0][-1500:] + said[1][-1500:]
+    assert len(json.loads((tmp_path / "0.json").read_text())["loss"]) == 2  # the epochs that were left
+    check_equal(tmp_path, alone)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_crsae as kc
-from keras_crsae.order import Place, epoch_order, in_order
+from keras_crsae.order import Place, epoch_order, in_order, pack, unpack
 
 
 def epoch_of(data):
@@ -36,6 +36,21 @@ def test_targets_and_weights_go_along_and_unshuffled_data_keep_their_order():
         np.testing.assert_array_equal(weight, signal.ravel())
     plain = epoch_of(in_order((x, None, None), 4, Place(), shuffle=False))
     np.testing.assert_array_equal(np.concatenate([b[0] for b in plain]), x)
+
+
+@pytest.mark.parametrize("weight", [None, np.arange(4.0), np.ones((4, 5, 1)), np.ones((1, 5, 2))], ids=str)
+@pytest.mark.parametrize("with_target", [True, False])
+def test_what_was_packed_comes_out_again(rng, weight, with_target):
+    x = rng.standard_normal((4, 5, 2))
+    weight = None if weight is None else np.broadcast_to(weight, (4, *weight.shape[1:]))
+    packed, layout = pack(x, 2 * x if with_target else None, weight)
+    signal, target, out = unpack(packed, layout)
+    np.testing.assert_array_equal(signal, x)
+    assert (target is None) == (not with_target) and (out is None) == (weight is None)
+    if with_target:
+        np.testing.assert_array_equal(target, 2 * x)
+    if weight is not None:
+        np.testing.assert_array_equal(out, weight)
 
 
 class Witness(kc.CRsAE):
