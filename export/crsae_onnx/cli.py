@@ -10,6 +10,7 @@ import numpy as np
 
 from crsae_onnx.contract import ABOUT, INPUTS, OUTPUTS, PIPELINES, TOLERANCES
 from crsae_onnx.describe import describe
+from crsae_onnx.repository import write_repository
 from crsae_onnx.runtime import SparseEncoder
 from crsae_onnx.spike_cli import run_spikes
 from crsae_onnx.windows import check_layout, code_shape
@@ -119,6 +120,12 @@ def _info(args):
     print(json.dumps(facts, indent=2) if args.json else text)
 
 
+def _serve_repo(args):
+    made = write_repository(args.folder, args.files, max_batch=args.max_batch, delay=args.delay, device=args.device,
+                            instances=args.instances, threads=args.threads)
+    print("\n".join(f"{args.folder}/{name}/{version}/model.onnx" for name, version in made.items()))
+
+
 def _fact(text):
     """KEY=VALUE as a pair; numbers and lists of numbers are read as JSON."""
     key, equals, value = text.partition("=")
@@ -175,6 +182,15 @@ def parser():
     run.add_argument("--sigma", type=float, help="noise standard deviation of this signal")
     run.add_argument("--progress", action="store_true", help="show a bar, one step a window")
     run.add_argument("--overwrite", **overwrite)
+    repo = command("serve-repo", _serve_repo, "write a model repository for NVIDIA Triton or KServe",
+                   ("folder", "of the repository, made where it is missing"))
+    repo.add_argument("files", nargs="+", help="exported .onnx files; each is a model of its own")
+    repo.add_argument("--max-batch", type=int, default=8, help="signals in one run (default 8)")
+    repo.add_argument("--delay", type=int, default=1000, metavar="MICROSECONDS",
+                      help="that a request may wait for others (default 1000; 0: no batching by the server)")
+    repo.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
+    repo.add_argument("--instances", type=int, default=1, help="sessions of each model (default 1)")
+    repo.add_argument("--threads", type=int, help="of one run on the CPU")
     info = command("info", _info, "print what a file says about itself", file)
     info.add_argument("--json", action="store_true", help="everything, as JSON")
     return top
