@@ -126,8 +126,8 @@ class SparseEncoder:
             >>> index, unit, amplitude = SparseEncoder(path).spikes(signal)
         """
         self._needs(SPIKE_TENSORS[0], "spikes")
-        check_layout(signal := np.asarray(signal), 1, self.info["kernel_size"], self.info["channels"])
-        return tuple(self._fetch(list(SPIKE_TENSORS), self._feed(as_finite(signal))))
+        check_layout(signal := _as_array(signal, INPUT), 1, self.info["kernel_size"], self.info["channels"])
+        return tuple(self._fetch(list(SPIKE_TENSORS), self._feed(as_finite(signal[...]))))
 
     def denoise(self, images, sigma):
         """Images without white noise, the mean over all shifts, computed inside the graph.
@@ -150,9 +150,9 @@ class SparseEncoder:
             (1, 32, 32, 1)
         """
         self._needs("denoised", "denoised")
-        check_layout(images := np.asarray(images), 2, (1, 1), self.info["channels"])
+        check_layout(images := _as_array(images, "images"), 2, (1, 1), self.info["channels"])
         sigma = as_sigma(sigma, len(images))
-        return self._fetch(["denoised"], self._feed(as_finite(images), sigma=sigma))[0]
+        return self._fetch(["denoised"], self._feed(as_finite(images[...]), sigma=sigma))[0]
 
     def _needs(self, tensor, output):
         if tensor not in self._outputs:
@@ -166,12 +166,10 @@ class SparseEncoder:
                 raise ValueError(f"The file takes no {name!r}; its inputs are {self._inputs}. Convert the model again "
                                  f"with inputs={INPUTS}.")
         info = self.info
-        if not hasattr(signal, "shape"):
-            signal = np.asarray(signal)
+        signal = _as_array(signal, INPUT)
         check_layout(signal, info["rank"], info["kernel_size"], info["channels"])
         if mask is not None:
-            mask = np.asarray(mask) if not hasattr(mask, "shape") else mask
-            mask = _spread_mask(mask, tuple(signal.shape))
+            mask = _spread_mask(_as_array(mask, MASK), tuple(signal.shape))
         options["progress"] = options["progress"] or None
         asked = sparse or window is not None or any(value is not None for value in options.values())
         if info["rank"] == 1 and (asked or signal.shape[0] * signal.shape[1] > LONGEST_PIECE):
@@ -201,6 +199,17 @@ class SparseEncoder:
             sigma = self.info["sigma"] if sigma is None else sigma
             feed[SIGMA] = np.ascontiguousarray(np.broadcast_to(np.asarray(sigma, np.float32), piece.shape[:1]))
         return feed
+
+
+def _as_array(value, name):
+    """``value`` itself where it has a shape, else as an array."""
+    if hasattr(value, "shape"):
+        return value
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise SignalError(f"`{name}` must be an array of real numbers. Received: {type(value).__name__}, whose rows "
+                          f"have different lengths or hold no numbers ({error}).") from error
 
 
 def _spread_mask(mask, shape):
