@@ -44,6 +44,8 @@ def _load(path):
 
 def _run(args):
     output = Path(args.output)
+    if args.scheduler is not None or output.suffix == ".zarr":
+        return _run_cluster(args)
     _check_spikes(args, output)
     if output.exists() and not args.overwrite:
         raise FileExistsError(f"{output} exists. Choose another name or pass --overwrite.")
@@ -67,6 +69,18 @@ def _run(args):
         os.replace(temporary, output)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _run_cluster(args):
+    from crsae_onnx.cluster import run_cluster
+
+    unfit = [f"--{name}" for name in ("sparse", "spikes", "sigma", "chunk", "progress") if getattr(args, name)]
+    if unfit:
+        raise ValueError(f"On a cluster a dense array is written: leave out {', '.join(unfit)}.")
+    local = args.scheduler in (None, "local")
+    shape = run_cluster(args.file, args.input, args.output, None if local else args.scheduler,
+                        "reconstruction" if args.reconstruct else "code", args.window, overwrite=args.overwrite)
+    print(f"{args.output}: shape {shape}")
 
 
 def _check_spikes(args, output):
@@ -179,6 +193,9 @@ def parser():
     run.add_argument("--chunk", type=float, metavar="SECONDS",
                      help="with --spikes: give the recording in such chunks, as it would arrive")
     run.add_argument("--window", type=int, metavar="SAMPLES", help="samples that one window keeps")
+    run.add_argument("--scheduler", metavar="ADDRESS",
+                     help="encode on the workers of a Dask scheduler (local: processes here), from a .npy, .zarr or "
+                          "FILE.h5:DATASET into a .zarr (extra: cluster); --window is then the length of a chunk")
     run.add_argument("--sigma", type=float, help="noise standard deviation of this signal")
     run.add_argument("--progress", action="store_true", help="show a bar, one step a window")
     run.add_argument("--overwrite", **overwrite)

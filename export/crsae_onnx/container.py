@@ -71,6 +71,9 @@ def unpack(content, path="The file"):
 def read(path):
     """(bytes, facts) of an exported file, checked: whole, of this package, of a format that this release reads.
 
+    Args:
+        path: of the file, or its content as bytes.
+
     Raises:
         ModelFileError: the file is missing, unreadable, damaged, foreign or of a newer format.
 
@@ -79,6 +82,8 @@ def read(path):
         >>> facts["filters"]
         3
     """
+    if isinstance(path, bytes):
+        return path, _checked(unpack(path)[1], "The file")
     path = Path(path)
     content = _content(path)
     return content, _checked(unpack(content, path)[1], path)

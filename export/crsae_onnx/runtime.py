@@ -27,7 +27,7 @@ class SparseEncoder:
     onnxruntime was imported before.
 
     Args:
-        path: ``.onnx`` file written by ``crsae_onnx.convert.convert``.
+        path: ``.onnx`` file written by ``crsae_onnx.convert.convert``, or its content as bytes.
         providers: onnxruntime execution providers in order of preference; None: CUDA where this onnxruntime offers it,
             else the CPU. ``provider`` says which one runs the session.
         threads: threads of one run; None: the cores.
@@ -51,9 +51,9 @@ class SparseEncoder:
 
     def __init__(self, path, providers=None, *, threads=None, arena=True, optimization="all"):
         ort = sessions.import_onnxruntime()
-        self.path = Path(path)
+        self.path = Path("bytes.onnx" if isinstance(path, bytes) else path)
         # Checked before any parser sees it: onnxruntime's was made for whole files.
-        content, self.info = container.read(self.path)  #: what the file says about itself
+        content, self.info = container.read(path)  #: what the file says about itself
         self._session = sessions.session(ort, content, self.path, providers, threads, arena, optimization)
         self._fetch = sessions.runner(ort, self._session)
         self._inputs = tuple(i.name for i in self._session.get_inputs())
