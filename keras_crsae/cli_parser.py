@@ -124,6 +124,8 @@ def _train(sub):
     run.add_argument("--gradient", choices=("unrolled", "truncated", "decoder"), default="decoder",
                      help="of the filters through all iterations, the last ten, or the decoder alone; the last is by "
                           "far the fastest (default: decoder)")
+    run.add_argument("--checkpoint", metavar="C.keras",
+                     help="file to go on from after a stop, with the same options and inputs; made if missing")
     run.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
 
 

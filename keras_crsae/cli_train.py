@@ -13,6 +13,7 @@ from keras_crsae.data.windows import cut_windows
 from keras_crsae.initializers import robust_sigma
 from keras_crsae.startup import Failure, start_keras
 
+_SAVE_EVERY = 200  # batches between two saves of --checkpoint, besides those after each epoch
 _ADAPT = 256  # windows that sigma, lambda and the first filters are taken from
 
 
@@ -27,6 +28,8 @@ def train(args):
         ValueError: unfit option.
     """
     output = check_output(args.output, (".keras",), args.overwrite, inputs=args.input)
+    if args.checkpoint is not None:
+        check_output(args.checkpoint, (".keras",), overwrite=True, inputs=(*args.input, output))
     rank, arrays = _read(args)
     kernel_size = _pair(args.kernel_size, rank, "--kernel-size")
     strides = _pair(args.strides, rank, "--strides")
@@ -49,7 +52,7 @@ def train(args):
     start_keras()
     import keras
 
-    from keras_crsae.callbacks import RecentreFilters
+    from keras_crsae.callbacks import RecentreFilters, SaveProgress
     from keras_crsae.model import CRsAE
 
     keras.utils.set_random_seed(args.seed)
@@ -71,6 +74,8 @@ def train(args):
     # Filters begin as windows that hold a waveform anywhere. Measured on three simulated units, four seeds: errors of
     # .05 to .10 with the filters kept centred during the first half, .06 to .45 without.
     callbacks = [RecentreFilters(until=max(1, args.epochs // 2))] if rank == 1 and args.epochs > 1 else []
+    if args.checkpoint is not None:
+        callbacks.append(SaveProgress(args.checkpoint, every=_SAVE_EVERY))
     started = time.perf_counter()
     try:
         history = model.fit(data, epochs=args.epochs, batch_size=args.batch_size, callbacks=callbacks,
@@ -80,7 +85,8 @@ def train(args):
     seconds = time.perf_counter() - started
     with replacing(output, args.overwrite) as temporary:
         model.save(temporary)
-    print(_summary(model, history, scale, seconds))
+    print(_summary(model, history, scale, seconds) if history else
+          f"  {args.checkpoint} held a training that was complete: nothing was left to do")
     print(f"{output}: {output.stat().st_size / 1024:.0f} KiB. Next: keras-crsae encode {output} INPUT code.npy")
     return history
 

@@ -1,6 +1,7 @@
 """Files in and out: arrays (``.npy``, ``.npz``), and outputs that overwrite nothing of the user's."""
 
 import contextlib
+import errno
 import os
 import tempfile
 import zipfile
@@ -11,6 +12,8 @@ import numpy as np
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 ARRAY_SUFFIXES = (".npy", ".npz")
+#: What the system says of a disk that takes no more. NumPy's own words, without a number: "10 requested and 3 written".
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _CHUNK = 1 << 22  # values looked at in one piece, so that a memory-mapped file never comes into memory whole
 
 
@@ -186,7 +189,11 @@ def replacing(path, overwrite=False):
     """A temporary name beside ``path`` to write to; renamed to ``path`` on success, removed on failure.
 
     A file that appeared at ``path`` meanwhile is kept, unless ``overwrite``; the new one then keeps its temporary
-    name, which the error tells.
+    name, which the error tells. The content is on the disk before it takes the name.
+
+    Raises:
+        FileError: a file appeared at ``path``.
+        OSError: the disk is full, or the folder cannot be written to any more; ``path`` is as it was.
 
     Example:
         >>> with replacing("code.npy") as temporary:
@@ -196,8 +203,15 @@ def replacing(path, overwrite=False):
     temporary = path.with_name(f"{path.stem}.part-{os.getpid()}{path.suffix}")
     try:
         yield temporary
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        if temporary.is_file():
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and (error.errno in _NO_ROOM or "written" in str(error)):
+            raise OSError(f"{path} could not be written ({error.strerror or one_line(error)}). What was there before "
+                          "is unchanged. Free space on the disk, or choose another output.") from error
         raise
     if path.exists() and not overwrite:
         raise FileError(f"{path} appeared while this command ran, and is kept. The result is in {temporary}.")

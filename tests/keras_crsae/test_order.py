@@ -9,7 +9,8 @@ from keras_crsae.order import Place, epoch_order, in_order, pack, unpack
 
 
 def epoch_of(data):
-    return [tuple(np.asarray(part) for part in batch) for batch in data]
+    """Batches as tuples of arrays."""
+    return [tuple(np.asarray(part) for part in (batch if isinstance(batch, tuple) else (batch,))) for batch in data]
 
 
 def test_the_order_follows_seed_and_epoch_alone():
@@ -57,7 +58,7 @@ class Witness(kc.CRsAE):
     """A CRsAE that writes down the first samples of its batches."""
 
     def train_step(self, data):
-        self.seen.append(np.asarray(data[0])[:, 0, 0].tolist())
+        self.seen.append(np.asarray(data)[:, 0, 0].tolist())
         return super().train_step(data)
 
 

@@ -1,5 +1,7 @@
 """Arrays from files, and outputs that lose nothing."""
 
+import resource
+
 import numpy as np
 import pytest
 
@@ -128,6 +130,20 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path):
         temporary.write_text("half")
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("write", [lambda f: np.save(f, np.zeros(10000)), lambda f: f.write_bytes(bytes(10000))])
+def test_a_full_disk_is_said_and_leaves_the_file_before_it_whole(tmp_path, write):
+    (tmp_path / "a.npy").write_text("before")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))  # the system refuses larger files, as a full disk does
+    try:
+        with pytest.raises(OSError, match="a.npy could not be written .*unchanged"), \
+                replacing(tmp_path / "a.npy", overwrite=True) as temporary:
+            write(temporary)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert (tmp_path / "a.npy").read_text() == "before" and len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_file_that_appears_meanwhile_is_kept(tmp_path):
