@@ -15,11 +15,18 @@ import numpy as np
 
 #: Code values within so many positions on each side belong to one spike between two samples.
 POOL = 2
-#: Share of a unit's amplitude that pooled code must reach for a candidate. Low: the search drops what does not pay.
-CANDIDATE = 0.12
-#: Samples that a spike may move in one step, and the longest distance of a pair that is looked at together.
-REACH, PAIR = 3, 20
-_SWEEPS = 3
+#: Share of a unit's amplitude that pooled code must reach for a candidate. Far below 1, since lambda shrinks codes; but
+#: a start with too many spikes leaves the search in a worse optimum than one with too few.
+CANDIDATE = 0.25
+#: Samples that a spike may move in one step.
+REACH = 3
+#: Share of a kernel: pairs closer than this are looked at together; a spike is split into two within this much of it.
+PAIR, SPLIT = 0.5, 0.25
+#: A first half of a split may cost so much; the second has to pay for it.
+_LOAN = 30.0
+#: Units tried for the first half.
+_TRIED = 4
+_SWEEPS = 6
 _FORBIDDEN = -1e9
 
 
@@ -149,7 +156,7 @@ class Matcher:
             changed = search.move_each()
             changed += search.add_missed()
             changed += search.move_pairs()
-            if not changed:
+            if not changed and not search.split_each():  # splits are rare and dear: tried where all else has settled
                 break
         return np.array(search.at, np.int64), np.array(search.unit, np.int64), np.array(search.height, np.float64)
 
@@ -193,6 +200,10 @@ class _Search:
 
     def best(self, low, high):
         """(gain, spike) of the best additional spike that starts in [low, high)."""
+        return self.best_of_units(low, high)[0]
+
+    def best_of_units(self, low, high):
+        """[(gain, spike)] of the best additional spike of each unit that starts in [low, high), the best first."""
         model, low, high = self.model, max(0, low), min(self.positions, high)
         pull = np.maximum(self.correlation[:, low:high] + model._slope, 0)
         gains = pull * pull * (0.5 / model._curve) - model._constant
@@ -201,8 +212,10 @@ class _Search:
         while i < len(self.at) and self.at[i] < high + dead - 1:
             gains[self.unit[i], max(0, self.at[i] - dead + 1 - low):max(0, self.at[i] + dead - low)] = _FORBIDDEN
             i += 1
-        unit, at = divmod(int(gains.argmax()), high - low)
-        return float(gains[unit, at]), (at + low, unit, float(pull[unit, at] / model._curve[unit, 0]))
+        places = gains.argmax(1)
+        found = [(float(gains[u, at]), (int(at) + low, u, float(pull[u, at] / model._curve[u, 0])))
+                 for u, at in enumerate(places)]
+        return sorted(found, key=lambda candidate: -candidate[0])
 
     def move_each(self):
         """Take each spike out and put the best one near it back, where one pays."""
@@ -233,10 +246,10 @@ class _Search:
 
         Two small spikes that together imitate a large one are a minimum that no single move leaves.
         """
-        changed = i = 0
+        changed, near, i = 0, PAIR * self.model.size, 0
         while i + 1 < len(self.at):
             j = i + 1
-            while j < len(self.at) and self.at[j] - self.at[i] <= PAIR:
+            while j < len(self.at) and self.at[j] - self.at[i] <= near:
                 second = self.pop(j)
                 old = self.gain(*second)
                 first = self.pop(i)
@@ -259,4 +272,28 @@ class _Search:
                 self.add(*second)
                 j += 1
             i += 1
+        return changed
+
+    def split_each(self):
+        """Replace a spike by two near it where that pays more: two that overlap may look like one of a third unit.
+
+        The first of the two may be a loss as long as it is alone.
+        """
+        changed, near, i = 0, round(SPLIT * self.model.size), 0
+        while i < len(self.at):
+            old = self.pop(i)
+            least, low, high = self.gain(*old) + 1e-3, old[0] - near, old[0] + near + 1
+            new = []
+            for first_gain, first in self.best_of_units(low, high)[:_TRIED]:
+                if first_gain < -_LOAN:
+                    break
+                self.add(*first)
+                second_gain, second = self.best(low, high)
+                self.discard(first)
+                if second_gain > 0 and first_gain + second_gain > least:
+                    least, new = first_gain + second_gain, [first, second]
+            for spike in new or [old]:
+                self.add(*spike)
+            changed += bool(new)
+            i = bisect.bisect_right(self.at, old[0])
         return changed

@@ -77,6 +77,22 @@ def test_the_refractory_time_is_kept(kernel, rng):
         assert (np.diff(at[unit == u]) >= 12).all()
 
 
+def test_two_overlapping_spikes_that_resemble_one_of_a_third_unit_are_told_apart(kernel, monkeypatch):
+    shifted = np.zeros_like(kernel[..., 1])
+    shifted[4:] = kernel[:-4, :, 1]
+    third = 9.0 * kernel[..., 0] + 6.0 * shifted
+    size = float(np.sqrt(np.square(third).sum()))
+    three = np.concatenate([kernel, third[..., None] / size], axis=2)
+    matcher = Matcher(three, [9.0, 11.0, size], [0.1, 0.1, 0.1], [5.0, 5.0, 5.0], refractory=10)
+    signal = place(kernel, [(30, 0, 9.0), (34, 1, 11.0)], 100)
+    code = np.zeros((77, 3), np.float32)
+    code[30, 2] = size  # the search starts from the third unit
+    at, unit, _ = matcher.find(signal, code)
+    assert list(zip(at.tolist(), unit.tolist(), strict=True)) == [(30, 0), (34, 1)]
+    monkeypatch.setattr("crsae_onnx.matching._Search.split_each", lambda self: 0)
+    assert matcher.find(signal, code)[1].tolist() != [0, 1]
+
+
 def test_result_is_the_most_probable_of_all_small_explanations(kernel, rng):
     """Exhaustive search over up to two spikes on a short signal."""
     amplitude, spread, cost = np.array([6.0, 7.0]), np.array([0.15, 0.15]), np.array([4.0, 4.0])
