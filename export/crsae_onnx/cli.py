@@ -140,6 +140,18 @@ def _serve_repo(args):
     print("\n".join(f"{args.folder}/{name}/{version}/model.onnx" for name, version in made.items()))
 
 
+def _serve(args):
+    for file in args.files:
+        describe(file)  # what is no encoder is refused before the server starts
+    try:
+        from crsae_onnx.server import serve, settings
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"The server needs the package {error.name}. Install it with: "
+                                  "pip install 'keras-crsae[serve]'", name=error.name) from error
+    return serve(settings(args.files, args.timeout, args.concurrency, args.threads, args.largest_body,
+                          args.largest_signal), args.host, args.port)
+
+
 def _fact(text):
     """KEY=VALUE as a pair; numbers and lists of numbers are read as JSON."""
     key, equals, value = text.partition("=")
@@ -208,6 +220,15 @@ def parser():
     repo.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
     repo.add_argument("--instances", type=int, default=1, help="sessions of each model (default 1)")
     repo.add_argument("--threads", type=int, help="of one run on the CPU")
+    serving = command("serve", _serve, "serve files over HTTP in the Open Inference Protocol (extra: serve)")
+    serving.add_argument("files", nargs="+", help="exported .onnx files; each is a model of its own")
+    serving.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
+    serving.add_argument("--port", type=int, default=3000)
+    serving.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="of a request (default 30)")
+    serving.add_argument("--concurrency", type=int, default=8, help="requests at a time (default 8)")
+    serving.add_argument("--threads", type=int, help="of one run; default: the cores")
+    serving.add_argument("--largest-body", type=int, default=2**25, metavar="BYTES", help="default 32 MiB")
+    serving.add_argument("--largest-signal", type=int, default=2**21, metavar="NUMBERS", help="default 2,097,152")
     info = command("info", _info, "print what a file says about itself", file)
     info.add_argument("--json", action="store_true", help="everything, as JSON")
     return top
@@ -217,7 +238,7 @@ def main(arguments=None):
     """Run the command line; errors of the user's input become one line and exit status 2."""
     args = parser().parse_args(arguments)
     try:
-        args.action(args)
+        return args.action(args) or 0
     except ModuleNotFoundError as error:
         hint = "" if "pip install" in str(error) else " Install it with: pip install 'keras-crsae[export]'"
         print(f"crsae-onnx: {error}.{hint}".replace("..", "."), file=sys.stderr)
@@ -225,4 +246,3 @@ def main(arguments=None):
     except (ValueError, OSError) as error:
         print(f"crsae-onnx: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    return 0

@@ -79,7 +79,7 @@ def write_repository(folder, files, max_batch=8, delay=1000, device="auto", inst
     read = {}
     for file in files:
         content, facts = container.read(file)
-        name = _model_name(facts.get("name") or Path(file).stem)
+        name = model_name(facts.get("name") or Path(file).stem)
         if name in read:
             raise ValueError(f"Two files would be the model {name!r}. Give one of them another name when converting: "
                              "about={'name': ...}.")
@@ -168,6 +168,6 @@ def _warm_up(facts, batched):
                       *(f"  {line}" for line in inputs), "} ]"])
 
 
-def _model_name(name):
+def model_name(name):
     """A name that is a folder's and a part of an address."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "model"

@@ -126,8 +126,7 @@ class SparseEncoder:
             >>> index, unit, amplitude = SparseEncoder(path).spikes(signal)
         """
         self._needs(SPIKE_TENSORS[0], "spikes")
-        check_layout(signal := _as_array(signal, INPUT), 1, self.info["kernel_size"], self.info["channels"])
-        return tuple(self._fetch(list(SPIKE_TENSORS), self._feed(as_finite(signal[...]))))
+        return tuple(self.run(SPIKE_TENSORS, signal).values())
 
     def denoise(self, images, sigma):
         """Images without white noise, the mean over all shifts, computed inside the graph.
@@ -150,21 +149,54 @@ class SparseEncoder:
             (1, 32, 32, 1)
         """
         self._needs("denoised", "denoised")
-        check_layout(images := _as_array(images, "images"), 2, (1, 1), self.info["channels"])
-        sigma = as_sigma(sigma, len(images))
-        return self._fetch(["denoised"], self._feed(as_finite(images[...]), sigma=sigma))[0]
+        return self.run(["denoised"], images, sigma=sigma)["denoised"]
+
+    def run(self, outputs, signal, mask=None, sigma=None):
+        """Several outputs of one run, of a signal in one piece: what a server needs.
+
+        Args:
+            outputs: names of the file's tensors, such as "code" or "spike_index".
+            signal, mask, sigma: as for ``encode``.
+
+        Returns:
+            {name: array}.
+
+        Raises:
+            ValueError: the file lacks an output or input.
+            SignalError: the signal, mask or sigma is unfit.
+
+        Example:
+            >>> sorted(encoder.run(["code", "reconstruction"], signal))
+            ['code', 'reconstruction']
+        """
+        for name in outputs:
+            self._needs(name, name)
+        self._takes(mask, sigma)
+        info, signal = self.info, _as_array(signal, INPUT)
+        # Denoising pads: any size will do.
+        least = (1,) * info["rank"] if set(outputs) == {"denoised"} else info["kernel_size"]
+        check_layout(signal, info["rank"], least, info["channels"])
+        if mask is not None:
+            mask = as_finite(_spread_mask(_as_array(mask, MASK), tuple(signal.shape)), name="mask")
+        if sigma is not None:
+            sigma = as_sigma(sigma, signal.shape[0])
+        return dict(zip(outputs, self._fetch(list(outputs), self._feed(as_finite(signal[...]), mask, sigma)),
+                        strict=True))
 
     def _needs(self, tensor, output):
         if tensor not in self._outputs:
             raise ValueError(f"The file was exported without {output!r}; it gives {self._outputs}. "
                              "Convert the model again with that among outputs=.")
 
-    def _encode(self, output, windowed, signal, mask, sigma, sparse, *, window, **options):
-        self._needs(output, output)
+    def _takes(self, mask, sigma):
         for name, value in ((MASK, mask), (SIGMA, sigma)):
             if value is not None and name not in self._inputs:
                 raise ValueError(f"The file takes no {name!r}; its inputs are {self._inputs}. Convert the model again "
                                  f"with inputs={INPUTS}.")
+
+    def _encode(self, output, windowed, signal, mask, sigma, sparse, *, window, **options):
+        self._needs(output, output)
+        self._takes(mask, sigma)
         info = self.info
         signal = _as_array(signal, INPUT)
         check_layout(signal, info["rank"], info["kernel_size"], info["channels"])
