@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 BENCHMARKS := peak training onnx_runtime scaling solvers
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all lint bench web clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -38,6 +38,11 @@ $(BENCH_VENV)/.installed: pyproject.toml
 
 bench: $(BENCH_VENV)/.installed
 	set -e; for question in $(BENCHMARKS); do $(BENCH_VENV)/bin/python -m benchmarks.$$question $(SHORT); done
+
+# The page for the browser, in export/web/dist; needs Node.js. The packages bring what they need: no scripts of theirs run.
+web: $(VENV)/.installed
+	cd export/web && npm install --ignore-scripts --no-audit --no-fund && npm run build
+	$(BIN)/python export/web/example.py export/web/dist/example
 
 clean:
 	rm -rf $(VENV) $(BENCH_VENV) demo-output

@@ -100,8 +100,9 @@ def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overw
     if reader is not None:
         facts["spikes"] = reader.to_json()
     if low_pass is not None:
-        facts["preprocessing"] = ["none for `denoised`, all of it is inside the graph; for other outputs:",
-                                  *facts["preprocessing"]]
+        inside = "none for the output `denoised`: all of it is inside the graph"
+        facts["preprocessing"] = [inside] + ([f"other outputs: {step}" for step in facts["preprocessing"]]
+                                             if len(outputs) > 1 else [])
     onnx.checker.check_model(proto, full_check=True)
     container.write(path, container.pack(proto.SerializeToString(), facts))
     return path

@@ -1,0 +1,158 @@
+"""The page for the browser: built, opened in headless Chromium, its numbers held against Python's."""
+
+import http.server
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from crsae_onnx import SparseEncoder
+from crsae_onnx.convert import convert
+
+import keras_crsae as kc
+
+WEB = Path(__file__).parents[2] / "export" / "web"
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+pytest.importorskip("playwright", reason="The package playwright is not installed.")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not (CHROMIUM and shutil.which("npm")),
+                                                   reason="Chromium or npm is not installed.")]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The folder of the built page, as `make web` builds it."""
+    folder = tmp_path_factory.mktemp("web") / "web"
+    shutil.copytree(WEB, folder, ignore=shutil.ignore_patterns("node_modules", "dist"))
+    for command in (["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund"], ["npm", "run", "build"]):
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=300)
+    subprocess.run([sys.executable, folder / "example.py", folder / "dist" / "example"], check=True, timeout=300,
+                   capture_output=True)
+    return folder / "dist"
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    extensions_map = {**http.server.SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript",
+                      ".wasm": "application/wasm"}
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def page(site):
+    """A page that is open, whatever it asks of other servers refused and noted."""
+    from playwright.sync_api import sync_playwright
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(site)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    origin = f"http://127.0.0.1:{server.server_port}/"
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = browser.new_page(viewport={"width": 1100, "height": 1000})
+        opened.foreign, opened.errors = [], []
+        opened.on("request", lambda r: r.url.startswith((origin, "data:", "blob:")) or opened.foreign.append(r.url))
+        opened.on("pageerror", lambda e: opened.errors.append(str(e)))
+        opened.goto(origin)
+        yield opened
+        browser.close()
+    server.shutdown()
+    server.server_close()
+
+
+def outputs(page):
+    """What the page computed last, as arrays."""
+    page.wait_for_function("document.getElementById('status').textContent.startsWith('Done')", timeout=60_000)
+    made = page.evaluate("globalThis.crsae.outputs")
+    return {name: np.array(t["data"]).reshape(t["dims"]) for name, t in made.items()}
+
+
+def picture(page, name):
+    """Keep a screenshot where the environment names a folder for them."""
+    if os.environ.get("CRSAE_SCREENSHOTS"):
+        page.screenshot(path=Path(os.environ["CRSAE_SCREENSHOTS"]) / f"{name}.png", full_page=True)
+
+
+def refused(page, words):
+    page.wait_for_function("document.getElementById('status').classList.contains('error')", timeout=30_000)
+    assert words in page.inner_text("#status")
+    assert page.evaluate("globalThis.crsae.outputs") is None
+
+
+def test_the_example_recording_has_pythons_spikes(page, site):
+    page.click("#example-recording")
+    made = outputs(page)
+    index, unit, amplitude = SparseEncoder(site / "example" / "spikes.onnx").spikes(
+        np.load(site / "example" / "recording.npy")[None])
+    assert len(unit) > 15
+    np.testing.assert_array_equal(made["spike_index"], index)
+    np.testing.assert_array_equal(made["spike_unit"], unit)
+    np.testing.assert_allclose(made["spike_amplitude"], amplitude, rtol=1e-3)
+    assert f"{len(unit)} spikes" in page.inner_text("figcaption")
+    assert "3 filters of 45, stride 1" in page.inner_text("#info") and "30000" in page.inner_text("#info")
+    assert page.locator("#result tbody tr").count() == len(unit) and not page.is_visible("#sigma")
+    picture(page, "recording")
+
+
+def test_the_example_image_is_pythons_denoised_image(page, site):
+    page.click("#example-image")
+    page.wait_for_selector("text=denoised")
+    made, encoder = outputs(page)["denoised"], SparseEncoder(site / "example" / "denoiser.onnx")
+    noisy = np.load(site / "example" / "image.npy")[None, ..., None]
+    np.testing.assert_allclose(made, encoder.denoise(noisy, 25 / 255), atol=1e-3)
+    assert made.std() < noisy.std() and page.is_visible("#sigma")
+    picture(page, "image")
+    page.fill("#sigma", "40")
+    page.evaluate("document.getElementById('status').textContent = ''")
+    page.dispatch_event("#sigma", "change")
+    np.testing.assert_allclose(outputs(page)["denoised"], encoder.denoise(noisy, 40 / 255), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["npy", "csv", "wav"])
+def test_files_of_ones_own(page, kind, tmp_path):
+    import wave
+
+    model = kc.CRsAE(2, 9, iterations=20, lambda_init=20.0, seed=0)
+    model.build((None, None, 2))
+    path = convert(model, tmp_path / "own.onnx")
+    recording = np.rint(100 * np.random.default_rng(0).standard_normal((200, 2))).astype("int16")
+    data = tmp_path / f"own.{kind}"
+    if kind == "npy":
+        np.save(data, recording)
+    elif kind == "csv":
+        np.savetxt(data, recording, fmt="%d", delimiter=",", header="left,right", comments="")
+    else:
+        with wave.open(str(data), "wb") as file:
+            file.setnchannels(2), file.setsampwidth(2), file.setframerate(8000)
+            file.writeframes(recording.astype("<i2").tobytes())
+    page.evaluate("document.getElementById('status').textContent = ''")
+    page.set_input_files("#files", [path, data])
+    made, code = outputs(page), model.encode(recording[None])
+    np.testing.assert_allclose(made["code"], code, atol=1e-3 * np.abs(code).max())
+    assert "own.onnx" in page.inner_text("#info")
+
+
+def test_what_is_unfit_is_said_and_computes_nothing(page, site, tmp_path):
+    whole = (site / "example" / "spikes.onnx").read_bytes()
+    (tmp_path / "bad.onnx").write_bytes(whole[:5000] + b"?" + whole[5001:])
+    (tmp_path / "cut.onnx").write_bytes(whole[:-1])
+    np.save(tmp_path / "short.npy", np.zeros((9, 1)))
+    np.save(tmp_path / "wide.npy", np.zeros((900, 5)))
+    np.save(tmp_path / "nan.npy", np.full((900, 1), np.nan))
+    (tmp_path / "text.csv").write_text("1,2\n3")
+    for names, words in ((["bad.onnx"], "checksum does not fit"), (["cut.onnx"], "does not end in its checksum"),
+                         (["short.npy"], "shorter than a filter"), (["wide.npy"], "1 channels"),
+                         (["nan.npy"], "NaN"), (["text.csv"], "one line a sample")):
+        page.click("#example-recording")
+        outputs(page)
+        page.set_input_files("#files", [tmp_path / name for name in names])
+        refused(page, words)
+
+
+def test_nothing_was_asked_of_another_server_and_nothing_failed(page):
+    assert page.foreign == [] and page.errors == []
