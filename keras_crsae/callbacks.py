@@ -3,11 +3,13 @@
 import logging
 import os
 import warnings
+import zipfile
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from keras_crsae.data.archives import check_archive, check_weights
 from keras_crsae.data.files import FileError, check_output, one_line
 from keras_crsae.replicas import several_machines
 
@@ -166,6 +168,9 @@ class SaveProgress(keras.callbacks.Callback):
         if not self.path.exists():
             return None
         try:
+            check_archive(self.path)
+            with zipfile.ZipFile(self.path) as archive:
+                check_weights(archive, "model.weights.h5", self.path)
             model.load_weights(self.path)
         except Exception as error:  # Keras, h5py and zipfile each raise families of their own
             raise FileError(f"{self.path} does not fit this model ({one_line(error)}). Training goes on only with the "

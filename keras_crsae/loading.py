@@ -3,6 +3,7 @@
 import json
 import zipfile
 
+from keras_crsae.data.archives import check_archive, check_description, check_weights, read_description
 from keras_crsae.data.files import FileError, existing_file
 
 _CLASSES = tuple(f"keras_crsae>{name}" for name in ("CRsAE", "Denoiser", "LCSC", "TLAE"))
@@ -18,7 +19,7 @@ def saved_config(path):
         Two dicts: what Keras stores as ``config.json`` and as ``metadata.json``.
 
     Raises:
-        FileError: missing, damaged, no ``.keras`` file, or another model.
+        FileError: missing, damaged, no ``.keras`` file, another model, or a description that names code.
 
     Example:
         >>> config, metadata = saved_config("model.keras")
@@ -27,22 +28,30 @@ def saved_config(path):
     """
     path = existing_file(path, "a .keras file written by keras-crsae")
     try:
+        check_archive(path)
         with zipfile.ZipFile(path) as archive:
-            config, metadata = (json.loads(archive.read(name)) for name in ("config.json", "metadata.json"))
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, NotImplementedError) as error:
+            config, metadata = (json.loads(read_description(archive, name)) for name in
+                                ("config.json", "metadata.json"))
+    except FileError:
+        raise
+    except Exception as error:  # zipfile, zlib and json each raise families of their own on damaged content
         raise FileError(f"{path} is not a .keras file, or damaged ({error}). Expected a file written by "
                         "`keras-crsae train` or CRsAE.save.") from error
     name = (config.get("registered_name") or config.get("class_name")) if isinstance(config, dict) else None
     if name not in _CLASSES:
         raise FileError(f"{path} holds a Keras model of class {name!r}, not a CRsAE.")
+    check_description(config, path)
     return config, metadata
 
 
 def load_crsae(path):
     """The ``CRsAE`` of a ``.keras`` file, loaded in Keras' safe mode (no code of the file is run).
 
+    Before Keras sees the file: its size when unpacked is bounded, names in it stay inside, its description names
+    classes of Keras and of this package alone, and its arrays promise no more than it holds.
+
     Raises:
-        FileError: see ``saved_config``; also weights that are missing or do not fit.
+        FileError: see ``saved_config``; also weights that are missing or do not fit, and files made to do harm.
 
     Example:
         >>> code = load_crsae("model.keras").encode(windows)
@@ -54,7 +63,12 @@ def load_crsae(path):
     from keras_crsae.model import CRsAE
 
     try:
+        with zipfile.ZipFile(path) as archive:
+            if "model.weights.h5" in archive.namelist():
+                check_weights(archive, "model.weights.h5", path)
         model = keras.saving.load_model(path, safe_mode=True)
+    except FileError:
+        raise
     except Exception as error:  # Keras, h5py and zipfile each raise families of their own on damaged content
         reason = " ".join(str(error).split())[:300]
         raise FileError(f"{path} looks like a CRsAE, but its content cannot be loaded: {reason}. It is damaged or "

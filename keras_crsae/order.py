@@ -82,15 +82,20 @@ def in_order(arrays, batch_size, place, shuffle=True):
 
 
 class FollowPlace(keras.callbacks.Callback):
-    """Keeps the model's ``position`` (epoch, batches done) and its ``Place``; ``fit`` adds it before all others."""
+    """Keeps the model's ``position`` (epoch, batches done) and its ``Place``; ``fit`` adds it before all others.
 
-    def __init__(self, place):
+    ``other``: None, or the ``Place`` of a dataset whose order follows it, too.
+    """
+
+    def __init__(self, place, other=None):
         super().__init__()
-        self.place = place
+        self.place, self.other = place, other
 
     def on_epoch_begin(self, epoch, logs=None):
         kept_epoch, kept_step = (int(n) for n in keras.ops.convert_to_numpy(self.model.position))
         self.place.epoch, self.place.seed = epoch, int(number(self.model.order_seed))
+        if self.other is not None:
+            self.other.epoch, self.other.seed = self.place.epoch, self.place.seed
         # Another callback may have restored weights from the middle of this epoch.
         self.place.skip = kept_step if kept_epoch == epoch else 0
         self.model.position.assign([epoch, self.place.skip])

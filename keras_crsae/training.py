@@ -152,7 +152,7 @@ class TwoStageTraining:
         initial_epoch = kwargs.pop("initial_epoch", 0)
         self.position.assign([initial_epoch, 0])
         self.place.skip = 0
-        callbacks, restored = self._with_own(callbacks)
+        callbacks, restored = self._with_own(callbacks, getattr(x, "place", None))
         initial_epoch = initial_epoch if restored is None else restored
         if batches.is_array(x) and not kwargs.get("steps_per_epoch") and kwargs.get("shuffle", True) in (True, False):
             self.place.packed = None
@@ -169,9 +169,9 @@ class TwoStageTraining:
         faults.tell(history.history.get("sparsity", [1.0])[-1])
         return history
 
-    def _with_own(self, callbacks):
+    def _with_own(self, callbacks, place):
         """The callbacks with those of ``fit`` around them, and the epoch that one of them restored, or None."""
-        own = FollowPlace(self.place), StopOnNonFinite(self.failed_stage, self.skipped_batches)
+        own = FollowPlace(self.place, place), StopOnNonFinite(self.failed_stage, self.skipped_batches)
         given = callbacks.callbacks if isinstance(callbacks, keras.callbacks.CallbackList) else \
             callbacks if isinstance(callbacks, list | tuple) else [callbacks] if callbacks else []
         # What saves comes last: it sees what the others did.

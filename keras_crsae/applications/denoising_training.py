@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_crsae.checks import as_positive, as_whole
 from keras_crsae.data.crops import noise_range, noisy_crops
+from keras_crsae.data.files import FileError, one_line
 from keras_crsae.data.images import load_images
 from keras_crsae.denoiser import Denoiser
 
@@ -146,10 +147,19 @@ class _Progress(keras.callbacks.Callback):
         """The model of the checkpoint; its learning rates and record come from the file beside it."""
         from keras_crsae.loading import load_crsae
 
-        stored = json.loads(self._facts.read_text())
-        self.rates, self.record = stored["rates"], stored["record"]
+        model = load_crsae(self.checkpoint)
+        try:
+            stored = json.loads(self._facts.read_text())
+            self.rates, self.record = stored["rates"], stored["record"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise FileError(f"{self.checkpoint} is there, but {self._facts}, which was written with it, cannot be read "
+                            f"({one_line(error)}). Bring it back, or delete the checkpoint to begin anew.") from error
+        # The record is put in place first: after a kill between the two it is ahead of the model.
+        done = int(model.optimizer.iterations)
+        history = [row for row in self.record["history"] if row["step"] <= done]
+        self.record = {"steps": done, "minutes": history[-1]["minutes"] if history else 0.0, "history": history}
         self._before = 60.0 * self.record["minutes"]
-        return load_crsae(self.checkpoint)
+        return model
 
     def _seconds(self):
         return self._before + (0.0 if self._started is None else time.monotonic() - self._started)
@@ -206,5 +216,8 @@ class _Progress(keras.callbacks.Callback):
         self.model.save(temporary)
         facts = self._facts.with_name("writing-" + self._facts.name)
         facts.write_text(json.dumps({"rates": list(self.rates), "record": self.record}))
-        os.replace(temporary, self.checkpoint)
+        for file in (temporary, facts):
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
         os.replace(facts, self._facts)
+        os.replace(temporary, self.checkpoint)

@@ -5,7 +5,6 @@ import errno
 import os
 import tempfile
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +66,7 @@ def read_array(path, key=None):
             array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileError:
         raise
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except Exception as error:  # damaged headers raise from tokenize, struct, zipfile, zlib and more
         # NumPy's advice on pickles is not passed on.
         reason = "it holds Python objects" if "object" in str(error).lower() else one_line(error)
         raise FileError(f"{path} cannot be read as {path.suffix}: {reason}. Expected an undamaged file of real "
@@ -85,8 +84,9 @@ def _starts_with(path, magic):
 
 
 def _member(path, key):
-    with zipfile.ZipFile(path):  # np.load takes a file of any kind, whatever its name
-        pass
+    from keras_crsae.data.archives import check_archive, check_array_member
+
+    check_archive(path)  # also, np.load takes a file of any kind, whatever its name
     with np.load(path, allow_pickle=False) as archive:
         names = list(archive.files)
         if key is None and len(names) != 1:
@@ -94,6 +94,8 @@ def _member(path, key):
         key = names[0] if key is None else key
         if key not in names:
             raise FileError(f"{path} has no array {key!r}. It holds: {', '.join(names)}.")
+        with zipfile.ZipFile(path) as members:
+            check_array_member(members, key if key in members.namelist() else f"{key}.npy", path)
         return archive[key]
 
 

@@ -1,12 +1,17 @@
 """Images: reading, grey levels in [0, 1], patches for training, writing (imageio where files are touched)."""
 
+import math
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
 
 from keras_crsae.data.files import IMAGE_SUFFIXES, FileError, check_finite, existing_file, one_line
 
+#: Values of the largest image that is read (Pillow has a limit of its own, which is lower), of those that are read
+#: whatever their file weighs, and of the others for each byte of the file: beyond what a blank page compresses to.
+_PIXELS, _FREE, _PIXELS_A_BYTE = 2**29, 2**22, 1100
 #: Types of pixels that span their whole range, from black to white.
 INTEGER_PIXELS = (np.uint8, np.uint16)
 #: Photographs inside scikit-image's wheel: CC0, astronaut and rocket public domain (NASA).
@@ -28,16 +33,17 @@ def read_image(path):
     """
     path = existing_file(path, "an image (png, jpeg, tiff)")
     try:
-        import imageio.v3 as iio
+        import imageio.v3  # noqa: F401
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("Images need imageio. Install it with: pip install 'keras-crsae[images]'",
                                   name=error.name) from error
     try:
-        # Bytes and a named reader: imageio's own search leaves a file that no reader takes open.
-        image = np.asarray(iio.imread(path.read_bytes(), plugin=_plugin(path), extension=path.suffix.lower()))
+        image = (_read_tiff if _plugin(path) == "tifffile" else _read_others)(path)
     except ImportError as error:
         raise ModuleNotFoundError(f"{path} needs {_plugin(path)}. Install it with: pip install 'keras-crsae[images]'",
                                   name=_plugin(path)) from error
+    except FileError:
+        raise
     except Exception as error:  # each of imageio's readers raises a family of its own
         raise FileError(f"{path} cannot be read as an image ({one_line(error)}). "
                         "Expected a png, jpeg or tiff file.") from error
@@ -45,7 +51,7 @@ def read_image(path):
         image = image.astype(np.uint8) * np.uint8(255)
     if image.dtype not in INTEGER_PIXELS and image.dtype.kind != "f":
         raise FileError(f"{path} holds pixels of type {image.dtype}. Expected 8 or 16 bits, or floats in [0, 1].")
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[-1] > 4):
+    if image.size == 0 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[-1] > 4):
         raise FileError(f"{path} holds an array of shape {image.shape}. Expected one image (height, width) or "
                         "(height, width, 1 to 4 channels), no stack of pages.")
     check_finite(image, path)
@@ -53,6 +59,45 @@ def read_image(path):
         raise FileError(f"{path} holds floats from {image.min():.4g} to {image.max():.4g}. Expected grey levels in "
                         "[0, 1]: divide by the largest level.")
     return image
+
+
+def _read_tiff(path):
+    """The first page; a second of its shape is an error. Later ones are not looked at: their chain may be endless."""
+    import tifffile
+
+    with path.open("rb") as file, tifffile.TiffFile(file) as tiff:
+        page = tiff.pages.first
+        _check_size(path, math.prod(page.shape))
+        try:
+            second = tiff.pages[1].shape
+        except Exception:  # there is none, or what is there is no page
+            second = None
+        if second == page.shape:
+            raise FileError(f"{path} holds several pages of shape {second}. Expected one image, no stack of pages.")
+        image = page.asarray()
+        if image.shape != page.shape:
+            raise FileError(f"{path} holds fewer pixels than its header promises, {page.shape}. It is damaged.")
+        return image
+
+
+def _read_others(path):
+    import imageio.v3 as iio
+    from PIL import Image
+
+    with warnings.catch_warnings(), path.open("rb") as file:
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # bounded here
+        with Image.open(file) as image:
+            _check_size(path, math.prod(image.size))
+        # Bytes and a named reader: imageio's own search leaves a file that no reader takes open.
+        return np.asarray(iio.imread(path.read_bytes(), plugin="pillow", extension=path.suffix.lower()))
+
+
+def _check_size(path, pixels):
+    """Refuse an image whose header promises more than there can be, before that takes memory."""
+    size = path.stat().st_size
+    if pixels > _PIXELS or (pixels > _FREE and pixels > _PIXELS_A_BYTE * size):
+        raise FileError(f"{path} of {size} bytes promises {pixels} values. Expected at most {_PIXELS}, and "
+                        f"{_PIXELS_A_BYTE} for each byte of the file: it is damaged, made to do harm, or blank.")
 
 
 def _plugin(path):

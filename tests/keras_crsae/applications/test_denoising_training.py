@@ -11,6 +11,7 @@ import pytest
 from keras_crsae.applications import denoising_training
 from keras_crsae.applications.denoising import denoise, train_denoiser
 from keras_crsae.baselines import LCSC
+from keras_crsae.data.files import FileError
 from keras_crsae.denoiser import Denoiser
 from keras_crsae.loading import load_crsae
 from keras_crsae.metrics import psnr
@@ -143,3 +144,19 @@ def test_the_loss_is_that_of_the_mean_over_shifts(rng):
 def test_unfit_requests_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
         train_denoiser(**{"images": pictures(1), "sigma": NOISE, "steps": 1, **SMALL, **options})
+
+
+def test_a_record_that_is_ahead_of_its_checkpoint_or_missing_is_dealt_with(tmp_path):
+    """A kill between the two renames of a save leaves the newer record beside the older model."""
+    images, options = [np.random.default_rng(0).random((40, 40, 1), "float32")], dict(
+        sigma=0.1, filters=4, kernel_size=4, strides=2, iterations=2, size=16, verbose=0, unroll=False)
+    path = tmp_path / "c.keras"
+    train_denoiser(images, steps=2, checkpoint=path, **options)
+    older = path.read_bytes()
+    train_denoiser(images, steps=4, checkpoint=path, **options)
+    path.write_bytes(older)
+    model = train_denoiser(images, steps=4, checkpoint=path, **options)
+    assert [row["step"] for row in model.training_record["history"]] == [2, 4]
+    (tmp_path / "c.json").write_text("{")
+    with pytest.raises(FileError, match="c.json, which was written with it, cannot be read"):
+        train_denoiser(images, steps=6, checkpoint=path, **options)
