@@ -20,13 +20,15 @@ POOL = 2
 CANDIDATE = 0.25
 #: Samples that a spike may move in one step.
 REACH = 3
-#: Share of a kernel: pairs closer than this are looked at together; a spike is split into two within this much of it.
+#: Shares of a kernel: pairs closer than this are looked at together; a spike is split into two within this much of it.
 PAIR, SPLIT = 0.5, 0.25
+#: The same of pairs, where the search is not thorough.
+_NEAR = 0.25
 #: A first half of a split may cost so much; the second has to pay for it.
 _LOAN = 30.0
 #: Units tried for the first half.
 _TRIED = 4
-_SWEEPS = 6
+_SWEEPS, _FEW_SWEEPS = 6, 3
 _FORBIDDEN = -1e9
 
 
@@ -138,12 +140,14 @@ class Matcher:
         self._constant = (0.5 * self.amplitude**2 / variance + np.asarray(cost) + 0.5 * np.log1p(variance))[:, None]
         self.refractory = int(refractory)
 
-    def find(self, signal, code=None):
+    def find(self, signal, code=None, thorough=True):
         """(position, unit, amplitude) of the spikes, by position.
 
         Args:
             signal: (time, channels), whitened: noise of variance 1, independent over samples and channels.
             code: None, or non-negative (positions, units) to start from.
+            thorough: also look at distant pairs, and try two spikes in place of each one. Right for known units; while
+                units are being found it lets sums of two take the place of a third.
 
         Returns:
             int64, int64 and float64 arrays; ``position`` is where the filter starts.
@@ -152,11 +156,12 @@ class Matcher:
         if code is not None:
             for spike in zip(*pooled_maxima(np.asarray(code), CANDIDATE * self.amplitude), strict=True):
                 search.add(*spike)
-        for _ in range(_SWEEPS):
+        for _ in range(_SWEEPS if thorough else _FEW_SWEEPS):
             changed = search.move_each()
             changed += search.add_missed()
-            changed += search.move_pairs()
-            if not changed and not search.split_each():  # splits are rare and dear: tried where all else has settled
+            changed += search.move_pairs((PAIR if thorough else _NEAR) * self.size)
+            # Splits are rare and dear: tried where all else has settled.
+            if not changed and not (thorough and search.split_each()):
                 break
         return np.array(search.at, np.int64), np.array(search.unit, np.int64), np.array(search.height, np.float64)
 
@@ -241,12 +246,12 @@ class _Search:
                 changed += 1
         return changed
 
-    def move_pairs(self):
-        """Replace two spikes near each other by the best one, or the best two, where that pays more.
+    def move_pairs(self, near):
+        """Replace two spikes at most ``near`` positions apart by the best one, or the best two, where that pays more.
 
         Two small spikes that together imitate a large one are a minimum that no single move leaves.
         """
-        changed, near, i = 0, PAIR * self.model.size, 0
+        changed = i = 0
         while i + 1 < len(self.at):
             j = i + 1
             while j < len(self.at) and self.at[j] - self.at[i] <= near:

@@ -31,6 +31,8 @@ FALSE_ALARMS = 0.4
 APART = 0.0005
 #: Share of spikes that may change units in a round that counts as settled.
 SETTLED = 0.01
+#: Rounds (from 0) in which units are split on trial: not the first, whose clusters are raw, and never the last ones.
+_TRIALS = (1, 2)
 #: Spikes whose waveforms others are asked to explain.
 _ASKED = 40
 
@@ -68,7 +70,7 @@ def _discover(signal, white, sampling_frequency, size, before, seed, refractory,
     reasons, counts = {}, None
     for turn in range(rounds if len(templates) else 0):
         found = match(white, templates, refractory, spread=0.15 if turn < 2 else 0.1)
-        made, waves, changed = _regrouped(white, found, seed, split=turn < rounds - 2)
+        made, waves, changed = _regrouped(white, found, seed, split=turn < rounds - 2, trial=turn in _TRIALS)
         keep, reasons = prune(made, waves, len(white), refractory)
         if tell is not None:
             tell(f"round {turn + 1}: {len(found.unit)} spikes of {len(templates)} units; {len(keep)} units kept")
@@ -80,7 +82,7 @@ def _discover(signal, white, sampling_frequency, size, before, seed, refractory,
     return templates, [f"a candidate was dropped: {text}" for text in reasons.values()]
 
 
-def _regrouped(white, found, seed, split):
+def _regrouped(white, found, seed, split, trial):
     """New templates after merging and splitting, their spikes' waveforms, and whether the units changed."""
     counts = np.bincount(found.unit, minlength=len(found.templates))
     live = np.flatnonzero(counts >= FEWEST)
@@ -97,6 +99,8 @@ def _regrouped(white, found, seed, split):
         if unit in gone:
             continue
         label = two_groups(own, seed) if split else None
+        if label is None and trial:
+            label = two_groups(own, seed, trial=True)
         changed |= label is not None
         for part in (own,) if label is None else (own[label == 0], own[label == 1]):
             made.append(template if label is None else part.mean(axis=0))

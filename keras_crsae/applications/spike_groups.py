@@ -10,15 +10,18 @@ from keras_crsae.applications.spike_templates import FEWEST, SHOWN, as_kernel, c
 #: Ashman's D of two groups that splits a unit, and below which two units are one; and the rise of the Bayesian
 #: information criterion that both need.
 SEPARATION, KEEP_APART, EVIDENCE = 1.9, 1.7, 12.0
+#: Ashman's D of a split on trial, which needs no evidence: once both halves have been matched, ``merge`` judges.
+TRIAL = 1.5
 #: Correlation over shifts from which two units are looked at together.
 ALIKE = 0.8
 _FEATURES = 4
 
 
-def two_groups(waves, seed):
+def two_groups(waves, seed, trial=False):
     """Labels (spikes,) where waveforms fall into two groups, else None.
 
-    The axis is the line between the means of a two-component Gaussian mixture; see ``apart``.
+    The axis is the line between the means of a two-component Gaussian mixture; see ``apart``. That axis is a rough one:
+    like units of small spikes show as two only after they have been matched apart, which ``trial`` allows for.
     """
     from sklearn.mixture import GaussianMixture
 
@@ -31,13 +34,14 @@ def two_groups(waves, seed):
     features = flat @ basis[:_FEATURES].T
     mixture = GaussianMixture(2, reg_covar=0.1, random_state=seed).fit(features)
     axis = np.linalg.solve(mixture.covariances_.mean(axis=0), mixture.means_[1] - mixture.means_[0])
-    return apart(features @ (axis / max(np.linalg.norm(axis), 1e-12)), SEPARATION, seed)
+    return apart(features @ (axis / max(np.linalg.norm(axis), 1e-12)),
+                 *((TRIAL, seed, -np.inf) if trial else (SEPARATION, seed)))
 
 
-def apart(line, separation, seed):
+def apart(line, separation, seed, evidence=EVIDENCE):
     """Labels of two groups of numbers, else None.
 
-    Two Gaussians must describe them better than one by ``EVIDENCE`` in the Bayesian information criterion, Ashman's D
+    Two Gaussians must describe them better than one by ``evidence`` in the Bayesian information criterion, Ashman's D
     = sqrt(2) |difference of means| / sqrt(sum of variances) must pass ``separation``, and neither may be tiny.
     """
     from sklearn.mixture import GaussianMixture
@@ -48,7 +52,7 @@ def apart(line, separation, seed):
     distance = abs(two.means_[0, 0] - two.means_[1, 0]) * math.sqrt(2 / two.covariances_.sum())
     label = two.predict(line)
     smallest = np.bincount(label, minlength=2).min()
-    if one.bic(line) - two.bic(line) > EVIDENCE and distance > separation and smallest >= FEWEST:
+    if one.bic(line) - two.bic(line) > evidence and distance > separation and smallest >= FEWEST:
         return label
     return None
 

@@ -146,7 +146,7 @@ def sort(recording, sampling_frequency=None, units=None, *, band=None, common_re
     spread, cost = 0.1, found_in.COST
     for turn in range(_CLOSING):
         tell("refine templates", turn / _CLOSING)
-        found = found_in.match(white, templates, refractory, spread, cost)
+        found = found_in.match(white, templates, refractory, spread, cost, thorough=True)
         spread, cost = _amplitudes(found, len(white), spread)
         templates = _averaged(found, white)
     reader = _reader(found, templates, spread, cost, signal, whitening, frequency, refractory, shown)

@@ -92,12 +92,12 @@ def without_copies(templates, likeness=0.9):
     return templates[keep]
 
 
-def match(signal, templates, refractory, spread=0.1, cost=COST):
+def match(signal, templates, refractory, spread=0.1, cost=COST, thorough=False):
     """The spikes of ``templates`` in a whitened signal, as ``Found``; see ``crsae_onnx.matching``."""
     size, units = norms(templates), len(templates)
     matcher = Matcher(as_kernel(templates), size, np.broadcast_to(spread, units), np.broadcast_to(cost, units),
                       refractory)
-    return Found(templates, *matcher.find(signal))
+    return Found(templates, *matcher.find(signal, thorough=thorough))
 
 
 def unexplained(signal, found):
