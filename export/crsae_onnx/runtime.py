@@ -33,6 +33,8 @@ class SparseEncoder:
         threads: threads of one run; None: the cores.
         arena: keep memory between runs (faster; memory stays at its peak).
         optimization: onnxruntime's graph optimisations: "all", "extended", "basic" or "none".
+        spinning: let threads wait actively for the next operator. It can help where nothing else runs, and costs up to
+            twice the time where something does.
 
     Raises:
         ModelFileError: the file cannot be read, is damaged, foreign, or of a newer format.
@@ -49,12 +51,14 @@ class SparseEncoder:
         'CPUExecutionProvider'
     """
 
-    def __init__(self, path, providers=None, *, threads=None, arena=True, optimization="all"):
+    def __init__(self, path, providers=None, *, threads=None, arena=True, optimization="all",
+                 spinning=False):
         ort = sessions.import_onnxruntime()
         self.path = Path("bytes.onnx" if isinstance(path, bytes) else path)
         # Checked before any parser sees it: onnxruntime's was made for whole files.
         content, self.info = container.read(path)  #: what the file says about itself
-        self._session = sessions.session(ort, content, self.path, providers, threads, arena, optimization)
+        self._session = sessions.session(ort, content, self.path, providers, threads, arena, optimization,
+                                         spinning)
         self._fetch = sessions.runner(ort, self._session)
         self._inputs = tuple(i.name for i in self._session.get_inputs())
         self._outputs = tuple(o.name for o in self._session.get_outputs())

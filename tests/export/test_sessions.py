@@ -124,7 +124,7 @@ def test_a_missing_cuda_library_is_named(monkeypatch, tmp_path):
     assert Path(ort.__file__).parent == tmp_path
 
 
-@pytest.mark.parametrize("options", [dict(threads=1), dict(arena=False), dict(optimization="none"),
+@pytest.mark.parametrize("options", [dict(threads=1), dict(arena=False), dict(optimization="none"), dict(spinning=True),
                                      dict(optimization="basic", threads=2)])
 def test_options_change_no_result(exported, options, rng):
     signal = 3 * rng.standard_normal((2, 61, 1))
@@ -142,6 +142,9 @@ def test_unfit_options_are_refused(exported, options, words):
 def test_threads_reach_the_session(exported):
     options = SparseEncoder(exported[1], threads=1, arena=False)._session.get_session_options()
     assert options.intra_op_num_threads == 1 and options.enable_cpu_mem_arena is False
+    for spinning in (False, True):
+        options = SparseEncoder(exported[1], spinning=spinning)._session.get_session_options()
+        assert options.get_session_config_entry("session.intra_op.allow_spinning") == str(int(spinning))
 
 
 def test_bound_runs_give_what_plain_runs_give(exported, rng):
