@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_crsae import plots
 from keras_crsae.applications.denoising import denoise
+from keras_crsae.data.files import replacing
 
 
 class DrawProgress(keras.callbacks.Callback):
@@ -66,7 +67,9 @@ class DrawProgress(keras.callbacks.Callback):
 
     def _put(self, name, epoch, figure, one=False):
         if not self.tensorboard:
-            figure.savefig(self.folder / (f"{name}.png" if one else f"{name}-{epoch + 1:04d}.png"), dpi=100)
+            path = self.folder / (f"{name}.png" if one else f"{name}-{epoch + 1:04d}.png")
+            with replacing(path, overwrite=True) as temporary:  # who looks at it while training runs sees it whole
+                figure.savefig(temporary, dpi=100)
             return
         import tensorflow as tf
 

@@ -71,7 +71,8 @@ def in_order(arrays, batch_size, place, shuffle=True):
     def epoch(_):
         return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(tf.numpy_function(order, [], tf.int64), (count,)))
 
-    tensors = tuple(tf.constant(a) for a in arrays)
+    with tf.device("CPU:0"):  # all of the data in a GPU's memory would be too much
+        tensors = tuple(tf.constant(a) for a in arrays)
     data = tf.data.Dataset.range(1).flat_map(epoch).batch(batch_size)
     data = data.map(lambda i: tf.nest.map_structure(lambda t: tf.gather(t, i),
                                                     tensors if len(tensors) > 1 else tensors[0]))
