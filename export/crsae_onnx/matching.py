@@ -17,7 +17,7 @@ import numpy as np
 POOL = 2
 #: Share of a unit's amplitude that pooled code must reach for a candidate. Far below 1, since lambda shrinks codes; but
 #: a start with too many spikes leaves the search in a worse optimum than one with too few.
-CANDIDATE = 0.25
+CANDIDATE = 0.3
 #: Samples that a spike may move in one step.
 REACH = 3
 #: Shares of a kernel: pairs closer than this are looked at together; a spike is split into two within this much of it.
