@@ -1,7 +1,8 @@
 """Every model of the zoo: its exported file in onnxruntime against Keras ``predict``, and its cold start.
 
-Images of 512 x 512 pixels in batches of one and four. Cold start is a fresh process: Python, import, load, first answer
-for 64 x 64 pixels. --record writes the figures into ``metadata.json`` and onto the card of each model.
+Images of 512 x 512 pixels, or signals of as many samples, in batches of one and four. Cold start is a fresh process:
+Python, import, load, first answer for 128 samples an axis. --record writes the figures into ``metadata.json`` of each
+model, and onto the cards of denoisers.
 """
 
 import json
@@ -19,7 +20,7 @@ import sys
 import numpy as np
 from crsae_onnx import SparseEncoder
 encoder = SparseEncoder(sys.argv[1])
-side, info = (64,) * encoder.info["rank"], encoder.info
+side, info = (128,) * encoder.info["rank"], encoder.info
 code = encoder.encode(np.random.default_rng(0).standard_normal((1, *side, info["channels"])))
 assert np.isfinite(code).all()
 """
@@ -46,9 +47,10 @@ def measure(name, arguments):
     repeats, budget = (5, 5.0) if arguments.short else (21, 30.0)
     cold = cold_start(path, 3 if arguments.short else 7)
     rows, figures = [], {"cold_start": cold}
+    space = (SIZE, SIZE) if encoder.info["rank"] == 2 else (SIZE * SIZE,)
     for batch in BATCHES:
-        signal = np.random.default_rng(0).standard_normal((batch, *(SIZE,) * encoder.info["rank"],
-                                                           encoder.info["channels"])).astype(np.float32)
+        shape = (batch, *space, encoder.info["channels"])
+        signal = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
         ways = {"Keras": lambda y=signal, b=batch: model.predict(y, batch_size=b, verbose=0),
                 "ONNX": lambda y=signal: encoder.reconstruct(y)}
         difference = float(np.abs(ways["ONNX"]() - ways["Keras"]()).max() / np.abs(ways["Keras"]()).max())
@@ -63,14 +65,15 @@ def measure(name, arguments):
 
 
 def record(name, figures, described):
-    """Write the figures into a model's folder: ``metadata.json`` and the card."""
+    """Write the figures into a model's folder: ``metadata.json``, and the card of a denoiser."""
     from benchmarks import zoo_card
     from keras_crsae import zoo
 
     path = zoo.path_of(name, zoo.METADATA)
     facts = {**json.loads(path.read_text()), "runtime": {**figures, "machine": described}}
     path.write_text(json.dumps(facts, indent=1) + "\n")
-    zoo.path_of(name, zoo.CARD).write_text(zoo_card.card(facts, zoo.load_model_from_zoo(name)))
+    if facts["task"].startswith("denoise"):
+        zoo.path_of(name, zoo.CARD).write_text(zoo_card.card(facts, zoo.load_model_from_zoo(name)))
 
 
 def main():
@@ -87,9 +90,9 @@ def main():
         rows += made
         if arguments.record:
             record(name, data[name], described)
-    section = common.report("zoo_runtime", arguments, ["model", "images", "Keras predict", "onnxruntime",
+    section = common.report("zoo_runtime", arguments, ["model", "batch", "Keras predict", "onnxruntime",
                                                        "speed against Keras", "cold start"], rows, data,
-                            f"{SIZE} x {SIZE} pixels, medians")
+                            f"{SIZE} x {SIZE} pixels or samples, medians")
     common.save("zoo_runtime", arguments, described, [section])
 
 

@@ -53,7 +53,7 @@ def test_every_combination_of_options(rank, tmp_path):
 def random_shapes(info, count, seed=0):
     """Shapes of signals, some barely larger than a filter; sides have nothing in common with strides or blocks."""
     rng = np.random.default_rng(seed)
-    least, most = (0, 90) if info["rank"] == 2 else (2000, 4000)  # of noise alone, few samples pass a sorter's threshold
+    least, most = (0, 90) if info["rank"] == 2 else (2000, 4000)  # little noise passes a sorter's threshold
     return [(int(rng.integers(1, 3)), *(int(k + rng.integers(least, most)) for k in info["kernel_size"]),
              info["channels"]) for _ in range(count)]
 
