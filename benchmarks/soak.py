@@ -105,13 +105,15 @@ def work(folder, epochs, kill_after):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     batches = window_batches(data, WINDOW, BATCH, waited=waited)
+    # Seldom: Keras itself loses about 0.1 MB in each save of a model (3.15.1), which would drown what is looked for.
+    every = min(500, max(1, len(data) // (3 * WINDOW * BATCH)))
     history = model.fit(batches, epochs=epochs, verbose=0,
-                        callbacks=[SaveProgress(folder / "progress.keras", every=5), Steps()]).history
+                        callbacks=[SaveProgress(folder / "progress.keras", every=every), Steps()]).history
     warm = memory.seconds[-1] / 2
     trained = memory.slope(warm)
     streamed = 1e3 * float(np.median(np.diff(steps[len(steps) // 2:])))
     # What a step costs when its batch lies in memory: the rest of it was waiting.
-    quiet = SaveProgress(folder / "unused.keras", every=5)  # as before, for the same work between steps
+    quiet = SaveProgress(folder / "unused.keras", every=every)  # as before, for the same work between steps
     held = np.nan_to_num(np.asarray(data[:24 * BATCH * WINDOW]).reshape(-1, WINDOW, CHANNELS))
     steps.clear()
     model.fit(held, batch_size=BATCH, epochs=4, verbose=0, callbacks=[quiet, Steps()])
