@@ -4,14 +4,13 @@ Nothing clean is seen. Total variation (scikit-image, Chambolle) gets its best w
 image, so it is shown at better than it can be used.
 """
 
+import itertools
 import time
 
 import numpy as np
 
 from benchmarks import common
 
-#: Side of the filters; there are as many as a filter has pixels.
-SIZE = 16
 WEIGHTS = np.round(np.geomspace(0.02, 0.4, 25), 4)
 
 
@@ -21,21 +20,23 @@ def main(arguments=None):
     parser.add_argument("--sigma", type=float, default=25.0, help="in grey levels of 255")
     parser.add_argument("--images", nargs="+", default=["grass.png", "brick.png", "gravel.png", "camera.png"])
     parser.add_argument("--steps", type=int, help="training steps")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[8, 16],
+                        help="sides of the filters; there are as many filters as one has pixels, and the stride is half")
     args = parser.parse_args(arguments)
     common.limit_threads(args.threads)
     described = common.machine(args.threads)
     rows, data = [], []
-    for name in args.images:
-        facts = measure(name, args.sigma / 255, args.steps or (300 if args.short else 600))
+    for name, size in itertools.product(args.images, args.sizes):
+        facts = measure(name, args.sigma / 255, args.steps or (300 if args.short else 600), size)
         data.append(facts)
-        rows.append((name, *(f"{facts[key]:.2f}" for key in ("noisy", "tv", "learned", "gain")), f"{facts['weight']:g}",
+        rows.append((name, size**2, f"{size} x {size}", *(f"{facts[key]:.2f}" for key in ("noisy", "tv", "learned", "gain")), f"{facts['weight']:g}",
                      f"{facts['seconds']:.0f} s"))
-    headers = ("image", "noisy", "best TV", "EM on the image", "gain (dB)", "TV weight", "time")
+    headers = ("image", "filters", "of", "noisy", "best TV", "EM on the image", "gain (dB)", "TV weight", "time")
     section = common.report("one_image", args, headers, rows, data, f"one noisy image alone, sigma {args.sigma:g}")
     common.save("one_image", args, described, [section])
 
 
-def measure(name, sigma, steps, seed=0):
+def measure(name, sigma, steps, size, seed=0):
     """PSNR of both methods on one photograph of scikit-image."""
     from skimage.restoration import denoise_tv_chambolle
 
@@ -50,9 +51,9 @@ def measure(name, sigma, steps, seed=0):
                      for w in WEIGHTS)
     started = time.perf_counter()
     model = train_denoiser(noisy, sigma=sigma, supervised=False, add_noise=False, steps=steps, seed=seed,
-                           filters=SIZE**2, kernel_size=SIZE, strides=SIZE // 2, size=64, verbose=0)
+                           filters=size**2, kernel_size=size, strides=size // 2, size=64, verbose=0)
     learned = psnr(clean, denoise(noisy, model, sigma=sigma))
-    return {"image": name, "noisy": psnr(clean, noisy), "tv": tv, "weight": weight, "learned": learned,
+    return {"image": name, "size": size, "noisy": psnr(clean, noisy), "tv": tv, "weight": weight, "learned": learned,
             "gain": learned - tv, "seconds": time.perf_counter() - started, "steps": steps}
 
 
