@@ -20,8 +20,8 @@ def main(arguments=None):
     parser.add_argument("--sigma", type=float, default=25.0, help="in grey levels of 255")
     parser.add_argument("--images", nargs="+", default=["grass.png", "brick.png", "gravel.png", "camera.png"])
     parser.add_argument("--steps", type=int, help="training steps")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[8, 16],
-                        help="sides of the filters; there are as many filters as one has pixels, and the stride is half")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[8, 12],
+                        help="sides of the filters; of each, as many as it has pixels, at a stride of half the side")
     args = parser.parse_args(arguments)
     common.limit_threads(args.threads)
     described = common.machine(args.threads)
@@ -29,7 +29,8 @@ def main(arguments=None):
     for name, size in itertools.product(args.images, args.sizes):
         facts = measure(name, args.sigma / 255, args.steps or (300 if args.short else 600), size)
         data.append(facts)
-        rows.append((name, size**2, f"{size} x {size}", *(f"{facts[key]:.2f}" for key in ("noisy", "tv", "learned", "gain")), f"{facts['weight']:g}",
+        rows.append((name, size**2, f"{size} x {size}",
+                     *(f"{facts[key]:.2f}" for key in ("noisy", "tv", "learned", "gain")), f"{facts['weight']:g}",
                      f"{facts['seconds']:.0f} s"))
     headers = ("image", "filters", "of", "noisy", "best TV", "EM on the image", "gain (dB)", "TV weight", "time")
     section = common.report("one_image", args, headers, rows, data, f"one noisy image alone, sigma {args.sigma:g}")
