@@ -1,6 +1,6 @@
 """Write a zoo model's folder: weights, encoder, config, metadata and the card, with the figures measured here.
 
-``python -m benchmarks.zoo_card`` writes the ``encoder.onnx`` of every model anew, for a new format of the file.
+``python -m benchmarks.zoo_card`` writes the ``encoder.onnx`` of every denoiser anew, for a new format of the file.
 """
 
 import json
@@ -82,7 +82,7 @@ def for_use(model):
     config = model.get_config()
     config["unroll"] = False
     made = type(model).from_config(config)
-    made.build((None, None, None, model.dictionary.channels))
+    made.build((None,) * (model.rank + 1) + (model.dictionary.channels,))
     made.set_weights(model.get_weights())
     return made
 
@@ -161,7 +161,7 @@ def main():
     """Export every model of the zoo again."""
     from keras_crsae import zoo
 
-    for name in zoo.names():
+    for name in (n for n in zoo.names() if zoo.metadata(n)["task"].startswith("denoise")):
         export(zoo.load_model_from_zoo(name), zoo.folder() / name, zoo.metadata(name))
         print(f"{name}: exported", flush=True)
 
