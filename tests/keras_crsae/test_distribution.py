@@ -85,6 +85,7 @@ def run(cases, *more):
     return made.stdout.split()
 
 
+@pytest.mark.slow
 def test_two_replicas_give_the_weights_and_logs_of_one_after_24_steps():
     cases = [(dict(lambda_learning="em_closed_form", gradient="decoder", sigma_learning=True, sigma_rate=0.1,
                    lambda_shared=True), "mask", dict(shuffle=False)),
