@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+_REDRAWS = 100
 
 def robust_sigma(data, rank, mask=None):
     """Noise standard deviation that outliers (spikes, edges) hardly move.
@@ -56,19 +57,27 @@ def donoho_lambda(filters, positions, sigma):
 def window_filters(data, kernel_size, filters, rng, energy=False):
     """Windows of the data as filters, (*kernel_size, channels, filters): random, or of high energy.
 
-    "energy" keeps the strongest of 64 random draws for each filter.
+    "energy" keeps the strongest of 64 random draws for each filter. A window that was taken already, also from another
+    place, is drawn again, as often as ``_REDRAWS``: filters that begin alike stay alike.
     """
-    rank, draws = len(kernel_size), 64 if energy else 1
-    out = []
+    draws = 64 if energy else 1
+    limits = (data.shape[0], *(n - k + 1 for n, k in zip(data.shape[1:-1], kernel_size, strict=True)))
+    out, taken = [], set()
+
+    def draw():
+        first, *starts = (int(rng.integers(0, n)) for n in limits)
+        return data[(first, *(slice(s, s + k) for s, k in zip(starts, kernel_size, strict=True)))]
+
     for _ in range(filters):
-        windows = []
-        for _ in range(draws):
-            index = [rng.integers(0, data.shape[0])]
-            for n, k in zip(data.shape[1:1 + rank], kernel_size, strict=True):
-                start = rng.integers(0, n - k + 1)
-                index.append(slice(start, start + k))
-            windows.append(data[tuple(index)])
+        windows = [draw() for _ in range(draws)]
+        for _ in range(_REDRAWS):
+            free = [w for w in windows if w.tobytes() not in taken]
+            if free:
+                windows = free
+                break
+            windows = [draw()]
         best = max(windows, key=lambda w: float(np.sum(np.square(w))))
+        taken.add(best.tobytes())
         out.append(best + 1e-6 * rng.standard_normal(best.shape))
     return np.stack(out, axis=-1)
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_crsae as kc
+from keras_crsae.initializers import window_filters
 
 
 def trained(spikes, filters, epochs=3, **options):
@@ -64,3 +65,12 @@ def test_separate_sums_to_the_reconstruction(spikes, near_filters):
     model.set_dictionary(near_filters)
     parts = model.separate(spikes.signal[:2, :299])
     np.testing.assert_allclose(parts.sum(-1), model(spikes.signal[:2, :299]), atol=1e-4)
+
+
+def test_first_filters_are_different_windows(rng):
+    data = rng.standard_normal((2, 9, 1))
+    for energy in (False, True):
+        made = window_filters(data, (5,), 10, rng, energy=energy)  # as many as there are places
+        flat = made.reshape(-1, 10) / np.linalg.norm(made.reshape(-1, 10), axis=0)
+        assert np.abs(np.triu(flat.T @ flat, 1)).max() < 1 - 1e-4
+        assert window_filters(data, (5,), 12, rng, energy=energy).shape == (5, 1, 12)  # more than that: some twice
