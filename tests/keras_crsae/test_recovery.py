@@ -8,7 +8,7 @@ import keras_crsae as kc
 from keras_crsae.data.simulate import perturb_filters, simulate_spikes, spike_templates
 
 
-def recover(seed, learning, epochs=16, **options):
+def recover(seed, learning, epochs=16, rate=2e-2, **options):
     """144 steps of cosine-decayed Adam; returns mean filter error, lambda over its closed form, non-zeros an event.
 
     Three times as many steps end at the same values. 2,000 events a filter at 8 dB. The templates are the sharper
@@ -24,7 +24,7 @@ def recover(seed, learning, epochs=16, **options):
     model = kc.CRsAE(3, 45, lambda_learning=learning, seed=seed, **{"gradient": "decoder", **options})
     model.set_dictionary(start)
     steps = epochs * 144 // 16
-    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-2, steps)))
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps)))
     model.fit(made.signal, epochs=epochs, batch_size=16, verbose=0)
     code = model.encode(made.signal)
     norms, positions = np.abs(code).sum(1).mean(0), code.shape[1]
@@ -44,13 +44,16 @@ def test_em_recovers_filters_and_lambda():
     assert 0.5 < per_event < 2
 
 
+# Through every iteration the gradient depends more on the batch: at 2e-2 the error that is left depends on the order of
+# the batches, .03 to .07 in 25 runs. Half that rate settles more of them.
+UNROLLED = dict(gradient="unrolled", rate=1e-2)
 # A shared lambda counts its prior once for all three filters. At strength 1 it settles higher than three would, and the
 # shorter codes cost a little accuracy (errors of .049 to .057); this strength weighs as one prior a filter does.
 SHARED = dict(lambda_shared=True, lambda_prior=kc.GammaPrior(strength=3.0))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("learning, options", [("em", {}), ("em_closed_form", {}), ("em", dict(gradient="unrolled")),
+@pytest.mark.parametrize("learning, options", [("em", {}), ("em_closed_form", {}), ("em", UNROLLED),
                                                ("em", SHARED)], ids=["em", "closed form", "unrolled", "shared"])
 def test_em_recovers_from_five_seeds(learning, options):
     made = [recover(seed, learning, **options) for seed in range(5)]
