@@ -1,18 +1,11 @@
 """The tables of benchmarks/README.md are those of the JSON files beside it."""
 
-import json
-
 from benchmarks import tables
-
-
-def results():
-    files = [tables.FOLDER / "results" / f"{question}.json" for question in tables.QUESTIONS]
-    return [json.loads(f.read_text()) for f in files if f.exists()]
 
 
 def test_the_page_holds_the_tables_of_the_results():
     text = (tables.FOLDER / "README.md").read_text()
-    assert text == tables.page(text, results())
+    assert text == tables.page(text, tables.stored_results())
 
 
 def test_a_table_keeps_title_rows_and_machine():
