@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_crsae.applications import spike_sorting
 from keras_crsae.data.simulate import simulate_spikes, spike_templates
+from keras_crsae.events import match_events
 
 RATE = 30_000  # Hz
 
@@ -24,19 +25,13 @@ result = spike_sorting.sort(recording, RATE, seed=0)
 print(result)
 
 
-def share(samples, others, within=RATE // 2000):
-    """Share of ``samples`` that have one of ``others`` within half a millisecond."""
-    near = np.searchsorted(others, samples)
-    gaps = [np.abs(samples - others[np.clip(near + k, 0, len(others) - 1)]) for k in (-1, 0)]
-    return float(np.mean(np.minimum(*gaps) <= within))
-
-
-print("true unit   spikes   best found unit   of the true spikes found   of the found spikes true")
+print("true unit   spikes   best found unit     hits   misses   false alarms   (within half a millisecond)")
 for true_unit in range(3):
     mine = np.sort(true_samples[unit == true_unit])
-    found = [np.sort(result.spike_samples[result.spike_units == u]) for u in range(result.units)]
-    best = int(np.argmax([share(mine, f) * share(f, mine) for f in found]))
-    print(f"{true_unit:9d} {len(mine):8d} {best:17d} {share(mine, found[best]):26.1%} {share(found[best], mine):26.1%}")
+    scores = [match_events(mine, np.sort(result.spike_samples[result.spike_units == u]), tolerance=RATE // 2000)
+              for u in range(result.units)]
+    best = int(np.argmax([hits / (hits + misses + false) for hits, misses, false in scores]))
+    print("{:9d} {:8d} {:17d} {:8d} {:8d} {:14d}".format(true_unit, len(mine), best, *scores[best]))
 
 if len(sys.argv) > 1:
     from matplotlib.figure import Figure

@@ -63,23 +63,35 @@ def in_order(arrays, batch_size, place, shuffle=True):
     arrays = tuple(arrays)
     while arrays[-1] is None:
         arrays = arrays[:-1]
-    count = len(arrays[0])
+    with tf.device("CPU:0"):  # all of the data in a GPU's memory would be too much
+        tensors = tuple(tf.constant(a) for a in arrays)
 
+    def load(i):
+        return tf.nest.map_structure(lambda t: tf.gather(t, i), tensors if len(tensors) > 1 else tensors[0])
+
+    return following(place, len(arrays[0]), batch_size, load, shuffle)
+
+
+def following(place, count, batch_size, load, shuffle=True, prefetch=1, **options):
+    """Batches of ``count`` things in the order that ``place`` tells, each made by ``load`` from their indices.
+
+    Args:
+        place: ``Place``; its seed and epoch are read when an epoch begins.
+        load: function from int64 (batch_size,), fewer in the last batch, to a batch of tensors.
+        prefetch: batches made ahead.
+        **options: of ``tf.data.Dataset.map``.
+    """
     def order():
         return epoch_order(count, place.seed, place.epoch) if shuffle else np.arange(count)
 
     def epoch(_):
         return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(tf.numpy_function(order, [], tf.int64), (count,)))
 
-    with tf.device("CPU:0"):  # all of the data in a GPU's memory would be too much
-        tensors = tuple(tf.constant(a) for a in arrays)
-    data = tf.data.Dataset.range(1).flat_map(epoch).batch(batch_size)
-    data = data.map(lambda i: tf.nest.map_structure(lambda t: tf.gather(t, i),
-                                                    tensors if len(tensors) > 1 else tensors[0]))
-    data = data.apply(tf.data.experimental.assert_cardinality(-(-count // batch_size))).prefetch(1)
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return data.with_options(options)
+    data = tf.data.Dataset.range(1).flat_map(epoch).batch(batch_size).map(load, **options)
+    data = data.apply(tf.data.experimental.assert_cardinality(-(-count // batch_size))).prefetch(prefetch)
+    sharded = tf.data.Options()
+    sharded.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return data.with_options(sharded)
 
 
 class FollowPlace(keras.callbacks.Callback):

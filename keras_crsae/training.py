@@ -279,7 +279,8 @@ class TwoStageTraining:
         running = tf.equal(self.failed_stage.value, 0.0)
         healthy = keep_or_undo(changing, before, finite, self.failed_stage, tf.logical_or(exploded, skip))
         self._count(self.step_rescues, tf.logical_and(running, exploded))
-        self._refresh_step_size()
+        if self.encoder.cell.step_size_init != "auto":  # 1 / L is one of the values that were kept or undone
+            self._refresh_step_size()
         if skip:
             self._count(self.skipped_batches, tf.logical_not(tf.logical_or(healthy, exploded)))
         # A step that was undone and forgiven has no part in the epoch's means.

@@ -34,3 +34,20 @@ def axes(name, rank):
     if name == "code":
         return ("batch", *(f"{axis}_positions" for axis in space), "filters")
     return ("batch", *space, "channels")
+
+
+def tensors(outputs):
+    """Names of the tensors that some outputs are, e.g. ("code",) -> ["code"]; "spikes" are three."""
+    return [tensor for output in outputs for tensor in (SPIKE_TENSORS if output == "spikes" else (output,))]
+
+
+def sizes(name, facts, unknown=-1):
+    """Sizes of the axes of a tensor of a file with these facts; ``unknown`` where any size will do, None: its name."""
+    fixed = {axis: facts[axis] for axis in ("channels", "filters")}
+    return [fixed.get(axis, axis if isinstance(axis, int) or unknown is None else unknown)
+            for axis in axes(name, facts["rank"])]
+
+
+def is_index(name):
+    """Whether a tensor holds whole numbers."""
+    return name in SPIKE_TENSORS[:2]

@@ -203,12 +203,8 @@ class _Search:
         return float(height * (self.correlation[unit, at] + model._slope[unit, 0])
                      - 0.5 * model._curve[unit, 0] * height**2 - model._constant[unit, 0])
 
-    def best(self, low, high):
-        """(gain, spike) of the best additional spike that starts in [low, high)."""
-        return self.best_of_units(low, high)[0]
-
-    def best_of_units(self, low, high):
-        """[(gain, spike)] of the best additional spike of each unit that starts in [low, high), the best first."""
+    def _gains(self, low, high):
+        """(low, gains, pulls) of an additional spike of each unit at each start in [low, high), cut to the signal."""
         model, low, high = self.model, max(0, low), min(self.positions, high)
         pull = np.maximum(self.correlation[:, low:high] + model._slope, 0)
         gains = pull * pull * (0.5 / model._curve) - model._constant
@@ -217,9 +213,19 @@ class _Search:
         while i < len(self.at) and self.at[i] < high + dead - 1:
             gains[self.unit[i], max(0, self.at[i] - dead + 1 - low):max(0, self.at[i] + dead - low)] = _FORBIDDEN
             i += 1
-        places = gains.argmax(1)
-        found = [(float(gains[u, at]), (int(at) + low, u, float(pull[u, at] / model._curve[u, 0])))
-                 for u, at in enumerate(places)]
+        return low, gains, pull
+
+    def best(self, low, high):
+        """(gain, spike) of the best additional spike that starts in [low, high)."""
+        low, gains, pull = self._gains(low, high)
+        unit, at = divmod(int(gains.argmax()), gains.shape[1])
+        return float(gains[unit, at]), (at + low, unit, float(pull[unit, at] / self.model._curve[unit, 0]))
+
+    def best_of_units(self, low, high):
+        """[(gain, spike)] of the best additional spike of each unit that starts in [low, high), the best first."""
+        low, gains, pull = self._gains(low, high)
+        found = [(float(gains[u, at]), (int(at) + low, u, float(pull[u, at] / self.model._curve[u, 0])))
+                 for u, at in enumerate(gains.argmax(1))]
         return sorted(found, key=lambda candidate: -candidate[0])
 
     def move_each(self):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from crsae_onnx.contract import INPUT, OPSET, SIGMA, SPIKE_TENSORS, axes
+from crsae_onnx.contract import INPUT, OPSET, SIGMA, SPIKE_TENSORS, is_index, sizes, tensors
 from crsae_onnx.graph import Graph, as_images
 from crsae_onnx.matching import POOL
 from crsae_onnx.nodes import Nodes
@@ -40,12 +40,11 @@ def build(encoder, outputs, inputs, whitening=None, rule=None, low_pass=None):
         denoise(top, images, low_pass)
 
     def tensor(name):
-        fixed = {"channels": encoder.channels, "filters": encoder.filters}
-        kind = TensorProto.INT64 if name in SPIKE_TENSORS[:2] else TensorProto.FLOAT
-        return helper.make_tensor_value_info(name, kind, [fixed.get(a, a) for a in axes(name, rank)])
+        kind = TensorProto.INT64 if is_index(name) else TensorProto.FLOAT
+        return helper.make_tensor_value_info(name, kind, sizes(name, facts, unknown=None))
 
-    tensors = [t for name in outputs for t in (SPIKE_TENSORS if name == "spikes" else (name,))]
-    body = helper.make_graph(top.nodes, "crsae", [tensor(n) for n in inputs], [tensor(n) for n in tensors],
+    facts = {"rank": rank, "channels": encoder.channels, "filters": encoder.filters}
+    body = helper.make_graph(top.nodes, "crsae", [tensor(n) for n in inputs], [tensor(n) for n in tensors(outputs)],
                              top.used_constants(), value_info=top.shapes)
     opsets = [helper.make_opsetid("", OPSET)]
     return helper.make_model(body, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets),

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from crsae_onnx import container
-from crsae_onnx.contract import INPUT, MASK, SIGMA, SPIKE_TENSORS, axes
+from crsae_onnx.contract import INPUT, MASK, SIGMA, is_index, sizes, tensors
 from crsae_onnx.repository import model_name
 from crsae_onnx.runtime import SparseEncoder
 from crsae_onnx.windows import SignalError
@@ -74,16 +74,13 @@ class Models:
     def metadata(self, name):
         """Inputs and outputs of a model, as the protocol lists them; what else the file says is under "parameters"."""
         info = self._encoder(name).info
-        fixed = {"channels": info["channels"], "filters": info["filters"]}
 
-        def tensor(tensor_name):
-            shape = [fixed.get(a, a if isinstance(a, int) else -1) for a in axes(tensor_name, info["rank"])]
-            kind = "INT64" if tensor_name in SPIKE_TENSORS[:2] else "FP32"
-            return {"name": tensor_name, "datatype": kind, "shape": shape}
+        def tensor(name):
+            return {"name": name, "datatype": "INT64" if is_index(name) else "FP32", "shape": sizes(name, info)}
 
         told = ("unit", "sampling_frequency", "pixel_range", "sigma", "precision", "weights_sha256", "preprocessing")
         return {"name": name, "versions": ["1"], "platform": "onnxruntime_onnx",
-                "inputs": [tensor(n) for n in info["inputs"]], "outputs": [tensor(n) for n in _tensors(info)],
+                "inputs": [tensor(n) for n in info["inputs"]], "outputs": [tensor(n) for n in tensors(info["outputs"])],
                 "parameters": {key: info[key] for key in told if key in info}}
 
     def infer(self, name, body):
@@ -98,7 +95,7 @@ class Models:
                                "shorter signals.")
         request = _parsed(body)
         given = self._inputs(request.get("inputs"), encoder.info)
-        wanted = _wanted(request.get("outputs"), _tensors(encoder.info))
+        wanted = _wanted(request.get("outputs"), tensors(encoder.info["outputs"]))
         if INPUT not in given:
             raise Refusal(400, f"The input {INPUT!r} is missing. Given: {sorted(given)}.")
         sigma = given.get(SIGMA)
@@ -150,10 +147,6 @@ class Models:
                                f"{array.size} of type {array.dtype}.")
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is infinite, and refused with its place
             return array.reshape(shape).astype(np.float64 if kind == "FP64" else _TYPES[kind])
-
-
-def _tensors(info):
-    return [t for output in info["outputs"] for t in (SPIKE_TENSORS if output == "spikes" else (output,))]
 
 
 def _parsed(body):

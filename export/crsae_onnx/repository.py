@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from crsae_onnx import container
-from crsae_onnx.contract import SIGMA, SPIKE_TENSORS, axes
+from crsae_onnx.contract import SIGMA, is_index, sizes, tensors
 
 _README = """# Model repository
 
@@ -127,10 +127,9 @@ def config(name, facts, max_batch=8, delay=1000, device="auto", instances=1, thr
         'name: "encoder"'
     """
     batched = "spikes" not in facts["outputs"]
-    tensors = [t for output in facts["outputs"] for t in (SPIKE_TENSORS if output == "spikes" else (output,))]
     parts = [f'name: "{name}"', 'platform: "onnxruntime_onnx"', f"max_batch_size: {max_batch if batched else 0}"]
     parts += [_tensor("input", tensor, facts, batched) for tensor in facts["inputs"]]
-    parts += [_tensor("output", tensor, facts, batched) for tensor in tensors]
+    parts += [_tensor("output", tensor, facts, batched) for tensor in tensors(facts["outputs"])]
     parts.append(f"instance_group [ {{ count: {instances} kind: {_KINDS[device]} }} ]")
     if batched and delay and not facts.get("tolerance"):
         parts.append(f"dynamic_batching {{ max_queue_delay_microseconds: {delay} }}")
@@ -143,13 +142,11 @@ def config(name, facts, max_batch=8, delay=1000, device="auto", instances=1, thr
 
 
 def _dims(tensor, facts, batched):
-    fixed = {"channels": facts["channels"], "filters": facts["filters"]}
-    sizes = [fixed.get(axis, axis if isinstance(axis, int) else -1) for axis in axes(tensor, facts["rank"])]
-    return sizes[1:] if batched else sizes
+    return sizes(tensor, facts)[1 if batched else 0:]
 
 
 def _tensor(side, tensor, facts, batched):
-    kind = "TYPE_INT64" if tensor in SPIKE_TENSORS[:2] else "TYPE_FP32"
+    kind = "TYPE_INT64" if is_index(tensor) else "TYPE_FP32"
     dims = _dims(tensor, facts, batched)
     shape = f"dims: [ {', '.join(map(str, dims))} ]" if dims else "dims: [ 1 ] reshape: { shape: [ ] }"
     return f'{side} [ {{ name: "{tensor}" data_type: {kind} {shape} }} ]'

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import time
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from keras_crsae.checks import as_positive, as_whole
 from keras_crsae.data.crops import noise_range, noisy_crops
-from keras_crsae.data.files import FileError, one_line
+from keras_crsae.data.files import FileError, one_line, replacing
 from keras_crsae.data.images import load_images
 from keras_crsae.denoiser import Denoiser
 
@@ -212,12 +211,7 @@ class _Progress(keras.callbacks.Callback):
     def save(self):
         """Model and record, each put in place whole."""
         self._saved = time.monotonic()
-        temporary = self.checkpoint.with_name("writing-" + self.checkpoint.name)
-        self.model.save(temporary)
-        facts = self._facts.with_name("writing-" + self._facts.name)
-        facts.write_text(json.dumps({"rates": list(self.rates), "record": self.record}))
-        for file in (temporary, facts):
-            with file.open("rb") as written:
-                os.fsync(written.fileno())
-        os.replace(facts, self._facts)
-        os.replace(temporary, self.checkpoint)
+        with replacing(self.checkpoint, overwrite=True) as temporary:
+            self.model.save(temporary)
+            with replacing(self._facts, overwrite=True) as facts:  # in place first: ``resume`` expects it so
+                facts.write_text(json.dumps({"rates": list(self.rates), "record": self.record}))

@@ -98,9 +98,7 @@ def _regrouped(white, found, seed, split, trial):
     for unit, (template, own) in enumerate(zip(templates, waves, strict=True)):
         if unit in gone:
             continue
-        label = two_groups(own, seed) if split else None
-        if label is None and trial:
-            label = two_groups(own, seed, trial=True)
+        label = two_groups(own, seed, trial) if split else None
         changed |= label is not None
         for part in (own,) if label is None else (own[label == 0], own[label == 1]):
             made.append(template if label is None else part.mean(axis=0))

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_crsae.checks import as_whole
-from keras_crsae.order import Place, epoch_order
+from keras_crsae.order import Place, following
 
 
 def window_batches(source, window, batch_size, step=None, shuffle=True, scale=1.0, readers=2, waited=None):
@@ -50,9 +50,6 @@ def window_batches(source, window, batch_size, step=None, shuffle=True, scale=1.
         starts = np.append(starts, samples - window)
     place = Place()
 
-    def order():
-        return epoch_order(len(starts), place.seed, place.epoch) if shuffle else np.arange(len(starts))
-
     def load(indices):
         begun = time.perf_counter()
         out = np.empty((len(indices), window, channels), np.float32)
@@ -65,19 +62,11 @@ def window_batches(source, window, batch_size, step=None, shuffle=True, scale=1.
             waited.append(time.perf_counter() - begun)
         return out
 
-    def epoch(_):
-        return tf.data.Dataset.from_tensor_slices(
-            tf.ensure_shape(tf.numpy_function(order, [], tf.int64), (len(starts),)))
-
     def batch(indices):
         return tf.ensure_shape(tf.numpy_function(load, [indices], tf.float32), (None, window, channels))
 
-    data = tf.data.Dataset.range(1).flat_map(epoch).batch(batch_size)
-    data = data.map(batch, num_parallel_calls=as_whole(readers, "readers"), deterministic=True)
-    data = data.apply(tf.data.experimental.assert_cardinality(-(-len(starts) // batch_size))).prefetch(2)
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    data = data.with_options(options)
+    data = following(place, len(starts), batch_size, batch, shuffle, prefetch=2,
+                     num_parallel_calls=as_whole(readers, "readers"), deterministic=True)
     data.place = place
     return data
 
