@@ -21,13 +21,16 @@ DENOISE = dict(filters=128, kernel_size=12, strides=6, iterations=10, training_s
 RECIPES = {
     "denoise-gray-25": dict(DENOISE, sigma=25 / 255, minutes=25),
     "denoise-gray": dict(DENOISE, sigma=(10 / 255, 60 / 255), minutes=8, learning_rate=0.002),
+    # As many steps as denoise-gray had in its minutes, so that they compare whatever the machine's speed.
+    **{f"denoise-gray-{level}": dict(DENOISE, sigma=level / 255, steps=3637, learning_rate=0.002)
+       for level in (15, 20, 50)},
     "denoise-color": dict(DENOISE, sigma=(10 / 255, 60 / 255), minutes=5, channels=3, filters=96, kernel_size=8,
                           strides=4, learning_rate=0.01),
     "em-unsupervised-gray": dict(filters=144, kernel_size=12, strides=6, size=60, batch_size=4, sigma=25 / 255,
                                  minutes=10, supervised=False, lambda_learning="em"),
 }
 #: Models that go on from another one, which is trained first.
-START = {"denoise-gray": "denoise-gray-25"}
+START = dict.fromkeys(("denoise-gray", "denoise-gray-15", "denoise-gray-20", "denoise-gray-50"), "denoise-gray-25")
 #: Images of colour: the photographs, since the Berkeley set here is grey.
 COLOUR = ("denoise-color",)
 
@@ -63,8 +66,8 @@ def main(arguments=None):
         started, start = time.process_time(), None
         if args.name in START and not checkpoint.exists():
             start = load_crsae(args.output / START[args.name] / "model.keras")
-        model = train_denoiser(_images(args.name), steps=None, seed=args.seed, checkpoint=checkpoint, model=start,
-                               callbacks=[_processor_time(cpu, before, started)], **recipe)
+        model = train_denoiser(_images(args.name), seed=args.seed, checkpoint=checkpoint, model=start,
+                               callbacks=[_processor_time(cpu, before, started)], **{"steps": None, **recipe})
         record = model.training_record
     seconds = json.loads(cpu.read_text())["seconds"] if cpu.exists() else before
     zoo_card.write(model, args.name, args.output / args.name, recipe, record, args.seed, args.threads, seconds / 60,

@@ -3,17 +3,23 @@
 import json
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
+from benchmarks.train_zoo import train_folder
 
 FIRST_LAMBDA = 1.5
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What is trained. ``learning``: "fixed", "backprop", "em" or "em_closed_form"; ``model``: crsae, lcsc, tlae."""
+    """What is trained.
+
+    ``learning``: "fixed", "backprop", "em" or "em_closed_form"; ``model``: crsae, lcsc, tlae; ``start``: "", or how the
+    cell learned lambda whose filters this one begins with.
+    """
 
     learning: str
     sigma: int
@@ -22,13 +28,14 @@ class Cell:
     iterations: int = 10
     seed: int = 0
     model: str = "crsae"
+    start: str = ""
 
     @property
     def key(self):
         """Name of the cell's file."""
         weights = {"crsae": "tied" if self.tied else "untied"}.get(self.model, self.model)
         return (f"{weights}-{self.learning}-{'shared' if self.shared else 'each'}-sigma{self.sigma}"
-                f"-iterations{self.iterations}-seed{self.seed}")
+                f"-iterations{self.iterations}-seed{self.seed}{'-from-' + self.start if self.start else ''}")
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ class Setting:
     lcsc_learning_rate: float = 0.003
     prior_strength: float = 1.0
     prior_mean: float = 0.8
+    training_images: int = 0  # of the training set, scored to choose by
 
 
 SHORT, FULL = Setting(steps=300, test_images=10), Setting(steps=1000, test_images=68)
@@ -63,10 +71,16 @@ def run(cell, setting, folder):
         stored = json.loads(path.read_text())
         if stored["setting"] == asdict(setting):
             return stored
+    first = None
+    if cell.start:
+        before = replace(cell, learning=cell.start, start="")
+        run(before, setting, folder)
+        first = np.load(Path(folder) / f"{before.key}.npy")
     started = time.perf_counter()
-    model = _train(cell, setting)
+    model = _train(cell, setting, first)
     trained = time.perf_counter() - started
     each = _score(model, cell.sigma / 255, setting.test_images)
+    seen = _score(model, cell.sigma / 255, setting.training_images, train_folder()) if setting.training_images else {}
     parameters = [*model.dictionary_variables, *([] if cell.learning == "fixed" else [model.lambda_reg])]
     kernel = np.asarray(model.decoder.unit_kernel())
     lambdas = np.asarray(model.lambda_reg, float)
@@ -78,6 +92,8 @@ def run(cell, setting, folder):
               "sparsity": model.training_record["history"][-1]["sparsity"], "images": each,
               **{name: float(np.mean([row[name] for row in each.values()]))
                  for name in ("psnr", "psnr_clean_max", "ssim")}}
+    if seen:
+        result["train400"] = float(np.mean([row["psnr"] for row in seen.values()]))
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / f"{cell.key}.npy", kernel)
@@ -87,31 +103,42 @@ def run(cell, setting, folder):
     return result
 
 
-def _train(cell, setting):
-    """The same crops, noise, shifts and steps for every cell of one seed; the last step counts, nothing is selected."""
-    from benchmarks.train_zoo import train_folder
+def _train(cell, setting, first=None):
+    """The same crops, noise, shifts and steps for every cell of one seed; the last step counts, nothing is selected.
+
+    ``first``: None, or the filters to begin with, of a tied cell.
+    """
     from keras_crsae import GammaPrior
     from keras_crsae.applications.denoising import train_denoiser
     from keras_crsae.baselines import LCSC, TLAE
+    from keras_crsae.data.crops import noisy_crops
+    from keras_crsae.data.images import load_images
+    from keras_crsae.denoiser import Denoiser
 
     common = dict(rank=2, strides=setting.strides, training_shifts=4, sigma=1.0, lambda_init=FIRST_LAMBDA,
                   lambda_learning="backprop", seed=cell.seed)
+    prior = GammaPrior(strength=setting.prior_strength, mean=setting.prior_mean)
+    how = None if cell.learning == "fixed" else cell.learning
     model, rate = None, setting.learning_rate
     if cell.model == "lcsc":
         rate = setting.lcsc_learning_rate
         model = LCSC(setting.filters, setting.kernel_size, iterations=cell.iterations, **common)
     elif cell.model == "tlae":
         model = TLAE(setting.filters, setting.kernel_size, **common)
+    elif first is not None:
+        model = Denoiser(setting.filters, setting.kernel_size, iterations=cell.iterations, tied=cell.tied, unroll=True,
+                         lambda_shared=cell.shared, lambda_prior=prior, **common | {"lambda_learning": how})
+        model.set_dictionary(first)
+        model.adapt(next(iter(noisy_crops(load_images(train_folder()), setting.size, 16, cell.sigma / 255,
+                                          seed=cell.seed)))[0].numpy())
     return train_denoiser(
         train_folder(), sigma=cell.sigma / 255, steps=setting.steps, seed=cell.seed, filters=setting.filters,
         kernel_size=setting.kernel_size, strides=setting.strides, iterations=cell.iterations, tied=cell.tied,
-        lambda_learning=None if cell.learning == "fixed" else cell.learning, lambda_shared=cell.shared,
-        lambda_init=FIRST_LAMBDA, size=setting.size, batch_size=setting.batch_size,
-        lambda_prior=GammaPrior(strength=setting.prior_strength, mean=setting.prior_mean), learning_rate=rate,
-        model=model, verbose=0)
+        lambda_learning=how, lambda_shared=cell.shared, lambda_init=FIRST_LAMBDA, size=setting.size,
+        batch_size=setting.batch_size, lambda_prior=prior, learning_rate=rate, model=model, verbose=0)
 
 
-def _score(model, sigma, limit):
+def _score(model, sigma, limit, images="set68"):
     """PSNR at a peak of 1 and at the authors' peak, the clean maximum, and SSIM; results are clipped to [0, 1]."""
     from skimage.metrics import structural_similarity
 
@@ -120,7 +147,7 @@ def _score(model, sigma, limit):
     from keras_crsae.metrics import psnr
 
     each = {}
-    for name, clean, noisy in noisy_pairs("set68", sigma, limit=limit):
+    for name, clean, noisy in noisy_pairs(images, sigma, limit=limit):
         made = denoise(noisy, model, sigma=sigma)
         value = psnr(clean, made)
         each[name] = {"psnr": value, "psnr_clean_max": value + 20 * float(np.log10(clean.max())),

@@ -61,6 +61,22 @@ def test_a_zoo_name_denoises(inside, capsys):
 
 
 @NEEDS_ZOO
+def test_one_pixel_and_wrong_files_of_every_kind(inside, capsys):
+    """A file of one pixel is an image; a text, half an image and a stack of pages are none, whatever their names."""
+    iio.imwrite("pixel.png", np.full((1, 1), 40, "uint8"))
+    ask = ["denoise", "pixel.png", "o.png", "--model", "denoise-gray-25", "--sigma", "25"]
+    assert main(ask) == 0 and iio.imread("o.png").shape == (1, 1)
+    (inside / "text.png").write_text("no image")
+    (inside / "half.png").write_bytes((inside / "noisy.png").read_bytes()[:900])
+    iio.imwrite("pages.tif", np.zeros((5, 8, 9), "uint8"))
+    (inside / "empty.png").write_bytes(b"")
+    for name, words in (("text.png", "cannot be read"), ("half.png", "cannot be read"), ("pages.tif", "no stack"),
+                        ("empty.png", "empty.png"), ("absent.png", "No file"), ("photos", "photos")):
+        assert words in refused(capsys, *ask[:1], name, "p.png", *ask[3:]), name
+    assert not (inside / "p.png").exists()
+
+
+@NEEDS_ZOO
 def test_missing_pixels_are_given_as_an_image(inside, capsys, rng):
     mask = rng.random((48, 48)) > 0.2
     iio.imwrite("mask.png", (255 * mask).astype("uint8"))

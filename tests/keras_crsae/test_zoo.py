@@ -57,6 +57,22 @@ def test_denoisers_beat_the_noise_and_equal_their_exports(name):
     np.testing.assert_allclose(denoise(noisy, model, sigma=sigma, tile=50), made, atol=1e-3)
 
 
+@pytest.mark.parametrize("name, shape", [
+    ("denoise-gray", (1, 1)), ("denoise-gray", (1, 9, 2)), ("denoise-gray", (2, 1, 4)), ("denoise-color", (1, 1, 3)),
+    ("denoise-color", (3, 1, 4))])
+def test_images_of_a_few_pixels_are_the_same_in_keras_and_onnxruntime(name, shape, rng):
+    """Of every dtype, with transparency and without."""
+    image = rng.random(shape)
+    model, encoder = kc.load_model_from_zoo(name), SparseEncoder(zoo.path_of(name, zoo.ENCODER))
+    for dtype, top in (("uint8", 255), ("uint16", 65535), ("float32", 1), ("float16", 1)):
+        given = (top * image).astype(dtype)
+        made, exported = (denoise(given, one, sigma=25 / 255) for one in (model, encoder))
+        assert made.dtype == exported.dtype == dtype and made.shape == exported.shape == shape
+        np.testing.assert_allclose(exported / top, made / top, atol=5e-3 if dtype == "uint8" else 1e-3)
+        if shape[-1] in (2, 4):
+            np.testing.assert_array_equal(made[..., -1], given[..., -1])
+
+
 def test_few_shifts_cost_at_most_what_the_card_says():
     clean, noisy = noisy_photograph(1, 25 / 255, 180)
     every, few = (psnr(clean, denoise(noisy, "denoise-gray-25", sigma=25 / 255, shifts=n)) for n in (None, 8))

@@ -1,0 +1,45 @@
+"""Scores of images: both peaks, and images of one's own."""
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+from benchmarks import image_scores
+from keras_crsae import zoo
+
+
+class Keeps:
+    """Stands for an encoder that removes nothing."""
+
+    info = {"rank": 2, "channels": 1, "kernel_size": (3, 3), "strides": (1, 1), "sigma": 1.0, "config": {"low_pass": 0}}
+
+    @staticmethod
+    def reconstruct(signal):
+        return signal
+
+
+@pytest.fixture
+def dark(tmp_path, rng):
+    """A picture whose brightest pixel is half of white."""
+    image = (rng.random((64, 64)) * 127).astype("uint8")
+    image[0, 0], image[1, 1] = 127, 0
+    iio.imwrite(tmp_path / "dark.png", image)
+    return tmp_path
+
+
+def test_the_clean_maximum_as_peak_is_told_beside_a_peak_of_one(dark):
+    """A result that keeps the noise has the noise's error, and less where it is clipped."""
+    made = image_scores.score(Keeps(), str(dark), 0.1)
+    _, clean, noisy = next(image_scores.noisy_pairs(str(dark), 0.1))
+    error = np.mean(np.square(noisy - clean))
+    assert made["psnr_clean_max"] == pytest.approx(20 * np.log10(clean.max()) - 10 * np.log10(error), abs=1e-3)
+    clipped = np.mean(np.square(noisy.clip(0, 1) - clean))
+    assert made["psnr"] == pytest.approx(-10 * np.log10(clipped), abs=1e-3) and clipped < error
+
+
+@pytest.mark.skipif(not zoo.names(), reason="models/ holds no trained model yet: python -m benchmarks.train_zoo")
+def test_images_of_ones_own_are_scored_and_printed(dark, capsys, monkeypatch):
+    monkeypatch.setattr(image_scores.common, "limit_threads", lambda count: None)  # TensorFlow runs already
+    (row,) = image_scores.main(["denoise-gray-25", "--images", str(dark / "dark.png"), "--shifts", "1"])
+    assert row[1] == "25" and row[-1] == 1 and float(row[2]) > float(row[3])
+    assert "peak the clean maximum" in capsys.readouterr().out
