@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_crsae import order, replicas
+from keras_crsae import replicas
 from keras_crsae.checks import as_sample_weight, as_signal
 from keras_crsae.likelihoods import observation_mask
 
@@ -80,13 +80,12 @@ def peek(x):
     return first, (batch for batch in itertools.chain([first], iterator))
 
 
-def part(data, rank, dtype, packed=None):
+def part(data, rank, dtype):
     """``unpack`` of a replica's part of a batch, and its number of signals.
 
     The last batch of an epoch may leave a replica without any. It then works on a signal of zeros whose weight is zero:
-    convolutions of nothing fail in places. ``packed``: see ``order.pack``.
+    convolutions of nothing fail in places.
     """
-    data = data if packed is None else order.unpack(data, packed)
     signal, target, mask, weight = unpack(data, rank, dtype)
     count = tf.shape(signal)[0]
     if not replicas.several():

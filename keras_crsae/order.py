@@ -11,34 +11,10 @@ SEEDS = 2**24
 
 
 class Place:
-    """Where training stands: ``epoch``, ``seed`` of the order, and ``skip``, batches of this epoch done before.
-
-    ``packed`` tells what else lies in the channels of a batch (``pack``).
-    """
+    """Where training stands: ``epoch``, ``seed`` of the order, and ``skip``, batches of this epoch done before."""
 
     def __init__(self):
         self.epoch = self.seed = self.skip = 0
-        self.packed = None
-
-
-def pack(x, y, weight):
-    """Signal, target and weight as one array, and what ``unpack`` needs: Keras spreads no tuples over machines."""
-    parts = [x] if y is None else [x, y]
-    if weight is not None:
-        full = weight if weight.ndim == x.ndim else weight.reshape(-1, *(1,) * (x.ndim - 1))
-        parts.append(np.broadcast_to(full, (*x.shape[:-1], full.shape[-1])))
-    kind = None if weight is None else "signal" if weight.ndim == 1 else "mask"
-    return np.concatenate(parts, axis=-1), (x.shape[-1], y is not None, kind)
-
-
-def unpack(data, packed):
-    """The tuple that went into ``pack``."""
-    channels, has_target, kind = packed
-    x, rest = data[..., :channels], data[..., channels:]
-    y, rest = (rest[..., :channels], rest[..., channels:]) if has_target else (None, rest)
-    if kind == "signal":
-        rest = rest[(slice(None), *(0,) * (len(rest.shape) - 1))]
-    return x, y, None if kind is None else rest
 
 
 def epoch_order(count, seed, epoch):
@@ -80,18 +56,59 @@ def following(place, count, batch_size, load, shuffle=True, prefetch=1, **option
         load: function from int64 (batch_size,), fewer in the last batch, to a batch of tensors.
         prefetch: batches made ahead.
         **options: of ``tf.data.Dataset.map``.
+
+    Returns:
+        ``tf.data.Dataset`` with the attributes ``place`` and ``share``: a function of a number of replicas and a slice
+        of them to the dataset of their parts of every batch, for which nothing else is loaded.
     """
-    def order():
-        return epoch_order(count, place.seed, place.epoch) if shuffle else np.arange(count)
+    batches = -(-count // batch_size)
 
-    def epoch(_):
-        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(tf.numpy_function(order, [], tf.int64), (count,)))
+    def share(replicas=1, own=slice(None)):
+        each = len(range(replicas)[own])
 
-    data = tf.data.Dataset.range(1).flat_map(epoch).batch(batch_size).map(load, **options)
-    data = data.apply(tf.data.experimental.assert_cardinality(-(-count // batch_size))).prefetch(prefetch)
-    sharded = tf.data.Options()
-    sharded.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return data.with_options(sharded)
+        def order():
+            indices = epoch_order(count, place.seed, place.epoch) if shuffle else np.arange(count)
+            return parts(indices, batch_size, replicas, own)
+
+        def epoch(_):
+            rows = tf.numpy_function(order, [], tf.int64)
+            return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(rows, (batches * each, None)))
+
+        data = tf.data.Dataset.range(1).flat_map(epoch)
+        data = data.map(lambda i: load(tf.boolean_mask(i, i >= 0)), **options)
+        if each == 1:  # Keras takes it for the number of steps
+            data = data.apply(tf.data.experimental.assert_cardinality(batches))
+        sharded = tf.data.Options()  # as evaluation does, which reads all on every machine
+        sharded.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+        return data.prefetch(prefetch).with_options(sharded)
+
+    data = share()
+    data.place, data.share = place, share
+    return data
+
+
+def parts(indices, size, replicas, own):
+    """Batches of indices divided over replicas, a row for each one of ``own``; -1 stands where there is none.
+
+    Example:
+        >>> parts(np.arange(5), 4, 2, slice(1, 2)).tolist()
+        [[2, 3], [-1, -1]]
+    """
+    batches, each = -(-len(indices) // size), -(-size // replicas)
+    full = np.full(batches * size, -1, np.int64)
+    full[:len(indices)] = indices
+    padded = np.pad(full.reshape(batches, size), ((0, 0), (0, each * replicas - size)), constant_values=-1)
+    return padded.reshape(batches, replicas, each)[:, own].reshape(-1, each)
+
+
+def own_share(strategy, data):
+    """What this machine reads of a dataset of ``following``: the parts of every batch that its devices work on."""
+    def read(context):
+        each = context.num_replicas_in_sync // context.num_input_pipelines
+        first = context.input_pipeline_id * each
+        return data.share(context.num_replicas_in_sync, slice(first, first + each))
+
+    return strategy.distribute_datasets_from_function(read)
 
 
 class FollowPlace(keras.callbacks.Callback):

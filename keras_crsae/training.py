@@ -18,7 +18,7 @@ from keras_crsae.guard import (
     warn_of_twins,
 )
 from keras_crsae.losses import lambda_loss, weighted_error
-from keras_crsae.order import SEEDS, FollowPlace, in_order, pack
+from keras_crsae.order import SEEDS, FollowPlace, in_order, own_share
 from keras_crsae.priors import closed_form_lambda
 from keras_crsae.replicas import apply_gradients, as_log, check_scope, number, several_machines, synchronise, total
 
@@ -126,9 +126,6 @@ class TwoStageTraining:
                                                                 kwargs.pop("validation_split", 0.0))
             validation_data = held_out if validation_data is None else validation_data
         validation_data = batches.checked_validation(validation_data, **self._expected())
-        if isinstance(validation_data, tuple) and batches.is_array(validation_data[0]):
-            kwargs["validation_batch_size"] = self._divisible(
-                kwargs.get("validation_batch_size") or batch_size, len(validation_data[0]))
         if not self.built or not number(self.adapted):
             first = (x, y, sample_weight)
             if batches.is_array(x):
@@ -139,7 +136,6 @@ class TwoStageTraining:
             if self.nonfinite == "skip":
                 signal, mask = batches.finite_signals(signal, mask)
             self.adapt(signal, mask=mask)
-        self._check_division(x, batch_size)
         check_scope(self.distribute_strategy, self.weights, "The model")
         check_scope(self.distribute_strategy, [*self.optimizer.variables, *self.lambda_optimizer.variables],
                     "An optimiser")
@@ -155,14 +151,12 @@ class TwoStageTraining:
         callbacks, restored = self._with_own(callbacks, getattr(x, "place", None))
         initial_epoch = initial_epoch if restored is None else restored
         if batches.is_array(x) and not kwargs.get("steps_per_epoch") and kwargs.get("shuffle", True) in (True, False):
-            self.place.packed = None
-            if several_machines(self.distribute_strategy) and (y is not None or sample_weight is not None):
-                x, self.place.packed = pack(x, None if y is x else y, sample_weight)
-                y = sample_weight = None
             x = in_order((x, y, sample_weight), batch_size or 32, self.place, kwargs.pop("shuffle", True))
             y = sample_weight = batch_size = None
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # Keras would warn of its own default
+        if several_machines(self.distribute_strategy) and hasattr(x, "share"):
+            x = own_share(self.distribute_strategy, x)
         history = super().fit(x, y, batch_size=batch_size, epochs=epochs, callbacks=callbacks,
                               initial_epoch=initial_epoch, validation_data=validation_data,
                               sample_weight=sample_weight, **kwargs)
@@ -184,6 +178,10 @@ class TwoStageTraining:
             ordered = callbacks
         return ordered, max(restored, default=None)
 
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing: ``fit`` has built all there is. Keras would average the first batch over the replicas to learn its
+        shape, which fails for tuples on several machines and for parts of different sizes."""
+
     def make_train_function(self, force=False):
         """As Keras', but batches of an epoch that were done before training stopped are read and left out."""
         if self.train_function is not None and not force:
@@ -204,38 +202,9 @@ class TwoStageTraining:
 
         self.train_function = train_or_pass_by
 
-    def _check_division(self, x, batch_size):
-        """Keras averages the first batch over the replicas to learn its shape, which needs parts of one size."""
-        replicas = self.distribute_strategy.num_replicas_in_sync
-        if replicas == 1 or not (batches.is_array(x) or isinstance(x, tf.data.Dataset)):
-            return
-        first = x if batches.is_array(x) else batches.peek(x)[0]
-        if not batches.is_array(first) and len(tf.nest.flatten(first)) > 1 and \
-                several_machines(self.distribute_strategy):
-            raise ValueError("Keras cannot spread datasets of tuples over several machines. Give arrays (targets and "
-                             "`sample_weight` included), or a dataset of signals alone.")
-        size = min(batch_size or 32, len(x)) if batches.is_array(x) else tf.nest.flatten(first)[0].shape[0]
-        if size % replicas:
-            raise ValueError(f"The first batch holds {size} signals, which {replicas} replicas cannot share evenly. "
-                             f"Use a batch size that {replicas} divides (it counts the signals of all replicas); only "
-                             "the last batch of an epoch may be smaller.")
-
-    def _divisible(self, batch_size, signals):
-        """The batch size, or the next lower one that the replicas can share; evaluation does not depend on it."""
-        replicas = self.distribute_strategy.num_replicas_in_sync
-        if replicas == 1:
-            return batch_size
-        size = min(batch_size or 32, signals) // replicas * replicas
-        if not size:
-            raise ValueError(f"{signals} signals are fewer than the {replicas} replicas: give more, or evaluate "
-                             "outside of the strategy.")
-        return size
-
     def evaluate(self, x=None, y=None, batch_size=None, *, sample_weight=None, **kwargs):
         """As ``keras.Model.evaluate``; arrays are checked first. The first number is the reconstruction loss."""
         x, y, sample_weight = self._checked(x, y, sample_weight, "x")
-        if batches.is_array(x):
-            batch_size = self._divisible(batch_size, len(x))
         return super().evaluate(x, y, batch_size=batch_size, sample_weight=sample_weight, **kwargs)
 
     def _state(self):
@@ -249,7 +218,7 @@ class TwoStageTraining:
         return tf.cast(code, target.dtype), weighted_error(target, made, mask, weight)
 
     def train_step(self, data):
-        signal, target, mask, weight, count = batches.part(data, self.rank, self.variable_dtype, self.place.packed)
+        signal, target, mask, weight, count = batches.part(data, self.rank, self.variable_dtype)
         # What is counted, and where training stands, outlives the undoing of a step.
         lasting = {id(getattr(self, name)) for name in _LASTING}
         changing = [v for v in self._state() if id(v) not in lasting]

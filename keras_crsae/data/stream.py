@@ -48,7 +48,6 @@ def window_batches(source, window, batch_size, step=None, shuffle=True, scale=1.
     starts = np.arange(0, samples - window + 1, step)
     if starts[-1] + window < samples:
         starts = np.append(starts, samples - window)
-    place = Place()
 
     def load(indices):
         begun = time.perf_counter()
@@ -65,10 +64,8 @@ def window_batches(source, window, batch_size, step=None, shuffle=True, scale=1.
     def batch(indices):
         return tf.ensure_shape(tf.numpy_function(load, [indices], tf.float32), (None, window, channels))
 
-    data = following(place, len(starts), batch_size, batch, shuffle, prefetch=2,
+    return following(Place(), len(starts), batch_size, batch, shuffle, prefetch=2,
                      num_parallel_calls=as_whole(readers, "readers"), deterministic=True)
-    data.place = place
-    return data
 
 
 def _reader(source):

@@ -40,8 +40,8 @@ def train(strategy, options, weights, fitting):
         model = kc.CRsAE(3, 15, iterations=6, seed=0, **options)
         model.set_dictionary(start)
         model.compile(keras.optimizers.Adam(1e-2, clipnorm=0.1), keras.optimizers.Adam(0.02, clipnorm=0.5))
-    history = model.fit(signal, sample_weight=given[weights], epochs=4, batch_size=4, verbose=0,
-                        validation_data=(signal[:7], None), **fitting).history
+    history = model.fit(signal, sample_weight=given[weights], epochs=4, verbose=0, validation_data=(signal[:7], None),
+                        **fitting).history
     history["evaluate"] = model.evaluate(signal, verbose=0)
     state = [*model.weights, *model.optimizer.variables, *model.lambda_optimizer.variables]
     return model, [keras.ops.convert_to_numpy(v) for v in state], [v.path for v in state], history
@@ -49,7 +49,7 @@ def train(strategy, options, weights, fitting):
 for options, weights, fitting in json.loads(sys.argv[1]):
     one, a, names, first = train(tf.distribute.get_strategy(), options, weights, fitting)
     other, b, _, second = train(two, options, weights, fitting)
-    assert int(one.optimizer.iterations) == 24 and np.abs(one.dictionary.kernel.numpy() - start).max() > 1e-2
+    assert int(one.optimizer.iterations) >= 20 and np.abs(one.dictionary.kernel.numpy() - start).max() > 1e-2
     for name, x, y in zip(names, a, b, strict=True):
         scale = np.abs(x).max() + 1e-30
         assert np.abs(x - y).max() <= 1e-5 * scale, (options, weights, name, np.abs(x - y).max() / scale)
@@ -67,14 +67,12 @@ if len(sys.argv) > 2:  # what a user can do wrong is said at the door
     outside = kc.CRsAE(3, 15, iterations=2)
     outside.build((None, None, 1))
     with two.scope():
-        inside = kc.CRsAE(3, 15, iterations=2)
-        for model, size, words in ((outside, 4, "outside of the scope"), (inside, 5, "replicas cannot share evenly")):
-            try:
-                model.compile("adam")
-                model.fit(signal, batch_size=size, verbose=0)
-            except ValueError as error:
-                assert words in str(error), error
-                print("refused")
+        try:
+            outside.compile("adam")
+            outside.fit(signal, verbose=0)
+        except ValueError as error:
+            assert "outside of the scope" in str(error), error
+            print("refused")
 """
 
 
@@ -86,12 +84,12 @@ def run(cases, *more):
 
 
 @pytest.mark.slow
-def test_two_replicas_give_the_weights_and_logs_of_one_after_24_steps():
+def test_two_replicas_give_the_weights_and_logs_of_one_after_20_steps():
     cases = [(dict(lambda_learning="em_closed_form", gradient="decoder", sigma_learning=True, sigma_rate=0.1,
-                   lambda_shared=True), "mask", dict(shuffle=False)),
+                   lambda_shared=True), "mask", dict(shuffle=False, batch_size=4)),
              (dict(lambda_learning="backprop", gradient="truncated", gradient_steps=3, tied=False), "weight",
-              dict(shuffle=False))]
-    assert run(cases, "door") == ["equal"] * 2 + ["refused"] * 2
+              dict(shuffle=False, batch_size=5))]  # the second replica gets one signal less
+    assert run(cases, "door") == ["equal"] * 2 + ["refused"]
 
 
 @pytest.mark.slow
@@ -99,7 +97,7 @@ def test_two_replicas_give_the_weights_and_logs_of_one_after_24_steps():
 def test_every_mode_of_learning_is_independent_of_the_number_of_replicas(gradient):
     learning = ["em", "em_closed_form", None] + ["backprop"] * (gradient != "decoder")
     cases = [(dict(lambda_learning=mode, gradient=gradient, gradient_steps=3, sigma_learning=True, sigma_rate=0.1),
-              None, dict(shuffle=False)) for mode in learning]
+              None, dict(shuffle=False, batch_size=4)) for mode in learning]
     assert run(cases) == ["equal"] * len(cases)
 
 

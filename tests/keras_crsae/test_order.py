@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_crsae as kc
-from keras_crsae.order import Place, epoch_order, in_order, pack, unpack
+from keras_crsae.order import Place, epoch_order, in_order
 
 
 def epoch_of(data):
@@ -39,19 +39,21 @@ def test_targets_and_weights_go_along_and_unshuffled_data_keep_their_order():
     np.testing.assert_array_equal(np.concatenate([b[0] for b in plain]), x)
 
 
-@pytest.mark.parametrize("weight", [None, np.arange(4.0), np.ones((4, 5, 1)), np.ones((1, 5, 2))], ids=str)
-@pytest.mark.parametrize("with_target", [True, False])
-def test_what_was_packed_comes_out_again(rng, weight, with_target):
-    x = rng.standard_normal((4, 5, 2))
-    weight = None if weight is None else np.broadcast_to(weight, (4, *weight.shape[1:]))
-    packed, layout = pack(x, 2 * x if with_target else None, weight)
-    signal, target, out = unpack(packed, layout)
-    np.testing.assert_array_equal(signal, x)
-    assert (target is None) == (not with_target) and (out is None) == (weight is None)
-    if with_target:
-        np.testing.assert_array_equal(target, 2 * x)
-    if weight is not None:
-        np.testing.assert_array_equal(out, weight)
+@pytest.mark.parametrize("count, size, replicas", [(10, 4, 2), (11, 5, 2), (9, 4, 4), (3, 8, 3), (7, 1, 1)])
+def test_replicas_share_every_batch_without_overlap(count, size, replicas):
+    x = np.arange(count, dtype="float32").reshape(count, 1, 1)
+    whole = in_order((x, None, None), size, Place())
+    shares = [epoch_of(whole.share(replicas, slice(i, i + 1))) for i in range(replicas)]
+    assert {len(share) for share in shares} == {-(-count // size)}  # all make the same number of steps
+    for batch, *rest in zip(epoch_of(whole), *shares, strict=True):
+        np.testing.assert_array_equal(np.concatenate([part[0] for part in rest]), batch[0])
+        assert all(len(part[0]) <= -(-size // replicas) for part in rest)
+
+
+def test_a_machine_of_several_devices_gives_each_its_part_in_turn():
+    x = np.arange(9, dtype="float32").reshape(9, 1, 1)
+    data = in_order((x, None, None), 4, Place(), shuffle=False).share(4, slice(2, 4))
+    assert [b[0].ravel().tolist() for b in epoch_of(data)] == [[2], [3], [6], [7], [], []]
 
 
 class Witness(kc.CRsAE):

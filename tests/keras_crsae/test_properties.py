@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import keras_crsae as kc
 from keras_crsae.data.stream import window_batches
 from keras_crsae.data.windows import cut_windows
-from keras_crsae.order import epoch_order, pack, unpack
+from keras_crsae.order import epoch_order, parts
 
 QUIET = dict(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 DTYPES = ("float32", "float64", "int16", "uint8", "float16")
@@ -114,12 +114,10 @@ def test_every_order_is_a_permutation(count, seed, epoch):
 
 
 @settings(max_examples=60, **QUIET)
-@given(shape=st.lists(st.integers(1, 4), min_size=3, max_size=4), target=st.booleans(),
-       weight=st.sampled_from((None, "signal", "mask")))
-def test_packed_batches_come_out_as_they_went_in(shape, target, weight):
-    x = np.random.default_rng(0).random(shape)
-    given_weight = {None: None, "signal": np.arange(shape[0]) + 1.0, "mask": (x[..., :1] > 0.5) * 1.0}[weight]
-    data, layout = pack(x, 3 * x if target else None, given_weight)
-    out = unpack(data, layout)
-    for a, b in zip(out, (x, 3 * x if target else None, given_weight), strict=True):
-        assert (a is None) == (b is None) and (a is None or np.array_equal(a, b))
+@given(count=st.integers(1, 50), size=st.integers(1, 60), replicas=st.integers(1, 7))
+def test_the_shares_of_replicas_make_up_every_batch(count, size, replicas):
+    order = np.random.default_rng(count).permutation(count)
+    shares = np.stack([parts(order, size, replicas, slice(i, i + 1)) for i in range(replicas)], axis=1)
+    assert shares.shape == (-(-count // size), replicas, -(-size // replicas))
+    for start, batch in zip(range(0, count, size), shares, strict=True):
+        assert [i for i in batch.ravel() if i >= 0] == order[start:start + size].tolist()
