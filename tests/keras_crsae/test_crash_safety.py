@@ -161,6 +161,21 @@ def test_a_full_disk_is_said_once_and_keeps_the_file_of_the_save_before(signal, 
     assert [f.name for f in tmp_path.iterdir()] == ["m.keras"]
 
 
+def test_saving_makes_no_new_optimisers(signal, tmp_path, monkeypatch):
+    """Keras makes one for each of the model's in every save, of which TensorFlow keeps 70 kB."""
+    made = []
+    base = keras.optimizers.Optimizer
+    original = base.__init__
+    monkeypatch.setattr(base, "__init__", lambda self, *args, **kwargs: (made.append(1),
+                                                                        original(self, *args, **kwargs))[1])
+    model, saver = fresh(), SaveProgress(tmp_path / "m.keras")
+    model.fit(signal, verbose=0, callbacks=[saver])
+    before = len(made)
+    for _ in range(3):
+        saver.save()
+    assert before >= 2 and len(made) == before  # those of the model are counted
+
+
 def test_what_cannot_be_written_or_gone_on_from_is_said_before_training(signal, tmp_path):
     with pytest.raises(FileError, match="No folder"):
         fresh().fit(signal, verbose=0, callbacks=[SaveProgress(tmp_path / "none" / "m.keras")])
