@@ -162,18 +162,58 @@ def load_images(source=None, channels=None):
     return [_of_channels(image, channels) for image in images]
 
 
+def image_files(source):
+    """Paths of the images of a folder in order of name, or of one file, or of a list of these.
+
+    Raises:
+        FileError: a folder without images.
+    """
+    if isinstance(source, list | tuple):
+        return [path for one in source for path in image_files(one)]
+    path = Path(source)
+    if not path.is_dir():
+        return [path]
+    files = sorted(f for f in path.iterdir() if f.is_file() and is_image(f))
+    if not files:
+        raise FileError(f"{path} holds no images. Expected files of type {', '.join(IMAGE_SUFFIXES)}.")
+    return files
+
+
+def image_size(path):
+    """(height, width) of an image file by its header; its pixels are not read.
+
+    Raises:
+        FileError: missing, damaged, or no image.
+        ModuleNotFoundError: Pillow or tifffile is missing (extra ``images``).
+    """
+    path = existing_file(path, "an image (png, jpeg, tiff)")
+    try:
+        with path.open("rb") as file:
+            if _plugin(path) == "tifffile":
+                import tifffile
+
+                with tifffile.TiffFile(file) as tiff:
+                    return tiff.pages.first.shape[:2]
+            from PIL import Image
+
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ``read_image`` has its own bound
+                with Image.open(file) as image:
+                    return image.size[::-1]
+    except ImportError as error:
+        raise ModuleNotFoundError(f"{path} needs {_plugin(path)}. Install it with: pip install 'keras-crsae[images]'",
+                                  name=_plugin(path)) from error
+    except Exception as error:  # each reader raises a family of its own
+        raise FileError(f"{path} cannot be read as an image ({one_line(error)}). "
+                        "Expected a png, jpeg or tiff file.") from error
+
+
 def _found(source):
     """List of opaque images (height, width, 1 or 3) of one source."""
     if isinstance(source, list | tuple):
         return [image for one in source for image in _found(one)]
     if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        if not path.is_dir():
-            return [opaque(read_image(path))]
-        files = sorted(f for f in path.iterdir() if f.is_file() and is_image(f))
-        if not files:
-            raise FileError(f"{path} holds no images. Expected files of type {', '.join(IMAGE_SUFFIXES)}.")
-        return [opaque(read_image(f)) for f in files]
+        return [opaque(read_image(path)) for path in image_files(source)]
     array = np.asarray(source)
     if array.dtype not in INTEGER_PIXELS and array.dtype.kind != "f":
         raise ValueError(f"Images must be uint8, uint16 or floats in [0, 1]. Received: dtype {array.dtype}.")
