@@ -127,6 +127,27 @@ def _train(sub):
     run.add_argument("--checkpoint", metavar="C.keras",
                      help="file to go on from after a stop, with the same options and inputs; made if missing")
     run.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    many = sub.add_argument_group("several machines", "Start the same command on each, with its own --worker-index. "
+                                  "The first writes the model; --checkpoint must be on a disk that all reach.")
+    many.add_argument("--workers", type=_addresses, metavar="HOST:PORT,...", help="every machine, the same on all")
+    many.add_argument("--worker-index", type=_index, metavar="N", help="which of them this is, counted from 0")
+
+
+def _addresses(text):
+    """["host:port", ...] of at least two machines."""
+    found = text.split(",")
+    parts = [address.rpartition(":") for address in found]
+    if any(not host or not port.isdigit() or not 0 < int(port) < 65536 for host, _, port in parts):
+        raise argparse.ArgumentTypeError(f"expected HOST:PORT,HOST:PORT, not {text!r}")
+    if len(found) < 2 or len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"expected at least two different machines, not {text!r}")
+    return found
+
+
+def _index(text):
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0, not {text!r}")
+    return int(text)
 
 
 def _recording(sub, needed):

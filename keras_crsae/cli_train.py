@@ -11,7 +11,7 @@ from keras_crsae.data.files import FileError, as_batch, by, check_finite, check_
 from keras_crsae.data.images import INTEGER_PIXELS, gray_image, is_image, opaque, random_patches, read_image, unit_image
 from keras_crsae.data.windows import cut_windows
 from keras_crsae.initializers import robust_sigma
-from keras_crsae.startup import Failure, start_keras
+from keras_crsae.startup import Failure, start_workers
 
 _SAVE_EVERY = 200  # batches between two saves of --checkpoint, besides those after each epoch
 _ADAPT = 256  # windows that sigma, lambda and the first filters are taken from
@@ -27,7 +27,8 @@ def train(args):
         FileError: unfit input or output.
         ValueError: unfit option.
     """
-    output = check_output(args.output, (".keras",), args.overwrite, inputs=args.input)
+    writes = _writes(args)
+    output = check_output(args.output, (".keras",), args.overwrite, inputs=args.input) if writes else args.output
     if args.checkpoint is not None:
         check_output(args.checkpoint, (".keras",), overwrite=True, inputs=(*args.input, output))
     rank, arrays = _read(args)
@@ -49,25 +50,27 @@ def train(args):
             raise FileError("The noise level of the input is estimated as zero: more than half of it is constant. "
                             "Give --sigma a number.")
         first_lambda = first_lambda[1] / sigma
-    start_keras()
+    strategy = start_workers(args.workers, args.worker_index)
     import keras
+    import tensorflow as tf
 
     from keras_crsae.callbacks import RecentreFilters, SaveProgress
     from keras_crsae.model import CRsAE
 
     keras.utils.set_random_seed(args.seed)
-    model = CRsAE(
-        args.filters, kernel_size, strides=strides, rank=rank,
-        iterations=args.iterations or (40 if rank == 1 else 15),
-        shrinkage=args.shrinkage or ("nonnegative_soft" if rank == 1 else "soft"),
-        sigma=sigma, sigma_learning=args.sigma_learning, lambda_init=first_lambda, lambda_shared=args.lambda_shared,
-        lambda_learning=None if args.lambda_learning == "none" else args.lambda_learning,
-        gradient=args.gradient, seed=args.seed)
     init = args.init or ("energy" if rank == 1 else "windows")
-    model.adapt(sample, filters=None if init == "random" else init)
     steps = args.epochs * math.ceil(len(data) / args.batch_size)
-    model.compile(keras.optimizers.Adam(
-        keras.optimizers.schedules.CosineDecay(args.learning_rate, steps, alpha=0.01)))
+    with strategy.scope():
+        model = CRsAE(
+            args.filters, kernel_size, strides=strides, rank=rank,
+            iterations=args.iterations or (40 if rank == 1 else 15),
+            shrinkage=args.shrinkage or ("nonnegative_soft" if rank == 1 else "soft"),
+            sigma=sigma, sigma_learning=args.sigma_learning, lambda_init=first_lambda, lambda_shared=args.lambda_shared,
+            lambda_learning=None if args.lambda_learning == "none" else args.lambda_learning,
+            gradient=args.gradient, seed=args.seed)
+        model.adapt(sample, filters=None if init == "random" else init)
+        model.compile(keras.optimizers.Adam(
+            keras.optimizers.schedules.CosineDecay(args.learning_rate, steps, alpha=0.01)))
     print(f"{len(data)} {'windows' if rank == 1 else 'patches'} of {by(data.shape[1:-1])} "
           f"x {data.shape[-1]} channel{'s' * (data.shape[-1] > 1)}; sigma {_sigma(model, scale)}, "
           f"first lambda {_lambda(model)}", flush=True)
@@ -82,13 +85,31 @@ def train(args):
                             verbose=1 if sys.stdout.isatty() else 2).history
     except FloatingPointError as error:
         raise Failure(f"{error} No model was written; the option here is --learning-rate.") from error
+    except tf.errors.OpError as error:
+        if args.workers is None:
+            raise
+        raise Failure(f"Training stopped because another worker was lost ({type(error).__name__}). Start all of "
+                      "them again; with --checkpoint they go on where they were.") from error
     seconds = time.perf_counter() - started
+    if not writes:
+        print(f"Worker {args.worker_index} of {len(args.workers)} is done; worker 0 writes the model.")
+        return history
     with replacing(output, args.overwrite) as temporary:
         model.save(temporary)
     print(_summary(model, history, scale, seconds) if history else
           f"  {args.checkpoint} held a training that was complete: nothing was left to do")
     print(f"{output}: {output.stat().st_size / 1024:.0f} KiB. Next: keras-crsae encode {output} INPUT code.npy")
     return history
+
+
+def _writes(args):
+    """Whether this machine writes the model: alone, or as the first of several."""
+    if (args.workers is None) != (args.worker_index is None):
+        raise FileError("--workers and --worker-index belong together: every machine, and which of them this is.")
+    if args.workers is not None and args.worker_index >= len(args.workers):
+        raise FileError(f"--worker-index {args.worker_index}: --workers names {len(args.workers)} machines, counted "
+                        "from 0.")
+    return not args.worker_index
 
 
 def _read(args):
@@ -193,8 +214,10 @@ def _note_offset(data):
 
 def _lambda(model):
     """Lambda, and the same over sigma: the threshold in units of the noise."""
-    values = np.asarray(model.lambda_reg, float)
-    return f"{_range(values)} ({_range(values * float(model.sigma))} / sigma)"
+    from keras import ops
+
+    values, sigma = (ops.convert_to_numpy(v).astype(float) for v in (model.lambda_reg, model.sigma))  # mirrored or not
+    return f"{_range(values)} ({_range(values * sigma)} / sigma)"
 
 
 def _range(values):
@@ -203,7 +226,9 @@ def _range(values):
 
 
 def _sigma(model, scale):
-    sigma = float(model.sigma)
+    from keras import ops
+
+    sigma = float(ops.convert_to_numpy(model.sigma))
     return f"{sigma:.4g}" + (f" ({sigma * scale:.3g} of {scale:.0f})" if scale != 1 else "")
 
 

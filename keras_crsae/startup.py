@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import json
 import os
 import sys
 
@@ -27,6 +28,31 @@ def start_keras():
 
     if not hasattr(keras_crsae, "CRsAE"):
         importlib.reload(keras_crsae)
+
+
+def start_workers(workers, index):
+    """Keras as one of several machines that train together, or alone.
+
+    Args:
+        workers: None, or "host:port" of every machine, the same list on all.
+        index: place of this machine in it.
+
+    Returns:
+        The strategy, in whose scope the model is to be made. It waits for the other machines.
+    """
+    if workers is not None:
+        os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers},
+                                              "task": {"type": "worker", "index": index}})
+    start_keras()
+    import tensorflow as tf
+
+    if workers is None:
+        return tf.distribute.get_strategy()
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (RuntimeError, tf.errors.OpError) as error:
+        raise Failure(f"Worker {index} could not start at {workers[index]} or reach the others: {error}. Look at the "
+                      "addresses, and that the port is free.") from error
 
 
 @contextlib.contextmanager

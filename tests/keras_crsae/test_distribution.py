@@ -117,6 +117,7 @@ import keras
 import keras_crsae as kc
 from keras_crsae.callbacks import SaveProgress
 from keras_crsae.data.simulate import perturb_filters, simulate_spikes, spike_templates
+from keras_crsae.data.stream import window_batches
 
 folder, kind, cut = sys.argv[1], sys.argv[2], int(sys.argv[3])
 me = json.loads(os.environ.get("TF_CONFIG", '{"task": {"index": "alone"}}'))["task"]["index"]
@@ -138,10 +139,20 @@ with strategy.scope():
                      lambda_learning="em_closed_form")
     model.adapt(signal, filters="windows")
     model.compile(keras.optimizers.Adam(1e-2))
-saver = SaveProgress(f"{folder}/progress.keras", every=1) if kind == "ours" else \\
+saver = SaveProgress(f"{folder}/progress.keras", every=1) if kind != "keras" else \\
     keras.callbacks.BackupAndRestore(f"{folder}/backup{me}", delete_checkpoint=False)
 mask = (np.random.default_rng(0).random(signal.shape) < 0.9).astype("float32") if kind == "ours" else None
-history = model.fit(signal, sample_weight=mask, epochs=4, batch_size=4, verbose=0, callbacks=[saver, Cut()]).history
+class Recording:  # notes what is read of it
+    shape, read = (21 * 120, 1), []
+
+    def __getitem__(self, index):
+        self.read.append(index.start)
+        return signal.reshape(-1, 1)[index]
+
+data = window_batches(Recording(), 120, 4) if kind == "stream" else signal
+history = model.fit(data, sample_weight=mask, epochs=4, batch_size=None if kind == "stream" else 4,
+                    verbose=0, callbacks=[saver, Cut()]).history
+json.dump(Recording.read, open(f"{folder}/read{me}.json", "w"))
 assert all(np.isfinite(values).all() and np.ndim(values) == 1 for values in history.values()), history
 state = [*model.weights, *model.optimizer.variables, *model.lambda_optimizer.variables]
 np.savez(f"{folder}/{me}.npz", *[keras.ops.convert_to_numpy(v) for v in state])
@@ -221,3 +232,14 @@ def test_a_job_whose_worker_was_killed_goes_on_to_the_same_weights(tmp_path, kin
     assert codes == [0, 0], said[0][-1500:] + said[1][-1500:]
     assert len(json.loads((tmp_path / "0.json").read_text())["loss"]) == 2  # the epochs that were left
     check_equal(tmp_path, alone)
+
+
+@pytest.mark.slow
+def test_two_machines_read_a_recording_once_together_and_learn_what_one_learns(tmp_path):
+    alone = one_process(tmp_path, "stream")
+    codes, said = train_workers(tmp_path, "stream")
+    assert codes == [0, 0], said[0][-1500:] + said[1][-1500:]
+    check_equal(tmp_path, alone)
+    first, second = (json.loads((tmp_path / f"read{i}.json").read_text()) for i in (0, 1))
+    assert sorted(first + second) == sorted([*range(0, 21 * 120, 120)] * 4)  # each window once an epoch
+    assert len(first) == 4 * (5 * 2 + 1) and len(second) == 4 * 5 * 2  # of 21 windows in batches of 4
