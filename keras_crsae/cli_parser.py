@@ -80,7 +80,7 @@ def _size(text):
 
 def _train(sub):
     sub.add_argument("input", nargs="+", metavar="INPUT",
-                     help=".npy or .npz: recordings (samples,) or (samples, channels), windows (batch, time, "
+                     help=".npy, .npz or .wav: recordings (samples,) or (samples, channels), windows (batch, time, "
                           "channels), with --rank 2 images; or image files (png, jpeg, tiff): grey levels in [0, 1]")
     sub.add_argument("--output", required=True, metavar="M.keras", help="model file to write")
     sub.add_argument("--filters", required=True, type=_positive_int, metavar="N", help="number of filters")
@@ -161,8 +161,8 @@ def _recording(sub, needed):
 
 def _sort(sub):
     sub.add_argument("input", metavar="RECORDING",
-                     help=".npy or .npz (samples, channels); raw binary .dat, .bin, .raw; .nwb or another format that "
-                          "SpikeInterface reads; a folder that it saved")
+                     help=".npy or .npz (samples, channels); raw binary .dat, .bin, .raw; .wav; .nwb or another format "
+                          "that SpikeInterface reads; a folder that it saved")
     sub.add_argument("--output", required=True, metavar="FOLDER",
                      help="folder for spikes.csv, templates.npy, model.keras, encoder.onnx, report.html")
     _recording(sub, "for .npy, .npz and raw binary")
@@ -237,8 +237,8 @@ def parser():
 
     encode = command("encode", "write the sparse code of a recording or an image, or a recording's spikes")
     encode.add_argument("model", metavar="M.keras", help="trained model; or a folder that `sort` wrote")
-    encode.add_argument("input", metavar="INPUT", help=".npy (of any length, memory-mapped), .npz or an image; with a "
-                                                       "folder whatever `sort` reads")
+    encode.add_argument("input", metavar="INPUT", help=".npy or .wav (of any length, memory-mapped), .npz or an image; "
+                                                       "with a folder whatever `sort` reads")
     encode.add_argument("output", metavar="OUTPUT",
                         help=".npy: dense code (batch, position, filter), float32; .npz: its non-zero values "
                              "as arrays index (batch, position), filter, value, shape; with a folder .csv: time (s), "

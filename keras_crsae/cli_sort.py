@@ -12,7 +12,7 @@ from keras_crsae.applications.spike_files import check_folder, load_reader, writ
 from keras_crsae.applications.spike_recording import as_recording
 from keras_crsae.applications.spike_table import unit_table
 from keras_crsae.data.files import ARRAY_SUFFIXES, FileError, check_output, replacing
-from keras_crsae.data.recordings import RAW_SUFFIXES, read_recording
+from keras_crsae.data.recordings import RAW_SUFFIXES, read_recording, told_frequency
 from keras_crsae.startup import start_keras
 
 #: Files beside those of a saved result.
@@ -63,7 +63,9 @@ def sort(args):
 
 
 def _read(args):
-    return read_recording(args.input, args.fs, args.channels, args.dtype, args.key, args.stream)
+    recording = read_recording(args.input, args.fs, args.channels, args.dtype, args.key, args.stream)
+    args.fs = told_frequency(args.input, args.fs)
+    return recording
 
 
 def _write_encoder(result, path, recording):

@@ -11,6 +11,7 @@ import numpy as np
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 ARRAY_SUFFIXES = (".npy", ".npz")
+WAV = ".wav"
 #: What the system says of a disk that takes no more. NumPy's own words, without a number: "10 requested and 3 written".
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _CHUNK = 1 << 22  # values looked at in one piece, so that a memory-mapped file never comes into memory whole
@@ -36,7 +37,7 @@ def existing_file(path, kind):
 
 
 def read_array(path, key=None):
-    """Real numbers of a ``.npy`` file (memory-mapped) or of one array of a ``.npz`` file.
+    """Real numbers of a ``.npy`` or ``.wav`` file (memory-mapped) or of one array of a ``.npz`` file.
 
     Args:
         path: the file.
@@ -50,10 +51,14 @@ def read_array(path, key=None):
         >>> read_array("recording.npy").shape
         (1000, 4)
     """
-    path = existing_file(path, "a .npy or .npz file")
+    path = existing_file(path, "a .npy, .npz or .wav file")
+    if path.suffix.lower() == WAV and key is None:
+        from keras_crsae.data.wav import read_wav
+
+        return read_wav(path)[1]
     if path.suffix.lower() not in ARRAY_SUFFIXES:
         raise FileError(f"{path}: cannot read files of type {path.suffix!r}. Expected one of "
-                        f"{', '.join((*ARRAY_SUFFIXES, *IMAGE_SUFFIXES))}; save other data with numpy.save first.")
+                        f"{', '.join((*ARRAY_SUFFIXES, WAV, *IMAGE_SUFFIXES))}; save other data with numpy.save first.")
     if path.suffix.lower() == ".npy" and not _starts_with(path, b"\x93NUMPY"):
         raise FileError(f"{path} is not a .npy file: it does not start like one. Save the data with numpy.save.")
     try:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_crsae.data.files import ARRAY_SUFFIXES, FileError, existing_file, one_line, read_array
+from keras_crsae.data.files import ARRAY_SUFFIXES, WAV, FileError, existing_file, one_line, read_array
+from keras_crsae.data.wav import read_wav
 
 #: Endings of raw binary files, which say nothing of themselves.
 RAW_SUFFIXES = (".dat", ".bin", ".raw")
@@ -17,8 +18,8 @@ def read_recording(path, sampling_frequency=None, channels=None, dtype="int16", 
 
     Args:
         path: ``.npy`` or ``.npz``, (samples,) or (samples, channels); raw binary (``.dat``, ``.bin``, ``.raw``),
-            sample after sample with the channels side by side; ``.nwb``; a file or folder of another format that
-            SpikeInterface reads, or a folder that it saved.
+            sample after sample with the channels side by side; ``.wav``; ``.nwb``; a file or folder of another
+            format that SpikeInterface reads, or a folder that it saved.
         sampling_frequency: Hz, of files that do not tell it.
         channels: number of channels; raw files need it, others are checked against it.
         dtype: of the samples of a raw file, one of ``RAW_DTYPES``.
@@ -49,6 +50,11 @@ def read_recording(path, sampling_frequency=None, channels=None, dtype="int16", 
         if array.ndim not in (1, 2):
             raise FileError(f"{path} has shape {array.shape}. Expected (samples,) or (samples, channels).")
         own, recording = 1 if array.ndim == 1 else array.shape[1], array
+    elif suffix == WAV:
+        rate, recording = read_wav(path)
+        if sampling_frequency is not None and abs(sampling_frequency - rate) > 1e-3 * rate:
+            raise FileError(f"{path} has a sampling frequency of {rate} Hz, not {sampling_frequency:g}. Leave it out.")
+        own = 1 if recording.ndim == 1 else recording.shape[1]
     else:
         if not path.exists():
             raise FileError(f"No file or folder at {path}. Expected a recording.")
@@ -57,6 +63,11 @@ def read_recording(path, sampling_frequency=None, channels=None, dtype="int16", 
     if channels is not None and own != channels:
         raise FileError(f"{path} has {own} channels, not {channels}.")
     return recording
+
+
+def told_frequency(path, given=None):
+    """Sampling frequency in Hz that a ``.wav`` file tells; of other files the given one, which may be None."""
+    return float(read_wav(path)[0]) if Path(path).suffix.lower() == WAV and Path(path).is_file() else given
 
 
 def read_raw(path, channels, dtype="int16"):

@@ -13,6 +13,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from scipy.io import wavfile
 
 import keras_crsae as kc
 from keras_crsae.data.archives import check_archive
@@ -166,6 +167,8 @@ def seeds(folder, model_file):
         write_image(folder / name, image)
     (folder / "m.keras").write_bytes(model_file.read_bytes())
     (folder / "a.dat").write_bytes(rng.integers(-9, 9, (30, 2)).astype("<i2").tobytes())
+    wavfile.write(folder / "a.wav", 30000, rng.integers(-9, 9, (60, 2)).astype("int16"))
+    wavfile.write(folder / "b.wav", 1000, rng.standard_normal(40).astype("float32"))
     return sorted(folder.iterdir())
 
 

@@ -59,7 +59,7 @@ def saved(name, array, **options):
     (lambda folder: folder / "none.npy", "No file at"), (lambda folder: folder, "is a folder"),
     (written("y.npy", b""), "0 bytes"), (written("y.npy", b"hello"), "not a .npy file"),
     (written("y.npy", b"\x93NUMPY\x01\x00v\x00{'descr'"), "cannot be read"),
-    (written("y.npz", b"hello"), "cannot be read as .npz"), (written("y.wav", b"RIFF"), r"type '.wav'.*\.npy"),
+    (written("y.npz", b"hello"), "cannot be read as .npz"), (written("y.flac", b"fLaC"), r"type '.flac'.*\.npy"),
     (truncated, "cannot be read as .npy"), (corrupt_zip, "cannot be read as .npz"),
     (saved("y.npy", np.array([{}, None]), allow_pickle=True), "Python objects"),
     (saved("y.npy", np.zeros(4, complex)), "complex128"), (saved("y.npy", np.array(["a"])), "real numbers"),

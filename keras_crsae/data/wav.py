@@ -1,0 +1,47 @@
+"""Wave files (SciPy), mapped."""
+
+import warnings
+
+from keras_crsae.data.files import FileError, existing_file, one_line
+
+#: Types of samples that are read: those around zero, in containers that can be mapped.
+_DTYPES = ("int16", "int32", "float32", "float64")
+
+
+def read_wav(path):
+    """A ``.wav`` file as (sampling frequency in Hz, array (samples,) or (samples, channels)), memory-mapped.
+
+    Whole numbers stay what they are in the file; a full scale of 1 is not sought.
+
+    Raises:
+        FileError: missing, damaged or cut off, compressed, or of 8 or 24 bits.
+        ModuleNotFoundError: SciPy is missing (extra ``train``).
+
+    Example:
+        >>> from scipy.io import wavfile
+        >>> wavfile.write("y.wav", 30000, np.zeros((60000, 4), "int16"))
+        >>> rate, recording = read_wav("y.wav")
+        >>> rate, recording.shape
+        (30000, (60000, 4))
+    """
+    path = existing_file(path, "a .wav file")
+    try:
+        from scipy.io import wavfile
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{path} is read through SciPy. Install it with: pip install 'keras-crsae[train]'",
+                                  name="scipy") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # of chunks that hold no samples
+            rate, array = wavfile.read(path, mmap=True)
+    except Exception as error:  # damaged headers raise from struct, mmap, NumPy and more
+        hint = " Save it with 16 or 32 bits." if "3-byte" in str(error) else ""
+        raise FileError(f"{path} cannot be read as .wav: {one_line(error)}. Expected an undamaged file of "
+                        f"{', '.join(_DTYPES)}.{hint}") from error
+    if array.dtype.name not in _DTYPES:
+        raise FileError(f"{path} holds samples of type {array.dtype}. Expected {', '.join(_DTYPES)}: save it with 16 "
+                        "or 32 bits.")
+    if array.ndim not in (1, 2) or array.size == 0 or rate < 1:
+        raise FileError(f"{path} holds samples of shape {array.shape} at {rate} Hz. Expected (samples,) or (samples, "
+                        "channels).")
+    return rate, array
