@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_crsae.applications.denoising import denoise, split
+from keras_crsae.data.files import replacing
 from keras_crsae.data.images import gray_image, photographs, random_patches, unit_image
 from keras_crsae.data.simulate import simulate_spikes, spike_templates
 from keras_crsae.events import detect_events, match_events
@@ -91,13 +92,12 @@ def _photograph(folder, seed):
     # Most used first: codes of the photograph that was learned on.
     use = np.abs(encoder.encode(split(noisy_study[None])[1])).sum(axis=(0, 1, 2))
     order = np.argsort(-use)
-    plots.plot_filters(first[..., order], title="Before learning: random windows of the noisy photograph").savefig(
-        folder / "image_filters_before.png", dpi=120)
-    plots.plot_filters(learned[..., order], title=f"Learned by EM on the noisy {LEARNED_ON}, most used first").savefig(
-        folder / "image_filters.png", dpi=120)
-    plots.plot_denoising(clean, noisy, denoised, zoom=(90, 190, 128), title=(
-        f"{DENOISED}, noise of 25 grey levels, denoised in onnxruntime (filters from {LEARNED_ON})")).savefig(
-        folder / "denoised.png", dpi=120)
+    _put(folder / "image_filters_before.png", plots.plot_filters(
+        first[..., order], title="Before learning: random windows of the noisy photograph"))
+    _put(folder / "image_filters.png", plots.plot_filters(
+        learned[..., order], title=f"Learned by EM on the noisy {LEARNED_ON}, most used first"))
+    _put(folder / "denoised.png", plots.plot_denoising(clean, noisy, denoised, zoom=(90, 190, 128), title=(
+        f"{DENOISED}, noise of 25 grey levels, denoised in onnxruntime (filters from {LEARNED_ON})")))
     return [
         (f"denoise {DENOISED}", "PSNR (dB), noise of 25 grey levels", psnr(clean, noisy), psnr(clean, denoised)),
         ("", "  the same, filters before learning", psnr(clean, noisy), unlearned),
@@ -159,9 +159,9 @@ def _recording(folder, seed):
     first_scores = _score(test, model.encode(test.signal)[0], match_filters(templates, first), float(model.sigma))
     model.set_dictionary(learned)
 
-    plots.plot_templates(templates, learned, first, SAMPLING_FREQUENCY,
-                         title="Spike templates learned from random windows, over the true ones").savefig(
-        folder / "spike_templates.png", dpi=120)
+    _put(folder / "spike_templates.png", plots.plot_templates(
+        templates, learned, first, SAMPLING_FREQUENCY,
+        title="Spike templates learned from random windows, over the true ones"))
     _draw_code(folder / "spike_code.png", plots, test, code[:, match.learned], match.lags[:, 0],
                model.decode(code[None])[0])
     return [
@@ -242,15 +242,20 @@ def _draw_code(path, plots, test, code, lags, reconstruction):
     counts = np.array([[np.sum((t > s + 60) & (t < s + length - 120)) for t in truth] for s in starts])
     start = starts[np.lexsort((counts.sum(axis=1), counts.min(axis=1)))[-1]]
     chosen = slice(start, start + length)
-    plots.plot_code(
+    _put(path, plots.plot_code(
         code[start:start + length - 44], test.signal[0, chosen, 0], reconstruction[chosen, 0],
         events=[t[(t >= start) & (t < start + length - 44)] for t in truth], offsets=troughs - lags, start=start,
         sampling_frequency=SAMPLING_FREQUENCY, unit="microvolts", row="unit",
-        title="A recording that was not learned from: code from onnxruntime (stems, at the spikes' troughs) and truth",
-    ).savefig(path, dpi=120)
+        title="A recording that was not learned from: code from onnxruntime (stems, at the spikes' troughs) and truth"))
 
 
 # Both
+
+
+def _put(path, figure):
+    """A figure's file, whole at every moment."""
+    with replacing(path, overwrite=True) as temporary:
+        figure.savefig(temporary, dpi=120)
 
 
 def _export(model, path, shapes):

@@ -11,6 +11,7 @@ from crsae_onnx.matching import pooled_maxima
 from keras_crsae.applications import spike_templates as found_in
 from keras_crsae.applications.spike_recording import as_recording
 from keras_crsae.applications.spike_table import unit_table
+from keras_crsae.data.files import replacing
 from keras_crsae.plots import COLOURS, _figure
 
 #: Seconds of the recording that the spectrum and the code are taken from, where spikes are densest.
@@ -63,8 +64,8 @@ def write_report(result, path, recording):
             *parts, "<h2>Settings</h2>",
             _table({"setting": list(result.settings), "value": [json.dumps(v) for v in result.settings.values()]},
                    "text"), "</body></html>"]
-    with open(path, "w", encoding="utf-8") as file:
-        file.write("\n".join(page))
+    with replacing(path, overwrite=True) as temporary:
+        temporary.write_text("\n".join(page), encoding="utf-8")
 
 
 def figures(result, recording):
