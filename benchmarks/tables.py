@@ -22,6 +22,8 @@ QUESTIONS = {
               "Trained on `train400`, measured on the first images of `set68`; the last step counts. Lambda of the row "
               "\"fixed\" is 1.5 / sigma, where the others start."),
     "one_image": ("One noisy image", ""),
+    "streams": ("Streams and processes", "The processes share this machine and its loopback interface."),
+    "soak": ("Soak", "Killed once in the first epoch, a stretch of NaN in every seventh block of 20 s."),
 }
 START = "## Results\n"
 
