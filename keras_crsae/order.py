@@ -1,5 +1,7 @@
 """The order of batches as a function of seed, epoch and step: training that stopped goes on as if it had not."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -11,10 +13,25 @@ SEEDS = 2**24
 
 
 class Place:
-    """Where training stands: ``epoch``, ``seed`` of the order, and ``skip``, batches of this epoch done before."""
+    """Where training stands: ``epoch``, ``seed`` of the order, and ``skip``, batches of this epoch done before.
+
+    ``failure``: what a stream's reader raised, or None; see ``reading``.
+    """
 
     def __init__(self):
         self.epoch = self.seed = self.skip = 0
+        self.failure = None
+
+    def reading(self, read):
+        """``read``, whose exception is kept: TensorFlow passes on its text alone, in the middle of its own."""
+        @functools.wraps(read)
+        def kept(indices):
+            try:
+                return read(indices)
+            except Exception as error:
+                self.failure = error
+                raise
+        return kept
 
 
 def epoch_order(count, seed, epoch):

@@ -18,7 +18,7 @@ from keras_crsae.guard import (
     warn_of_twins,
 )
 from keras_crsae.losses import lambda_loss, weighted_error
-from keras_crsae.order import SEEDS, FollowPlace, in_order, own_share
+from keras_crsae.order import SEEDS, FollowPlace, Place, in_order, own_share
 from keras_crsae.priors import closed_form_lambda
 from keras_crsae.replicas import apply_gradients, as_log, check_scope, number, several_machines, synchronise, total
 
@@ -148,7 +148,9 @@ class TwoStageTraining:
         initial_epoch = kwargs.pop("initial_epoch", 0)
         self.position.assign([initial_epoch, 0])
         self.place.skip = 0
-        callbacks, restored = self._with_own(callbacks, getattr(x, "place", None))
+        source = getattr(x, "place", None) or Place()
+        source.failure = None
+        callbacks, restored = self._with_own(callbacks, source)
         initial_epoch = initial_epoch if restored is None else restored
         if batches.is_array(x) and not kwargs.get("steps_per_epoch") and kwargs.get("shuffle", True) in (True, False):
             x = in_order((x, y, sample_weight), batch_size or 32, self.place, kwargs.pop("shuffle", True))
@@ -157,9 +159,14 @@ class TwoStageTraining:
             kwargs.setdefault("shuffle", False)  # Keras would warn of its own default
         if several_machines(self.distribute_strategy) and hasattr(x, "share"):
             x = own_share(self.distribute_strategy, x)
-        history = super().fit(x, y, batch_size=batch_size, epochs=epochs, callbacks=callbacks,
-                              initial_epoch=initial_epoch, validation_data=validation_data,
-                              sample_weight=sample_weight, **kwargs)
+        try:
+            history = super().fit(x, y, batch_size=batch_size, epochs=epochs, callbacks=callbacks,
+                                  initial_epoch=initial_epoch, validation_data=validation_data,
+                                  sample_weight=sample_weight, **kwargs)
+        except tf.errors.OpError:
+            if source.failure is not None:
+                raise source.failure from None
+            raise
         faults.tell(history.history.get("sparsity", [1.0])[-1])
         return history
 

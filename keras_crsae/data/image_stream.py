@@ -71,7 +71,8 @@ def image_batches(folder, size, batch_size, crops=1, channels=1, low_pass=0.0, s
         return out
 
     def load(indices):
-        made = tf.ensure_shape(tf.numpy_function(read, [indices], tf.float32), (None, size, size, channels))
+        made = tf.numpy_function(place.reading(read), [indices], tf.float32)
+        made = tf.ensure_shape(made, (None, size, size, channels))
         if not low_pass:
             return made - tf.reduce_mean(made, axis=(1, 2, 3), keepdims=True)
         return made - blur(made, low_pass)[:, :size, :size]  # TensorFlow's convolution of no crop has another size

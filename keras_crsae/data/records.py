@@ -47,7 +47,7 @@ def record_batches(files, batch_size, parse=None, dtype="float32", shuffle=True,
         >>> [tuple(batch.shape) for batch in record_batches("windows.tfrecord", 8)]
         [(8, 100, 4), (2, 100, 4)]
     """
-    batch_size = as_whole(batch_size, "batch_size")
+    batch_size, place = as_whole(batch_size, "batch_size"), Place()
     paths = _found(files)
     places = [record_places(path) for path in paths]
     which = np.repeat(np.arange(len(paths)), [len(p) for p in places])
@@ -75,11 +75,11 @@ def record_batches(files, batch_size, parse=None, dtype="float32", shuffle=True,
                         f"tensor of {dtype}; for another type give `dtype`, for other content `parse`.") from error
 
     def load(indices):
-        records = tf.numpy_function(read, [indices], tf.string)
+        records = tf.numpy_function(place.reading(read), [indices], tf.string)
         return tf.map_fn(lambda r: tf.ensure_shape(tf.cast(parse(r), tf.float32), shape),
                          tf.ensure_shape(records, (None,)), fn_output_signature=tf.TensorSpec(shape, tf.float32))
 
-    return following(Place(), len(offsets), batch_size, load, shuffle, prefetch=2,
+    return following(place, len(offsets), batch_size, load, shuffle, prefetch=2,
                      num_parallel_calls=as_whole(readers, "readers"), deterministic=True)
 
 

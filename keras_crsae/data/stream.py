@@ -45,6 +45,7 @@ def window_batches(source, window, batch_size, step=None, shuffle=True, scale=1.
     if samples < window:
         raise ValueError(f"The recording has {samples} samples, fewer than one window of {window}. Use a shorter "
                          "window or a longer recording.")
+    place = Place()
     starts = np.arange(0, samples - window + 1, step)
     if starts[-1] + window < samples:
         starts = np.append(starts, samples - window)
@@ -62,9 +63,9 @@ def window_batches(source, window, batch_size, step=None, shuffle=True, scale=1.
         return out
 
     def batch(indices):
-        return tf.ensure_shape(tf.numpy_function(load, [indices], tf.float32), (None, window, channels))
+        return tf.ensure_shape(tf.numpy_function(place.reading(load), [indices], tf.float32), (None, window, channels))
 
-    return following(Place(), len(starts), batch_size, batch, shuffle, prefetch=2,
+    return following(place, len(starts), batch_size, batch, shuffle, prefetch=2,
                      num_parallel_calls=as_whole(readers, "readers"), deterministic=True)
 
 

@@ -94,3 +94,18 @@ def test_training_on_a_folder_goes_on_exactly_after_a_stop(rng, tmp_path):
         trained(saver, Cut())
     for a, b in zip(whole.weights, trained(saver).weights, strict=True):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b))
+
+
+def test_a_file_that_is_damaged_while_training_runs_is_named(rng, tmp_path):
+    for i in range(4):
+        write_image(tmp_path / f"{i}.png", rng.integers(0, 255, (24, 24)).astype("uint8"))
+    model = kc.CRsAE(3, 5, rank=2, iterations=3, gradient="decoder", sigma=0.3, lambda_init=3.0, seed=1)
+    batches = image_batches(tmp_path, 12, 2)
+    model.adapt(next(iter(batches)).numpy(), filters="windows")
+    model.compile("adam")
+    content = (tmp_path / "2.png").read_bytes()
+    (tmp_path / "2.png").write_bytes(content[:len(content) // 2])
+    with pytest.raises(FileError, match="2.png cannot be read as an image"):
+        model.fit(batches, verbose=0)
+    (tmp_path / "2.png").write_bytes(content)
+    assert model.fit(batches, epochs=2, verbose=0).epoch == [0, 1]
