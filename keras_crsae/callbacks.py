@@ -78,6 +78,12 @@ def shift_filters(array, shifts):
     return out
 
 
+def _moments(model):
+    """Of the optimiser's variables those of the kernel's shape: its moments, one value for each of the filters'."""
+    shape = tuple(model.dictionary.kernel.shape)
+    return [v for v in model.optimizer.variables if tuple(v.shape) == shape] if model.compiled else []
+
+
 class RecentreFilters(keras.callbacks.Callback):
     """Moves filters that drifted back to the middle of their kernels, between epochs.
 
@@ -118,10 +124,7 @@ class RecentreFilters(keras.callbacks.Callback):
                                  **self.options)
         if not shifts.any():
             return shifts
-        shape = tuple(model.dictionary.kernel.shape)
-        # Of the optimiser, what has the kernel's shape are its moments.
-        moments = [v for v in model.optimizer.variables if tuple(v.shape) == shape] if model.compiled else []
-        for variable in moments:
+        for variable in _moments(model):
             variable.assign(shift_filters(keras.ops.convert_to_numpy(variable), shifts))
         for kernel in kernels:
             moved = shift_filters(keras.ops.convert_to_numpy(kernel), shifts)
@@ -270,8 +273,8 @@ class ReviveFilters(keras.callbacks.Callback):
         if not found:
             return found
         residual = self.data - model.decode(code)[tuple(slice(0, n) for n in self.data.shape)]
-        shape = kernel.shape
-        for (which, reason), window in zip(found, worst_windows(residual, shape[:-2], len(found)), strict=False):
+        for (which, reason), window in zip(found, worst_windows(residual, kernel.shape[:-2], len(found)),
+                                           strict=False):
             size = np.linalg.norm(window)
             if not size > 0:  # nothing is left to explain
                 continue
@@ -279,11 +282,10 @@ class ReviveFilters(keras.callbacks.Callback):
                 values = keras.ops.convert_to_numpy(layer.kernel).copy()
                 values[..., which] = window / size
                 layer.kernel.assign(values)
-            for variable in model.optimizer.variables if model.compiled else []:
-                if tuple(variable.shape) == shape:  # its moments
-                    values = keras.ops.convert_to_numpy(variable).copy()
-                    values[..., which] = 0
-                    variable.assign(values)
+            for variable in _moments(model):
+                values = keras.ops.convert_to_numpy(variable).copy()
+                values[..., which] = 0
+                variable.assign(values)
             logging.getLogger("keras_crsae").info("Filter %d (%s) begins anew from a window of the residual.", which,
                                                   reason)
         model.encoder.cell.refresh_step_size()
