@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 import pytest
+from crsae_onnx import SparseEncoder
+from crsae_onnx.convert import convert
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -66,6 +68,30 @@ def test_codes_and_reconstructions_have_the_shapes_and_dtypes_that_are_promised(
 @given(models())
 def test_the_same_for_many_more(case):
     check_shapes_and_dtypes(case)
+
+
+def check_export(folder, case):
+    options, channels, signal = case
+    model = built(options, channels)
+    convert(model, folder / "e.onnx")
+    encoder = SparseEncoder(folder / "e.onnx")
+    signal = signal.astype("float32")
+    code, made = model.encode(signal), np.asarray(model(signal))
+    np.testing.assert_allclose(encoder.encode(signal), code, atol=1e-4 * (np.abs(code).max() + 1e-6))
+    np.testing.assert_allclose(encoder.reconstruct(signal), made, atol=1e-4 * (np.abs(made).max() + 1e-6))
+
+
+@settings(max_examples=4, **QUIET)
+@given(models())
+def test_an_exported_model_computes_what_keras_computes(tmp_path_factory, case):
+    check_export(tmp_path_factory.mktemp("e"), case)
+
+
+@pytest.mark.slow
+@settings(max_examples=60, **QUIET)
+@given(models())
+def test_many_more_exported_models_do_so(tmp_path_factory, case):
+    check_export(tmp_path_factory.mktemp("e"), case)
 
 
 @settings(max_examples=4, **QUIET)
