@@ -77,10 +77,9 @@ def export(model, folder, facts):
     validate(model, folder / "encoder.onnx", shapes=[(1, 61, 50, channels), (2, 48, 77, channels)], record=True)
 
 
-def for_use(model):
-    """The same model without optimisers, its iterations as a graph loop."""
-    config = model.get_config()
-    config["unroll"] = False
+def for_use(model, **changes):
+    """The same model without optimisers, its iterations as a graph loop; ``changes`` of its options."""
+    config = {**model.get_config(), "unroll": False, **changes}
     made = type(model).from_config(config)
     made.build((None,) * (model.rank + 1) + (model.dictionary.channels,))
     made.set_weights(model.get_weights())
@@ -137,9 +136,25 @@ def card(facts, model):
         "falls; JPEG artefacts, shot noise and stripes are not what it learned. Fine repeated texture is partly "
         "smoothed.", "",
         f"Measured by `python -m benchmarks.image_scores {name} --sigma {asked}` (all shifts; peak 1; noise not "
-        "clipped, results clipped):", "", figures, "",
+        "clipped, results clipped):", "", figures, "", *_one_level(facts),
         f"One 512 x 512 image, camera.png at sigma 25, in onnxruntime, {machine['threads']} threads, load "
         f"{machine['load_at_start']} at the time:", "", speeds, "", *_runtime(facts)])
+
+
+def _one_level(facts):
+    """Lines about models of one level, where ``python -m benchmarks.zoo_compare`` set them beside this one."""
+    rows = facts.get("one_level")
+    if not rows:
+        return []
+    return ["Beside models of one noise level (`python -m benchmarks.zoo_compare`):", "", one_level_table(rows), ""]
+
+
+def one_level_table(rows):
+    """A model for a range of noise beside models of one level, as a Markdown table; rows of ``zoo_compare.compare``."""
+    return common.table(("set68 at sigma", "this range's model (dB)", "one level's model (dB)", "difference (dB)",
+                         "one level's model"),
+                        [(row["sigma"], f"{row['range']:.2f}", f"{row['one']:.2f}", f"{row['range'] - row['one']:+.2f}",
+                          f"{row['name']}, {row['training']}") for row in rows])
 
 
 def _runtime(facts):

@@ -67,6 +67,9 @@ class Denoiser(ShiftAveraging, CRsAE):
             reconstruction from shrunk codes wants more than 1). Kept on the sphere, they cost .3 dB.
         low_pass: width of the Gaussian blur that was taken from the training images (see
             ``applications.denoising.split``), so that ``denoise`` does the same; 0: their mean alone.
+        sigma_power: the threshold of images in [0, 1] grows as sigma ** (1 + sigma_power) with their noise level, and
+            is what it would be without at sigma = 0.1. Strong noise wants a threshold higher in units of sigma than
+            weak noise; 0: the same, for one noise level.
 
     Raises:
         ValueError: an option out of range.
@@ -76,15 +79,17 @@ class Denoiser(ShiftAveraging, CRsAE):
     """
 
     def __init__(self, filters, kernel_size, strides=1, training_shifts=4, free_norms=True, low_pass=0.0,
-                 shrinkage="soft", rank=2, **options):
+                 sigma_power=0.0, shrinkage="soft", rank=2, **options):
         super().__init__(filters, kernel_size, strides=strides, rank=rank, shrinkage=shrinkage, **options)
         if self.rank != 2:
             raise ValueError(f"Denoiser is for images: `rank` is 2. Received: rank={rank!r}")
         self._set_averaging(training_shifts, low_pass)
-        self.free_norms = bool(free_norms)
+        if not -1.0 < sigma_power < 1.0:
+            raise ValueError(f"`sigma_power` must lie between -1 and 1. Received: {sigma_power!r}")
+        self.free_norms, self.sigma_power = bool(free_norms), float(sigma_power)
 
     def _untied_decoder(self, options):
         return FreeDictionary(**options, name="decoder") if self.free_norms else super()._untied_decoder(options)
 
     def get_config(self):
-        return {**super().get_config(), "free_norms": self.free_norms}
+        return {**super().get_config(), "free_norms": self.free_norms, "sigma_power": self.sigma_power}

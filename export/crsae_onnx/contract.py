@@ -6,6 +6,8 @@ OPSET = 18
 INPUT = "signal"
 MASK = "mask"
 SIGMA = "sigma"
+#: Noise level (of images in [0, 1]) at which a denoiser's ``sigma_power`` changes nothing.
+REFERENCE_SIGMA = 0.1
 #: Inputs that a file may have; the first is always there.
 INPUTS = (INPUT, MASK, SIGMA)
 OUTPUTS = ("code", "reconstruction")
@@ -46,6 +48,11 @@ def sizes(name, facts, unknown=-1):
     fixed = {axis: facts[axis] for axis in ("channels", "filters")}
     return [fixed.get(axis, axis if isinstance(axis, int) or unknown is None else unknown)
             for axis in axes(name, facts["rank"])]
+
+
+def effective_sigma(sigma, power):
+    """Noise level that a denoiser of ``sigma_power`` power is told where it is sigma: sigma (sigma / 0.1) ** power."""
+    return sigma * (sigma / REFERENCE_SIGMA) ** power
 
 
 def is_index(name):

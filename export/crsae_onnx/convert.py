@@ -16,6 +16,7 @@ from crsae_onnx.contract import (
     OPSET,
     OUTPUTS,
     PIPELINES,
+    REFERENCE_SIGMA,
     SIGMA,
     TOLERANCES,
 )
@@ -88,7 +89,8 @@ def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overw
                                   "pip install 'keras-crsae[export]'", name="onnx") from error
     reader = spikes if isinstance(spikes, SpikeReader) else None
     whitening = reader.whitening if reader is not None and rule is not None else None
-    proto = pipelines.build(encoder, outputs, inputs, whitening, rule, low_pass)
+    proto = pipelines.build(encoder, outputs, inputs, whitening, rule, low_pass,
+                            getattr(model, "sigma_power", 0.0))
     facts = {**_describe(model, encoder, outputs, inputs), **about}
     if rule is not None:
         facts["spike_rule"] = {name: np.asarray(value).tolist() for name, value in rule._asdict().items()}
@@ -274,8 +276,10 @@ def preprocessing(model):
     if not hasattr(model, "low_pass"):
         return []
     slow = f"a Gaussian blur of {model.low_pass:g} pixels (edges mirrored)" if model.low_pass else "its mean"
+    power = getattr(model, "sigma_power", 0.0)
+    told = f", the level taken as level * (level / {REFERENCE_SIGMA:g}) ** {power:g}" if power else ""
     return [f"subtract {slow} from the image; add it to the reconstruction",
-            "noise of another level than sigma: multiply by sigma / level, and the result by level / sigma",
+            f"noise of another level than sigma: multiply by sigma / level, and the result by level / sigma{told}",
             "average the reconstructions over all shifts of the image below the stride, edges reflected"]
 
 

@@ -76,11 +76,11 @@ class Graph:
         inputs: names of the file's inputs: whether there is a mask and a sigma.
         flat: whether signals are one-dimensional.
         nodes: Nodes.
-        signal: name of the signal in them.
+        signal, sigma: names of the signal and of the noise level in them.
     """
 
-    def __init__(self, encoder, inputs, flat, nodes, signal=INPUT):
-        self.encoder, self.flat, self.top = encoder, flat, nodes
+    def __init__(self, encoder, inputs, flat, nodes, signal=INPUT, sigma=SIGMA):
+        self.encoder, self.flat, self.top, self.level = encoder, flat, nodes, sigma
         self.taps, self.columns = encoder.kernel.shape[:2], encoder.kernel.shape[-1]
         self.period = [b * s for b, s in zip(encoder.block, encoder.strides, strict=True)]
         self.soft, self.half = encoder.shrinkage == "soft", encoder.half
@@ -194,7 +194,7 @@ class Graph:
         return [top("Expand", extra, shape) for extra in made]
 
     def _sigma(self):
-        return self.top("Reshape", SIGMA, self.top.constant([-1, 1, 1, 1]))
+        return self.top("Reshape", self.level, self.top.constant([-1, 1, 1, 1]))
 
     def _with(self, array, extras):
         return self.top("Concat", array, *extras, axis=1) if extras else array

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from crsae_onnx.contract import INPUT, OPSET, SIGMA, SPIKE_TENSORS, is_index, sizes, tensors
+from crsae_onnx.contract import INPUT, OPSET, REFERENCE_SIGMA, SIGMA, SPIKE_TENSORS, is_index, sizes, tensors
 from crsae_onnx.graph import Graph, as_images
 from crsae_onnx.matching import POOL
 from crsae_onnx.nodes import Nodes
@@ -11,7 +11,7 @@ from crsae_onnx.nodes import Nodes
 _LARGEST = 3e38
 
 
-def build(encoder, outputs, inputs, whitening=None, rule=None, low_pass=None):
+def build(encoder, outputs, inputs, whitening=None, rule=None, low_pass=None, sigma_power=0.0):
     """ModelProto of an ``Encoder``.
 
     Args:
@@ -21,6 +21,7 @@ def build(encoder, outputs, inputs, whitening=None, rule=None, low_pass=None):
         whitening: None, or the ``Whitening`` that recordings go through first, inside the graph.
         rule: ``SpikeRule`` of the output "spikes".
         low_pass: width of the blur that the output "denoised" takes from images first; 0: their mean alone.
+        sigma_power: of the ``Denoiser``, for the output "denoised".
     """
     from onnx import TensorProto, helper
 
@@ -37,7 +38,7 @@ def build(encoder, outputs, inputs, whitening=None, rule=None, low_pass=None):
         if "reconstruction" in outputs:
             graph.reconstruction(folded, "reconstruction")
     if "denoised" in outputs:
-        denoise(top, images, low_pass)
+        denoise(top, images, low_pass, sigma_power)
 
     def tensor(name):
         kind = TensorProto.INT64 if is_index(name) else TensorProto.FLOAT
@@ -105,7 +106,7 @@ def find_spikes(nodes, code, rule):
     nodes("Mul", heights, nodes("Gather", number(rule.gain), unit), name=amplitude)
 
 
-def denoise(top, encoder, low_pass):
+def denoise(top, encoder, low_pass, sigma_power=0.0):
     """The output "denoised": (batch, height, width, channels) in [0, 1], as ``applications.denoising.denoise``.
 
     The slow part apart, the rest reconstructed on every shift of the stride's grid (a Loop, one shift in memory at a
@@ -126,7 +127,7 @@ def denoise(top, encoder, low_pass):
     for axis, (size, k, s, at) in enumerate(zip((height, width), encoder.kernel_size, encoder.strides, shift,
                                                 strict=True)):
         piece = nodes("Gather", piece, _shift_index(nodes, size, k, s, at), axis=axis + 1)
-    graph = Graph(encoder, (INPUT, SIGMA), False, nodes, piece)
+    graph = Graph(encoder, (INPUT, SIGMA), False, nodes, piece, _effective_sigma(top, sigma_power))
     graph.reconstruction(graph.iterate(), "shift/made")
     starts = [nodes("Add", at, constant(k - s)) for at, k, s in
               zip(shift, encoder.kernel_size, encoder.strides, strict=True)]
@@ -149,6 +150,14 @@ def denoise(top, encoder, low_pass):
     total = top("Loop", constant(rows * columns), constant(True, bool), zero, body=body)
     clean = top("Add", slow, top("Div", total, constant(float(rows * columns), np.float32)))
     top("Clip", clean, constant(0.0, np.float32), constant(1.0, np.float32), name="denoised")
+
+
+def _effective_sigma(nodes, power):
+    """``contract.effective_sigma`` of the input sigma."""
+    if not power:
+        return SIGMA
+    ratio = nodes("Div", SIGMA, nodes.constant(REFERENCE_SIGMA, np.float32))
+    return nodes("Mul", SIGMA, nodes("Pow", ratio, nodes.constant(power, np.float32)))
 
 
 def _shift_index(nodes, size, kernel, stride, at):

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from crsae_onnx.contract import effective_sigma
 
 from keras_crsae.applications.denoising_training import train_denoiser
 from keras_crsae.checks import as_positive
@@ -77,6 +78,7 @@ def denoise(image, model="denoise-gray", sigma=None, low_pass=None, shifts=None,
         if not sigma > 0 and observed is None:
             return np.array(image)
         sigma = max(sigma, _LEAST_NOISE) if observed is not None else sigma
+    sigma = effective_sigma(sigma, facts["sigma_power"])
     low, rest = split(planes, facts["low_pass"] if low_pass is None else low_pass, observed)
     if not facts["low_pass"]:
         seen = np.ones_like(rest) if observed is None else observed
@@ -232,7 +234,8 @@ def _runner(model):
             scaled = y * np.float32(own / sigma)
             return model.reconstruct(scaled, **({} if mask is None else {"mask": mask})) * np.float32(sigma / own)
 
-        return run, {**facts, "low_pass": facts.get("config", {}).get("low_pass", LOW_PASS)}
+        config = {"low_pass": LOW_PASS, "sigma_power": 0.0, **facts.get("config", {})}
+        return run, {**facts, **{name: config[name] for name in ("low_pass", "sigma_power")}}
     from keras_crsae.model import CRsAE
 
     if not isinstance(model, CRsAE):
@@ -242,7 +245,8 @@ def _runner(model):
         raise ValueError("The model has no filters yet: fit it, or load a trained one.")
     dictionary = model.dictionary
     facts = {"rank": model.rank, "channels": dictionary.channels, "kernel_size": dictionary.kernel_size,
-             "strides": dictionary.strides, "low_pass": getattr(model, "low_pass", LOW_PASS)}
+             "strides": dictionary.strides, "low_pass": getattr(model, "low_pass", LOW_PASS),
+             "sigma_power": getattr(model, "sigma_power", 0.0)}
     return lambda y, sigma, mask=None: model.reconstruct(y, mask=mask, sigma=sigma), facts
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
+from crsae_onnx.contract import effective_sigma
 
 from keras_crsae.checks import as_positive, as_whole
 
@@ -10,7 +11,7 @@ _REACH = 4.0
 
 
 def noisy_crops(images, size, batch_size, sigma, clean=None, add_noise=True, target="clean", low_pass=0.0,
-                augment=True, seed=0, start=0):
+                sigma_power=0.0, augment=True, seed=0, start=0):
     """Random square crops with noise, in units of the noise: ((crop + noise) / sigma, target / sigma).
 
     Batch number i depends on ``seed`` and i alone, so training that stops goes on as if it had not, with ``start``
@@ -25,6 +26,7 @@ def noisy_crops(images, size, batch_size, sigma, clean=None, add_noise=True, tar
         add_noise: False: ``images`` hold noise of level ``sigma`` already (needed for ``clean``-less noisy images).
         target: "clean", or "noisy": the input itself (unsupervised).
         low_pass: width in pixels of the Gaussian blur of the noisy crop that is taken away; 0: its mean.
+        sigma_power: of the ``Denoiser``, which changes the unit: sigma becomes sigma * (sigma / 0.1) ** sigma_power.
         augment: random transposition and flips, the eight symmetries of the square.
         seed: int.
         start: number of the first batch.
@@ -86,6 +88,9 @@ def noisy_crops(images, size, batch_size, sigma, clean=None, add_noise=True, tar
         answer = seen if pairs is None else _unit(tf.gather(pairs, index)) / level
         if add_noise and clean is None:
             seen = seen + tf.random.stateless_normal(tf.shape(seen), seeds[2])
+        if sigma_power:
+            unit = level / effective_sigma(level, sigma_power)
+            seen, answer = seen * unit, answer * unit
         answer = seen if target == "noisy" else answer
         slow = blur(seen, low_pass) if low_pass else tf.reduce_mean(seen, axis=(1, 2, 3), keepdims=True)
         return seen - slow, answer - slow

@@ -25,9 +25,10 @@ def sorter():
     return model
 
 
-@pytest.fixture(scope="module")
-def denoiser(tmp_path_factory):
-    model = Denoiser(12, 5, strides=(3, 2), iterations=6, sigma=1.0, lambda_init=1.5, tied=False, seed=0)
+@pytest.fixture(scope="module", params=[0.0, 0.3])
+def denoiser(request, tmp_path_factory):
+    model = Denoiser(12, 5, strides=(3, 2), iterations=6, sigma=1.0, lambda_init=1.5, tied=False, seed=0,
+                     sigma_power=request.param)
     model.build((None, None, None, 1))
     return model, convert(model, tmp_path_factory.mktemp("images") / "e.onnx", outputs=("denoised",), inputs=IMAGES)
 

@@ -35,7 +35,8 @@ def test_a_tied_one_has_one_kernel_on_the_sphere(rng):
     np.testing.assert_allclose(norms(model.decoder), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"tied": False}, {"tied": True, "low_pass": 2.0, "training_shifts": 2}])
+@pytest.mark.parametrize("options", [{"tied": False}, {"tied": True, "low_pass": 2.0, "training_shifts": 2},
+                                     {"sigma_power": 0.2}])
 def test_saving_keeps_options_values_and_export(rng, options, tmp_path):
     from crsae_onnx.convert import convert
     from crsae_onnx.validate import validate
@@ -44,7 +45,7 @@ def test_saving_keeps_options_values_and_export(rng, options, tmp_path):
     model.save(tmp_path / "m.keras")
     loaded = load_crsae(tmp_path / "m.keras")
     assert isinstance(loaded, Denoiser)
-    for name in ("low_pass", "training_shifts", "free_norms", "tied"):
+    for name in ("low_pass", "training_shifts", "free_norms", "tied", "sigma_power"):
         assert getattr(loaded, name) == getattr(model, name)
     np.testing.assert_allclose(loaded.reconstruct(noisy), model.reconstruct(noisy), atol=1e-6)
     convert(loaded, tmp_path / "m.onnx", inputs=("signal", "mask"))
@@ -56,7 +57,8 @@ def test_more_shifts_than_there_are_mean_all():
 
 
 @pytest.mark.parametrize("options, words", [
-    ({"rank": 1}, "rank"), ({"training_shifts": 0}, "training_shifts"), ({"low_pass": -1}, "low_pass")])
+    ({"rank": 1}, "rank"), ({"training_shifts": 0}, "training_shifts"), ({"low_pass": -1}, "low_pass"),
+    ({"sigma_power": 1.5}, "sigma_power")])
 def test_unfit_options_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
         Denoiser(4, 6, **options)

@@ -5,6 +5,7 @@ import pytest
 
 import keras_crsae as kc
 from keras_crsae.applications.denoising import average_over_shifts, denoise, split
+from keras_crsae.denoiser import Denoiser
 from keras_crsae.metrics import psnr
 
 NOISE = 0.1
@@ -69,6 +70,24 @@ def test_the_threshold_follows_the_noise_level(noisy, model):
     full = 0.5 + 0.5 * (noisy - 0.5)
     one, two = (denoise(i, model, sigma=s) - 0.5 for i, s in ((half, 0.25 * NOISE), (full, 0.5 * NOISE)))
     np.testing.assert_allclose(two, 2 * one, atol=1e-4)
+
+
+def test_a_power_of_sigma_raises_the_threshold_of_strong_noise(noisy, tmp_path):
+    """Told sigma, a model of power p does what one of power 0 does told sigma * (sigma / 0.1) ** p; its file, too."""
+    from crsae_onnx import SparseEncoder
+    from crsae_onnx.convert import convert
+    from crsae_onnx.describe import describe
+
+    plain, powered = (Denoiser(24, 8, strides=4, iterations=8, sigma=1.0, lambda_init=1.5, sigma_power=p, seed=0)
+                      for p in (0.0, 0.5))
+    for model in (plain, powered):
+        model.adapt(np.random.default_rng(0).random((2, 20, 20, 1)), filters="dct")
+    for sigma in (0.05, 0.1, 0.2):
+        expected = denoise(noisy, plain, sigma=sigma * (sigma / 0.1) ** 0.5)
+        np.testing.assert_allclose(denoise(noisy, powered, sigma=sigma), expected, atol=1e-6)
+    path = convert(powered, tmp_path / "m.onnx")
+    np.testing.assert_allclose(denoise(noisy, SparseEncoder(path), sigma=0.2), expected, atol=1e-4)
+    assert "level * (level / 0.1) ** 0.5" in describe(path)[1]
 
 
 def test_file_and_export_give_what_the_model_gives(noisy, model, tmp_path):

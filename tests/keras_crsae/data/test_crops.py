@@ -52,6 +52,14 @@ def test_a_range_of_levels_is_covered_crop_by_crop():
     assert 0.1 <= levels.min() < 0.12 and 0.48 < levels.max() <= 0.5 and levels.mean() == pytest.approx(0.3, abs=0.02)
 
 
+def test_a_power_of_sigma_changes_the_unit_alone(images):
+    for plain, powered in zip(*(batches(noisy_crops(images, 24, 8, 0.2, sigma_power=p))[0] for p in (0.0, 0.5)),
+                              strict=True):
+        np.testing.assert_allclose(powered, plain / 2**0.5, rtol=1e-5, atol=1e-6)
+    noisy, _ = batches(noisy_crops(images, 24, 8, 0.2, target="noisy", sigma_power=0.5))[0]
+    assert noisy.std() > 0.5
+
+
 def test_batches_depend_on_seed_and_number_alone(images):
     first = batches(noisy_crops(images, 24, 4, 0.1, seed=5), 4)
     later = batches(noisy_crops(images, 24, 4, 0.1, seed=5, start=2), 2)
