@@ -11,7 +11,8 @@ from dataclasses import replace
 from benchmarks import common
 from benchmarks.paper.cells import SHORT, Cell, run
 
-MEANS, STRENGTHS = (0.4, 0.6, 0.8), (1.0, 4.0)
+#: (mean, strength). Lambda of a silent filter is mean * (1 + 1 / strength): weak priors let filters differ more.
+PRIORS = (*itertools.product((0.4, 0.6, 0.8), (1.0, 4.0)), (0.4, 0.25), (0.2, 0.1))
 
 
 def main(arguments=None):
@@ -36,7 +37,7 @@ def main(arguments=None):
     setting = replace(SHORT, training_images=10)
     for how in ("fixed", "backprop"):
         add(f"{how}, from a cosine transform", Cell(how, args.sigma), setting)
-    priors = [replace(setting, prior_mean=m, prior_strength=s) for m, s in itertools.product(MEANS, STRENGTHS)]
+    priors = [replace(setting, prior_mean=m, prior_strength=s) for m, s in PRIORS]
     chosen = max(priors, key=lambda one: add(
         f"EM, prior mean {one.prior_mean:g}, strength {one.prior_strength:g}", Cell("em", args.sigma), one))
     for start in ("fixed", "backprop"):

@@ -52,3 +52,25 @@ def test_cells_that_were_not_run_are_shown_as_such():
     assert paper._value({}, [one]) == "not run"
     assert paper._value({one: {"psnr": 28.0}}, [one, other]) == "28.00"
     assert paper._value({one: {"psnr": 28.0}, other: {"psnr": 29.0}}, [one, other]) == "28.50 +- 0.71 (2 seeds)"
+
+
+def test_a_warm_cell_begins_with_the_filters_of_the_one_before(tmp_path, monkeypatch):
+    given, setting = [], cells.Setting(steps=1, test_images=1, training_images=1)
+
+    class Made:
+        dictionary_variables, lambda_reg = [], np.ones(1)
+        training_record = {"history": [{"loss": 1.0, "sparsity": 0.1}]}
+
+        class decoder:
+            unit_kernel = staticmethod(lambda: np.full((2, 2, 1, 1), 0.5))
+
+    monkeypatch.setattr(cells, "_train", lambda cell, setting, first: given.append((cell.learning, first)) or Made)
+    monkeypatch.setattr(cells, "train_folder", lambda: "train400")
+    monkeypatch.setattr(cells, "_score", lambda model, sigma, limit, images="set68": {
+        "a": {"psnr": 1.0 if images == "set68" else 2.0, "psnr_clean_max": 1.0, "ssim": 0.5}})
+    cell = cells.Cell("em", 50, start="fixed")
+    assert cell.key != cells.Cell("em", 50).key
+    made = cells.run(cell, setting, tmp_path)
+    assert [how for how, _ in given] == ["fixed", "em"] and given[0][1] is None
+    np.testing.assert_array_equal(given[1][1], Made.decoder.unit_kernel())
+    assert made["psnr"] == 1.0 and made["train400"] == 2.0
