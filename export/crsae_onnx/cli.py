@@ -2,12 +2,12 @@
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 
+from crsae_onnx.beside import beside
 from crsae_onnx.contract import ABOUT, INPUTS, OUTPUTS, PIPELINES, TOLERANCES
 from crsae_onnx.describe import describe
 from crsae_onnx.repository import write_repository
@@ -19,10 +19,14 @@ from crsae_onnx.windows import check_layout, code_shape
 def _convert(args):
     from crsae_onnx.convert import convert
 
-    path = convert(_load(args.model), args.output, outputs=args.outputs, inputs=args.inputs, tolerance=args.tolerance,
+    model = _load(args.model)
+    path = convert(model, args.output, outputs=args.outputs, inputs=args.inputs, tolerance=args.tolerance,
                    overwrite=args.overwrite, about=dict(args.about), precision=args.precision,
                    spikes=args.spike_threshold)
     print(f"{path}: {path.stat().st_size / 1024:.0f} KiB")
+    if model.encoder.active:
+        print(f"The model has active=True and goes on to the optimum; the file computes every position and stops after "
+              f"{model.encoder.iterations} iterations.")
 
 
 def _validate(args):
@@ -62,13 +66,9 @@ def _run(args):
         options["window"] = args.window
     if args.sigma is not None:
         options["sigma"] = args.sigma
-    # Written beside the output and renamed: what fails leaves no half file, and no old one is lost.
-    temporary = output.with_name(f"{output.name}.{os.getpid()}.part")
-    try:
-        print(f"{output}: {_write(encoder, signal, temporary, args, options)}")
-        os.replace(temporary, output)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with beside(output) as temporary:
+        told = _write(encoder, signal, temporary, args, options)
+    print(f"{output}: {told}")
 
 
 def _run_cluster(args):
@@ -153,14 +153,16 @@ def _serve(args):
 
 
 def _fact(text):
-    """KEY=VALUE as a pair; numbers and lists of numbers are read as JSON."""
+    """KEY=VALUE as a pair; values that are numbers are read as JSON."""
     key, equals, value = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"expected KEY=VALUE, received {text!r}")
+    if key not in ("sampling_frequency", "pixel_range"):
+        return key, value
     try:
         return key, json.loads(value)
     except ValueError:
-        return key, value
+        return key, value  # refused by convert, which says what it wants
 
 
 def parser():

@@ -6,7 +6,6 @@ that dies had not delivered, Dask gives to another one.
 """
 
 import os
-import shutil
 import threading
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from crsae_onnx import container
+from crsae_onnx.beside import beside
 from crsae_onnx.runtime import SparseEncoder
-from crsae_onnx.windows import check_layout
+from crsae_onnx.windows import check_layout, reach_of
 
 #: Samples of a chunk, where nothing else is said.
 CHUNK = 2**19
@@ -35,7 +35,7 @@ def encode_blocks(path, recording, output="code", chunk=None, threads=1):
 
     Returns:
         ``dask.array.Array`` (batch, positions, filters) or of the recording's shape, float32. To rounding it holds what
-        ``SparseEncoder`` gives for the whole.
+        ``SparseEncoder`` gives for the whole (a file with a ``tolerance`` stops chunk by chunk: equal to that).
 
     Raises:
         ModuleNotFoundError: the extra ``cluster`` is not installed.
@@ -56,7 +56,7 @@ def encode_blocks(path, recording, output="code", chunk=None, threads=1):
         raise ValueError(f"`chunk` must be None or a positive number of samples. Received: {chunk!r}")
     check_layout(recording, 1, info["kernel_size"], info["channels"])
     size, stride = info["kernel_size"][0], info["strides"][0]
-    reach = info["iterations"] * ((size - 1) // stride) + (0 if output == "code" else (size - 1) // stride)
+    reach = reach_of(info) + (0 if output == "code" else (size - 1) // stride)
     before, after = reach * stride, reach * stride + size - stride
     chunks = _chunks(recording.shape[1], CHUNK if chunk is None else chunk, max(before, after), stride)
     blocks = da.asarray(recording) if isinstance(recording, da.Array) else \
@@ -115,7 +115,7 @@ def open_array(path):
         >>> open_array("recording.npy").shape
         (300, 1)
     """
-    return _File(str(path))
+    return _File(os.path.abspath(path))  # a worker may stand in another folder
 
 
 class _File:
@@ -174,6 +174,8 @@ def run_cluster(path, source, target, scheduler=None, output="code", chunk=None,
     target = Path(target)
     if target.suffix != ".zarr":
         raise ValueError(f"Expected an output named .zarr. Received: {target}")
+    if os.path.realpath(target) == os.path.realpath(source):
+        raise ValueError(f"{target} is the input. Choose another name.")
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists. Choose another name or pass --overwrite.")
     recording = open_array(source)
@@ -186,18 +188,11 @@ def run_cluster(path, source, target, scheduler=None, output="code", chunk=None,
     except OSError as error:
         raise OSError(f"No Dask scheduler answers at {scheduler}: {error}. Start one with `dask scheduler`, and "
                       "workers with `dask worker ADDRESS`.") from error
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        with client:
-            # One Zarr chunk a task, but the last task, which may fill two: no two tasks write into one chunk.
-            made = zarr.open_array(str(temporary), mode="w", shape=blocks.shape, dtype="f4",
-                                   chunks=tuple(c[0] for c in blocks.chunks))
-            da.store(blocks, made, lock=False)
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with beside(target.absolute()) as temporary, client:
+        # One Zarr chunk a task, but the last task, which may fill two: no two tasks write into one chunk.
+        made = zarr.open_array(str(temporary), mode="w", shape=blocks.shape, dtype="f4",
+                               chunks=tuple(c[0] for c in blocks.chunks))
+        da.store(blocks, made, lock=False)
     return blocks.shape
 
 

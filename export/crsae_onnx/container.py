@@ -14,10 +14,13 @@ import json
 import os
 from pathlib import Path
 
+from crsae_onnx.beside import beside
 from crsae_onnx.contract import CHECKSUM_KEY, FORMAT_VERSION, METADATA_KEY
 
 #: No encoder is larger; a larger file is refused before it is read.
-LARGEST_FILE = 2**30
+LARGEST_FILE = 2**28
+#: No ONNX file has more fields at its top; what has more is refused, or a foreign file could keep the parser busy.
+_MOST_FIELDS = 10_000
 _METADATA = 14  # field of an ONNX model that holds key and value entries
 _HEX = 64  # characters of a SHA-256
 _REQUIRED = ("rank", "channels", "filters", "kernel_size", "strides", "iterations", "sigma", "inputs", "outputs")
@@ -63,7 +66,7 @@ def unpack(content, path="The file"):
     try:
         entries, start = _entries(body)
         return body[:start], json.loads(entries[METADATA_KEY])
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, RecursionError) as error:
         raise ModelFileError(f"{path}: the metadata {METADATA_KEY!r} is damaged ({error}). Convert the model "
                              "again.") from error
 
@@ -100,13 +103,9 @@ def rewrite(path, facts):
 
 
 def write(path, content):
-    """Write bytes beside ``path`` and rename them."""
-    temporary = Path(path).with_name(f"{Path(path).name}.{os.getpid()}.part")
-    try:
+    """Write bytes; a killed process leaves no half file."""
+    with beside(path) as temporary:
         temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _content(path):
@@ -141,7 +140,7 @@ def _unmarked(content, path):
         _checked(json.loads(entries[METADATA_KEY]), path)  # a newer format may keep its checksum elsewhere
     except ModelFileError as error:
         return error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return ModelFileError(f"{path}: the metadata {METADATA_KEY!r} is damaged ({error}). Convert the model again.")
     return ModelFileError(f"{path} does not end in its checksum: it is damaged, or another tool wrote it anew. Convert "
                           "the model again (onnxruntime itself runs such a file without this package's checks).")
@@ -183,7 +182,9 @@ def _varint(number):
 def _entries(content):
     """({key: value} of the metadata entries, where the last of our JSON begins); ValueError where it is no protobuf."""
     found, ours = {}, len(content)
-    for number, start, value in _fields(memoryview(content)):
+    for count, (number, start, value) in enumerate(_fields(memoryview(content))):
+        if count == _MOST_FIELDS:
+            raise ValueError(f"it has more than {_MOST_FIELDS:,} fields")
         if number == _METADATA and value is not None:
             strings = {n: v for n, _, v in _fields(value)}
             key = bytes(strings.get(1, b"")).decode("utf-8", "replace")

@@ -28,7 +28,9 @@ def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overw
             precision="float32"):
     """Write a built ``CRsAE`` as an ONNX file.
 
-    The file encodes as ``model.encode`` does, in float32 and densely (``active`` is a way to compute, not a model).
+    The file encodes as ``model.encode`` does, in float32 and densely. A model with ``active=True`` goes on to the
+    optimum in ``encode``: the file takes its ``iterations`` towards that and is compared with the same model without
+    ``active``; ``crsae-onnx info`` says so.
 
     Args:
         model: ``keras_crsae.CRsAE``, built.
@@ -95,7 +97,7 @@ def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overw
     if rule is not None:
         facts["spike_rule"] = {name: np.asarray(value).tolist() for name, value in rule._asdict().items()}
     if whitening is not None:
-        facts["whitening_inside"] = True
+        facts["whitening_inside"], facts["whitening_reach"] = True, list(whitening.reach)
         facts["preprocessing"] = ["none: whitening is inside the graph, the signal is the recording"]
     elif reader is not None:
         facts["preprocessing"] = ["whiten the recording: SpikeReader.from_json of the metadata `spikes` does it"]
@@ -119,9 +121,20 @@ def _about(about, spikes):
     if spikes is not None and hasattr(spikes, "sampling_frequency"):
         about.setdefault("sampling_frequency", spikes.sampling_frequency)
     try:
-        return json.loads(json.dumps(about))
-    except TypeError as error:
-        raise ValueError(f"`about` must hold texts and numbers: {error}. Received: {about}") from error
+        made = json.loads(json.dumps(about, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`about` must hold texts and numbers that are finite: {error}. Received: {about}") from error
+    wanted = {"sampling_frequency": (_is_number, "a number of Hz"),
+              "pixel_range": (lambda v: isinstance(v, list) and len(v) == 2 and all(map(_is_number, v)), "two numbers")}
+    for key, value in made.items():
+        fits, words = wanted.get(key, (lambda v: isinstance(v, str), "a text"))
+        if not fits(value):
+            raise ValueError(f"`about` tells {key} as {words}. Received: {value!r}")
+    return made
+
+
+def _is_number(value):
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _names(given, known, argument):

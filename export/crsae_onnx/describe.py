@@ -39,6 +39,8 @@ def _model(facts):
     return {"dictionary": f"{facts['filters']} filters of {_sizes(facts['kernel_size'])}, stride "
                           f"{_sizes(facts['strides'])}",
             "encoder": f"{facts['iterations']} iterations at most, {facts.get('shrinkage', 'unknown')}{stop}",
+            "computes": "every position" + (", these iterations; the model, active=True, goes on to the optimum"
+                                            if facts.get("config", {}).get("active") else ""),
             "precision": facts.get("precision", "float32"), "sigma": f"{facts['sigma']:.4g}",
             "step size": _number(facts, "step_size"), "lambda": _numbers(facts, "lambda_reg"),
             "threshold": _numbers(facts, "threshold")}

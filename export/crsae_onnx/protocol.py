@@ -6,18 +6,19 @@ Binary tensors, a later extension of the protocol, are not spoken.
 
 import json
 import math
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 
-from crsae_onnx import container
 from crsae_onnx.contract import INPUT, MASK, SIGMA, is_index, sizes, tensors
-from crsae_onnx.repository import model_name
+from crsae_onnx.repository import by_name
 from crsae_onnx.runtime import SparseEncoder
 from crsae_onnx.windows import SignalError
 
 #: Largest request, bytes, and largest signal, numbers, where nothing else is said.
 LARGEST_BODY, LARGEST_SIGNAL = 2**25, 2**21
+#: Most numbers of a code: what a run's memory, and an answer as text, grow with.
+LARGEST_CODE = 2**23
 _TYPES = {"FP64": "f8", "FP32": "f4", "FP16": "f2", "INT64": "i8", "INT32": "i4", "INT16": "i2", "INT8": "i1",
           "UINT64": "u8", "UINT32": "u4", "UINT16": "u2", "UINT8": "u1", "BOOL": "?"}
 
@@ -57,14 +58,8 @@ class Models:
     """
 
     def __init__(self, files, threads=None, largest_body=LARGEST_BODY, largest_signal=LARGEST_SIGNAL):
-        self.largest_body, self.largest_signal, self._encoders = int(largest_body), int(largest_signal), {}
-        for file in files:
-            name = model_name(container.read(file)[1].get("name") or Path(file).stem)
-            if name in self._encoders:
-                raise ValueError(f"Two files would be the model {name!r}. Give one of them another name.")
-            self._encoders[name] = SparseEncoder(file, threads=threads)
-        if not self._encoders:
-            raise ValueError("No file was given. Expected at least one exported .onnx file.")
+        self.largest_body, self.largest_signal = int(largest_body), int(largest_signal)
+        self._encoders = by_name(files, partial(SparseEncoder, threads=threads), lambda encoder: encoder.info)
 
     @property
     def names(self):
@@ -98,7 +93,10 @@ class Models:
         wanted = _wanted(request.get("outputs"), tensors(encoder.info["outputs"]))
         if INPUT not in given:
             raise Refusal(400, f"The input {INPUT!r} is missing. Given: {sorted(given)}.")
-        sigma = given.get(SIGMA)
+        sigma, size = given.get(SIGMA), _code_size(given[INPUT].shape, encoder.info)
+        if size > LARGEST_CODE:
+            raise Refusal(413, f"The code of this signal has {size:,} numbers; at most {LARGEST_CODE:,} are computed. "
+                               "Send shorter signals.")
         try:
             made = encoder.run(wanted, given[INPUT], mask=given.get(MASK),
                                sigma=None if sigma is None else np.ravel(sigma))
@@ -123,30 +121,40 @@ class Models:
         for tensor in inputs:
             name = tensor.get("name")
             if name not in info["inputs"] or name in given:
-                raise Refusal(400, f"Inputs of this model are {info['inputs']}, each once. Received: {name!r}")
+                raise Refusal(400, f"Inputs of this model are {info['inputs']}, each once. Received: {name!r:.200}")
             given[name] = self._array(name, tensor)
         return given
 
     def _array(self, name, tensor):
         shape, kind = tensor.get("shape"), tensor.get("datatype")
-        if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape) or len(shape) > 8:
-            raise Refusal(400, f"{name}: expected \"shape\": a list of sizes. Received: {shape!r}")
+        if not isinstance(shape, list) or not all(type(n) is int and 0 <= n < 2**40 for n in shape) or len(shape) > 8:
+            raise Refusal(400, f"{name}: expected \"shape\": a list of sizes. Received: {shape!r:.200}")
         if not isinstance(kind, str) or kind not in _TYPES:
-            raise Refusal(400, f"{name}: expected \"datatype\": one of {', '.join(_TYPES)}. Received: {kind!r}")
+            raise Refusal(400, f"{name}: expected \"datatype\": one of {', '.join(_TYPES)}. Received: {kind!r:.200}")
         count = math.prod(shape)
         if count > self.largest_signal:
             raise Refusal(413, f"{name} has {count:,} numbers; at most {self.largest_signal:,} are taken. Send shorter "
                                "signals.")
         try:
-            # Flat, or nested as the shape says; both are allowed.
-            array = np.asarray(tensor.get("data"), np.float64 if kind.startswith("FP") else None)
+            # Flat, or nested as the shape says; both are allowed. Texts are no numbers, though NumPy would read them.
+            array = np.asarray(tensor.get("data"))
+            if array.dtype.kind == "O" and kind.startswith("FP"):  # null, or whole numbers beyond 64 bits
+                array = array.astype(np.float64)
         except (ValueError, TypeError, OverflowError) as error:
             raise Refusal(400, f"{name}: \"data\" must be a list of numbers ({error}).") from error
         if array.dtype.kind not in "fiub" or array.size != count or array.ndim not in (1, len(shape)):
             raise Refusal(400, f"{name}: \"data\" must hold {count} numbers for the shape {shape}. Received: "
                                f"{array.size} of type {array.dtype}.")
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is infinite, and refused with its place
-            return array.reshape(shape).astype(np.float64 if kind == "FP64" else _TYPES[kind])
+            made = array.reshape(shape).astype(_TYPES[kind])
+            if not kind.startswith("FP") and (made != array.reshape(shape)).any():
+                raise Refusal(400, f"{name}: \"data\" holds numbers that are no {kind}.")
+        return made
+
+
+def _code_size(shape, info):
+    """Numbers of the code of a signal, to those at its edge; a wrong layout the encoder refuses later."""
+    return math.prod(shape[:-1]) * info["filters"] // math.prod(info["strides"])
 
 
 def _parsed(body):

@@ -1,21 +1,23 @@
 """Model repositories in the layout of NVIDIA Triton, which KServe's Triton runtime reads too (standard library)."""
 
 import re
-import shutil
 from pathlib import Path
 
 from crsae_onnx import container
+from crsae_onnx.beside import beside
 from crsae_onnx.contract import SIGMA, is_index, sizes, tensors
 
+_OURS = "Written by `crsae-onnx serve-repo`"
 _README = """# Model repository
 
 Written by `crsae-onnx serve-repo`, for NVIDIA Triton Inference Server. Models: {names}.
 
 Triton in a container, on ports 8000 (HTTP), 8001 (gRPC) and 8002 (metrics); leave `--gpus` out without a GPU, and take
-a release whose CUDA fits the driver in place of YY.MM:
+a release whose CUDA fits the driver in place of YY.MM. NVIDIA_TF32_OVERRIDE=0 keeps float32 convolutions from being
+rounded to 10 bits on GPUs since Ampere:
 
 ```text
-docker run --rm --gpus=all -p 8000:8000 -p 8001:8001 -p 8002:8002 -v "$PWD":/models \\
+docker run --rm --gpus=all -e NVIDIA_TF32_OVERRIDE=0 -p 8000:8000 -p 8001:8001 -p 8002:8002 -v "$PWD":/models \\
     nvcr.io/nvidia/tritonserver:YY.MM-py3 tritonserver --model-repository=/models
 curl localhost:8000/v2/models/{first}/config
 ```
@@ -76,16 +78,7 @@ def write_repository(folder, files, max_batch=8, delay=1000, device="auto", inst
             raise ValueError(f"`{name}` must be a whole number from {least}. Received: {value!r}")
     if device not in _KINDS:
         raise ValueError(f"`device` must be one of {tuple(_KINDS)}. Received: {device!r}")
-    read = {}
-    for file in files:
-        content, facts = container.read(file)
-        name = model_name(facts.get("name") or Path(file).stem)
-        if name in read:
-            raise ValueError(f"Two files would be the model {name!r}. Give one of them another name when converting: "
-                             "about={'name': ...}.")
-        read[name] = content, facts
-    if not read:
-        raise ValueError("No file was given. Expected at least one exported .onnx file.")
+    read = by_name(files, container.read, lambda made: made[1])
     folder, versions = Path(folder), {}
     for name, (content, facts) in read.items():
         versions[name] = _write_version(folder / name, content)
@@ -94,25 +87,27 @@ def write_repository(folder, files, max_batch=8, delay=1000, device="auto", inst
         container.write(folder / name / "config.pbtxt", text.encode())
     first = next(iter(read))
     names = sorted(path.parent.name for path in folder.glob("*/config.pbtxt"))
-    (folder / "README.md").write_text(_README.format(names=", ".join(names), first=first,
-                                                     service=first.lower().replace("_", "-").replace(".", "-")))
+    readme = folder / "README.md"
+    if not readme.exists() or _OURS in readme.read_text(errors="replace"):  # nobody else's page is replaced
+        service = re.sub(r"[^a-z0-9]+", "-", first.lower()).strip("-")
+        if not service[:1].isalpha():  # Kubernetes wants a letter first
+            service = f"model-{service}".rstrip("-")
+        readme.write_text(_README.format(names=", ".join(names), first=first, service=service))
     return versions
 
 
 def _write_version(folder, content):
     """Number of the version that holds ``content``; a new one unless the latest does."""
     folder.mkdir(parents=True, exist_ok=True)
-    known = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+    known = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
     if known and (folder / str(known[-1]) / "model.onnx").is_file() \
             and (folder / str(known[-1]) / "model.onnx").read_bytes() == content:
         return known[-1]
     version = known[-1] + 1 if known else 1
     # A polling server must not see half a version: it appears with one rename.
-    temporary = folder / f".{version}.part"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    (temporary / "model.onnx").write_bytes(content)
-    temporary.rename(folder / str(version))
+    with beside(folder / str(version)) as temporary:
+        temporary.mkdir()
+        (temporary / "model.onnx").write_bytes(content)
     return version
 
 
@@ -165,6 +160,27 @@ def _warm_up(facts, batched):
                       *(f"  {line}" for line in inputs), "} ]"])
 
 
+def by_name(files, read, facts_of):
+    """{name of the model: what ``read`` makes of its file}; each file is read once.
+
+    The name is the file's own ("name" of its facts), or its file name's.
+
+    Raises:
+        ValueError: no file; two files of one name.
+    """
+    made = {}
+    for file in files:
+        content = read(file)
+        name = model_name(facts_of(content).get("name") or Path(file).stem)
+        if name in made:
+            raise ValueError(f"Two files would be the model {name!r}. Give one of them another name when converting: "
+                             "about={'name': ...}.")
+        made[name] = content
+    if not made:
+        raise ValueError("No file was given. Expected at least one exported .onnx file.")
+    return made
+
+
 def model_name(name):
     """A name that is a folder's and a part of an address."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "model"
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", str(name)).strip("-.") or "model"

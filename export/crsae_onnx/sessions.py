@@ -3,8 +3,13 @@
 import ctypes
 import os
 import sys
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from crsae_onnx.container import ModelFileError
 
@@ -36,7 +41,7 @@ def session(ort, content, path, providers=None, threads=None, arena=True, optimi
         content: bytes of the file.
         path: its name, for errors.
         providers: names, or (name, options) pairs, in order of preference; None: CUDA where this onnxruntime offers
-            it, then the CPU.
+            it, then the CPU. CUDA runs with ``use_tf32`` "0", unless its options say "1".
         threads: threads of one run; None: onnxruntime's choice, the cores.
         arena: keep memory between runs (faster; memory stays at its peak).
         optimization: "all", "extended", "basic" or "none". Below "all" convolutions are not fused with their sums.
@@ -71,11 +76,19 @@ def session(ort, content, path, providers=None, threads=None, arena=True, optimi
 
 def _wanted(installed, providers):
     if providers is None:
-        return [name for name in (CUDA, CPU) if name in installed] or list(installed)
-    wanted = [providers] if isinstance(providers, str) else list(providers)
+        wanted = [name for name in (CUDA, CPU) if name in installed] or list(installed)
+    else:
+        wanted = [providers] if isinstance(providers, str) else list(providers)
     if not wanted or any(_name(p) not in installed for p in wanted):
         raise ValueError(f"`providers` must be some of those installed: {installed}. Received: {providers!r}")
-    return wanted
+    return [_exact(p) if _name(p) == CUDA else p for p in wanted]
+
+
+def _exact(provider):
+    """CUDA without TF32, unless the caller says otherwise: it is onnxruntime's default on GPUs since Ampere, rounds the
+    convolutions of a float32 file to 10 bits, and would miss the contract's tolerance."""
+    options = {} if isinstance(provider, str) else provider[1]
+    return CUDA, {"use_tf32": "0", **options}
 
 
 def _name(provider):
@@ -128,6 +141,36 @@ def runner(ort, made):
         return lambda names, feed: made.run(names, feed, options)
     number = int(made.get_provider_options()[CUDA].get("device_id", 0))
     return lambda names, feed: run_bound(ort, made, names, feed, options, device, number)
+
+
+class Parts:
+    """Runs a batch part by part, on the CPU as many parts at a time as there are threads, each on one.
+
+    Args:
+        ort, content, path, arena, optimization: as for ``session``.
+        made: the session of the whole, and ``whole``, its ``runner``.
+        threads: of one run of the whole; None: the cores.
+    """
+
+    def __init__(self, ort, content, path, made, whole, threads, arena, optimization):
+        self.whole, self.lock, self.one = whole, threading.Lock(), None
+        self.threads = threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+        if made.get_providers()[0] != CPU:
+            self.threads = 1  # a GPU is shared by all its threads
+        self.make = lambda: runner(ort, session(ort, content, path, [CPU], 1, arena, optimization))
+
+    def __call__(self, names, feed, size):
+        """Outputs of ``feed``, whose arrays all have the batch as their first axis; ``size`` entries make a part."""
+        batch = len(next(iter(feed.values())))
+        parts = [{name: array[at:at + size] for name, array in feed.items()} for at in range(0, batch, size)]
+        if 1 < self.threads <= len(parts):
+            with self.lock:  # once, and only where it is needed
+                self.one = self.one or self.make()
+            with ThreadPoolExecutor(self.threads) as pool:
+                made = list(pool.map(partial(self.one, names), parts))
+        else:
+            made = [self.whole(names, part) for part in parts]
+        return [np.concatenate(arrays) for arrays in zip(*made, strict=True)]
 
 
 def run_bound(ort, made, names, feed, options, device, number=0):

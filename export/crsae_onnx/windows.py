@@ -313,6 +313,19 @@ def _one(value, name):
     return int(single)
 
 
+def reach_of(facts):
+    """Code positions on each side that a code of a file (rank 1) with these facts depends on.
+
+    By its iterations, and by the whitening inside its graph.
+
+    Example:
+        >>> reach_of({"iterations": 10, "kernel_size": [5], "strides": [2], "whitening_reach": [7, 3]})
+        24
+    """
+    (size,), (stride,) = facts["kernel_size"], facts["strides"]
+    return facts["iterations"] * ((size - 1) // stride) - (-max(facts.get("whitening_reach", (0,))) // stride)
+
+
 def _reach(overlap, iterations, kernel_size, strides):
     if overlap is None:
         return _one(iterations, "iterations") * ((kernel_size - 1) // strides)

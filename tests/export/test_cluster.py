@@ -65,14 +65,17 @@ def test_a_worker_keeps_one_session(exported, rng):
     assert _make_session.cache_info().misses == 1 and _make_session.cache_info().hits >= 9
 
 
-def test_files_are_opened_where_they_are_read(tmp_path, rng):
+def test_files_are_opened_where_they_are_read(tmp_path, rng, monkeypatch):
     array = rng.standard_normal((50, 2)).astype("float32")
     np.save(tmp_path / "a.npy", array)
     zarr.open_array(str(tmp_path / "a.zarr"), mode="w", shape=array.shape, dtype="f4", chunks=(20, 2))[:] = array
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["group/data"] = array
     for name in ("a.npy", "a.zarr", "a.h5:group/data"):
-        opened = pickle.loads(pickle.dumps(open_array(tmp_path / name)))
+        monkeypatch.chdir(tmp_path)
+        opened = pickle.dumps(open_array(name))
+        monkeypatch.chdir("/")  # where a worker may stand
+        opened = pickle.loads(opened)
         assert opened.shape == (50, 2) and opened.dtype == np.float32
         np.testing.assert_array_equal(opened[10:20], array[10:20])
         assert len(pickle.dumps(opened)) < 300
@@ -93,6 +96,10 @@ def test_unfit_work_is_refused_before_it_starts(exported, tmp_path, capsys):
         encode_blocks(exported["plain"], np.full((1, 90, 1), np.nan)).compute(scheduler="synchronous")
     np.save(tmp_path / "y.npy", np.zeros((90, 1)))
     (tmp_path / "z.zarr").mkdir()
+    zarr.open_array(str(tmp_path / "own.zarr"), mode="w", shape=(90, 1), dtype="f4")[:] = 1
+    assert main(["run", str(exported["plain"]), str(tmp_path / "own.zarr"), str(tmp_path / "own.zarr"), "--scheduler",
+                 "local", "--overwrite"]) == 2 and "is the input" in capsys.readouterr().err
+    assert zarr.open_array(str(tmp_path / "own.zarr"), mode="r")[:].all()
     for arguments, words in ((["z.zarr"], "exists"), (["y.npy", "--scheduler", "local"], ".zarr"),
                              (["q.zarr", "--sparse"], "--sparse")):
         output = [str(tmp_path / arguments[0]), *arguments[1:]]
@@ -111,10 +118,10 @@ def test_a_cluster_finishes_although_a_worker_is_killed(exported, tmp_path, rng)
 
     def kill(client):
         """Once some chunks are written: end one worker, as a machine that goes down would."""
-        written = 0
-        while written < 3:
-            written = len([f for part in tmp_path.glob("*.part") for f in os.listdir(part)
-                           if not f.startswith((".", "zarr"))])
+        written, deadline = 0, time.monotonic() + 120
+        while written < 3 and time.monotonic() < deadline:
+            written = len([f for part in tmp_path.glob("*.part") for f in part.rglob("*")
+                           if f.is_file() and not f.name.startswith((".", "zarr"))])
             time.sleep(0.002)
         pid = next(iter(pids.values()))
         os.kill(pid, signals.SIGKILL)

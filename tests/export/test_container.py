@@ -48,6 +48,16 @@ def test_five_hundred_damaged_files_are_each_refused_within_a_second(exported, t
     assert slowest < 1
 
 
+@pytest.mark.parametrize("content", [b"\x08\x08" * 2**26, b"\x08\x08" + b"r\x02\n\x00" * 10**6,
+                                     container._entry("crsae", "[" * 10**5)], ids=["numbers", "entries", "nested"])
+def test_a_foreign_file_keeps_no_parser_busy(content, tmp_path):
+    (tmp_path / "bad.onnx").write_bytes(b"\x08\x08" + content)
+    start = time.perf_counter()
+    with pytest.raises(ModelFileError, match="bad.onnx"):
+        SparseEncoder(tmp_path / "bad.onnx")
+    assert time.perf_counter() - start < 1
+
+
 FUZZ_PARSER = """
 import resource, sys
 import numpy as np

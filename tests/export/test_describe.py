@@ -86,6 +86,19 @@ def test_images_tell_their_range_and_preprocessing(tmp_path):
     assert said["threshold"].endswith("(12 values; all with --json)") and "average the reconstructions" in text
 
 
+def test_an_active_model_s_file_says_that_it_computes_every_position(tmp_path, capsys):
+    made = kc.CRsAE(2, 7, iterations=3000, lambda_init=0.7, active=True, seed=0)
+    made.build((None, None, 1))
+    made.save(tmp_path / "m.keras")
+    assert main(["convert", str(tmp_path / "m.keras"), str(tmp_path / "e.onnx")]) == 0
+    assert "active=True and goes on to the optimum; the file computes every position" in capsys.readouterr().out
+    said = rows(describe(tmp_path / "e.onnx")[1])["computes"]
+    assert said == "every position, these iterations; the model, active=True, goes on to the optimum"
+    signal = 3 * np.random.default_rng(0).standard_normal((1, 90, 1)).astype("float32")
+    code = SparseEncoder(tmp_path / "e.onnx").encode(signal)
+    np.testing.assert_allclose(code, made.encode(signal), atol=5e-3 * code.max())  # so many iterations come near
+
+
 def test_info_needs_no_onnxruntime(model, tmp_path):
     path = convert(model, tmp_path / "e.onnx")
     code = ("import sys, crsae_onnx.cli\nassert crsae_onnx.cli.main(['info', sys.argv[1], '--json']) == 0\n"
@@ -102,6 +115,10 @@ def test_facts_from_the_command_line(model, tmp_path, capsys):
     assert (facts["unit"], facts["sampling_frequency"], facts["pixel_range"]) == ("mV", 250, [0, 1])
     assert main(["convert", str(tmp_path / "m.keras"), str(tmp_path / "f.onnx"), "--about", "colour=red"]) == 2
     assert "colour" in capsys.readouterr().err
+    for wrong in ({"sampling_frequency": "30kHz"}, {"pixel_range": [0]}, {"name": 3},
+                  {"pixel_range": [0, float("nan")]}):
+        with pytest.raises(ValueError, match="`about`"):
+            convert(model, tmp_path / "f.onnx", about=wrong)
     with pytest.raises(ValueError, match="texts and numbers"):
         convert(model, tmp_path / "f.onnx", about={"data": object()})
     assert not (tmp_path / "f.onnx").exists()

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from crsae_onnx import SignalError, SparseEncoder
+from crsae_onnx import SignalError, SparseEncoder, SpikeReader
 from crsae_onnx.convert import convert
 from crsae_onnx.describe import describe
 from crsae_onnx.spike_cli import reader_of
@@ -76,10 +76,29 @@ def test_a_recording_goes_in_and_the_search_s_spikes_come_out(sorted_spikes, tmp
     ratio = amplitude[same] / found.amplitude[nearest[same]]
     assert 0.5 < np.median(ratio) < 1.1  # shrunk, as code is
     assert validate(result.model, path, shapes=[(1, 3000, 1)]).difference < 1e-4
+    # A window reads what its whitening needs, too.
     facts, text = describe(path)
     assert facts["sampling_frequency"] == 10000 and "whitening is inside the graph" in text
     with pytest.raises(ValueError, match="whitens inside its graph"):
         reader_of(encoder)
+
+
+def test_windows_read_what_the_whitening_in_a_graph_needs(tmp_path, rng):
+    """One iteration reaches 4 samples, the whitening 60: a window without those is wrong at its edges."""
+    model = kc.CRsAE(2, 5, iterations=1, sigma=1.0, lambda_init=0.5, seed=0)
+    model.build((None, None, 1))
+    whitening = Whitening(rng.standard_normal((101, 1)) / 10, np.eye(1), np.zeros(1), lead=40)
+    kernel = np.asarray(model.dictionary.unit_kernel())
+    two = np.ones(2)
+    reader = SpikeReader(whitening, kernel, 5 * two, 0.1 * two, 5 * two, [2, 2], 50 * two, 1000.0)
+    path = convert(model, tmp_path / "e.onnx", outputs=("code", "spikes"), spikes=reader)
+    encoder, signal = SparseEncoder(path), 3 * rng.standard_normal((1, 400, 1)).astype("float32")
+    assert encoder.info["whitening_reach"] == [60, 40]
+    code = encoder.encode(signal)
+    np.testing.assert_allclose(encoder.encode(signal, window=50), code, rtol=0, atol=1e-5 * code.max())
+    assert np.abs(encoder.encode(signal, window=50, overlap=4) - code).max() > 0.1 * code.max()
+    blocks = pytest.importorskip("crsae_onnx.cluster").encode_blocks(path, signal, chunk=70)
+    np.testing.assert_allclose(blocks.compute(scheduler="synchronous"), code, rtol=0, atol=1e-5 * code.max())
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

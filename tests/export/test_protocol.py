@@ -92,6 +92,12 @@ GOOD = tensor("signal", np.ones((1, 20, 1)))
     ("signals", {"inputs": [{**GOOD, "data": [[1.0], [1.0, 2.0]]}]}, 400, "numbers"),
     ("signals", {"inputs": [{**GOOD, "data": [float("nan")] * 20}]}, 400, "NaN"),
     ("signals", {"inputs": [{**GOOD, "data": [1e300] * 20}]}, 400, "infinite"),
+    ("signals", {"inputs": [{**GOOD, "data": ["1.0"] * 20}]}, 400, "numbers"),
+    ("signals", {"inputs": [tensor("signal", np.full((1, 20, 1), 300), "INT8")]}, 400, "no INT8"),
+    ("signals", {"inputs": [tensor("signal", np.full((1, 20, 1), 0.5), "INT16")]}, 400, "no INT16"),
+    ("signals", {"inputs": [tensor("signal", np.full((1, 20, 1), -1), "UINT8")]}, 400, "no UINT8"),
+    ("signals", {"inputs": [{**GOOD, "data": [None] * 20}]}, 400, "NaN"),
+    ("signals", {"inputs": [{**GOOD, "shape": [10**3000, 10**3000]}]}, 400, "shape"),
     ("signals", {"inputs": [tensor("signal", np.ones((1, 3, 1)))]}, 400, "shorter"),
     ("signals", {"inputs": [tensor("signal", np.ones((1, 20, 2)))]}, 400, "1 channels"),
     ("signals", {"inputs": [tensor("sigma", [1.0])]}, 400, "'signal' is missing"),
@@ -105,6 +111,20 @@ def test_wrong_requests_are_refused_with_status_and_reason(served, name, body, s
     with pytest.raises(Refusal, match=words) as caught:
         served[0].infer(name, body if isinstance(body, bytes) else json.dumps(body).encode())
     assert caught.value.status == status
+
+
+def test_refusals_repeat_no_long_request(served):
+    for change in ({"name": "x" * 9000}, {"shape": [-1] * 4000}, {"datatype": "F" * 9000}):
+        with pytest.raises(Refusal) as caught:
+            served[0].infer("signals", json.dumps({"inputs": [{**GOOD, **change}]}).encode())
+        assert len(str(caught.value)) < 400
+
+
+def test_a_code_too_large_to_send_is_not_computed(served, monkeypatch):
+    monkeypatch.setattr("crsae_onnx.protocol.LARGEST_CODE", 30)
+    with pytest.raises(Refusal, match="has 40 numbers; at most 30") as caught:
+        ask(served[0], "signals", GOOD)
+    assert caught.value.status == 413
 
 
 def test_a_thousand_mutated_bodies_are_answered_or_refused_in_time(served):

@@ -8,7 +8,7 @@ import venv
 
 import onnx
 import pytest
-from crsae_onnx import ModelFileError
+from crsae_onnx import ModelFileError, container
 from crsae_onnx.cli import main
 from crsae_onnx.convert import convert
 from crsae_onnx.repository import config, write_repository
@@ -133,6 +133,22 @@ def test_options_reach_the_configuration(files, tmp_path):
     made = parsed(next(tmp_path.glob("*/config.pbtxt")).read_text())
     assert made["instance_group"] == [{"count": [2], "kind": ["KIND_GPU"]}] and "dynamic_batching" not in made
     assert made["parameters"] == [{"key": ["intra_op_thread_count"], "value": [{"string_value": ["3"]}]}]
+
+
+def test_a_page_of_the_user_s_own_stays_and_ours_is_renewed(files, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/README.md").write_text("My project")
+    write_repository(tmp_path / "mine", [files["early"]])
+    assert (tmp_path / "mine/README.md").read_text() == "My project"
+    write_repository(tmp_path / "r", [files["early"]])
+    write_repository(tmp_path / "r", [files["plain"]])
+    text = (tmp_path / "r/README.md").read_text()
+    assert "My-model-1, early" in text and "NVIDIA_TF32_OVERRIDE=0" in text
+    content, facts = container.read(files["early"])
+    digit = tmp_path / "3d.onnx"
+    digit.write_bytes(container.pack(container.unpack(content)[0], {**facts, "name": "3D_model"}))
+    write_repository(tmp_path / "d", [digit])
+    assert "name: model-3d-model" in (tmp_path / "d/README.md").read_text()
 
 
 def test_unfit_files_and_options_write_nothing(files, tmp_path, capsys):

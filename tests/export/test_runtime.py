@@ -77,6 +77,35 @@ def test_large_batches_are_split_by_themselves(exported, rng, monkeypatch):
     assert runs == [3, 3, 1]
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_large_signals_of_a_batch_run_one_by_one_and_give_the_same(exported, rng, monkeypatch, threads):
+    signal, images = 3 * rng.standard_normal((3, 61, 1)), 3 * rng.standard_normal((3, 20, 21, 1))
+    whole = [SparseEncoder(exported[n], threads=threads) for n in ("all", "images")]
+    given = dict(mask=rng.random(signal.shape) < 0.9, sigma=[1.0, 0.5, 2.0])
+    expected = [whole[0].encode(signal, **given), whole[0].reconstruct(signal, **given), whole[1].encode(images)]
+    monkeypatch.setattr(runtime, "LARGEST_CODE", 100)
+    for encoder in whole:
+        assert encoder._parts.one is None
+    sizes, run = [], whole[1]._parts
+    monkeypatch.setattr(whole[1], "_parts", lambda n, f, size: sizes.append(size) or run(n, f, size))
+    close(whole[0].encode(signal, **given), expected[0])
+    close(whole[0].reconstruct(signal, **given), expected[1])
+    close(whole[1].encode(images), expected[2])
+    both = whole[0].run(["code", "reconstruction"], signal, **given)
+    close(both["code"], expected[0])
+    close(both["reconstruction"], expected[1])
+    assert sizes == [1] and (whole[0]._parts.one is None) == (threads == 1)
+
+
+def test_a_batch_that_stops_as_one_is_not_split(rng, monkeypatch, tmp_path):
+    model = kc.CRsAE(2, 7, iterations=100, lambda_init=0.7, tolerance=1e-2, seed=0)
+    model.build((None, None, 1))
+    encoder, signal = SparseEncoder(convert(model, tmp_path / "e.onnx"), threads=2), rng.standard_normal((4, 61, 1))
+    code = encoder.encode(signal)
+    monkeypatch.setattr(runtime, "LARGEST_CODE", 1)
+    np.testing.assert_array_equal(encoder.encode(signal), code)
+
+
 def test_out_and_sparse_give_the_same_code(exported, rng, tmp_path):
     encoder, signal = SparseEncoder(exported["plain"]), 3 * rng.standard_normal((2, 301, 1))
     code = encoder.encode(signal)

@@ -113,6 +113,16 @@ def test_cuda_is_chosen_where_offered_and_its_absence_explained(exported, monkey
     assert encoder.encode(np.ones((1, 30, 1))).shape == (1, 24, 2)
 
 
+def test_cuda_computes_in_float32_unless_told_otherwise():
+    """TF32, onnxruntime's default, rounds to 10 bits: 1e-3, where the contract tolerates 1e-4."""
+    offered = [sessions.CUDA, CPU]
+    for given in (None, sessions.CUDA, [sessions.CUDA, CPU]):
+        assert sessions._wanted(offered, given)[0] == (sessions.CUDA, {"use_tf32": "0"})
+    own = (sessions.CUDA, {"use_tf32": "1", "device_id": 1})
+    assert sessions._wanted(offered, [own, CPU]) == [own, CPU]
+    assert sessions._wanted([CPU], None) == [CPU]
+
+
 def test_a_missing_cuda_library_is_named(monkeypatch, tmp_path):
     folder = tmp_path / "capi"
     folder.mkdir()
