@@ -6,7 +6,6 @@
 
 import json
 import os
-import subprocess
 import sys
 
 import bentoml
@@ -33,16 +32,24 @@ def settings(files, timeout=30.0, concurrency=8, threads=None, largest_body=LARG
         threads: onnxruntime threads of one run; None: the cores.
         largest_body: bytes of a request (413 beyond).
         largest_signal: numbers of a signal (413 beyond).
+
+    Raises:
+        ValueError: a number that is not positive.
     """
+    for name, value in (("timeout", timeout), ("concurrency", concurrency), ("threads", threads),
+                        ("largest_body", largest_body), ("largest_signal", largest_signal)):
+        if value is not None and not value > 0:
+            raise ValueError(f"`{name}` must be positive. Received: {value!r}")
     return json.dumps({"files": [os.path.abspath(f) for f in files], "timeout": timeout, "concurrency": concurrency,
                        "threads": threads, "largest_body": largest_body, "largest_signal": largest_signal})
 
 
 def serve(text, host="127.0.0.1", port=3000):
-    """Run the server until it is stopped; returns its exit status."""
+    """Become the server: its process takes this one's place, so that signals reach it."""
     environment = {**os.environ, VARIABLE: text, "BENTOML_DO_NOT_TRACK": "True"}
-    return subprocess.run([sys.executable, "-m", "bentoml", "serve", "crsae_onnx.server:Encoders", "--host", host,
-                           "--port", str(port)], env=environment).returncode
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, "-m", "bentoml", "serve", "crsae_onnx.server:Encoders", "--host", host,
+                               "--port", str(port)], environment)
 
 
 _settings = json.loads(os.environ.get(VARIABLE, "{}"))
@@ -105,6 +112,11 @@ def _refused(request, error):
     return JSONResponse({"error": str(error)}, status_code=error.status)
 
 
+def _failed(request, error):
+    return JSONResponse({"error": f"The server failed ({type(error).__name__}). The request was not answered."},
+                        status_code=500)
+
+
 def _http_error(request, error):
     return JSONResponse({"error": f"{error.detail}: {request.method} {request.url.path}"},
                         status_code=error.status_code, headers=getattr(error, "headers", None))
@@ -125,7 +137,7 @@ _app = Starlette(routes=[
     Route("/models/{name}/infer", _infer, methods=["POST"]),
     Route("/models/{name}/versions/1", _metadata), Route("/models/{name}/versions/1/ready", _model_ready),
     Route("/models/{name}/versions/1/infer", _infer, methods=["POST"])],
-    exception_handlers={Refusal: _refused, HTTPException: _http_error})
+    exception_handlers={Refusal: _refused, HTTPException: _http_error, Exception: _failed})
 
 
 @bentoml.asgi_app(_app, path="/v2")

@@ -66,8 +66,9 @@ def server(files, tmp_path_factory):
             raise AssertionError("the server is not ready after a minute")
         yield port, process
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=60)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(timeout=60)
 
 
 def ask(port, method, path, body=None, timeout=30):
@@ -88,7 +89,11 @@ def request(array, **more):
 
 def memory(process):
     """Resident bytes of all processes of the server."""
-    group, total = os.getpgid(process.pid), 0
+    return memory_of_group(os.getpgid(process.pid))
+
+
+def memory_of_group(group):
+    total = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
@@ -146,7 +151,8 @@ def test_concurrent_clients_get_right_answers_and_refusals_and_memory_stays(serv
             if chance.random() < 0.5:
                 k = chance.randrange(len(signals))
                 status, body = ask(port, "POST", "/v2/models/plain/infer", request(signals[k], id=str(i)))
-                if status == 429:  # busy: told so, and tried again
+                if status == 429:  # busy, and told so; counted below
+                    busy.append(number)
                     continue
                 made = {o["name"]: o for o in json.loads(body)["outputs"]} if status == 200 else {}
                 fine = status == 200 and json.loads(body)["id"] == str(i) and np.allclose(
@@ -158,11 +164,12 @@ def test_concurrent_clients_get_right_answers_and_refusals_and_memory_stays(serv
                 wrong.append((status, body[:200]))
         return wrong
 
-    sizes = []
+    sizes, busy = [], []
     for _ in range(2):  # the first half warms pools and caches up
         with ThreadPoolExecutor(CLIENTS) as pool:
             assert [w for part in pool.map(client, range(CLIENTS)) for w in part] == []
         sizes.append(memory(process))
+    assert len(busy) < REQUESTS / 20  # fewer clients than requests at a time: next to all are answered
     assert sizes[1] < 1.05 * sizes[0], f"memory grew from {sizes[0]:,} to {sizes[1]:,} bytes"
 
 
@@ -170,6 +177,20 @@ def test_what_is_no_encoder_starts_no_server(tmp_path, capsys):
     (tmp_path / "bad.onnx").write_bytes(b"\x08 no model")
     assert main(["serve", str(tmp_path / "bad.onnx")]) == 2
     assert "bad.onnx" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_one_signal_ends_the_whole_server(server):
+    """The command's process is the server itself: what ends it leaves no worker behind. The last to use the server."""
+    port, process = server
+    os.kill(process.pid, signal.SIGTERM)
+    process.wait(timeout=60)
+    deadline = time.monotonic() + 20
+    while memory_of_group(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not memory_of_group(process.pid)
+    with pytest.raises(OSError):
+        ask(port, "GET", "/v2/health/live")
 
 
 def test_a_missing_framework_is_named_with_its_extra(files, capsys, monkeypatch):

@@ -2,6 +2,7 @@
 const TYPES = {
   f4: [4, "getFloat32"], f8: [8, "getFloat64"], i1: [1, "getInt8"], u1: [1, "getUint8"], i2: [2, "getInt16"],
   u2: [2, "getUint16"], i4: [4, "getInt32"], u4: [4, "getUint32"],
+  i8: [8, "getBigInt64"], u8: [8, "getBigUint64"], b1: [1, "getUint8"],
 };
 
 export async function readData(file, channels) {
@@ -23,13 +24,13 @@ export function readNpy(view) {
   const [, order, kind] = header.match(/'descr':\s*'([<>|=])(\w\d)'/) ?? [];
   const shape = (header.match(/'shape':\s*\(([^)]*)\)/)?.[1] ?? "").split(",").filter((s) => s.trim()).map(Number);
   if (!TYPES[kind] || header.includes("'fortran_order': True")) {
-    throw new Error("Expected a .npy array of real numbers in C order.");
+    throw new Error("Expected a .npy array of real numbers (not of 16-bit floats) in C order.");
   }
   const [bytes, get] = TYPES[kind];
   const count = shape.reduce((a, b) => a * b, 1);
   if (view.byteLength < start + count * bytes) throw new Error("The .npy array is cut short.");
   const values = new Float32Array(count);
-  for (let i = 0; i < count; i += 1) values[i] = view[get](start + i * bytes, order !== ">");
+  for (let i = 0; i < count; i += 1) values[i] = Number(view[get](start + i * bytes, order !== ">"));
   return { shape, values };
 }
 
