@@ -5,7 +5,7 @@ A recording is simulated block by block into a file, with stretches of NaN in it
 the file is encoded in windows, and reconstructed window by window.
 
     python -m benchmarks.soak                             # two hours of recording, about ten minutes of training
-    python -m benchmarks.soak --minutes 10 --epochs 24    # three minutes of training
+    python -m benchmarks.soak --minutes 10 --epochs 40    # four minutes of training
     python -m benchmarks.soak --short                     # half a minute of recording: too short to judge memory
 
 It fails where memory grows faster than ``--limit``, a sample is lost, codes differ or bad batches go unnoticed.
