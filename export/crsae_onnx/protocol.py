@@ -78,8 +78,8 @@ class Models:
                 "inputs": [tensor(n) for n in info["inputs"]], "outputs": [tensor(n) for n in tensors(info["outputs"])],
                 "parameters": {key: info[key] for key in told if key in info}}
 
-    def infer(self, name, body):
-        """Answer to a request's body, as a dict to write as JSON.
+    def infer(self, name, body, options=None):
+        """Answer to a request's body, as a dict to write as JSON; ``options``: see ``SparseEncoder.run``.
 
         Raises:
             Refusal: the request is wrong; nothing was computed.
@@ -99,7 +99,7 @@ class Models:
                                "Send shorter signals.")
         try:
             made = encoder.run(wanted, given[INPUT], mask=given.get(MASK),
-                               sigma=None if sigma is None else np.ravel(sigma))
+                               sigma=None if sigma is None else np.ravel(sigma), options=options)
         except (SignalError, ValueError) as error:
             raise Refusal(400, str(error)) from error
         if not all(np.isfinite(array).all() for array in made.values()):

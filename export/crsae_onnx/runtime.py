@@ -162,12 +162,13 @@ class SparseEncoder:
         self._needs("denoised", "denoised")
         return self.run(["denoised"], images, sigma=sigma)["denoised"]
 
-    def run(self, outputs, signal, mask=None, sigma=None):
+    def run(self, outputs, signal, mask=None, sigma=None, *, options=None):
         """Several outputs of one run, of a signal in one piece: what a server needs.
 
         Args:
             outputs: names of the file's tensors, such as "code" or "spike_index".
             signal, mask, sigma: as for ``encode``.
+            options: None, or ``sessions.run_options()``, whose ``terminate`` ends this run from another thread.
 
         Returns:
             {name: array}.
@@ -191,10 +192,10 @@ class SparseEncoder:
             mask = as_finite(_spread_mask(_as_array(mask, MASK), tuple(signal.shape)), name="mask")
         if sigma is not None:
             sigma = as_sigma(sigma, signal.shape[0])
-        made = self._fetch(list(outputs), self._feed(as_finite(signal[...]), mask, sigma))
+        made = self._fetch(list(outputs), self._feed(as_finite(signal[...]), mask, sigma), options)
         return dict(zip(outputs, made, strict=True))
 
-    def _fetch(self, names, feed):
+    def _fetch(self, names, feed, options=None):
         """The outputs of one feed; large signals of a batch one by one, which is the faster way.
 
         A file with a tolerance stops for all signals of a batch at once, and spikes are one list over the batch: these
@@ -204,8 +205,8 @@ class SparseEncoder:
         code = math.prod(shape[1:-1]) * info["filters"] // math.prod(info["strides"])  # numbers of one signal's
         size = max(1, LARGEST_CODE // max(1, code))
         if size >= shape[0] or info.get("tolerance") is not None or set(names) & set(SPIKE_TENSORS):
-            return self._whole(names, feed)
-        return self._parts(names, feed, size)
+            return self._whole(names, feed, options)
+        return self._parts(names, feed, size, options)
 
     def _needs(self, tensor, output):
         if tensor not in self._outputs:

@@ -4,18 +4,21 @@
 (Prometheus), /livez and /readyz. Settings come through the environment, since BentoML's workers import this module.
 """
 
+import asyncio
 import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import bentoml
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from crsae_onnx.protocol import LARGEST_BODY, LARGEST_SIGNAL, Models, Refusal
+from crsae_onnx.sessions import run_options
 
 #: The environment variable with the settings, JSON: see ``settings``.
 VARIABLE = "CRSAE_ONNX_SERVER"
@@ -54,6 +57,7 @@ def serve(text, host="127.0.0.1", port=3000):
 
 _settings = json.loads(os.environ.get(VARIABLE, "{}"))
 _models = None
+_pool = ThreadPoolExecutor(_settings.get("concurrency", 8), thread_name_prefix="infer")
 
 
 def _loaded():
@@ -88,10 +92,14 @@ async def _model_ready(request):
 
 async def _infer(request):
     models = _loaded()
-    body = await _read(request, models.largest_body)
+    body, options = await _read(request, models.largest_body), run_options()
     # onnxruntime leaves the interpreter's lock while it computes: other requests go on.
-    answer = await run_in_threadpool(models.infer, request.path_params["name"], body)
-    return JSONResponse(answer)
+    run = partial(models.infer, request.path_params["name"], body, options)
+    try:
+        return JSONResponse(await asyncio.get_running_loop().run_in_executor(_pool, run))
+    except asyncio.CancelledError:  # the time is up, and the caller has been told
+        options.terminate = True
+        raise
 
 
 async def _read(request, most):

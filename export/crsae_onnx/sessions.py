@@ -130,17 +130,25 @@ def _one_line(error):
 
 
 def runner(ort, made):
-    """``run(output names, feed) -> arrays`` of a session: nothing that the outputs do not need is computed.
+    """``run(output names, feed, options=None) -> arrays`` of a session; ``options``: ``run_options`` of this run alone.
 
     On a GPU inputs are bound there, and results are fetched once, at the end.
     """
-    options = ort.RunOptions()
-    options.only_execute_path_to_fetches = True
-    device = _DEVICES.get(made.get_providers()[0])
+    own, device = run_options(ort), _DEVICES.get(made.get_providers()[0])
     if device is None:
-        return lambda names, feed: made.run(names, feed, options)
+        return lambda names, feed, options=None: made.run(names, feed, options or own)
     number = int(made.get_provider_options()[CUDA].get("device_id", 0))
-    return lambda names, feed: run_bound(ort, made, names, feed, options, device, number)
+    return lambda names, feed, options=None: run_bound(ort, made, names, feed, options or own, device, number)
+
+
+def run_options(ort=None):
+    """onnxruntime's options of one run: nothing that the outputs do not need is computed.
+
+    Setting ``terminate`` to True from another thread ends the run at its next operator, with an error.
+    """
+    options = (ort or import_onnxruntime()).RunOptions()
+    options.only_execute_path_to_fetches = True
+    return options
 
 
 class Parts:
@@ -159,7 +167,7 @@ class Parts:
             self.threads = 1  # a GPU is shared by all its threads
         self.make = lambda: runner(ort, session(ort, content, path, [CPU], 1, arena, optimization))
 
-    def __call__(self, names, feed, size):
+    def __call__(self, names, feed, size, options=None):
         """Outputs of ``feed``, whose arrays all have the batch as their first axis; ``size`` entries make a part."""
         batch = len(next(iter(feed.values())))
         parts = [{name: array[at:at + size] for name, array in feed.items()} for at in range(0, batch, size)]
@@ -167,9 +175,9 @@ class Parts:
             with self.lock:  # once, and only where it is needed
                 self.one = self.one or self.make()
             with ThreadPoolExecutor(self.threads) as pool:
-                made = list(pool.map(partial(self.one, names), parts))
+                made = list(pool.map(partial(self.one, names, options=options), parts))
         else:
-            made = [self.whole(names, part) for part in parts]
+            made = [self.whole(names, part, options) for part in parts]
         return [np.concatenate(arrays) for arrays in zip(*made, strict=True)]
 
 

@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import onnx
 import pytest
-from crsae_onnx import ModelFileError, SignalError, SparseCode, SparseEncoder, container, runtime
+from crsae_onnx import ModelFileError, SignalError, SparseCode, SparseEncoder, container, runtime, sessions
 from crsae_onnx.convert import convert
 from onnx import helper
 
@@ -87,7 +89,7 @@ def test_large_signals_of_a_batch_run_one_by_one_and_give_the_same(exported, rng
     for encoder in whole:
         assert encoder._parts.one is None
     sizes, run = [], whole[1]._parts
-    monkeypatch.setattr(whole[1], "_parts", lambda n, f, size: sizes.append(size) or run(n, f, size))
+    monkeypatch.setattr(whole[1], "_parts", lambda n, f, size, o: sizes.append(size) or run(n, f, size, o))
     close(whole[0].encode(signal, **given), expected[0])
     close(whole[0].reconstruct(signal, **given), expected[1])
     close(whole[1].encode(images), expected[2])
@@ -95,6 +97,19 @@ def test_large_signals_of_a_batch_run_one_by_one_and_give_the_same(exported, rng
     close(both["code"], expected[0])
     close(both["reconstruction"], expected[1])
     assert sizes == [1] and (whole[0]._parts.one is None) == (threads == 1)
+
+
+@pytest.mark.parametrize("most", [2**20, 1000])
+def test_a_run_can_be_ended_from_another_thread(tmp_path, monkeypatch, most):
+    model = kc.CRsAE(8, 99, iterations=200_000, lambda_init=0.7, seed=0)
+    model.build((None, None, 1))
+    encoder, options = SparseEncoder(convert(model, tmp_path / "e.onnx"), threads=1), sessions.run_options()
+    monkeypatch.setattr(runtime, "LARGEST_CODE", most)
+    threading.Timer(0.3, lambda: setattr(options, "terminate", True)).start()
+    start = time.perf_counter()
+    with pytest.raises(Exception, match="terminate"):
+        encoder.run(["code"], np.ones((2, 5000, 1)), options=options)
+    assert time.perf_counter() - start < 5
 
 
 def test_a_batch_that_stops_as_one_is_not_split(rng, monkeypatch, tmp_path):

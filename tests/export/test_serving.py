@@ -92,16 +92,26 @@ def memory(process):
     return memory_of_group(os.getpgid(process.pid))
 
 
+def processor_seconds(group):
+    """Of all processes of a group."""
+    return sum(int(n) for fields in stats(group) for n in fields[11:13]) / os.sysconf("SC_CLK_TCK")
+
+
 def memory_of_group(group):
-    total = 0
+    return sum(int(fields[21]) for fields in stats(group)) * os.sysconf("SC_PAGE_SIZE")
+
+
+def stats(group):
+    """Fields of /proc/PID/stat, from the state on, of the processes of a group."""
+    found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[2]) == group:
-            total += int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
-    return total
+            found.append(fields)
+    return found
 
 
 @pytest.mark.slow
@@ -130,6 +140,11 @@ def test_limits_and_time_outs(server):
     start = time.perf_counter()
     status, body = ask(port, "POST", "/v2/models/heavy/infer", request(np.ones((1, 20_000, 1))))
     assert status == 504 and time.perf_counter() - start < 10
+    # The run was ended too: it would go on for minutes.
+    time.sleep(2)
+    before = processor_seconds(server[1].pid)
+    time.sleep(2)
+    assert processor_seconds(server[1].pid) - before < 1
     # The server is as good as before.
     assert ask(port, "POST", path, request(np.ones((1, 50, 1))))[0] == 200
 
