@@ -3,8 +3,9 @@
 import argparse
 import math
 
+from crsae_onnx.raw import RAW_DTYPES
+
 from keras_crsae import __version__
-from keras_crsae.data.recordings import RAW_DTYPES
 
 _EPILOG = """\
 examples:

@@ -7,12 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from crsae_onnx.raw import RAW_SUFFIXES
 
 from keras_crsae.applications.spike_files import check_folder, load_reader, write_spikes
 from keras_crsae.applications.spike_recording import as_recording
 from keras_crsae.applications.spike_table import unit_table
 from keras_crsae.data.files import ARRAY_SUFFIXES, FileError, check_output, replacing
-from keras_crsae.data.recordings import RAW_SUFFIXES, read_recording, told_frequency
+from keras_crsae.data.recordings import read_recording, told_frequency
 from keras_crsae.startup import start_keras
 
 #: Files beside those of a saved result.

@@ -10,6 +10,7 @@ import numpy as np
 from crsae_onnx.beside import beside
 from crsae_onnx.contract import ABOUT, INPUTS, OUTPUTS, PIPELINES, TOLERANCES
 from crsae_onnx.describe import describe
+from crsae_onnx.raw import RAW_DTYPES, RAW_SUFFIXES, open_raw
 from crsae_onnx.repository import write_repository
 from crsae_onnx.runtime import SparseEncoder
 from crsae_onnx.spike_cli import run_spikes
@@ -60,7 +61,10 @@ def _run(args):
     if output.resolve() == Path(args.input).resolve():
         raise ValueError(f"{output} is the input. Choose another name.")
     encoder = SparseEncoder(args.file)
-    signal = _open(args.input)
+    if args.spikes and Path(args.input).suffix.lower() in RAW_SUFFIXES and Path(args.input).is_file():
+        signal = open_raw(args.input, encoder.info["channels"], args.dtype)
+    else:
+        signal = _open(args.input)
     options = {"progress": True if args.progress and encoder.info["rank"] == 1 else None}
     if args.window is not None:
         options["window"] = args.window
@@ -197,13 +201,15 @@ def parser():
     validate.add_argument("--record", action="store_true", help="write the measured difference into the file")
     run = command("run", _run, "encode a .npy signal (batch, *space, channels), or find a recording's spikes", file,
                   ("input", ".npy signal, any real dtype, read in place; with --spikes (samples, channels) or "
-                            "(samples,)"),
+                            "(samples,), or raw binary .dat, .bin, .raw"),
                   ("output", ".npy file to write (.npz with --sparse, .csv with --spikes)"))
     run.add_argument("--reconstruct", action="store_true", help="write the reconstruction in place of the code")
     run.add_argument("--sparse", action="store_true",
                      help="write index (batch, position), filter, value and shape of the non-zero values")
     run.add_argument("--spikes", action="store_true",
                      help="write time (s), unit, amplitude and sample of each spike; the file must come from a sorter")
+    run.add_argument("--dtype", choices=RAW_DTYPES, default="int16",
+                     help="with --spikes: type of a raw binary file's samples (default int16)")
     run.add_argument("--chunk", type=float, metavar="SECONDS",
                      help="with --spikes: give the recording in such chunks, as it would arrive")
     run.add_argument("--window", type=int, metavar="SAMPLES", help="samples that one window keeps")

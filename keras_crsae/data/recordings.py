@@ -2,15 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
+from crsae_onnx.raw import RAW_SUFFIXES, open_raw
 
 from keras_crsae.data.files import ARRAY_SUFFIXES, WAV, FileError, existing_file, one_line, read_array
 from keras_crsae.data.wav import read_wav
-
-#: Endings of raw binary files, which say nothing of themselves.
-RAW_SUFFIXES = (".dat", ".bin", ".raw")
-#: Types of samples in a raw binary file, little-endian.
-RAW_DTYPES = ("int16", "uint16", "int32", "int8", "uint8", "float32", "float64")
 
 
 def read_recording(path, sampling_frequency=None, channels=None, dtype="int16", key=None, stream=None):
@@ -80,14 +75,10 @@ def read_raw(path, channels, dtype="int16"):
     path = existing_file(path, "a raw recording")
     if channels is None:
         raise FileError(f"{path} does not tell its number of channels. Give it: --channels 4.")
-    if dtype not in RAW_DTYPES:
-        raise FileError(f"Samples of type {dtype!r} are not known. Expected one of {', '.join(RAW_DTYPES)}.")
-    kind = np.dtype(dtype).newbyteorder("<")
-    size, row = path.stat().st_size, kind.itemsize * channels
-    if size % row:
-        raise FileError(f"{path} has {size} bytes, no multiple of {row}: {channels} channels of {dtype}. Look at "
-                        "--channels and --dtype.")
-    return np.memmap(path, kind, "r", shape=(size // row, channels))
+    try:
+        return open_raw(path, channels, dtype)
+    except ValueError as error:
+        raise FileError(str(error)) from error
 
 
 def _through_spikeinterface(path, suffix, stream):

@@ -53,6 +53,18 @@ def test_run_finds_the_spikes_that_keras_finds(made, sorted_spikes, tmp_path, ca
     assert "times real time" in out and "at most" not in out
 
 
+def test_raw_binary_recordings_are_read(made, sorted_spikes, tmp_path, capsys):
+    recording = sorted_spikes[0]
+    recording[:, 0].astype("<f4").tofile(tmp_path / "y.dat")
+    assert run(made, tmp_path / "a.csv", "--dtype", "float32", recording=tmp_path / "y.dat") == 0
+    assert_same(tmp_path / "a.csv", sorted_spikes[2])
+    (tmp_path / "odd.dat").write_bytes(b"abc")
+    (tmp_path / "none.raw").write_bytes(b"")
+    for name, message in (("odd.dat", "3 bytes, no multiple of 2"), ("none.raw", "0 bytes"), ("no.bin", "No file")):
+        assert run(made, tmp_path / "b.csv", recording=tmp_path / name) == 2
+        assert message in capsys.readouterr().err and not (tmp_path / "b.csv").exists()
+
+
 @pytest.mark.parametrize("chunk", ["0.0311", "0.5", "9"])
 def test_chunks_give_the_same_spikes_and_their_delay(made, sorted_spikes, tmp_path, capsys, chunk):
     assert run(made, tmp_path / "a.csv", "--chunk", chunk, "--progress") == 0
