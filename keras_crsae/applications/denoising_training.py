@@ -26,7 +26,7 @@ WITHOUT_TARGETS = dict(iterations=30, tied=True, training_shifts=1, gradient="de
                        learning_rate=2e-3)
 #: Growth of the threshold with sigma, of a model for a range. One trained without it over 10 to 60 grey levels denoised
 #: 40 images of its training set best when told 1.0, 1.0, 1.07, 1.22 and 1.27 times the noise at 10, 15, 25, 50 and 60.
-SIGMA_POWER = 0.2
+SIGMA_POWER = 0.17
 _EPOCH = 100  # steps between two looks at the clock, a line of progress and, where due, a checkpoint
 
 
@@ -61,7 +61,7 @@ def train_denoiser(images=None, sigma=25 / 255, steps=3000, minutes=None, seed=0
             and 0.01 of the first lambda.
         size, batch_size: side of a crop in pixels, crops of a step.
         low_pass: width of a blur to take from the crops; 0: their mean.
-        sigma_power: see ``Denoiser``; None: 0.2 for a range of levels, 0 for one.
+        sigma_power: see ``Denoiser``; None: 0.17 for a range of levels, 0 for one.
         model: None, or a model to train in place of a new ``Denoiser``: a trained one to go on from, or one of
             ``baselines``; its options are then its own, its optimisers start anew.
         checkpoint: None, or a ``.keras`` file that is written about every two minutes, with a ``.json`` beside it;

@@ -21,9 +21,7 @@ def noisy_crops(images, size, batch_size, sigma, clean=None, add_noise=True, tar
         images: list of arrays (height, width, channels) of one number of channels: uint8, uint16 or floats in [0, 1].
         size: pixels of a crop's side.
         batch_size: crops of a batch.
-        sigma: standard deviation of the noise in [0, 1], or (low, high): one drawn for each crop, with a density in
-            proportion to its square. Errors in units of the noise then count as errors in grey levels would, were the
-            levels spread evenly.
+        sigma: standard deviation of the noise in [0, 1], or (low, high): one drawn for each crop.
         clean: None, or the clean images of ``images``, which are then noisy already.
         add_noise: False: ``images`` hold noise of level ``sigma`` already (needed for ``clean``-less noisy images).
         target: "clean", or "noisy": the input itself (unsupervised).
@@ -84,8 +82,8 @@ def noisy_crops(images, size, batch_size, sigma, clean=None, add_noise=True, tar
     def batch(number):
         seeds = tf.random.split(tf.stack([tf.cast(number, tf.int32), tf.constant(seed, tf.int32)]), 3)
         index = places(seeds[0])
-        level = tf.random.stateless_uniform((batch_size, 1, 1, 1), seeds[1], low**3, high**3) ** (1 / 3) \
-            if high > low else tf.fill((batch_size, 1, 1, 1), low)
+        level = tf.random.stateless_uniform((batch_size, 1, 1, 1), seeds[1], low, high) if high > low \
+            else tf.fill((batch_size, 1, 1, 1), low)
         seen = _unit(tf.gather(pixels, index)) / level
         answer = seen if pairs is None else _unit(tf.gather(pairs, index)) / level
         if add_noise and clean is None:
