@@ -58,8 +58,8 @@ def test_two_workers_learn_what_one_learns_also_after_one_was_killed(recording, 
         time.sleep(0.01)
     workers[1].kill()
     codes, said = ended(workers)
-    assert codes == [1, -9] and not (tmp_path / "m.keras").exists()
-    assert "another worker was lost" in said[0][1] and "Traceback" not in said[0][1]
+    assert codes == [1, -9] and not (tmp_path / "m.keras").exists(), said
+    assert "another worker was lost" in said[0][1] and "Traceback" not in said[0][1], said
 
     codes, said = ended(start_two(recording, tmp_path))
     assert codes == [0, 0], said
