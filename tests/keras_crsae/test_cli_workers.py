@@ -54,7 +54,7 @@ def test_two_workers_learn_what_one_learns_also_after_one_was_killed(recording, 
     assert codes == [0], said
 
     workers, deadline = start_two(recording, tmp_path), time.monotonic() + 120
-    while not (tmp_path / "p.keras").exists() and time.monotonic() < deadline:
+    while not (tmp_path / "p.keras").exists() and time.monotonic() < deadline and workers[0].poll() is None:
         time.sleep(0.01)
     workers[1].kill()
     codes, said = ended(workers)

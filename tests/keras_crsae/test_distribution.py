@@ -161,11 +161,15 @@ json.dump(history, open(f"{folder}/{me}.json", "w"))
 
 
 def free_ports(count):
+    """Below the range that the system gives to outgoing connections, one of which might take a port in between."""
+    found, rng = [], np.random.default_rng()
     with contextlib.ExitStack() as stack:
-        found = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in found:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in found]
+        while len(found) < count:
+            one, port = stack.enter_context(socket.socket()), int(rng.integers(20_000, 32_000))
+            with contextlib.suppress(OSError):
+                one.bind(("127.0.0.1", port))
+                found.append(port)
+    return found
 
 
 def train_workers(folder, kind, cut=0):
