@@ -332,8 +332,8 @@ def plot_curves(curves, reference=None, xlabel="minutes of training", ylabel="PS
         axis.plot(x, y, color=_colour(i), marker="o" if len(x) < 12 else None, markersize=3.5, label=name)
     for name, height in (reference or {}).items():
         axis.axhline(height, color=_GRAY, linestyle="--", linewidth=0.9)
-        axis.annotate(name, (1.0, height), xycoords=("axes fraction", "data"), xytext=(-4, 3),
-                      textcoords="offset points", ha="right", fontsize=8, color=_GRAY)
+        axis.annotate(name, (0.0, height), xycoords=("axes fraction", "data"), xytext=(4, 3),
+                      textcoords="offset points", fontsize=8, color=_GRAY)  # left: curves rise
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
     axis.set_title(title or f"{ylabel} over {xlabel}")
