@@ -58,6 +58,15 @@ def test_a_folder_with_everything_is_written(inside, sorted_spikes, tmp_path, ca
     assert "Code threshold" in (tmp_path / "out/report.html").read_text()
 
 
+def test_a_wave_file_tells_its_sampling_frequency(inside, sorted_spikes, tmp_path, capsys):
+    from scipy.io import wavfile
+
+    wavfile.write("y.wav", 10000, sorted_spikes[0][:, 0].astype(np.float32))
+    assert main(["sort", "y.wav", "--units", "3", "--output", "out"]) == 0
+    assert inside[0]["fs"] == 10000.0 and (tmp_path / "out/spikes.csv").is_file()
+    assert "not 12000" in refused(capsys, "sort", "y.wav", "--fs", "12000", "--output", "other")
+
+
 def test_a_sorter_runs_on_other_recordings(inside, sorted_spikes, tmp_path, capsys):
     assert main(["sort", "y.npy", "--fs", "10000", "--output", "out"]) == 0
     for name in ("y.npy", "y.dat"):
