@@ -157,6 +157,16 @@ def sorted_names(recording, made, result):
                 encoder=SparseEncoder(convert(result.model, "spikes.onnx", spikes=result.reader)))
 
 
+def photographs(folder):
+    """A folder of small images, which examples about training on a folder read."""
+    import imageio.v3 as imageio
+    import numpy as np
+
+    folder.mkdir()
+    for i in range(4):
+        imageio.imwrite(folder / f"{i}.png", np.random.default_rng(i).integers(0, 256, (80, 80), dtype=np.uint8))
+
+
 @pytest.mark.parametrize("name", modules())
 def test_examples_of_docstrings_run(name, trained, tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
@@ -166,6 +176,7 @@ def test_examples_of_docstrings_run(name, trained, tmp_path, monkeypatch, reques
     np.save("recording.npy", trained["windows"][0])
     model.save("model.keras")
     trained["images"].save("denoiser.keras")
+    photographs(Path("photographs"))
     given = dict(trained)
     if name.startswith("crsae_onnx") and not name.endswith("convert"):
         from crsae_onnx.convert import convert
