@@ -150,11 +150,17 @@ def save(question, arguments, described, sections):
     arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / f"{question}{'-short' if arguments.short else ''}.json"
     replaced = path.exists()
-    options = {k: str(v) if isinstance(v, Path) else v for k, v in vars(arguments).items() if k != "output"}
+    options = {k: _portable(v) if isinstance(v, Path) else v for k, v in vars(arguments).items() if k != "output"}
     path.write_text(json.dumps({"question": question, "options": options, "machine": described,
                                 "sections": sections}, indent=1) + "\n")
     print(f"\nwrote {path}{' (replaced the earlier one)' if replaced else ''}", flush=True)
     return path
+
+
+def _portable(path):
+    """A path without the folders of this machine: from the repository's root, or its last part."""
+    root = RESULTS.parent.parent.resolve()
+    return path.resolve().relative_to(root).as_posix() if path.resolve().is_relative_to(root) else path.name
 
 
 def child(module, *arguments):

@@ -326,7 +326,8 @@ def plot_curves(curves, reference=None, xlabel="minutes of training", ylabel="PS
     if not curves or any(len(x) != len(y) for x, y in curves.values()):
         raise ValueError("`curves` must hold at least one (x, y) of equal lengths. "
                          f"Received: {[(len(x), len(y)) for x, y in curves.values()]}")
-    figure = _figure(6.4, 4.0)
+    below = len(curves) > 4  # so many names would cover the curves
+    figure = _figure(6.4, 4.0 + 0.2 * below * len(curves))
     axis = figure.subplots()
     for i, (name, (x, y)) in enumerate(curves.items()):
         axis.plot(x, y, color=_colour(i), marker="o" if len(x) < 12 else None, markersize=3.5, label=name)
@@ -337,5 +338,8 @@ def plot_curves(curves, reference=None, xlabel="minutes of training", ylabel="PS
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
     axis.set_title(title or f"{ylabel} over {xlabel}")
-    axis.legend(frameon=False, fontsize=9)
+    if below:
+        figure.legend(loc="outside lower center", frameon=False, fontsize=9)
+    else:
+        axis.legend(frameon=False, fontsize=9)
     return figure

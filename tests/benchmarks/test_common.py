@@ -48,12 +48,14 @@ def test_a_table_is_aligned_markdown():
 
 
 def test_saved_json_holds_machine_and_sections_and_says_what_it_replaced(tmp_path, capsys):
-    arguments = SimpleNamespace(short=True, threads=1, output=tmp_path)
+    arguments = SimpleNamespace(short=True, threads=1, output=tmp_path, work=common.RESULTS / "runs",
+                                figure=tmp_path / "a.png")
     section = common.report("question", arguments, ["name"], [["row"]], {"value": 1.5})
     path = common.save("question", arguments, common.machine(1), [section])
     stored = json.loads(path.read_text())
     assert path.name == "question-short.json" and stored["sections"][0]["data"] == {"value": 1.5}
     assert stored["machine"]["threads"] == 1 and stored["machine"]["versions"]["numpy"] == np.__version__
+    assert stored["options"] == {"short": True, "threads": 1, "work": "benchmarks/results/runs", "figure": "a.png"}
     assert "replaced" not in capsys.readouterr().out
     common.save("question", arguments, common.machine(1), [section])
     assert "replaced" in capsys.readouterr().out
