@@ -33,6 +33,9 @@ APART = 0.0005
 SETTLED = 0.01
 #: Rounds (from 0) in which units are split on trial: not the first, whose clusters are raw, and never the last ones.
 _TRIALS = (1, 2)
+#: A waveform that is the sum of two others' is a unit of its own where it comes so many times more often than those two
+#: coincide by chance.
+SYNCHRONY = 5.0
 #: Spikes whose waveforms others are asked to explain.
 _ASKED = 40
 
@@ -123,27 +126,47 @@ def prune(templates, waves, samples, refractory):
             reasons[row] = f"a waveform of {size:.1f} noise standard deviations, which noise imitates"
     keep = [row for row in keep if row not in reasons]
     sample = [w[:: max(1, len(w) // _ASKED)][:_ASKED] for w in waves]
+    counts = np.array([len(w) for w in waves])
     while len(keep) > 1:
-        losses = [loss_without(templates[keep], sample[row], i, refractory) for i, row in enumerate(keep)]
-        weakest = int(np.argmin(losses))
-        if losses[weakest] >= DISTINCT:
+        told = [loss_without(templates[keep], sample[row], i, refractory) for i, row in enumerate(keep)]
+        weak = [i for i, (loss, others) in enumerate(told) if loss < DISTINCT and not _too_many(
+            counts[keep[i]], np.delete(counts[keep], i), others, len(sample[keep[i]]), samples)]
+        if not weak:
             break
-        reasons[keep[weakest]] = f"other units explain its waveform (loss {losses[weakest]:.1f} nats a spike)"
+        weakest = min(weak, key=lambda i: told[i][0])
+        reasons[keep[weakest]] = f"other units explain its waveform (loss {told[weakest][0]:.1f} nats a spike)"
         del keep[weakest]
     return keep, reasons
 
 
 def loss_without(templates, waves, unit, refractory, spread=0.1, cost=COST):
-    """Nats of fit a spike that are lost when the other units must explain a unit's cleaned waveforms.
+    """(nats, others): fit a spike that is lost when the other units must explain a unit's cleaned waveforms.
 
     Small for a copy of another unit, and for the sum of two units that fire together. The cost of a spike is not
-    counted, so that two spikes in place of one lose nothing where they fit as well.
+    counted, so that two spikes in place of one lose nothing where they fit as well. ``others`` is the ``Found`` of
+    these units, in the waveforms one after the other, each between zeros of its own length.
     """
     size = templates.shape[1]
     signal = np.pad(waves, ((0, 0), (size, size), (0, 0))).reshape(-1, templates.shape[2]).astype(np.float32)
     own = match(signal, templates[unit:unit + 1], refractory, spread, cost)
     rest = match(signal, np.delete(templates, unit, axis=0), refractory, spread, cost)
-    return (_fit(own, signal, spread) - _fit(rest, signal, spread)) / len(waves)
+    return (_fit(own, signal, spread) - _fit(rest, signal, spread)) / len(waves), rest
+
+
+def _too_many(count, counts, others, waves, samples):
+    """Whether ``count`` spikes, each the sum of two others at one lag, are more than chance brings together.
+
+    The others may have any lag within a quarter of their length, which is generous to chance.
+    """
+    size = others.templates.shape[1]
+    in_wave = np.searchsorted(others.position, np.arange(waves + 1) * 3 * size)
+    pairs = [tuple(sorted(others.unit[low:high])) for low, high in zip(in_wave, in_wave[1:], strict=False)
+             if high - low == 2]
+    if len(pairs) < waves / 2:
+        return False  # a copy, or something that nobody explains in one way
+    first, second = max(set(pairs), key=pairs.count)
+    chance = counts[first] * counts[second] * (size / 4) / samples
+    return count > SYNCHRONY * chance
 
 
 def _fit(found, signal, spread):
