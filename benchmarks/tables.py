@@ -15,6 +15,9 @@ QUESTIONS = {
                              "step."),
     "onnx_runtime": ("ONNX", ""),
     "scaling": ("Scaling", ""),
+    "zoo_runtime": ("The zoo in onnxruntime", ""),
+    "gpu": ("onnxruntime on a GPU", "`denoised` is `denoise-gray` with all shifts averaged inside the file "
+                                    "(`outputs=(\"denoised\",)`)."),
     "spike_sorting": ("Spike sorting", "Accuracy: mean over three seeds, and their range."),
     "spike_sorting_peers": ("Spike sorting, the others", "One seed, in a run of its own, hours earlier on the same "
                                                          "machine: ours was changed in between."),
@@ -46,8 +49,9 @@ def options(stored):
 def machine(stored):
     described = stored["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in described["versions"].items())
-    return (f"{described['date']}, {described['cpu']}, {described['cores']} cores, {described['threads']} thread(s), "
-            f"load {described['load_at_start'][0]:g} at the start; {versions}.")
+    gpu = f"{described['gpu']}, " if "gpu" in described else ""
+    return (f"{described['date']}, {gpu}{described['cpu']}, {described['cores']} cores, "
+            f"{described['threads']} thread(s), load {described['load_at_start'][0]:g} at the start; {versions}.")
 
 
 def sentence(title):

@@ -24,6 +24,8 @@ from crsae_onnx.windows import (
 #: Numbers of a code (4 MiB) that one run computes at most where it can be split: what is larger leaves the caches, and
 #: was measured up to .7 times as fast.
 LARGEST_CODE = 2**20
+#: The same on a GPU, where a run's cost is that of starting its operators, and memory is the limit.
+LARGEST_CODE_GPU = 2**25
 
 
 class SparseEncoder:
@@ -64,7 +66,7 @@ class SparseEncoder:
         # Checked before any parser sees it: onnxruntime's was made for whole files.
         content, self.info = container.read(path)  #: what the file says about itself
         self._session = sessions.session(ort, content, self.path, providers, threads, arena, optimization,
-                                         spinning)
+                                         spinning, self.info.get("precision", "float32"))
         self._whole = sessions.runner(ort, self._session)
         self._parts = sessions.Parts(ort, content, self.path, self._session, self._whole, threads, arena, optimization)
         self._inputs = tuple(i.name for i in self._session.get_inputs())
@@ -203,7 +205,7 @@ class SparseEncoder:
         """
         info, shape = self.info, feed[INPUT].shape
         code = math.prod(shape[1:-1]) * info["filters"] // math.prod(info["strides"])  # numbers of one signal's
-        size = max(1, LARGEST_CODE // max(1, code))
+        size = max(1, (LARGEST_CODE if self.provider == sessions.CPU else LARGEST_CODE_GPU) // max(1, code))
         if size >= shape[0] or info.get("tolerance") is not None or set(names) & set(SPIKE_TENSORS):
             return self._whole(names, feed, options)
         return self._parts(names, feed, size, options)
@@ -230,11 +232,12 @@ class SparseEncoder:
         options["progress"] = options["progress"] or None
         asked = sparse or window is not None or any(value is not None for value in options.values())
         if info["rank"] == 1 and (asked or signal.shape[0] * signal.shape[1] > LONGEST_PIECE):
-            options["window"] = WINDOW if window is None else window
+            most = WINDOW if self.provider == sessions.CPU else LONGEST_PIECE
+            options["window"] = most if window is None else window
             if options["overlap"] is None:
                 options["overlap"] = reach_of(info)
             if options["batch_size"] is None:
-                options["batch_size"] = max(1, LONGEST_PIECE // min(signal.shape[1], WINDOW))
+                options["batch_size"] = max(1, LONGEST_PIECE // min(signal.shape[1], most))
             return windowed(partial(self._run, output), signal, kernel_size=info["kernel_size"],
                             strides=info["strides"], iterations=info["iterations"], mask=mask, sigma=sigma, **options)
         if asked:

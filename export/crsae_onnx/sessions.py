@@ -1,7 +1,10 @@
 """onnxruntime sessions: which provider runs, with which options, and why a wish was not granted."""
 
+import contextlib
 import ctypes
+import io
 import os
+import re
 import sys
 import threading
 import warnings
@@ -18,6 +21,13 @@ CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 OPTIMIZATION = {"all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "ORT_ENABLE_BASIC",
                 "none": "ORT_DISABLE_ALL"}
 _DEVICES = {CUDA: "cuda"}
+#: What CUDA runs with, unless the caller says otherwise. TF32 is onnxruntime's default on GPUs since Ampere; it rounds
+#: the convolutions of a float32 file to 10 bits and would miss the contract's tolerance. The exhaustive search for
+#: convolutions, its default too, was measured at .27 s for every change of the signal's shape, the heuristic one at
+#: .05 s, and what they find runs as fast. In float16 the heuristic one fails for images of one channel: the results
+#: are right, but onnxruntime prints an error for every convolution.
+CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+_SEARCH_FLOAT16 = {"cudnn_conv_algo_search": "EXHAUSTIVE"}
 
 
 def import_onnxruntime():
@@ -33,7 +43,8 @@ def import_onnxruntime():
     return ort
 
 
-def session(ort, content, path, providers=None, threads=None, arena=True, optimization="all", spinning=False):
+def session(ort, content, path, providers=None, threads=None, arena=True, optimization="all", spinning=False,
+            precision="float32"):
     """A session of a file's bytes; warns where another provider than the one asked for runs it.
 
     Args:
@@ -41,18 +52,21 @@ def session(ort, content, path, providers=None, threads=None, arena=True, optimi
         content: bytes of the file.
         path: its name, for errors.
         providers: names, or (name, options) pairs, in order of preference; None: CUDA where this onnxruntime offers
-            it, then the CPU. CUDA runs with ``use_tf32`` "0", unless its options say "1".
+            it, then the CPU. CUDA runs with ``CUDA_OPTIONS``, unless its own options say otherwise.
         threads: threads of one run; None: onnxruntime's choice, the cores.
         arena: keep memory between runs (faster; memory stays at its peak).
         optimization: "all", "extended", "basic" or "none". Below "all" convolutions are not fused with their sums.
         spinning: let threads wait actively for the next operator. On a busy machine they then take the time of those
             that work: measured up to twice as slow.
+        precision: of the file, "float32" or "float16".
 
     Raises:
         ModelFileError: onnxruntime cannot load the file.
         ValueError: an unfit option, a provider that is not installed.
     """
-    wanted = _wanted(ort.get_available_providers(), providers)
+    wanted = _wanted(ort.get_available_providers(), providers, precision)
+    if _name(wanted[0]) == CUDA:
+        _preload(ort)
     options = _options(ort, threads, arena, optimization, spinning)
     reason = None
     try:
@@ -74,21 +88,25 @@ def session(ort, content, path, providers=None, threads=None, arena=True, optimi
     return made
 
 
-def _wanted(installed, providers):
+def _wanted(installed, providers, precision="float32"):
     if providers is None:
         wanted = [name for name in (CUDA, CPU) if name in installed] or list(installed)
     else:
         wanted = [providers] if isinstance(providers, str) else list(providers)
     if not wanted or any(_name(p) not in installed for p in wanted):
         raise ValueError(f"`providers` must be some of those installed: {installed}. Received: {providers!r}")
-    return [_exact(p) if _name(p) == CUDA else p for p in wanted]
+    usual = CUDA_OPTIONS | (_SEARCH_FLOAT16 if precision == "float16" else {})
+    return [(CUDA, usual | ({} if isinstance(p, str) else p[1])) if _name(p) == CUDA else p for p in wanted]
 
 
-def _exact(provider):
-    """CUDA without TF32, unless the caller says otherwise: it is onnxruntime's default on GPUs since Ampere, rounds the
-    convolutions of a float32 file to 10 bits, and would miss the contract's tolerance."""
-    options = {} if isinstance(provider, str) else provider[1]
-    return CUDA, {"use_tf32": "0", **options}
+def _preload(ort):
+    """Let onnxruntime find the CUDA libraries that pip installed beside it (``onnxruntime-gpu[cuda,cudnn]``).
+
+    It prints what it does not find; where that matters, the session falls back and the warning says why.
+    """
+    if hasattr(ort, "preload_dlls"):
+        with contextlib.redirect_stdout(io.StringIO()):
+            ort.preload_dlls()
 
 
 def _name(provider):
@@ -126,7 +144,10 @@ def _why_not(ort, name):
 
 
 def _one_line(error):
-    return " ".join(str(error).split()).rstrip(".")
+    """An error's text; of CUDA's, which comes with the names of C++ functions, the failure alone."""
+    text = " ".join(str(error).split()).rstrip(".")
+    failure = re.search(r"CU\w+ failure \d+: [^;]*[^; ]", text)
+    return failure[0] if failure else text
 
 
 def runner(ort, made):
@@ -163,14 +184,21 @@ class Parts:
     def __init__(self, ort, content, path, made, whole, threads, arena, optimization):
         self.whole, self.lock, self.one = whole, threading.Lock(), None
         self.threads = threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
-        if made.get_providers()[0] != CPU:
+        self.even = made.get_providers()[0] != CPU
+        if self.even:
             self.threads = 1  # a GPU is shared by all its threads
         self.make = lambda: runner(ort, session(ort, content, path, [CPU], 1, arena, optimization))
 
     def __call__(self, names, feed, size, options=None):
         """Outputs of ``feed``, whose arrays all have the batch as their first axis; ``size`` entries make a part."""
         batch = len(next(iter(feed.values())))
-        parts = [{name: array[at:at + size] for name, array in feed.items()} for at in range(0, batch, size)]
+        starts = range(0, batch, size)
+        if self.even:
+            # A GPU plans its convolutions anew for every change of shape: all parts have one size, and the last
+            # computes some entries of the one before it again.
+            size = -(-batch // len(starts))
+            starts = [min(at, batch - size) for at in range(0, batch, size)]
+        parts = [{name: array[at:at + size] for name, array in feed.items()} for at in starts]
         if 1 < self.threads <= len(parts):
             with self.lock:  # once, and only where it is needed
                 self.one = self.one or self.make()
@@ -178,6 +206,8 @@ class Parts:
                 made = list(pool.map(partial(self.one, names, options=options), parts))
         else:
             made = [self.whole(names, part, options) for part in parts]
+        if self.even:
+            made[-1] = [array[len(parts) * size - batch:] for array in made[-1]]
         return [np.concatenate(arrays) for arrays in zip(*made, strict=True)]
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-#: Samples kept by one window.
+#: Samples that one window keeps at most.
 WINDOW = 2**18
 #: Signals longer than this many samples are windowed by themselves.
 LONGEST_PIECE = 2**20
@@ -44,26 +44,29 @@ def plan(length, *, kernel_size, strides=1, overlap, window=WINDOW):
         length: samples of the signal.
         kernel_size, strides: of the dictionary on the time axis, in samples.
         overlap: code positions read beyond the kept ones on each side.
-        window: samples that an interior window keeps (a multiple of the stride is taken).
+        window: samples that an interior window keeps at most (a multiple of the stride is taken).
 
     Returns:
         List of (read, keep): ``read`` a slice of samples, its start a multiple of the stride; ``keep`` a slice of
-        code positions of the whole signal, inside the window's own. The kept slices tile the code. All windows but
-        the last read the same number of samples, so that a traced graph is traced once.
+        code positions of the whole signal, inside the window's own. The kept slices tile the code. All windows read
+        as many positions, so that a graph is traced once and a GPU plans its convolutions once.
 
     Example:
         >>> plan(30, kernel_size=3, overlap=2, window=10)
-        [(slice(0, 16, None), slice(0, 12, None)), (slice(10, 26, None), slice(12, 22, None)), \
-(slice(20, 30, None), slice(22, 28, None))]
+        [(slice(0, 14, None), slice(0, 10, None)), (slice(8, 22, None), slice(10, 18, None)), \
+(slice(16, 30, None), slice(18, 28, None))]
     """
     positions = -(-(length - kernel_size) // strides) + 1
-    span = max(1, window // strides) + 2 * overlap
-    pieces, start, kept = [], 0, 0
-    while start + span < positions:
-        stop = start + span
+    inner = positions - 2 * overlap
+    count = max(1, -(-inner // max(1, window // strides)))
+    kept_each = -(-inner // count)
+    pieces, kept = [], 0
+    for i in range(count - 1):
+        start, stop = i * kept_each, (i + 1) * kept_each + 2 * overlap
         pieces.append((slice(start * strides, (stop - 1) * strides + kernel_size), slice(kept, stop - overlap)))
         kept = stop - overlap
-        start = kept - overlap
+    # The last one starts earlier where the positions do not divide evenly.
+    start = max(0, positions - kept_each - 2 * overlap)
     pieces.append((slice(start * strides, length), slice(kept, positions)))
     return pieces
 
@@ -78,7 +81,7 @@ def encode_windows(encode, signal, *, kernel_size, strides=1, filters, iteration
         signal: (batch, time, channels), real: an array, ``np.memmap``, HDF5 or Zarr dataset, or any object with
             ``shape`` and ``__getitem__``.
         kernel_size, strides, filters, iterations: of the encoder; the sizes ints or tuples of one.
-        window: samples that one window keeps.
+        window: samples that one window keeps at most.
         overlap: code positions read beyond them on each side; None: ``iterations * ((kernel_size - 1) // strides)``,
             which is exact to rounding; fewer are faster and leave errors near the windows' edges.
         out: array, memmap or dataset (batch, positions, filters) of a floating dtype that receives the code.

@@ -99,6 +99,18 @@ def test_large_signals_of_a_batch_run_one_by_one_and_give_the_same(exported, rng
     assert sizes == [1] and (whole[0]._parts.one is None) == (threads == 1)
 
 
+@pytest.mark.parametrize("size", range(1, 8))
+def test_parts_of_one_size_as_on_a_gpu(exported, rng, size):
+    """There every change of shape costs a new plan of the convolutions."""
+    encoder, signal = SparseEncoder(exported["plain"], threads=1), 3 * rng.standard_normal((7, 61, 1)).astype("float32")
+    expected, sizes, run = encoder.encode(signal), [], encoder._parts
+    run.whole = lambda names, feed, options: sizes.append(len(feed["signal"])) or encoder._whole(names, feed, options)
+    run.even = True
+    (code,) = run(["code"], {"signal": signal}, size)
+    close(code, expected)
+    assert len(set(sizes)) == 1 and sizes[0] <= size and len(sizes) == -(-7 // size)
+
+
 @pytest.mark.parametrize("most", [2**20, 1000])
 def test_a_run_can_be_ended_from_another_thread(tmp_path, monkeypatch, most):
     model = kc.CRsAE(8, 99, iterations=200_000, lambda_init=0.7, seed=0)
