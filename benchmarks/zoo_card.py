@@ -118,13 +118,14 @@ def card(facts, model):
         "Learned from noisy images alone, by the two stages of EM; nothing clean was seen."
     colours = "colour (RGB)" if model.dictionary.channels == 3 else "grey"
     kernels = "tied" if model.tied else "encoder and decoder filters of their own"
+    usual = levels if len(facts["sigma_in_grey_levels"]) == 1 else "25"
     asked = " ".join(f"{v:g}" for v in LEVELS) if len(facts["sigma_in_grey_levels"]) > 1 else levels
     return "\n".join([
         f"# {name}", "",
         f"Takes white Gaussian noise of {levels} grey levels (of 255) from {colours} images. {how}", "",
         "```python", "from keras_crsae.applications.denoising import denoise",
-        f'clean = denoise(noisy, model="{name}", sigma=25 / 255)   # sigma=None: estimated', "```", "",
-        f"`keras-crsae denoise noisy.png clean.png --model {name} --sigma 25`", "",
+        f'clean = denoise(noisy, model="{name}", sigma={usual} / 255)   # sigma=None: estimated', "```", "",
+        f"`keras-crsae denoise noisy.png clean.png --model {name} --sigma {usual}`", "",
         f"- **Model**: {model.filters} filters of {' x '.join(str(n) for n in model.kernel_size)}, stride "
         f"{model.dictionary.strides[0]}, {model.encoder.iterations} iterations, {kernels}; {facts['parameters']:,} "
         "trainable parameters. Inside, values are in units of the noise: sigma scales the threshold.",

@@ -91,7 +91,10 @@ def test_the_example_on_a_denoisers_card_runs(name):
     channels = zoo.load_model_from_zoo(name).dictionary.channels
     rng = np.random.default_rng(0)
     clean = np.tile(np.linspace(0.2, 0.8, 48, dtype=np.float32)[:, None, None], (1, 48, channels))
-    noisy = np.float32(clean + 25 / 255 * rng.standard_normal(clean.shape))
+    levels = zoo.metadata(name)["sigma_in_grey_levels"]
+    sigma = (levels[0] if len(levels) == 1 else 25) / 255
+    assert f"sigma={255 * sigma:g} / 255" in card_example(name)
+    noisy = np.float32(clean + sigma * rng.standard_normal(clean.shape))
     given = {"noisy": noisy[..., 0] if channels == 1 else noisy}
     exec(compile(card_example(name), f"{name}/README.md", "exec"), given)  # noqa: S102  the repository's own text
     made = given["clean"].reshape(clean.shape)
