@@ -118,6 +118,7 @@ def card(facts, model):
         "Learned from noisy images alone, by the two stages of EM; nothing clean was seen."
     colours = "colour (RGB)" if model.dictionary.channels == 3 else "grey"
     kernels = "tied" if model.tied else "encoder and decoder filters of their own"
+    cpu = f"{facts['cpu_minutes']} minutes of processor time " if facts["cpu_minutes"] else ""
     usual = levels if len(facts["sigma_in_grey_levels"]) == 1 else "25"
     asked = " ".join(f"{v:g}" for v in LEVELS) if len(facts["sigma_in_grey_levels"]) > 1 else levels
     return "\n".join([
@@ -131,8 +132,8 @@ def card(facts, model):
         "trainable parameters. Inside, values are in units of the noise: sigma scales the threshold.",
         f"- **Data**: {facts['data']}.", f"- **Licence of the data**: {facts['licence_of_data']}.",
         f"- **Training**: `{facts['training_command']}`, seed {facts['seed']}: {facts['steps']} steps in "
-        f"{facts['minutes']} minutes, {facts['cpu_minutes']} minutes of processor time (others used the machine too); "
-        f"{machine['cpu']}, {machine['threads']} threads, {machine['memory_gib']} GiB.",
+        f"{facts['minutes']} minutes, {cpu}(others used the machine too); {machine['cpu']}, {machine['threads']} "
+        f"threads, {machine['memory_gib']} GiB.",
         f"- **Limits**: white Gaussian noise, of one level in the whole image. Outside {levels} grey levels quality "
         "falls; JPEG artefacts, shot noise and stripes are not what it learned. Fine repeated texture is partly "
         "smoothed.", "",

@@ -34,7 +34,8 @@ def train_denoiser(images=None, sigma=25 / 255, steps=3000, minutes=None, seed=0
                    add_noise=True, channels=None, filters=64, kernel_size=8, strides=4, iterations=None, tied=None,
                    training_shifts=None, gradient=None, lambda_learning="auto", lambda_init=None, lambda_shared=False,
                    lambda_prior=None, learning_rate=None, lambda_learning_rate=None, size=60, batch_size=4,
-                   low_pass=0.0, sigma_power=None, model=None, checkpoint=None, callbacks=(), verbose=1, **options):
+                   low_pass=0.0, sigma_power=None, sigma_weight=0.0, model=None, checkpoint=None, callbacks=(),
+                   verbose=1, **options):
     """Train a ``Denoiser`` on images.
 
     Everything is in units of the noise (sigma is 1 inside), so one model serves a range of levels: ``denoise`` scales.
@@ -62,6 +63,8 @@ def train_denoiser(images=None, sigma=25 / 255, steps=3000, minutes=None, seed=0
         size, batch_size: side of a crop in pixels, crops of a step.
         low_pass: width of a blur to take from the crops; 0: their mean.
         sigma_power: see ``Denoiser``; None: 0.17 for a range of levels, 0 for one.
+        sigma_weight: of a range of levels: the loss of a crop is weighed by sigma ** sigma_weight. Its errors are in
+            units of the noise, where those of strong noise are the smaller ones.
         model: None, or a model to train in place of a new ``Denoiser``: a trained one to go on from, or one of
             ``baselines``; its options are then its own, its optimisers start anew.
         checkpoint: None, or a ``.keras`` file that is written about every two minutes, with a ``.json`` beside it;
@@ -122,7 +125,7 @@ def train_denoiser(images=None, sigma=25 / 255, steps=3000, minutes=None, seed=0
         progress.sigma = effective_sigma(sigma, getattr(model, "sigma_power", 0.0))
     done = int(model.optimizer.iterations)
     if not progress.finished(done):
-        data = _crops(images, clean, size, batch_size, sigma, supervised, add_noise, model, seed, done)
+        data = _crops(images, clean, size, batch_size, sigma, supervised, add_noise, model, seed, done, sigma_weight)
         if steps is not None:
             data = data.take(steps - done)
         left = 10**9 if steps is None else math.ceil((steps - done) / _EPOCH)
@@ -132,10 +135,11 @@ def train_denoiser(images=None, sigma=25 / 255, steps=3000, minutes=None, seed=0
     return model
 
 
-def _crops(images, clean, size, batch_size, sigma, supervised, add_noise, model, seed, start):
+def _crops(images, clean, size, batch_size, sigma, supervised, add_noise, model, seed, start, sigma_weight=0.0):
     return noisy_crops(images, size, batch_size, sigma, clean=clean, add_noise=add_noise,
                        target="clean" if supervised else "noisy", low_pass=model.low_pass,
-                       sigma_power=getattr(model, "sigma_power", 0.0), seed=seed, start=start)
+                       sigma_power=getattr(model, "sigma_power", 0.0), sigma_weight=sigma_weight, seed=seed,
+                       start=start)
 
 
 class _Progress(keras.callbacks.Callback):

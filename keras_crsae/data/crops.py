@@ -2,7 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
-from crsae_onnx.contract import effective_sigma
+from crsae_onnx.contract import REFERENCE_SIGMA, effective_sigma
 
 from keras_crsae.checks import as_positive, as_whole
 
@@ -11,7 +11,7 @@ _REACH = 4.0
 
 
 def noisy_crops(images, size, batch_size, sigma, clean=None, add_noise=True, target="clean", low_pass=0.0,
-                sigma_power=0.0, augment=True, seed=0, start=0):
+                sigma_power=0.0, sigma_weight=0.0, augment=True, seed=0, start=0):
     """Random square crops with noise, in units of the noise: ((crop + noise) / sigma, target / sigma).
 
     Batch number i depends on ``seed`` and i alone, so training that stops goes on as if it had not, with ``start``
@@ -27,12 +27,15 @@ def noisy_crops(images, size, batch_size, sigma, clean=None, add_noise=True, tar
         target: "clean", or "noisy": the input itself (unsupervised).
         low_pass: width in pixels of the Gaussian blur of the noisy crop that is taken away; 0: its mean.
         sigma_power: of the ``Denoiser``, which changes the unit: sigma becomes sigma * (sigma / 0.1) ** sigma_power.
+        sigma_weight: where it is not 0, each batch comes with a third tensor, the weight (sigma / 0.1) ** sigma_weight
+            of each crop's loss. In units of the noise strong noise leaves the smaller errors.
         augment: random transposition and flips, the eight symmetries of the square.
         seed: int.
         start: number of the first batch.
 
     Returns:
-        ``tf.data.Dataset`` of (noisy, target), float32 (batch_size, size, size, channels) each, without end.
+        ``tf.data.Dataset`` of (noisy, target), float32 (batch_size, size, size, channels) each, without end; with
+        ``sigma_weight`` of (noisy, target, weight), the last (batch_size,).
 
     Raises:
         ValueError: images smaller than a crop, of different channels, or pairs that do not match; sigma <= 0.
@@ -93,7 +96,9 @@ def noisy_crops(images, size, batch_size, sigma, clean=None, add_noise=True, tar
             seen, answer = seen * unit, answer * unit
         answer = seen if target == "noisy" else answer
         slow = blur(seen, low_pass) if low_pass else tf.reduce_mean(seen, axis=(1, 2, 3), keepdims=True)
-        return seen - slow, answer - slow
+        if not sigma_weight:
+            return seen - slow, answer - slow
+        return seen - slow, answer - slow, tf.reshape(level / REFERENCE_SIGMA, (-1,)) ** sigma_weight
 
     made = tf.data.Dataset.counter(start).map(batch, num_parallel_calls=1, deterministic=True)
     return made.prefetch(2)

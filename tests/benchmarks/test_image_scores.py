@@ -6,6 +6,9 @@ import pytest
 
 from benchmarks import image_scores
 from keras_crsae import zoo
+from keras_crsae.applications.denoising import denoise
+from keras_crsae.denoiser import Denoiser
+from keras_crsae.metrics import psnr
 
 
 class Keeps:
@@ -35,6 +38,18 @@ def test_the_clean_maximum_as_peak_is_told_beside_a_peak_of_one(dark):
     assert made["psnr_clean_max"] == pytest.approx(20 * np.log10(clean.max()) - 10 * np.log10(error), abs=1e-3)
     clipped = np.mean(np.square(noisy.clip(0, 1) - clean))
     assert made["psnr"] == pytest.approx(-10 * np.log10(clipped), abs=1e-3) and clipped < error
+
+
+@pytest.mark.parametrize("estimate", [False, True])
+@pytest.mark.parametrize("power", [0.0, 0.3])
+def test_a_score_is_that_of_what_a_user_gets(dark, power, estimate):
+    """Measured at half the contrast, where a power of sigma would take another threshold for the same noise."""
+    model = Denoiser(8, 4, strides=2, iterations=5, sigma=1.0, lambda_init=1.5, sigma_power=power, seed=0)
+    model.build((None, None, None, 1))
+    (_, clean, noisy), = image_scores.noisy_pairs(str(dark), 0.15)
+    made = denoise(noisy, model, sigma=None if estimate else 0.15)
+    found = image_scores.score(model, str(dark), 0.15, estimate=estimate)
+    assert found["psnr"] == pytest.approx(psnr(clean, made), abs=2e-3)
 
 
 @pytest.mark.skipif(not zoo.names(), reason="models/ holds no trained model yet: python -m benchmarks.train_zoo")

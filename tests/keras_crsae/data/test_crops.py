@@ -52,6 +52,14 @@ def test_a_range_of_levels_is_covered_crop_by_crop():
     assert 0.1 <= levels.min() < 0.12 and 0.48 < levels.max() <= 0.5 and levels.mean() == pytest.approx(0.3, abs=0.02)
 
 
+def test_weights_grow_with_the_level_of_each_crop():
+    image = np.tile(np.array([0.0, 1.0], "float32"), (32, 16))[..., None]
+    _, clean, weight = batches(noisy_crops([image], 32, 64, sigma=(0.1, 0.5), sigma_weight=2.0))[0]
+    levels = 1.0 / (clean.max(axis=(1, 2, 3)) - clean.min(axis=(1, 2, 3)))
+    np.testing.assert_allclose(weight, (levels / 0.1) ** 2, rtol=1e-4)
+    assert weight.shape == (64,) and weight.max() > 10 > 1.5 > weight.min()
+
+
 def test_a_power_of_sigma_changes_the_unit_alone(images):
     for plain, powered in zip(*(batches(noisy_crops(images, 24, 8, 0.2, sigma_power=p))[0] for p in (0.0, 0.5)),
                               strict=True):
