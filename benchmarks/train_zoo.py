@@ -20,8 +20,8 @@ DENOISE = dict(filters=128, kernel_size=12, strides=6, iterations=10, training_s
 #: What each model is trained with: arguments of ``train_denoiser``.
 RECIPES = {
     "denoise-gray-25": dict(DENOISE, sigma=25 / 255, minutes=25),
-    "denoise-gray": dict(DENOISE, sigma=(10 / 255, 60 / 255), minutes=8, learning_rate=0.002),
-    # About as many steps as denoise-gray has in its minutes: they compare, whatever the machine's speed.
+    "denoise-gray": dict(DENOISE, sigma=(10 / 255, 60 / 255), steps=3637, learning_rate=0.002, sigma_weight=1.0),
+    # As many steps as denoise-gray has: they compare.
     **{f"denoise-gray-{level}": dict(DENOISE, sigma=level / 255, steps=3637, learning_rate=0.002)
        for level in (15, 20, 50)},
     "denoise-color": dict(DENOISE, sigma=(10 / 255, 60 / 255), minutes=5, channels=3, filters=96, kernel_size=8,
