@@ -33,7 +33,7 @@ def call(encoder):
 
 
 def measure(path, arguments):
-    """Table rows and figures of one file."""
+    """A file's name, table rows and figures."""
     from crsae_onnx import SparseEncoder, sessions
 
     ways = {"CPU": SparseEncoder(path, providers=[sessions.CPU], threads=arguments.threads), "GPU": SparseEncoder(path)}
@@ -42,17 +42,18 @@ def measure(path, arguments):
     info = ways["GPU"].info
     name = info.get("name") or path.stem
     runs = {way: call(encoder)[0] for way, encoder in ways.items()}
+    called = call(ways["GPU"])[1]
     batches = (1, 16) if info["rank"] == 2 else (1,)
     space = (SIDE, SIDE) if info["rank"] == 2 else (MINUTE // (10 if arguments.short else 1),)
     rows, figures = [], {}
     for batch in batches:
-        found = compare(name, runs, info, (batch, *space, info["channels"]))
-        size = " x ".join(map(str, (batch, *space, info["channels"])))
-        figures[size] = found
+        shape = (batch, *space, info["channels"])
+        size = " x ".join(map(str, shape))
+        figures[size] = found = compare(name, runs, info, shape)
         times = [common.seconds(found[way]["median"]) for way in ways]
-        rows.append([name, call(ways["GPU"])[1], size, *times, f"{found['speed']:.1f}",
+        rows.append([name, called, size, *times, f"{found['speed']:.1f}",
                      common.seconds(found["new shape"]), f"{found['difference']:.0e}"])
-    return rows, figures
+    return name, rows, figures
 
 
 def compare(name, runs, info, shape):
@@ -82,7 +83,8 @@ def main():
     described["versions"]["onnxruntime"] = onnxruntime.__version__
     rows, data = [], {}
     for path in [*sorted(MODELS.glob("*/encoder.onnx")), *arguments.files]:
-        made, data[path.parent.name if path.stem == "encoder" else path.stem] = measure(path, arguments)
+        name, made, figures = measure(path, arguments)
+        data[name] = figures
         rows += made
     arguments.files = [path.name for path in arguments.files]
     headers = ["model", "call", "signal", "CPU", "GPU", "speed against CPU", "new shape", "difference"]

@@ -86,27 +86,21 @@ def noisy_pairs(images, sigma, channels=1, limit=None, seed=0):
         yield name, clean, clean + np.float32(sigma) * rng.standard_normal(clean.shape).astype(np.float32)
 
 
-def _power(model):
-    """``sigma_power`` of a model or an exported encoder: half of sigma ** (1 + power) is that of a higher sigma."""
-    if hasattr(model, "info"):
-        return model.info.get("config", {}).get("sigma_power", 0.0)
-    return getattr(model, "sigma_power", 0.0)
-
-
 def score(model, images, sigma, shifts=None, estimate=False, limit=None):
     """Mean PSNR and SSIM of a model on a set, with each image's; None where the set is missing."""
     from skimage.metrics import structural_similarity
 
-    from keras_crsae.applications.denoising import denoise
+    from keras_crsae.applications.denoising import denoise, runner
     from keras_crsae.initializers import robust_sigma
     from keras_crsae.metrics import psnr
 
-    channels = model.info["channels"] if hasattr(model, "info") else model.dictionary.channels
-    each = {}
-    for name, clean, noisy in noisy_pairs(images, sigma, channels, limit):
+    _, facts = runner(model)
+    # At half the contrast `denoise` clips nothing and gives half of what it would: it works in units of sigma, or of
+    # sigma ** (1 + power), of which half is that of a higher sigma.
+    half_sigma, each = 0.5 ** (1 / (1 + facts["sigma_power"])), {}
+    for name, clean, noisy in noisy_pairs(images, sigma, facts["channels"], limit):
         level = robust_sigma(noisy[None], 2) if estimate else sigma
-        # At half the contrast `denoise` clips nothing and gives half of what it would: it works in units of sigma.
-        half = denoise(0.25 + 0.5 * noisy, model, sigma=level * 0.5 ** (1 / (1 + _power(model))), shifts=shifts)
+        half = denoise(0.25 + 0.5 * noisy, model, sigma=half_sigma * level, shifts=shifts)
         whole = 2 * half - np.float32(0.5)
         made = whole.clip(0, 1)
         each[name] = (psnr(clean, made), psnr(clean, whole) + 20 * float(np.log10(clean.max())),

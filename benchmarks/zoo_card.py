@@ -119,8 +119,8 @@ def card(facts, model):
     colours = "colour (RGB)" if model.dictionary.channels == 3 else "grey"
     kernels = "tied" if model.tied else "encoder and decoder filters of their own"
     cpu = f"{facts['cpu_minutes']} minutes of processor time " if facts["cpu_minutes"] else ""
-    usual = levels if len(facts["sigma_in_grey_levels"]) == 1 else "25"
-    asked = " ".join(f"{v:g}" for v in LEVELS) if len(facts["sigma_in_grey_levels"]) > 1 else levels
+    usual, asked = (levels, levels) if len(facts["sigma_in_grey_levels"]) == 1 else \
+        ("25", " ".join(f"{v:g}" for v in LEVELS))
     return "\n".join([
         f"# {name}", "",
         f"Takes white Gaussian noise of {levels} grey levels (of 255) from {colours} images. {how}", "",

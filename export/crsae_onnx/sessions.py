@@ -9,7 +9,7 @@ import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +99,7 @@ def _wanted(installed, providers, precision="float32"):
     return [(CUDA, usual | ({} if isinstance(p, str) else p[1])) if _name(p) == CUDA else p for p in wanted]
 
 
+@cache  # once a process: libraries that are missing would be looked for at every session
 def _preload(ort):
     """Let onnxruntime find the CUDA libraries that pip installed beside it (``onnxruntime-gpu[cuda,cudnn]``).
 

@@ -59,7 +59,7 @@ def denoise(image, model="denoise-gray", sigma=None, low_pass=None, shifts=None,
         >>> clean = denoise(noisy, "denoiser.keras", sigma=25 / 255)
     """
     array = as_unit_image(image)
-    reconstruct, facts = _runner(model)
+    reconstruct, facts = runner(model)
     if sigma is not None:
         sigma = as_positive(sigma, "sigma")
     if facts["rank"] != 2:
@@ -221,8 +221,24 @@ def _as_mask(mask, shape):
     return np.broadcast_to(mask[..., None] if mask.ndim == 2 else mask, shape).astype(np.float32)
 
 
-def _runner(model):
-    """(function of a batch, sigma and mask, facts) of a CRsAE, its file, an exported encoder or a zoo name."""
+def runner(model):
+    """How ``denoise`` runs a model.
+
+    Args:
+        model: a ``CRsAE`` of images, the path of its file, a ``crsae_onnx.SparseEncoder`` or the name of a zoo model.
+
+    Returns:
+        ``run(batch, sigma, mask=None)`` -> reconstruction of one grid, and a dict of facts: rank, channels,
+        kernel_size, strides, low_pass, sigma_power.
+
+    Raises:
+        ValueError: another object, or a model without filters.
+
+    Example:
+        >>> run, facts = runner("denoise-gray")
+        >>> facts["sigma_power"]
+        0.17
+    """
     if isinstance(model, str | os.PathLike):
         model = _loaded(model)
     if hasattr(model, "info") and hasattr(model, "reconstruct"):

@@ -202,5 +202,6 @@ def test_the_libraries_that_pip_installed_are_loaded_quietly(exported, monkeypat
     monkeypatch.setattr(ort, "preload_dlls", lambda: (called.append(1), print("Failed to load libcudnn")))
     SparseEncoder(exported[1], providers=[CPU])
     assert not called
+    sessions._preload.cache_clear()
     sessions._preload(ort)
     assert called and not capsys.readouterr().out
