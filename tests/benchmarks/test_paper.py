@@ -34,6 +34,21 @@ def test_cells_have_names_of_their_own():
     assert {(c.learning, c.sigma) for c in seeded} == {(how, s) for how in paper.SEEDED for s in (25, 50)}
 
 
+def test_a_run_that_is_stopped_has_done_what_every_claim_needs_before_the_grid():
+    wanted = {"a": [cells.Cell("em", 25)], "b": paper.claim_b(False), "c": paper.claim_c(False), "d": paper.claim_d()}
+    order = paper.in_turn(wanted, "abcd")
+    assert set(order) == {cell for claim in wanted.values() for cell in claim} and len(order) == len(set(order))
+    needed = {*paper.claim_b(True), *wanted["a"], *wanted["c"], *wanted["d"]}
+    assert set(order[:len(needed)]) == needed
+    assert set(paper.in_turn(wanted, "d")) == set(wanted["d"])
+
+
+def test_no_cell_starts_after_its_time(monkeypatch):
+    monkeypatch.setattr(paper, "run", lambda *_: {"psnr": 28.0, "train_seconds": 1.0})
+    assert paper._run_all([cells.Cell("em", 25)], None, None, -1.0) == {}
+    assert len(paper._run_all([cells.Cell("em", 25)], None, None, 1.0)) == 1
+
+
 def test_a_cell_that_was_run_is_read_from_its_file(tmp_path, monkeypatch):
     cell, setting = cells.Cell("em", 25), cells.Setting(steps=1, test_images=1)
 
