@@ -17,15 +17,18 @@ $(VENV)/.installed: pyproject.toml
 demo: $(VENV)/.installed
 	KERAS_HOME=$(CURDIR)/$(VENV)/cache/keras MPLCONFIGDIR=$(CURDIR)/$(VENV)/cache/matplotlib $(BIN)/keras-crsae demo
 
+# Most tests wait for TensorFlow to trace graphs, on one core each: a process for every core, up to four.
+PYTEST := $(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist worksteal
+
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: lint
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 # The short set, within ten minutes on two cores; the packages it compares with have an environment of their own.
 # `make bench SHORT=` runs the long one, whose tables benchmarks/README.md holds.
