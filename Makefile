@@ -18,7 +18,7 @@ demo: $(VENV)/.installed
 	KERAS_HOME=$(CURDIR)/$(VENV)/cache/keras MPLCONFIGDIR=$(CURDIR)/$(VENV)/cache/matplotlib $(BIN)/keras-crsae demo
 
 # Most tests wait for TensorFlow to trace graphs, on one core each: a process for every core, up to four.
-PYTEST := $(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist worksteal
+PYTEST := $(BIN)/python -m pytest -q --numprocesses logical --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
