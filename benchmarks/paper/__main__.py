@@ -42,10 +42,8 @@ def claim_d():
 
 def in_turn(wanted, claims):
     """The cells of some claims, each once: of (b) what the short set holds, then the other claims, then (b)'s grid."""
-    first = set(claim_b(True))
-    every = [cell for claim in "bcda" if claim in claims for cell in wanted[claim]]
-    grid = [cell for cell in every if cell in wanted["b"] and cell not in first]
-    return list(dict.fromkeys([*(cell for cell in every if cell not in grid), *grid]))
+    first = claim_b(True) if "b" in claims else []
+    return list(dict.fromkeys([*first, *(cell for claim in "cdab" if claim in claims for cell in wanted[claim])]))
 
 
 def main(arguments=None):
