@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from crsae_onnx.contract import effective_sigma
 
+from keras_crsae.callbacks import save_apart
 from keras_crsae.checks import as_positive, as_whole
 from keras_crsae.data.crops import noise_range, noisy_crops
 from keras_crsae.data.files import FileError, one_line, replacing
@@ -226,6 +227,6 @@ class _Progress(keras.callbacks.Callback):
         """Model and record, each put in place whole."""
         self._saved = time.monotonic()
         with replacing(self.checkpoint, overwrite=True) as temporary:
-            self.model.save(temporary)
+            save_apart(self.model, temporary)
             with replacing(self._facts, overwrite=True) as facts:  # in place first: ``resume`` expects it so
                 facts.write_text(json.dumps({"rates": list(self.rates), "record": self.record}))
