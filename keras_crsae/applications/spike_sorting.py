@@ -212,12 +212,12 @@ def _train(templates, white, iterations, epochs, seed, tell):
 
 
 def _averaged(found, white):
-    """Templates as the means of their spikes, each with all others subtracted."""
+    """Templates as the means of their spikes, each with all others subtracted, and without the means' noise."""
     rest = found_in.unexplained(white, found)
     counts = np.bincount(found.unit, minlength=len(found.templates))
     means = [found_in.cleaned(rest, found, u).mean(axis=0) if counts[u] else found.templates[u]
              for u in range(len(found.templates))]
-    return found_in.shrunk(np.stack(means), counts)
+    return found_in.few_shapes(found_in.shrunk(np.stack(means), counts), counts)
 
 
 def _reader(found, templates, spread, cost, signal, whitening, frequency, refractory, shown):

@@ -165,3 +165,40 @@ def shrunk(templates, counts):
     energy = uniform_filter1d(np.square(templates, dtype=np.float64), 7, axis=1, mode="constant")
     noise = 2 / np.maximum(np.asarray(counts, np.float64), 1)[:, None, None]
     return templates * np.maximum(0, 1 - noise / np.maximum(energy, 1e-12))
+
+
+def few_shapes(templates, counts):
+    """Mean waveforms as mixtures of the few time courses that they share; the rest of them is noise.
+
+    The noise of a mean is that of its own spikes: each spike therefore fits the template of the unit it was given to
+    by ``size / n`` nats too well, and one once given to the wrong of two like units stays there. Every channel of every
+    template, times the square root of its count, is one row; white noise of variance 1 is taken off the rows' singular
+    values in the best way for the squared error (Gavish and Donoho 2017, "Optimal Shrinkage of Singular Values", IEEE
+    Transactions on Information Theory 63(4), Frobenius loss).
+
+    Args:
+        templates: (units, kernel_size, channels), of whitened signals.
+        counts: (units,), spikes of each mean.
+
+    Returns:
+        The same shape, float32; channels that are zero stay so.
+
+    Example:
+        >>> course = np.hanning(40)[:, None] * [5.0, 3.0]                       # two channels, one time course
+        >>> mean = course + np.random.default_rng(0).normal(size=(40, 2)) / 10  # of 100 spikes
+        >>> bool(np.square(few_shapes(mean[None], [100])[0] - course).sum() < np.square(mean - course).sum())
+        True
+    """
+    units, size, channels = templates.shape
+    weight = np.sqrt(np.maximum(np.asarray(counts, np.float64), 1))[:, None, None]
+    rows = np.moveaxis(templates * weight, 1, 2).reshape(units * channels, size)
+    live = np.flatnonzero(rows.any(axis=1))
+    if len(live):
+        left, values, right = np.linalg.svd(rows[live], full_matrices=False)
+        few, many = sorted((len(live), size))
+        # Noise alone reaches the square roots' sum; what passes it is enlarged by the noise, which is undone.
+        clear = values > math.sqrt(few) + math.sqrt(many)
+        square = np.square(values[clear])
+        kept = np.sqrt(np.square(square - few - many) - 4 * few * many) / values[clear]
+        rows[live] = (left[:, clear] * kept) @ right[clear]
+    return (np.moveaxis(rows.reshape(units, channels, size), 1, 2) / weight).astype(np.float32)
