@@ -13,6 +13,8 @@ import bisect
 
 import numpy as np
 
+from crsae_onnx.pairs import best_pair
+
 #: Code values within so many positions on each side belong to one spike between two samples.
 POOL = 2
 #: Share of a unit's amplitude that pooled code must reach for a candidate. Far below 1, since lambda shrinks codes; but
@@ -20,15 +22,16 @@ POOL = 2
 CANDIDATE = 0.3
 #: Samples that a spike may move in one step.
 REACH = 3
-#: Shares of a kernel: pairs closer than this are looked at together; a spike is split into two within this much of it.
-PAIR, SPLIT = 0.5, 0.25
+#: Shares of a kernel: pairs closer than this are looked at together; two spikes are tried in place of one within this
+#: much of it.
+PAIR, SPLIT = 0.5, 0.2
 #: The same of pairs, where the search is not thorough.
 _NEAR = 0.25
-#: A first half of a split may cost so much; the second has to pay for it.
-_LOAN = 30.0
-#: Units tried for the first half.
-_TRIED = 4
-_SWEEPS, _FEW_SWEEPS = 6, 3
+#: Units of which exact pairs are made, the best by themselves at the place.
+_UNITS = 6
+_SWEEPS, _FEW_SWEEPS = 8, 3
+#: A gain must pass the rounding of sums, or the search would go round in circles.
+_ROUNDING = 1e-3
 _FORBIDDEN = -1e9
 
 
@@ -156,12 +159,14 @@ class Matcher:
         if code is not None:
             for spike in zip(*pooled_maxima(np.asarray(code), CANDIDATE * self.amplitude), strict=True):
                 search.add(*spike)
-        for _ in range(_SWEEPS if thorough else _FEW_SWEEPS):
+        for sweep in range(_SWEEPS if thorough else _FEW_SWEEPS):
             changed = search.move_each()
             changed += search.add_missed()
             changed += search.move_pairs((PAIR if thorough else _NEAR) * self.size)
-            # Splits are rare and dear: tried where all else has settled.
-            if not changed and not (thorough and search.split_each()):
+            # Exact pairs are dear: the greedy moves come first.
+            if thorough and (sweep or not changed):
+                changed += search.exact_pairs()
+            if not changed:
                 break
         return np.array(search.at, np.int64), np.array(search.unit, np.int64), np.array(search.height, np.float64)
 
@@ -172,6 +177,7 @@ class _Search:
     def __init__(self, matcher, correlation):
         self.model, self.correlation, self.positions = matcher, correlation, correlation.shape[1]
         self.at, self.unit, self.height = [], [], []
+        self._settled = set()  # spikes and their surroundings that exact pairs did not better
 
     def _subtract(self, at, unit, height):
         reach = self.model.size - 1
@@ -221,12 +227,19 @@ class _Search:
         unit, at = divmod(int(gains.argmax()), gains.shape[1])
         return float(gains[unit, at]), (at + low, unit, float(pull[unit, at] / self.model._curve[unit, 0]))
 
-    def best_of_units(self, low, high):
-        """[(gain, spike)] of the best additional spike of each unit that starts in [low, high), the best first."""
+    def best_two(self, low, high):
+        """(gain, [spike, spike]) of the best two additional spikes that start in [low, high)."""
+        model = self.model
         low, gains, pull = self._gains(low, high)
-        found = [(float(gains[u, at]), (int(at) + low, u, float(pull[u, at] / self.model._curve[u, 0])))
-                 for u, at in enumerate(gains.argmax(1))]
-        return sorted(found, key=lambda candidate: -candidate[0])
+        pull[gains == _FORBIDDEN] = 0
+        units = np.sort(np.argsort(-gains.max(axis=1), kind="stable")[:_UNITS])
+        reach, wide = pull.shape[1] - 1, model.size - 1
+        overlap = model._gram[units[:, None], units][:, :, max(0, wide - reach):wide + reach + 1]
+        if reach > wide:  # spikes further apart than a kernel do not overlap
+            overlap = np.pad(overlap, ((0, 0), (0, 0), (reach - wide, reach - wide)))
+        gain, two = best_pair(pull[units], model._curve[units, 0], model._constant[units, 0], overlap,
+                              model.refractory)
+        return gain, [(at + low, int(units[u]), height) for u, at, height in two]
 
     def move_each(self):
         """Take each spike out and put the best one near it back, where one pays."""
@@ -274,7 +287,7 @@ class _Search:
                     self.add(*spike)
                     made.append(spike)
                     new += gain
-                if new > old + 1e-3:  # beyond rounding, or the search would go round in circles
+                if new > old + _ROUNDING:
                     changed += 1
                     break
                 for spike in made:
@@ -285,26 +298,44 @@ class _Search:
             i += 1
         return changed
 
-    def split_each(self):
-        """Replace a spike by two near it where that pays more: two that overlap may look like one of a third unit.
+    def exact_pairs(self):
+        """Replace each spike, and each two neighbours, by the best one or two in their place where that pays more.
 
-        The first of the two may be a loss as long as it is alone.
+        What no greedy move finds: two that overlap and together look like another unit, or like each other exchanged.
         """
-        changed, near, i = 0, round(SPLIT * self.model.size), 0
+        size, changed, i = self.model.size, 0, 0
+        alone, near = max(REACH, round(SPLIT * size)), PAIR * size
         while i < len(self.at):
-            old = self.pop(i)
-            least, low, high = self.gain(*old) + 1e-3, old[0] - near, old[0] + near + 1
-            new = []
-            for first_gain, first in self.best_of_units(low, high)[:_TRIED]:
-                if first_gain < -_LOAN:
-                    break
-                self.add(*first)
-                second_gain, second = self.best(low, high)
-                self.discard(first)
-                if second_gain > 0 and first_gain + second_gain > least:
-                    least, new = first_gain + second_gain, [first, second]
-            for spike in new or [old]:
-                self.add(*spike)
-            changed += bool(new)
-            i = bisect.bisect_right(self.at, old[0])
+            changed += self._replace(i, 1, alone)
+            i += 1
+        i = 0
+        while i + 1 < len(self.at):
+            if self.at[i + 1] - self.at[i] <= near:
+                changed += self._replace(i, 2, REACH)
+            i += 1
         return changed
+
+    def _replace(self, i, members, reach):
+        """Whether something better stands in the place of spikes [i, i + members)."""
+        low, high = self.at[i] - reach, self.at[i + members - 1] + reach + 1
+        first = bisect.bisect_left(self.at, low - self.model.size)
+        last = bisect.bisect_right(self.at, high + self.model.size)
+        around = members, i - first, tuple(self.at[first:last]), tuple(self.unit[first:last])
+        if around in self._settled:
+            return False
+        old, least = [], _ROUNDING
+        for j in range(members):
+            old.append(self.pop(i + members - 1 - j))
+            least += self.gain(*old[-1])
+        new = None
+        gain, spike = self.best(low, high)
+        if gain > least:
+            least, new = gain, [spike]
+        gain, spikes = self.best_two(low, high)
+        if gain > least:
+            new = spikes
+        for spike in old if new is None else new:
+            self.add(*spike)
+        if new is None:
+            self._settled.add(around)
+        return new is not None

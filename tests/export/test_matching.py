@@ -89,7 +89,7 @@ def test_two_overlapping_spikes_that_resemble_one_of_a_third_unit_are_told_apart
     code[30, 2] = size  # the search starts from the third unit
     at, unit, _ = matcher.find(signal, code)
     assert list(zip(at.tolist(), unit.tolist(), strict=True)) == [(30, 0), (34, 1)]
-    monkeypatch.setattr("crsae_onnx.matching._Search.split_each", lambda self: 0)
+    monkeypatch.setattr("crsae_onnx.matching._Search.exact_pairs", lambda self: 0)
     assert matcher.find(signal, code)[1].tolist() != [0, 1]
 
 
@@ -106,7 +106,7 @@ def test_result_is_the_most_probable_of_all_small_explanations(kernel, rng):
             signal, kernel, places, amplitude, spread)), default=-np.inf)
         own = log_posterior(signal, kernel, _refit(signal, kernel, [f[:2] for f in found], amplitude, spread),
                             amplitude, spread, cost)
-        assert own >= best - 1.0, (trial, own, best)
+        assert own >= best - 1e-3, (trial, own, best)
 
 
 def _fitted(signal, kernel, places, amplitude, spread):
@@ -127,3 +127,24 @@ def _refit(signal, kernel, places, amplitude, spread):
     weight = 1 / np.square([spread[u] * amplitude[u] for _, u in places])
     heights = np.linalg.solve(design.T @ design + np.diag(weight), design.T @ signal.ravel() + weight * mean)
     return [(t, u, h) for (t, u), h in zip(places, heights, strict=True)]
+
+
+def test_two_that_overlap_are_not_left_with_their_units_exchanged(kernel, rng):
+    """Every start gives the same spikes: of two overlapping ones no single move changes both units."""
+    matcher = Matcher(kernel, [9.0, 11.0], [0.1, 0.1], [5.0, 5.0], refractory=10)
+    signal = place(kernel, [(30, 0, 9.0), (33, 1, 11.0)], 100, rng, 0.3)
+    for start in ([(30, 1), (33, 0)], [(33, 0), (36, 1)], [(31, 0)], [(34, 1)], []):
+        code = np.zeros((77, 2), np.float32)
+        for at, unit in start:
+            code[at, unit] = 10.0
+        at, unit, _ = matcher.find(signal, code)
+        assert list(zip(at.tolist(), unit.tolist(), strict=True)) == [(30, 0), (33, 1)], start
+
+
+def test_a_short_filter_is_searched_beyond_its_length():
+    """Pairs are looked for in stretches longer than the kernel, where two spikes do not overlap."""
+    kernel = np.array([3.0, 4.0]).reshape(2, 1, 1) / 5
+    signal = place(kernel, [(10, 0, 9.0), (13, 0, 9.0)], 30)
+    at, _, height = Matcher(kernel, [9.0], [0.1], [5.0], refractory=1).find(signal)
+    assert at.tolist() == [10, 13]
+    np.testing.assert_allclose(height, 9.0, atol=0.1)
