@@ -15,12 +15,18 @@ QUESTIONS = {
                              "step."),
     "onnx_runtime": ("ONNX", ""),
     "scaling": ("Scaling", ""),
+    "peak_avx2": ("Encoder against plain forms, without AVX-512",
+                  "On a processor that has AVX2 alone, where TensorFlow's convolutions are Eigen's and not oneDNN's."),
+    "scaling_avx2": ("Scaling, without AVX-512", "The same machine. Where the convolutions take longer, the fixed cost "
+                                                 "of each iteration weighs less: the exponent is nearer to 1."),
     "zoo_runtime": ("The zoo in onnxruntime", ""),
     "gpu": ("onnxruntime on a GPU", "`denoised` is `denoise-gray` with all shifts averaged inside the file "
                                     "(`outputs=(\"denoised\",)`)."),
     "spike_sorting": ("Spike sorting", "Accuracy: mean over three seeds, and their range."),
     "spike_sorting_peers": ("Spike sorting, the others", "One seed, in a run of its own, hours earlier on the same "
                                                          "machine: ours was changed in between."),
+    "spike_limits": ("What limits spike sorting",
+                     "The search of `spike_sorting.sort`, given the true templates whitened."),
     "paper": ("The paper's claims on images",
               "Trained on `train400`, measured on the first images of `set68`; the last step counts. Lambda of the row "
               "\"fixed\" is 1.5 / sigma, where the others start."),

@@ -141,6 +141,9 @@ class Matcher:
         self._slope = (self.amplitude / variance)[:, None]
         self._curve = (1 + 1 / variance)[:, None]
         self._constant = (0.5 * self.amplitude**2 / variance + np.asarray(cost) + 0.5 * np.log1p(variance))[:, None]
+        # The correlation from which a spike gains.
+        pays = np.sqrt(2 * self._curve * np.maximum(self._constant, 0)) - self._slope
+        self._least = np.where(self._constant > 0, pays, -np.inf).astype(np.float32)
         self.refractory = int(refractory)
 
     def find(self, signal, code=None, thorough=True):
@@ -255,10 +258,11 @@ class _Search:
     def add_missed(self):
         """Add spikes wherever one pays, the best first."""
         model = self.model
-        pull = np.maximum(self.correlation + model._slope, 0)
-        gains = (pull * pull * (0.5 / model._curve) - model._constant).max(0)
-        places, changed = np.flatnonzero(gains > 0), 0
-        for at in places[np.argsort(-gains[places], kind="stable")]:
+        # One comparison over the signal; gains are computed where one is positive.
+        places, changed = np.flatnonzero((self.correlation > model._least).any(axis=0)), 0
+        pull = np.maximum(self.correlation[:, places] + model._slope, 0)
+        gains = (pull * pull * (0.5 / model._curve) - model._constant).max(axis=0, initial=_FORBIDDEN)
+        for at in places[np.argsort(-gains, kind="stable")]:
             gain, spike = self.best(at, at + 1)
             if gain > 0:
                 self.add(*spike)

@@ -31,20 +31,22 @@ def best_pair(pull, curve, constant, overlap, refractory):
     # Row t of the windows, reversed, holds the lags from -t on.
     lags = np.lib.stride_tricks.sliding_window_view(overlap, places, axis=2)[:, :, ::-1]
     count = units * places
-    between = lags.transpose(0, 2, 1, 3).reshape(count, count).astype(np.float64)
+    # All pairs in single precision; the best one's heights and gain then in double.
+    between = lags.transpose(0, 2, 1, 3).reshape(count, count).astype(np.float32)
     place, unit = np.tile(np.arange(places), units), np.repeat(np.arange(units), places)
-    p = pull.reshape(-1).astype(np.float64)
-    j, cost = curve[unit], constant[unit]
+    p, j, cost = (v.astype(np.float32) for v in (pull.reshape(-1), curve[unit], constant[unit]))
     left = j * p[:, None] - between * p  # the first spike's height, times the determinant
     right = left.T  # overlap is the same seen from either spike
-    determinant = j[:, None] * j - between * between
-    gain = (left * p[:, None] + right * p) / (2 * determinant) - cost[:, None] - cost
+    gain = (left * p[:, None] + right * p) / (2 * (j[:, None] * j - between * between)) - cost[:, None] - cost
     barred = (left <= 0) | (right <= 0) | (p <= 0) | (p <= 0)[:, None]
     barred |= (unit == unit[:, None]) & (np.abs(place - place[:, None]) < refractory)
     gain[barred] = -np.inf
-    one, two = divmod(int(gain.argmax()), count)
-    if gain[one, two] == -np.inf:
+    pair = np.array(divmod(int(gain.argmax()), count))
+    if gain[tuple(pair)] == -np.inf:
         return -np.inf, []
-    heights = left[one, two] / determinant[one, two], right[one, two] / determinant[one, two]
-    return float(gain[one, two]), [(int(unit[i]), int(place[i]), float(h)) for i, h in zip((one, two), heights,
-                                                                                         strict=True)]
+    system = np.diag(curve[unit[pair]].astype(np.float64))
+    system[0, 1] = system[1, 0] = between[tuple(pair)]
+    linear = pull.reshape(-1)[pair].astype(np.float64)
+    heights = np.linalg.solve(system, linear)
+    return (float(linear @ heights / 2 - constant[unit[pair]].sum()),
+            [(int(unit[i]), int(place[i]), float(h)) for i, h in zip(pair, heights, strict=True)])

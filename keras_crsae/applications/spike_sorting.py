@@ -25,8 +25,8 @@ WORK = 24
 #: Bounds of a unit's amplitude spread (a wide one lets a unit take its neighbours' spikes, which widens it further),
 #: and of its cost in nats.
 SPREAD, COST = (0.05, 0.1), (5.0, 9.0)
-#: Rounds of matching and averaging after training.
-_CLOSING = 8
+#: Rounds of matching and averaging after training, and how many of them, the last, match thoroughly.
+_CLOSING, _THOROUGH = 8, 2
 
 
 class NoSpikesError(ValueError):
@@ -146,7 +146,7 @@ def sort(recording, sampling_frequency=None, units=None, *, band=None, common_re
     spread, cost = 0.1, found_in.COST
     for turn in range(_CLOSING):
         tell("refine templates", turn / _CLOSING)
-        found = found_in.match(white, templates, refractory, spread, cost, thorough=True)
+        found = found_in.match(white, templates, refractory, spread, cost, thorough=turn >= _CLOSING - _THOROUGH)
         spread, cost = _amplitudes(found, len(white), spread)
         templates = _averaged(found, white)
     reader = _reader(found, templates, spread, cost, signal, whitening, frequency, refractory, shown)
