@@ -19,6 +19,7 @@ from keras_crsae.applications.spike_templates import (
     shrunk,
     unexplained,
     without_copies,
+    without_large,
 )
 
 #: A unit that others explain at a loss of fewer nats a spike cannot be told from them.
@@ -36,6 +37,8 @@ _TRIALS = (1, 2)
 #: A waveform that is the sum of two others' is a unit of its own where it comes so many times more often than those two
 #: coincide by chance.
 SYNCHRONY = 5.0
+#: Samples that the lag between those two may differ by.
+SAME_LAG = 2
 #: Spikes whose waveforms others are asked to explain.
 _ASKED = 40
 
@@ -96,12 +99,13 @@ def _regrouped(white, found, seed, split, trial):
     waves = [cleaned(rest, found, unit) for unit in range(len(live))]
     if not len(live):
         return found.templates, waves, True
-    templates, gone = merge(rest, found, np.stack([w.mean(axis=0) for w in waves]), seed)
+    rests = [without_large(white, found, size / 2) for size in norms(found.templates)]
+    templates, gone = merge(rests, found, np.stack([w.mean(axis=0) for w in waves]), seed)
     made, kept, changed = [], [], bool(gone) or len(live) < len(counts)
     for unit, (template, own) in enumerate(zip(templates, waves, strict=True)):
         if unit in gone:
             continue
-        label = two_groups(own, seed, trial) if split else None
+        label = two_groups(cleaned(rests[unit], found, unit), seed, trial) if split else None
         changed |= label is not None
         for part in (own,) if label is None else (own[label == 0], own[label == 1]):
             made.append(template if label is None else part.mean(axis=0))
@@ -154,17 +158,22 @@ def loss_without(templates, waves, unit, refractory, spread=0.1, cost=COST):
 
 
 def _too_many(count, counts, others, waves, samples):
-    """Whether ``count`` spikes, each the sum of two others at one lag, are more than chance brings together.
+    """Whether ``count`` spikes, each the sum of the same two others at one lag, are more than chance brings together.
 
     The others may have any lag within a quarter of their length, which is generous to chance.
     """
     size = others.templates.shape[1]
     in_wave = np.searchsorted(others.position, np.arange(waves + 1) * 3 * size)
-    pairs = [tuple(sorted(others.unit[low:high])) for low, high in zip(in_wave, in_wave[1:], strict=False)
-             if high - low == 2]
-    if len(pairs) < waves / 2:
+    lags = {}
+    for low, high in zip(in_wave, in_wave[1:], strict=False):
+        if high - low == 2:
+            (first, at), (second, then) = sorted(zip(others.unit[low:high], others.position[low:high], strict=True))
+            lags.setdefault((first, second), []).append(then - at)
+    if not lags:
+        return False
+    (first, second), lag = max(lags.items(), key=lambda item: len(item[1]))
+    if np.count_nonzero(np.abs(lag - np.median(lag)) <= SAME_LAG) < waves / 2:
         return False  # a copy, or something that nobody explains in one way
-    first, second = max(set(pairs), key=pairs.count)
     chance = counts[first] * counts[second] * (size / 4) / samples
     return count > SYNCHRONY * chance
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from crsae_onnx.matching import gram
 
-from keras_crsae.applications.spike_templates import FEWEST, SHOWN, as_kernel, cleaned
+from keras_crsae.applications.spike_templates import FEWEST, SHOWN, as_kernel, cleaned, norms
 
 #: Ashman's D of two groups that splits a unit, and below which two units are one; and the rise of the Bayesian
 #: information criterion that both need.
@@ -57,14 +57,14 @@ def apart(line, separation, seed, evidence=EVIDENCE):
     return None
 
 
-def merge(rest, found, templates, seed):
+def merge(rests, found, templates, seed):
     """Templates after those are merged whose spikes together form one group; and the rows that went.
 
     Pairs of like shape (correlation over shifts above ``ALIKE``) are looked at, the most alike first: their spikes,
     aligned to a quarter of a sample, are projected on the difference of the two mean waveforms.
 
     Args:
-        rest: the signal without spikes.
+        rests: for each unit the signal without the spikes that a look at this unit leaves out, its own among them.
         found: ``Found`` whose units are the rows of ``templates``.
         templates: (units, kernel_size, channels), new means.
     """
@@ -79,6 +79,7 @@ def merge(rest, found, templates, seed):
         if i in gone or j in gone:
             continue
         lag = (int(overlap[i, j].argmax()) - (size * fine - 1)) / fine
+        rest = rests[min(i, j, key=lambda unit: norms(found.templates)[unit])]
         own = [cleaned(rest, found, unit, shift) for unit, shift in ((i, 0.0), (j, -lag))]
         few = min(map(len, own)) < 4  # each half needs some of both: too few to be told apart
         if few or apart(_difference(own), KEEP_APART, seed) is None:

@@ -108,6 +108,16 @@ def unexplained(signal, found):
     return rest
 
 
+def without_large(signal, found, size):
+    """The signal without the spikes of templates whose norm is at least ``size``.
+
+    Where a large spike departs from its template, small ones are found beside it that make it fit. Without them it
+    would look more like the template that it was given to than it is.
+    """
+    large = (norms(found.templates) >= size)[found.unit]
+    return unexplained(signal, Found(found.templates, found.position[large], found.unit[large], found.height[large]))
+
+
 def cleaned(rest, found, unit, shift=0.0):
     """Waveforms of a unit's spikes with every other spike subtracted, (spikes, kernel_size, channels).
 
