@@ -5,7 +5,7 @@ import math
 import numpy as np
 from crsae_onnx.matching import gram
 
-from keras_crsae.applications.spike_templates import FEWEST, SHOWN, as_kernel, cleaned, norms
+from keras_crsae.applications.spike_templates import FEWEST, SHOWN, as_kernel, cleaned, norms, shrunk
 
 #: Ashman's D of two groups that splits a unit, and below which two units are one; and the rise of the Bayesian
 #: information criterion that both need.
@@ -69,7 +69,9 @@ def merge(rests, found, templates, seed):
         templates: (units, kernel_size, channels), new means.
     """
     size, fine = templates.shape[1], 4
-    overlap = gram(_resampled(as_kernel(templates), fine)) / fine
+    # The noise in the means of few long waveforms would make halves of one unit unlike.
+    clean = shrunk(templates, np.bincount(found.unit, minlength=len(templates)))
+    overlap = gram(_resampled(as_kernel(clean), fine)) / fine
     likeness = np.triu(overlap.max(axis=2), 1)
     gone, templates = [], templates.copy()
     for flat in np.argsort(-likeness, axis=None, kind="stable"):
