@@ -9,13 +9,13 @@ from keras_crsae.applications.spike_noise import channel_noise
 from keras_crsae.applications.spike_templates import (
     COST,
     FEWEST,
-    Found,
     centred,
     cleaned,
     cluster,
     detect,
     match,
     norms,
+    of_units,
     shrunk,
     unexplained,
     without_copies,
@@ -93,9 +93,7 @@ def _regrouped(white, found, seed, split, trial):
     counts = np.bincount(found.unit, minlength=len(found.templates))
     live = np.flatnonzero(counts >= FEWEST)
     rest = unexplained(white, found)
-    mine = np.isin(found.unit, live)
-    found = Found(found.templates[live], found.position[mine], np.searchsorted(live, found.unit[mine]),
-                  found.height[mine])
+    found = of_units(found, live)
     waves = [cleaned(rest, found, unit) for unit in range(len(live))]
     if not len(live):
         return found.templates, waves, True

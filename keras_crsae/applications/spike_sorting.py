@@ -147,7 +147,9 @@ def sort(recording, sampling_frequency=None, units=None, *, band=None, common_re
     for turn in range(_CLOSING):
         tell("refine templates", turn / _CLOSING)
         found = found_in.match(white, templates, refractory, spread, cost, thorough=turn >= _CLOSING - _THOROUGH)
-        spread, cost = _amplitudes(found, len(white), spread)
+        spread, dear = _amplitudes(found, len(white), spread)
+        # Costs only rise: units of many neurons' small spikes would become ever cheaper, smaller and more frequent.
+        cost = np.maximum(cost, dear) if turn else dear
         templates = _averaged(found, white)
     reader = _reader(found, templates, spread, cost, signal, whitening, frequency, refractory, shown)
     model.set_dictionary(reader.kernel)

@@ -100,6 +100,13 @@ def match(signal, templates, refractory, spread=0.1, cost=COST, thorough=False):
     return Found(templates, *matcher.find(signal, thorough=thorough))
 
 
+def of_units(found, rows):
+    """``found`` without the templates, and the spikes, of units other than ``rows`` (ascending)."""
+    mine = np.isin(found.unit, rows)
+    return Found(found.templates[rows], found.position[mine], np.searchsorted(rows, found.unit[mine]),
+                 found.height[mine])
+
+
 def unexplained(signal, found):
     """The signal without its spikes."""
     rest, kernel, size = signal.copy(), as_kernel(found.templates), found.templates.shape[1]
@@ -114,8 +121,7 @@ def without_large(signal, found, size):
     Where a large spike departs from its template, small ones are found beside it that make it fit. Without them it
     would look more like the template that it was given to than it is.
     """
-    large = (norms(found.templates) >= size)[found.unit]
-    return unexplained(signal, Found(found.templates, found.position[large], found.unit[large], found.height[large]))
+    return unexplained(signal, of_units(found, np.flatnonzero(norms(found.templates) >= size)))
 
 
 def cleaned(rest, found, unit, shift=0.0):
