@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from keras_crsae.applications.spike_groups import merge, two_groups
+from keras_crsae.applications.spike_groups import SMALL, merge, two_groups
 from keras_crsae.applications.spike_noise import channel_noise
 from keras_crsae.applications.spike_templates import (
     COST,
@@ -19,7 +19,6 @@ from keras_crsae.applications.spike_templates import (
     shrunk,
     unexplained,
     without_copies,
-    without_large,
 )
 
 #: A unit that others explain at a loss of fewer nats a spike cannot be told from them.
@@ -97,13 +96,14 @@ def _regrouped(white, found, seed, split, trial):
     waves = [cleaned(rest, found, unit) for unit in range(len(live))]
     if not len(live):
         return found.templates, waves, True
-    rests = [without_large(white, found, size / 2) for size in norms(found.templates)]
-    templates, gone = merge(rests, found, np.stack([w.mean(axis=0) for w in waves]), seed)
+    size = norms(found.templates)
+    templates, gone = merge(rest, found, np.stack([w.mean(axis=0) for w in waves]), seed)
     made, kept, changed = [], [], bool(gone) or len(live) < len(counts)
     for unit, (template, own) in enumerate(zip(templates, waves, strict=True)):
         if unit in gone:
             continue
-        label = two_groups(cleaned(rests[unit], found, unit), seed, trial) if split else None
+        judged = cleaned(rest, found, unit, least=SMALL * size[unit]) if split else None
+        label = two_groups(judged, seed, trial) if split else None
         changed |= label is not None
         for part in (own,) if label is None else (own[label == 0], own[label == 1]):
             made.append(template if label is None else part.mean(axis=0))

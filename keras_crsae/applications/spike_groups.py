@@ -14,6 +14,8 @@ SEPARATION, KEEP_APART, EVIDENCE = 1.9, 1.7, 12.0
 TRIAL = 1.5
 #: Correlation over shifts from which two units are looked at together.
 ALIKE = 0.8
+#: Spikes of less than this share of a unit's norm stay in the waveforms that it is judged by.
+SMALL = 0.5
 _FEATURES = 4
 
 
@@ -57,14 +59,14 @@ def apart(line, separation, seed, evidence=EVIDENCE):
     return None
 
 
-def merge(rests, found, templates, seed):
+def merge(rest, found, templates, seed):
     """Templates after those are merged whose spikes together form one group; and the rows that went.
 
     Pairs of like shape (correlation over shifts above ``ALIKE``) are looked at, the most alike first: their spikes,
     aligned to a quarter of a sample, are projected on the difference of the two mean waveforms.
 
     Args:
-        rests: for each unit the signal without the spikes that a look at this unit leaves out, its own among them.
+        rest: the signal without spikes.
         found: ``Found`` whose units are the rows of ``templates``.
         templates: (units, kernel_size, channels), new means.
     """
@@ -81,8 +83,8 @@ def merge(rests, found, templates, seed):
         if i in gone or j in gone:
             continue
         lag = (int(overlap[i, j].argmax()) - (size * fine - 1)) / fine
-        rest = rests[min(i, j, key=lambda unit: norms(found.templates)[unit])]
-        own = [cleaned(rest, found, unit, shift) for unit, shift in ((i, 0.0), (j, -lag))]
+        least = SMALL * norms(found.templates[[i, j]]).min()
+        own = [cleaned(rest, found, unit, shift, least) for unit, shift in ((i, 0.0), (j, -lag))]
         few = min(map(len, own)) < 4  # each half needs some of both: too few to be told apart
         if few or apart(_difference(own), KEEP_APART, seed) is None:
             kept, small = (i, j) if len(own[0]) >= len(own[1]) else (j, i)

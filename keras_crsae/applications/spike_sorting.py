@@ -143,14 +143,7 @@ def sort(recording, sampling_frequency=None, units=None, *, band=None, common_re
     tell("train", 0.0)
     model, history = _train(templates, white, iterations, epochs, seed, tell)
     templates = np.moveaxis(model.dictionary.kernel.numpy(), -1, 0) * found_in.norms(templates)[:, None, None]
-    spread, cost = 0.1, found_in.COST
-    for turn in range(_CLOSING):
-        tell("refine templates", turn / _CLOSING)
-        found = found_in.match(white, templates, refractory, spread, cost, thorough=turn >= _CLOSING - _THOROUGH)
-        spread, dear = _amplitudes(found, len(white), spread)
-        # Costs only rise: units of many neurons' small spikes would become ever cheaper, smaller and more frequent.
-        cost = np.maximum(cost, dear) if turn else dear
-        templates = _averaged(found, white)
+    found, templates, spread, cost = _refined(templates, white, refractory, tell)
     reader = _reader(found, templates, spread, cost, signal, whitening, frequency, refractory, shown)
     model.set_dictionary(reader.kernel)
 
@@ -211,6 +204,19 @@ def _train(templates, white, iterations, epochs, seed, tell):
     report = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: tell("train", (epoch + 1) / epochs))
     history = model.fit(windows, epochs=epochs, batch_size=min(BATCH, len(windows)), verbose=0, callbacks=[report])
     return model, {name: [float(v) for v in values] for name, values in history.history.items()}
+
+
+def _refined(templates, white, refractory, tell):
+    """(``Found``, templates, spread, cost) after rounds of matching and averaging."""
+    spread, cost = 0.1, found_in.COST
+    for turn in range(_CLOSING):
+        tell("refine templates", turn / _CLOSING)
+        found = found_in.match(white, templates, refractory, spread, cost, thorough=turn >= _CLOSING - _THOROUGH)
+        spread, dear = _amplitudes(found, len(white), spread)
+        # Costs only rise: units of many neurons' small spikes would become ever cheaper, smaller and more frequent.
+        cost = np.maximum(cost, dear) if turn else dear
+        templates = _averaged(found, white)
+    return found, templates, spread, cost
 
 
 def _averaged(found, white):

@@ -115,16 +115,7 @@ def unexplained(signal, found):
     return rest
 
 
-def without_large(signal, found, size):
-    """The signal without the spikes of templates whose norm is at least ``size``.
-
-    Where a large spike departs from its template, small ones are found beside it that make it fit. Without them it
-    would look more like the template that it was given to than it is.
-    """
-    return unexplained(signal, of_units(found, np.flatnonzero(norms(found.templates) >= size)))
-
-
-def cleaned(rest, found, unit, shift=0.0):
+def cleaned(rest, found, unit, shift=0.0, least=0.0):
     """Waveforms of a unit's spikes with every other spike subtracted, (spikes, kernel_size, channels).
 
     Args:
@@ -133,6 +124,9 @@ def cleaned(rest, found, unit, shift=0.0):
         unit: row of ``found.templates``.
         shift: samples (a fraction, too) that the waveforms are cut after the template's start; those that then reach
             beyond the signal are left out.
+        least: spikes of other templates whose norm is below it stay in. Where a large spike departs from its template,
+            small ones are found beside it that make it fit: without them it would look more like the template that
+            it was given to than it is.
     """
     whole = math.floor(shift)
     size = found.templates.shape[1]
@@ -145,11 +139,25 @@ def cleaned(rest, found, unit, shift=0.0):
     low, high = max(0, -whole), min(span, size - whole)
     moved[low:high] = own[low + whole:high + whole]
     waves = waveforms(rest, at[inside], span) + height[inside, None, None].astype(np.float32) * moved
+    _put_back(waves, at[inside], found, np.setdiff1d(np.flatnonzero(norms(found.templates) < least), unit))
     if span == size:
         return waves
     points = 2 * span
     turn = np.exp(2j * np.pi * np.fft.rfftfreq(points) * (shift - whole))
     return np.fft.irfft(np.fft.rfft(waves, points, axis=1) * turn[:, None], points, axis=1)[:, :size]
+
+
+def _put_back(waves, at, found, units):
+    """Add the spikes of ``units`` to the waveforms (spikes, span, channels) that start ``at``, in place."""
+    span, size, some = waves.shape[1], found.templates.shape[1], of_units(found, units)
+    kernel = as_kernel(some.templates)
+    first = np.searchsorted(some.position, at - size, side="right")
+    last = np.searchsorted(some.position, at + span)
+    for wave, start, i, j in zip(waves, at, first, last, strict=True):
+        for k in range(i, j):
+            low = int(some.position[k] - start)
+            begin, end = max(0, low), min(span, low + size)
+            wave[begin:end] += np.float32(some.height[k]) * kernel[begin - low:end - low, :, some.unit[k]]
 
 
 def centred(templates, before):

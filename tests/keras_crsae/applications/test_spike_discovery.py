@@ -79,3 +79,12 @@ def test_false_alarms_of_noise_are_as_many_as_expected():
     found = st.match(noise, 4.0 * np.moveaxis(filters, -1, 0), refractory=20, spread=0.02, cost=3.0)
     expected = sd.expected_false_alarms(4.0, len(noise), cost=3.0)
     assert 0.3 * expected < len(found.unit) < 3 * expected
+
+
+def test_a_sum_of_two_units_has_one_lag(unit_shapes):
+    """What others explain at another lag each time is a shape that they imitate, not a unit that fires with them."""
+    starts = 3 * SIZE * np.arange(40) + SIZE
+    for lag, many in ((np.full(40, 4), True), (np.arange(40) % 19, False)):
+        position = np.stack([starts, starts + lag], axis=1).ravel()
+        others = st.Found(unit_shapes[:2], position, np.tile([0, 1], 40), np.ones(80))
+        assert bool(sd._too_many(90, np.array([300, 300]), others, 40, 80_000)) is many

@@ -30,3 +30,22 @@ def test_split_units_are_merged_again(unit_shapes, unit_signal):
     means = np.stack([st.cleaned(rest, found, u).mean(axis=0) for u in range(4)])
     _, gone = sg.merge(rest, found, means, seed=0)
     assert len(gone) == 1 and gone[0] in (0, 3)
+
+
+def test_halves_of_a_rare_unit_on_a_wide_probe_are_merged():
+    """The noise in the means of a dozen waveforms of 24 channels would make the halves look unlike."""
+    rng = np.random.default_rng(8)
+    shape = np.zeros((SIZE, 24))
+    shape[:, 5:8] = np.hanning(SIZE)[:, None] * [2.0, 3.2, 1.5]
+    at = 60 + 100 * np.arange(26)
+    signal = rng.normal(size=(2800, 24)).astype(np.float32)
+    for start in at:
+        signal[start:start + SIZE] += shape
+    half = np.arange(len(at)) % 2
+    waves = st.waveforms(signal, at, SIZE)
+    means = np.stack([waves[half == k].mean(axis=0) for k in range(2)])
+    assert sg.gram(st.as_kernel(means))[0, 1].max() < sg.ALIKE
+    found = st.Found(means, at, half, st.norms(means)[half])
+    rest = st.unexplained(signal, found)
+    _, gone = sg.merge(rest, found, means, seed=0)
+    assert len(gone) == 1

@@ -78,3 +78,33 @@ def test_shifted_waveforms_beyond_the_signal_are_left_out(unit_shapes):
     found = st.Found(unit_shapes, np.array([0, 100, 160]), np.array([0, 0, 0]), np.full(3, 16.0))
     rest = np.zeros((200, 2), np.float32)
     assert [len(st.cleaned(rest, found, 0, shift)) for shift in (0.0, -1.0, 1.0, 0.5)] == [3, 2, 2, 2]
+
+
+def test_units_are_picked_from_what_was_found(unit_shapes):
+    found = st.Found(unit_shapes, np.array([5, 60, 120, 200]), np.array([2, 0, 1, 2]), np.array([9.0, 8.0, 7.0, 6.0]))
+    some = st.of_units(found, np.array([0, 2]))
+    assert some.unit.tolist() == [1, 0, 1]
+    assert some.position.tolist() == [5, 60, 200]
+    np.testing.assert_array_equal(some.templates, unit_shapes[[0, 2]])
+
+
+@pytest.mark.parametrize("shift", [0.0, -2.0, 0.25])
+def test_small_spikes_beside_a_large_one_stay_in_its_waveform(unit_shapes, shift):
+    templates = np.stack([unit_shapes[0], 0.3 * unit_shapes[1], 0.3 * unit_shapes[2]])
+    size = st.norms(templates)
+    at, unit = np.array([12, 35, 40, 40, 55, 110, 133]), np.array([1, 0, 0, 1, 2, 0, 1])
+    found = st.Found(templates, at, unit, size[unit])
+    signal = np.zeros((220, 2), np.float32)
+    for t, u in zip(at, unit, strict=True):
+        signal[t:t + SIZE] += templates[u]
+    own = np.flatnonzero(unit == 0)
+    for least, stay in ((0.0, ()), (size[1:].max() + 0.1, (1, 2))):
+        expected = []
+        for i in own:
+            alone = np.zeros_like(signal)
+            for j in (i, *np.flatnonzero(np.isin(unit, stay))):
+                alone[at[j]:at[j] + SIZE] += templates[unit[j]]
+            one = st.Found(templates[:1], at[[i]], np.zeros(1, int), np.zeros(1))
+            expected.append(st.cleaned(alone, one, 0, shift)[0])
+        made = st.cleaned(st.unexplained(signal, found), found, 0, shift, least)
+        np.testing.assert_allclose(made, expected, atol=2e-4 if shift == int(shift) else 0.05)
