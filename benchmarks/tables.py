@@ -15,6 +15,9 @@ QUESTIONS = {
                              "step."),
     "onnx_runtime": ("ONNX", ""),
     "scaling": ("Scaling", ""),
+    "peak_slower": ("Encoder against plain forms, a slower machine",
+                    "Half the matrix-product peak of the machine of the first tables, and slower memory."),
+    "scaling_slower": ("Scaling, a slower machine", "The same machine as in the table before."),
     "peak_avx2": ("Encoder against plain forms, without AVX-512",
                   "On a processor that has AVX2 alone, where TensorFlow's convolutions are Eigen's and not oneDNN's."),
     "scaling_avx2": ("Scaling, without AVX-512", "The same machine. Where the convolutions take longer, the fixed cost "
@@ -22,9 +25,7 @@ QUESTIONS = {
     "zoo_runtime": ("The zoo in onnxruntime", ""),
     "gpu": ("onnxruntime on a GPU", "`denoised` is `denoise-gray` with all shifts averaged inside the file "
                                     "(`outputs=(\"denoised\",)`)."),
-    "spike_sorting": ("Spike sorting", "Accuracy: mean over three seeds, and their range."),
-    "spike_sorting_peers": ("Spike sorting, the others", "One seed, in a run of its own, hours earlier on the same "
-                                                         "machine: ours was changed in between."),
+    "spike_sorting": ("Spike sorting", "Ours: mean accuracy over three seeds, and their range; the others ran once."),
     "spike_limits": ("What limits spike sorting",
                      "The search of `spike_sorting.sort`, given the true templates whitened."),
     "paper": ("The paper's claims on images",

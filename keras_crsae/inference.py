@@ -65,7 +65,7 @@ class Inference:
                              f"Received: rank={self.rank}. Encode images without them.")
         signal, mask, sigma = self._as_input(signal, mask, sigma)
         parts = [self._encode_piece(signal[i], **_given(mask, sigma, i)) for i in self._batches(signal, batch_size)]
-        return np.concatenate(parts)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def decode(self, code):
         """Reconstruction ``D z`` of a code.
