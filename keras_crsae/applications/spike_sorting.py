@@ -225,7 +225,9 @@ def _averaged(found, white):
     counts = np.bincount(found.unit, minlength=len(found.templates))
     means = [found_in.cleaned(rest, found, u).mean(axis=0) if counts[u] else found.templates[u]
              for u in range(len(found.templates))]
-    return found_in.few_shapes(found_in.shrunk(np.stack(means), counts), counts)
+    clean = found_in.few_shapes(found_in.shrunk(np.stack(means), counts), counts)
+    left = clean.any(axis=(1, 2), keepdims=True)  # of a unit with few spikes nothing may be
+    return np.where(left, clean, found.templates.astype(np.float32))
 
 
 def _reader(found, templates, spread, cost, signal, whitening, frequency, refractory, shown):

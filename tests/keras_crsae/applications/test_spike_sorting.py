@@ -162,3 +162,22 @@ def test_recordings_of_the_shared_data(name, least):
     rate = float(data["fs"])
     result = spike_sorting.sort(data["traces_int16"], sampling_frequency=rate, seed=0)
     assert accuracies(result, data["spike_samples"], data["spike_labels"], rate).mean() > least
+
+
+def test_costs_only_rise_while_templates_are_refined(monkeypatch):
+    """A unit of background spikes would become ever cheaper, take smaller and smaller ones, and shrink with them."""
+    rng = np.random.default_rng(9)
+    white, given = rng.normal(size=(4000, 2)).astype(np.float32), []
+    estimates = iter([6.0, 5.5, 6.5, 6.2, 5.0, 5.0, 7.0, 6.0])
+    match = spike_sorting.found_in.match
+
+    def watched(signal, templates, refractory, spread, cost, thorough):
+        given.append(float(np.max(cost)))
+        return match(signal, templates, refractory, spread, cost, thorough=thorough)
+
+    monkeypatch.setattr(spike_sorting.found_in, "match", watched)
+    monkeypatch.setattr(spike_sorting, "_amplitudes",
+                        lambda found, samples, spread: (np.full(3, 0.1), np.full(3, next(estimates))))
+    *_, cost = spike_sorting._refined(waveforms(), white, 20, lambda step, share: None)
+    assert given[1:] == [6.0, 6.0, 6.5, 6.5, 6.5, 6.5, 7.0]
+    assert cost.tolist() == [7.0] * 3
