@@ -102,8 +102,7 @@ def _regrouped(white, found, seed, split, trial):
     for unit, (template, own) in enumerate(zip(templates, waves, strict=True)):
         if unit in gone:
             continue
-        judged = cleaned(rest, found, unit, least=SMALL * size[unit]) if split else None
-        label = two_groups(judged, seed, trial) if split else None
+        label = two_groups(cleaned(rest, found, unit, least=SMALL * size[unit]), seed, trial) if split else None
         changed |= label is not None
         for part in (own,) if label is None else (own[label == 0], own[label == 1]):
             made.append(template if label is None else part.mean(axis=0))

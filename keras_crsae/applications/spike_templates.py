@@ -139,7 +139,9 @@ def cleaned(rest, found, unit, shift=0.0, least=0.0):
     low, high = max(0, -whole), min(span, size - whole)
     moved[low:high] = own[low + whole:high + whole]
     waves = waveforms(rest, at[inside], span) + height[inside, None, None].astype(np.float32) * moved
-    _put_back(waves, at[inside], found, np.setdiff1d(np.flatnonzero(norms(found.templates) < least), unit))
+    small = np.setdiff1d(np.flatnonzero(norms(found.templates) < least), unit)
+    if len(small):
+        _put_back(waves, at[inside], found, small)
     if span == size:
         return waves
     points = 2 * span
