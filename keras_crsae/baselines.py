@@ -32,7 +32,7 @@ class LearnedCoding(SparseCoding):
         """No momentum."""
         return [0.0] * self.iterations
 
-    def _encode(self, signal, mask, kernel, threshold):
+    def _encode(self, signal, mask, kernel, threshold, in_place=False):
         """Code of a signal of whole strides, by blocks as ``SparseCoding`` has them where there are any."""
         dictionary = self.cell.dictionary
         analysis = ops.cast(self.analysis.unit_kernel(), signal.dtype)

@@ -254,7 +254,12 @@ class Inference:
         order = list(given)
         signature = [tf.TensorSpec(shapes[k], given[k].dtype, name=k) for k in order]
         graph = tf.function(lambda *v: tf.cast(run(**dict(zip(order, v, strict=True))), tf.float32),
-                            input_signature=signature).get_concrete_function()
+                            input_signature=signature)
+        self.encoder.in_place = True
+        try:
+            graph = graph.get_concrete_function()
+        finally:
+            self.encoder.in_place = False
         return lambda **values: graph(*(values[k] for k in order))
 
 

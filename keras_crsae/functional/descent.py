@@ -5,6 +5,8 @@ one row, both operators are plain convolutions (``D`` by the reversed kernel, pa
 makes ``y - D w`` and ``relu(w + step D^T r - threshold)`` one kernel each, where it meets exactly Conv2D, BiasAdd,
 AddN and Relu in a row: so the bias is there even where it is zero, and sums are AddN, whose summands need no proof of
 equal shapes. It was 12 % faster than separate passes. Elsewhere the same values are computed one operation at a time.
+A code that starts at zero takes its first step without ``D``, and the tail of the last block, which stays zero, is
+written over in place: a multiplication by 0 and 1 everywhere took 6 % of the time.
 """
 
 import tensorflow as tf
@@ -14,7 +16,7 @@ from keras_crsae.functional.convolution import adjoint, is_thin, synthesis
 from keras_crsae.functional.shrinkage import shrink
 
 
-def descent(signal, kernel, strides, step_size, threshold, shrinkage, observed=None, exists=None):
+def descent(signal, kernel, strides, step_size, threshold, shrinkage, observed=None, exists=None, tail=None):
     """The function ``w -> shrink(w + step D^T (y - D w), threshold)``.
 
     What depends on the kernel alone is computed here, once for all the steps that are then taken.
@@ -28,9 +30,11 @@ def descent(signal, kernel, strides, step_size, threshold, shrinkage, observed=N
         shrinkage: "soft" or "nonnegative_soft".
         observed: None, or 0/1 of the signal's shape: the samples that count.
         exists: None, or 0/1 broadcastable to the code: 0 where it stays 0.
+        tail: None, or the code's ``last_filters`` that stay 0. Kept so by an operation that works in place, which
+            converters to ONNX do not know.
 
     Returns:
-        Function of w, (batch, *positions, filters).
+        Function of w, (batch, *positions, filters), or of None for the code 0.
 
     Example:
         >>> filters, zero = ops.ones((3, 1, 1)), ops.zeros((1, 2, 1))
@@ -45,21 +49,44 @@ def descent(signal, kernel, strides, step_size, threshold, shrinkage, observed=N
 
         def rise(w, residual):
             made = tf.nn.conv2d(residual, rising, strides=1, padding="VALID")
-            return tf.add_n([tf.nn.bias_add(made, bias), w])
+            moved = tf.nn.bias_add(made, bias)
+            return moved if w is None else tf.add_n([moved, w])
     else:
         def rise(w, residual):
-            moved = w + adjoint(residual, rising, strides)
+            moved = adjoint(residual, rising, strides)
+            moved = moved if w is None else w + moved
             return moved - threshold if as_bias else moved
 
     explain = _residual(signal, kernel, strides)
 
     def descend(w):
-        residual = explain(w)
+        residual = signal if w is None else explain(w)
         moved = rise(w, residual if observed is None else observed * residual)
         code = ops.relu(moved) if as_bias else shrink(moved, threshold, shrinkage)
-        return code if exists is None else code * exists
+        code = code if exists is None else code * exists
+        return code if tail is None else _write(code, tail)
 
     return descend
+
+
+def last_filters(shape, count, dtype):
+    """Where, in the last entry on the axis before them, the last ``count`` filters of a code lie: (start, zeros).
+
+    Args:
+        shape: of the code; entries may be tensors.
+        count: int or integer tensor.
+        dtype: of the code.
+    """
+    start = tf.stack([*(0,) * (len(shape) - 2), -1, shape[-1] - count])
+    return start, tf.zeros(tf.stack([*shape[:-2], 1, count]), dtype)
+
+
+def _write(code, part):
+    start, values = part
+    rank = len(code.shape)
+    whole = 2**rank - 1  # a bit an axis
+    return tf.raw_ops.TensorStridedSliceUpdate(input=code, begin=start, end=[0] * rank, strides=[1] * rank,
+                                               value=values, begin_mask=whole >> 2, end_mask=whole)
 
 
 def _residual(signal, kernel, strides):

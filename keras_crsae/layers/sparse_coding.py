@@ -6,11 +6,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_crsae.functional import active, polyphase
+from keras_crsae.functional import active, fista_init, polyphase
+from keras_crsae.functional.descent import last_filters
 from keras_crsae.functional.solvers import momentum
 
 GRADIENTS = ("unrolled", "truncated", "decoder")
-#: Iterations in one pass of the graph loop; ``tolerance`` is looked at after each pass.
+#: Iterations in one pass of the graph loop, about; exactly with ``tolerance``, looked at after each pass, and ``remat``.
 LOOP_BODY = 10
 
 
@@ -25,6 +26,7 @@ class Problem(NamedTuple):
     exists: object      # None, or 0/1 broadcastable to the code: 0 where it stays 0
     strides: tuple
     code_shape: tuple   # (batch, *positions, filters)
+    tail: tuple | None = None  # in place of ``exists`` where only the last block is not whole
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
@@ -88,6 +90,8 @@ class SparseCoding(keras.layers.Layer):
         dictionary = cell.dictionary
         #: A model that refreshes the step size itself, after each optimiser step, sets this to False.
         self.refresh_in_training = True
+        #: True while a graph is traced that no converter will see: faster operations may stand in it.
+        self.in_place = False
         self.block = polyphase.resolve_block(block_size, dictionary.kernel_size, dictionary.strides,
                                              dictionary.channels)
 
@@ -133,14 +137,14 @@ class SparseCoding(keras.layers.Layer):
         if self.active and not training:
             return self._encode_active(signal, mask, kernel, threshold)
         signal, mask = self.pad_to_strides(signal, mask)
-        return self._encode(signal, mask, kernel, threshold)
+        return self._encode(signal, mask, kernel, threshold, in_place=(training or self.in_place) and not self.remat)
 
-    def _encode(self, signal, mask, kernel, threshold):
+    def _encode(self, signal, mask, kernel, threshold, in_place=False):
         """Code of a signal of whole strides."""
         dictionary = self.cell.dictionary
         positions = dictionary.code_space(ops.shape(signal)[1:-1])
-        fold = self._folded if self.block else self._plain
-        problem = fold(signal, mask, kernel, threshold, positions)
+        problem = self._folded(signal, mask, kernel, threshold, positions, in_place) if self.block else \
+            self._plain(signal, mask, kernel, threshold, positions)
         made = self._solve(problem)
 
         def unfold(code):
@@ -160,7 +164,7 @@ class SparseCoding(keras.layers.Layer):
         return Problem(signal, mask, kernel, threshold, self._step_size(signal), None,
                        self.cell.dictionary.strides, shape)
 
-    def _folded(self, signal, mask, kernel, threshold, positions):
+    def _folded(self, signal, mask, kernel, threshold, positions, in_place):
         """Blocks of positions as channels; a signal becomes an image of one row, see ``functional.descent``."""
         block, strides = self.block, self.cell.dictionary.strides
         period = tuple(b * s for b, s in zip(block, strides, strict=True))
@@ -170,17 +174,20 @@ class SparseCoding(keras.layers.Layer):
         signal, mask = (None if a is None else polyphase.fold(polyphase.pad_to(a, space), period)
                         for a in (signal, mask))
         threshold = ops.tile(threshold, (1,) * (len(threshold.shape) - 1) + (kernel.shape[-1] // threshold.shape[-1],))
-        exists = None
+        shape = (ops.shape(signal)[0], *(1,) * (len(block) == 1), *count, kernel.shape[-1])
+        exists = tail = None
         if not all(isinstance(m, int) and m % b == 0 for m, b in zip(positions, block, strict=True)):
-            filled = [n * b for n, b in zip(count, block, strict=True)]
-            exists = polyphase.pad_to(ops.ones((1, *positions, 1), dtype=signal.dtype), filled)
-            exists = ops.repeat(polyphase.fold(exists, block), filters, axis=-1)
-        shape = (ops.shape(signal)[0], *count, kernel.shape[-1])
+            if in_place and len(block) == 1:
+                tail = last_filters(shape, (count[0] * block[0] - positions[0]) * filters, signal.dtype)
+            else:
+                exists = ops.ones((1, *positions, 1), dtype=signal.dtype)
+                exists = polyphase.pad_to(exists, [n * b for n, b in zip(count, block, strict=True)])
+                exists = ops.repeat(polyphase.fold(exists, block), filters, axis=-1)
         if len(block) == 1:
             signal, mask, exists = (None if a is None else a[:, None] for a in (signal, mask, exists))
-            kernel, shape = kernel[None], (shape[0], 1, *shape[1:])
+            kernel = kernel[None]
             threshold = threshold[:, None] if len(threshold.shape) > 1 else threshold
-        return Problem(signal, mask, kernel, threshold, self._step_size(signal), exists, (1, 1), shape)
+        return Problem(signal, mask, kernel, threshold, self._step_size(signal), exists, (1, 1), shape, tail)
 
     def factors(self):
         """Extrapolation after each iteration, a list of floats: FISTA's momentum."""
@@ -190,20 +197,33 @@ class SparseCoding(keras.layers.Layer):
         """The last iterate, or the list of all with ``return_sequences``."""
         held = {"unrolled": 0, "decoder": self.iterations,
                 "truncated": max(0, self.iterations - self.gradient_steps)}[self.gradient]
-        states = self.cell.initial_state(problem.code_shape, problem.signal.dtype)
         factors, sequence = np.array(self.factors(), "float32"), []
+        constant = problem._replace(kernel=ops.stop_gradient(problem.kernel),
+                                    threshold=ops.stop_gradient(problem.threshold))
+        states, done = self._start(constant if held else problem, sequence)
         if held:
-            constant = problem._replace(kernel=ops.stop_gradient(problem.kernel),
-                                        threshold=ops.stop_gradient(problem.threshold))
-            states = [ops.stop_gradient(s) for s in self._run(constant, states, factors[:held], sequence)]
+            states = [ops.stop_gradient(s) for s in self._run(constant, states, factors[done:held], sequence)]
         if self.iterations > held:
-            states = self._run(problem, states, factors[held:], sequence)
+            states = self._run(problem, states, factors[max(done, held):], sequence)
         return sequence if self.return_sequences else states[0]
+
+    def _start(self, problem, sequence):
+        """States to begin with, and the iterations that are in them."""
+        if self.remat or self.tolerance is not None:
+            # What is kept, or looked at, once in ten iterations counts from the zero code.
+            return self.cell.initial_state(problem.code_shape, problem.signal.dtype), 0
+        states = list(fista_init(self._descent(problem)(None)))
+        sequence.append(states[0])
+        return states, 1
+
+    def _descent(self, problem):
+        return self.cell.descent(problem.signal, problem.kernel, problem.threshold, problem.strides,
+                                 problem.step_size, observed=problem.observed, exists=problem.exists,
+                                 tail=problem.tail)
 
     def _steps(self, problem, states, factors):
         """One iteration for each of FISTA's ``factors``; every state list on the way."""
-        descend = self.cell.descent(problem.signal, problem.kernel, problem.threshold, problem.strides,
-                                    problem.step_size, observed=problem.observed, exists=problem.exists)
+        descend = self._descent(problem)
         made = []
         for factor in factors:
             _, states = self.cell(problem.signal, states, descend=descend, factor=factor)
@@ -212,33 +232,36 @@ class SparseCoding(keras.layers.Layer):
 
     def _remat_pass(self, problem, states, factors):
         """One pass of the loop whose iterates are computed again for the gradient."""
-        tensors = [t for t in problem[:-2] if t is not None]
+        tensors = [t for t in problem[:6] if t is not None]
 
         def last(factors, *given):
             rest = iter(given)
-            filled = Problem(*(None if t is None else next(rest) for t in problem[:-2]), *problem[-2:])
+            filled = Problem(*(None if t is None else next(rest) for t in problem[:6]), *problem[6:])
             return self._steps(filled, list(rest), ops.unstack(factors, LOOP_BODY))[-1]
 
         return keras.remat(last)(factors, *tensors, *states)
 
     def _run(self, problem, states, factors, sequence):
         """The states after one iteration for each of ``factors`` (``momentum``: a table costs less than t's sums)."""
+        if not len(factors):
+            return states
         if self.unroll or self.return_sequences:
             made = self._steps(problem, states, factors.tolist())
             sequence.extend(s[0] for s in made)
             return made[-1]
-        passes, rest = divmod(len(factors), LOOP_BODY)
+        body_length = LOOP_BODY if self.remat or self.tolerance is not None else _body_length(len(factors))
+        passes, rest = divmod(len(factors), body_length)
         if rest:
             states = self._steps(problem, states, factors[:rest].tolist())[-1]
         if not passes:
             return states
-        table = ops.convert_to_tensor(factors[rest:].reshape(passes, LOOP_BODY), problem.signal.dtype)
+        table = ops.convert_to_tensor(factors[rest:].reshape(passes, body_length), problem.signal.dtype)
 
         def body(i, change, *states):
             row = table[i]
             if self.remat:
                 return i + 1, change, *self._remat_pass(problem, states, row)
-            made = self._steps(problem, list(states), ops.unstack(row, LOOP_BODY))
+            made = self._steps(problem, list(states), ops.unstack(row, body_length))
             if self.tolerance is not None:
                 change = _relative_change(made[-1][0], made[-2][0])
             return i + 1, change, *made[-1]
@@ -283,6 +306,11 @@ class SparseCoding(keras.layers.Layer):
         config = dict(config)
         config["cell"] = keras.saving.deserialize_keras_object(config["cell"])
         return cls(**config)
+
+
+def _body_length(count):
+    """Iterations in one pass of the graph loop: about ten, so that few are left to be traced before the loop."""
+    return min(range(LOOP_BODY + 2, LOOP_BODY - 4, -1), key=lambda length: count % length + length)
 
 
 def _relative_change(code, last):
