@@ -48,7 +48,7 @@ def limit_threads(count):
         raise ValueError(f"`threads` must lie between 1 and {os.cpu_count()} on this machine. Received: {count}")
     for name in _THREAD_VARIABLES:
         os.environ[name] = str(count)
-    os.environ["TF_NUM_INTEROP_THREADS"] = "1"
+    os.environ["TF_NUM_INTEROP_THREADS"] = str(count)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of many graphs; a search makes many
     if hasattr(os, "sched_setaffinity"):

@@ -1,10 +1,23 @@
 """What a trained model answers: codes, reconstructions, parts, and how converged they are."""
 
+import math
+import os
+import threading
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from crsae_onnx.windows import LONGEST_PIECE, WINDOW, as_sigma, check_layout, encode_windows, reconstruct_windows
+from crsae_onnx.threads import cores, in_threads
+from crsae_onnx.windows import (
+    LEAST_PART,
+    LONGEST_PIECE,
+    WINDOW,
+    as_sigma,
+    check_layout,
+    encode_windows,
+    reconstruct_windows,
+    shared_window,
+)
 from keras import ops
 
 from keras_crsae.batches import is_array
@@ -19,6 +32,11 @@ class Convergence(NamedTuple):
     objective: np.ndarray  #: 1/2 ||y - D z||^2 + sigma^2 sum_c lambda_c ||z_c||_1
     gap: np.ndarray  #: duality gap: the optimum is lower by at most this
     remaining: np.ndarray  #: gap / (objective of the zero code - objective): bounds the share of the drop to come
+
+
+#: Passes over parts of a signal or batch that run at a time, at most; more cores work inside the operators.
+MOST_WORKERS = 4
+_TRACING = threading.Lock()
 
 
 class Inference:
@@ -38,7 +56,7 @@ class Inference:
             sigma: noise standard deviation of this call, a number or one a signal; None: the model's.
             out: array, memmap or dataset (batch, positions, filters) that receives the code.
             sparse: return a ``crsae_onnx.windows.SparseCode`` (index, filter, value) in place of the dense code.
-            window: samples that one window keeps (2^18).
+            window: samples that one window keeps (2^18); on the CPU as many as four are in memory.
             overlap: code positions read on each side; None: iterations * (kernel_size - 1), which is exact.
             batch_size: signals encoded at a time; None: as many as hold about 2^20 samples.
             progress: None, True (a bar) or ``callable(done, total)``.
@@ -59,13 +77,12 @@ class Inference:
             self._check_long(signal)
             return encode_windows(self._encode_piece, signal, filters=self.filters, out=out, sparse=sparse,
                                   progress=progress, mask=mask, sigma=sigma,
-                                  batch_size=1 if batch_size is None else batch_size, **self._windows(window, overlap))
+                                  batch_size=1 if batch_size is None else batch_size, workers=_workers(),
+                                  **self._windows(window, overlap))
         if asked:
             raise ValueError("`out`, `sparse`, `window`, `overlap` and `progress` are for signals (rank 1). "
                              f"Received: rank={self.rank}. Encode images without them.")
-        signal, mask, sigma = self._as_input(signal, mask, sigma)
-        parts = [self._encode_piece(signal[i], **_given(mask, sigma, i)) for i in self._batches(signal, batch_size)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return self._pass("encode", *self._as_input(signal, mask, sigma), batch_size)
 
     def decode(self, code):
         """Reconstruction ``D z`` of a code.
@@ -108,7 +125,7 @@ class Inference:
             >>> model.reconstruct(windows).shape == windows.shape
             True
         """
-        return self._reconstruct_piece(*self._as_input(signal, mask, sigma))
+        return self._pass("reconstruct", *self._as_input(signal, mask, sigma))
 
     def separate(self, signal, mask=None, sigma=None):
         """Each filter's own reconstruction; their sum over filters is ``model(signal)``.
@@ -128,7 +145,7 @@ class Inference:
             True
         """
         signal, mask, sigma = self._as_input(signal, mask, sigma)
-        code = self._encode_piece(signal, mask, sigma)
+        code = self._pass("encode", signal, mask, sigma)
         space = tuple(slice(0, n) for n in signal.shape[1:-1])
         parts = [self.decode(np.where(np.arange(self.filters) == c, code, 0))[(slice(None), *space)]
                  for c in range(self.filters)]
@@ -142,7 +159,7 @@ class Inference:
         if self.rank == 1 and _is_long(x):
             self._check_long(x)
             return reconstruct_windows(self._reconstruct_piece, x, progress=None if verbose in (0, "auto") else True,
-                                       batch_size=1 if batch_size is None else batch_size,
+                                       batch_size=1 if batch_size is None else batch_size, workers=_workers(),
                                        **self._windows(None, None))
         if is_array(x):
             x = as_signal(x, self.rank, self.dictionary.channels if self.built else None, self.kernel_size, "x")
@@ -167,7 +184,7 @@ class Inference:
             True
         """
         signal, mask, sigma = self._as_input(signal, mask, sigma)
-        code = self._encode_piece(signal, mask, sigma) if code is None else np.asarray(code, np.float32)
+        code = self._pass("encode", signal, mask, sigma) if code is None else np.asarray(code, np.float32)
         expected = (len(signal), *self.dictionary.code_space(signal.shape[1:-1]), self.filters)
         if code.shape != expected:
             raise ValueError(f"`code` must have shape {expected} for a signal {signal.shape}. Received: {code.shape}")
@@ -212,11 +229,35 @@ class Inference:
         return dict(kernel_size=self.kernel_size, strides=self.dictionary.strides, overlap=overlap,
                     iterations=self.encoder.iterations, window=WINDOW if window is None else window)
 
-    @staticmethod
-    def _batches(signal, batch_size):
-        """Slices of the batch: of ``batch_size``, or of about 2^20 samples."""
-        size = max(1, LONGEST_PIECE // int(np.prod(signal.shape[1:-1]))) if batch_size is None \
-            else as_whole(batch_size, "batch_size")
+    def _pass(self, name, signal, mask, sigma, batch_size=None):
+        """A graph run on checked arrays, on the CPU part by part, several parts at a time.
+
+        Between operators, and where one is too small to be shared, TensorFlow leaves cores idle: two halves at a time
+        took a sixth less. What stops by the values of a whole batch, or by events, stays whole.
+        """
+        whole = self.encoder.tolerance is not None or self.encoder.active
+        workers = 1 if whole or batch_size is not None else _workers()
+        if len(signal) == 1 and self.rank == 1 and name == "encode":
+            windows = self._windows(None, None)
+            (size,), (stride,) = self.kernel_size, self.dictionary.strides
+            window = shared_window(signal.shape[1], kernel_size=size, strides=stride, filters=self.filters,
+                                   reach=self.encoder.iterations * ((size - 1) // stride), workers=workers)
+            if window is not None:
+                return encode_windows(self._encode_piece, signal, filters=self.filters, mask=mask, sigma=sigma,
+                                      workers=workers, **{**windows, "window": window})
+        slices = self._batches(signal, batch_size, workers)
+        parts = list(in_threads(lambda i: self._run_graph(name, signal[i], **_given(mask, sigma, i)), slices,
+                                min(workers, len(slices))))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _batches(self, signal, batch_size, workers):
+        """Slices of the batch: of ``batch_size``, or of about 2^20 samples and at least one for each worker."""
+        if batch_size is not None:
+            size = as_whole(batch_size, "batch_size")
+        else:
+            values = signal.size // signal.shape[-1] * self.filters // math.prod(self.dictionary.strides)
+            share = -(-len(signal) // max(1, min(workers, values // LEAST_PART)))
+            size = max(1, min(share, LONGEST_PIECE // math.prod(signal.shape[1:-1])))
         return [slice(i, i + size) for i in range(0, len(signal), size)]
 
     def _encode_piece(self, signal, mask=None, sigma=None):
@@ -236,8 +277,9 @@ class Inference:
         # An option of the encoder that was changed by hand asks for a graph of its own.
         key = (name, *((k, v.shape.rank) for k, v in given.items()), encoder.iterations, encoder.tolerance,
                encoder.active, encoder.block, encoder.unroll)
-        if key not in self._graphs:
-            self._graphs[key] = self._trace(name, given)
+        with _TRACING:
+            if key not in self._graphs:
+                self._graphs[key] = self._trace(name, given)
         return self._graphs[key](**given).numpy()
 
     def _trace(self, name, given):
@@ -261,6 +303,15 @@ class Inference:
         finally:
             self.encoder.in_place = False
         return lambda **values: graph(*(values[k] for k in order))
+
+
+def _workers():
+    """Passes to run at a time: one on a GPU; on the CPU one a core, as far as TensorFlow may run operators abreast."""
+    if tf.config.list_logical_devices("GPU"):
+        return 1
+    asked = os.environ.get("TF_NUM_INTEROP_THREADS", "")
+    abreast = tf.config.threading.get_inter_op_parallelism_threads() or (int(asked) if asked.isdigit() else 0)
+    return min(abreast or cores(), cores(), MOST_WORKERS)
 
 
 def _is_long(signal):

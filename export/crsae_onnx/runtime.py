@@ -19,6 +19,7 @@ from crsae_onnx.windows import (
     encode_windows,
     reach_of,
     reconstruct_windows,
+    shared_window,
 )
 
 #: Numbers of a code (4 MiB) that one run computes at most where it can be split: what is larger leaves the caches, and
@@ -231,15 +232,19 @@ class SparseEncoder:
             mask = _spread_mask(_as_array(mask, MASK), tuple(signal.shape))
         options["progress"] = options["progress"] or None
         asked = sparse or window is not None or any(value is not None for value in options.values())
-        if info["rank"] == 1 and (asked or signal.shape[0] * signal.shape[1] > LONGEST_PIECE):
-            most = WINDOW if self.provider == sessions.CPU else LONGEST_PIECE
-            options["window"] = most if window is None else window
+        # Threads share one signal by its windows, a batch by its signals (``_fetch``). What stops by the values of a
+        # whole signal is not shared.
+        workers = self._parts.threads if signal.shape[0] == 1 and info.get("tolerance") is None else 1
+        most = self._window(signal.shape, workers, asked) if info["rank"] == 1 else None
+        if most is not None:
             if options["overlap"] is None:
                 options["overlap"] = reach_of(info)
             if options["batch_size"] is None:
                 options["batch_size"] = max(1, LONGEST_PIECE // min(signal.shape[1], most))
-            return windowed(partial(self._run, output), signal, kernel_size=info["kernel_size"],
-                            strides=info["strides"], iterations=info["iterations"], mask=mask, sigma=sigma, **options)
+            run = None if workers == 1 else self._parts.alone()
+            return windowed(partial(self._run, output, run=run), signal, kernel_size=info["kernel_size"],
+                            strides=info["strides"], iterations=info["iterations"], mask=mask, sigma=sigma,
+                            window=most if window is None else window, workers=workers, **options)
         if asked:
             raise ValueError("Windows, out=, sparse= and progress= serve one-dimensional signals; this file encodes "
                              "images. Leave the option out.")
@@ -248,9 +253,20 @@ class SparseEncoder:
             given["sigma"] = as_sigma(sigma, signal.shape[0])
         return self._run(output, as_finite(signal[...]), **given)
 
-    def _run(self, output, piece, mask=None, sigma=None):
-        """One run of the session on checked float32 arrays."""
-        return self._fetch([output], self._feed(piece, mask, sigma))[0]
+    def _window(self, shape, workers, asked):
+        """Samples of a window of a long signal, or of one that the threads share; None where it stays whole."""
+        if asked or shape[0] * shape[1] > LONGEST_PIECE:
+            return max(2**16, min(WINDOW, LONGEST_PIECE // workers)) if self.provider == sessions.CPU else LONGEST_PIECE
+        if workers == 1:
+            return None
+        (size,), (stride,), filters = (self.info[name] for name in ("kernel_size", "strides", "filters"))
+        return shared_window(shape[1], kernel_size=size, strides=stride, filters=filters, reach=reach_of(self.info),
+                             workers=workers)
+
+    def _run(self, output, piece, mask=None, sigma=None, run=None):
+        """One run of the session on checked float32 arrays; ``run``: of another session of the file."""
+        feed = self._feed(piece, mask, sigma)
+        return (self._fetch([output], feed) if run is None else run([output], feed))[0]
 
     def _feed(self, piece, mask=None, sigma=None):
         """The session's inputs; those not given take the training's values."""

@@ -8,13 +8,13 @@ import re
 import sys
 import threading
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from crsae_onnx.container import ModelFileError
+from crsae_onnx.threads import cores, in_threads
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 #: Graph optimisations of onnxruntime, by name.
@@ -184,7 +184,7 @@ class Parts:
 
     def __init__(self, ort, content, path, made, whole, threads, arena, optimization):
         self.whole, self.lock, self.one = whole, threading.Lock(), None
-        self.threads = threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+        self.threads = threads or cores()
         self.even = made.get_providers()[0] != CPU
         if self.even:
             self.threads = 1  # a GPU is shared by all its threads
@@ -201,15 +201,18 @@ class Parts:
             starts = [min(at, batch - size) for at in range(0, batch, size)]
         parts = [{name: array[at:at + size] for name, array in feed.items()} for at in starts]
         if 1 < self.threads <= len(parts):
-            with self.lock:  # once, and only where it is needed
-                self.one = self.one or self.make()
-            with ThreadPoolExecutor(self.threads) as pool:
-                made = list(pool.map(partial(self.one, names, options=options), parts))
+            made = list(in_threads(partial(self.alone(), names, options=options), parts, self.threads))
         else:
             made = [self.whole(names, part, options) for part in parts]
         if self.even:
             made[-1] = [array[len(parts) * size - batch:] for array in made[-1]]
         return [np.concatenate(arrays) for arrays in zip(*made, strict=True)]
+
+    def alone(self):
+        """Runner of a session of one thread, of which several run at a time."""
+        with self.lock:  # made once, and only where it is needed
+            self.one = self.one or self.make()
+        return self.one
 
 
 def run_bound(ort, made, names, feed, options, device, number=0):

@@ -12,10 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from crsae_onnx.threads import in_threads
+
 #: Samples that one window keeps at most.
 WINDOW = 2**18
 #: Signals longer than this many samples are windowed by themselves.
 LONGEST_PIECE = 2**20
+#: A signal is shared among workers in parts of at least this many code values, and of this many times their overlap.
+LEAST_PART, LEAST_OVERLAPS = 2**18, 16
 
 
 class SignalError(ValueError):
@@ -72,8 +76,8 @@ def plan(length, *, kernel_size, strides=1, overlap, window=WINDOW):
 
 
 def encode_windows(encode, signal, *, kernel_size, strides=1, filters, iterations, window=WINDOW, overlap=None,
-                   out=None, sparse=False, batch_size=1, progress=None, mask=None, sigma=None):
-    """Code of a signal of any length, one window in memory at a time.
+                   out=None, sparse=False, batch_size=1, progress=None, mask=None, sigma=None, workers=1):
+    """Code of a signal of any length, ``workers`` windows in memory at a time.
 
     Args:
         encode: ``encode(piece)`` -> code; piece float32 (b, n, channels), code (b, m, filters). It is called with
@@ -90,6 +94,7 @@ def encode_windows(encode, signal, *, kernel_size, strides=1, filters, iteration
         progress: None; ``callable(done, total)`` in windows; True: a bar on stderr (tqdm where it is installed).
         mask: 0/1, of the signal's shape: the observed samples.
         sigma: noise standard deviation of the call, a number or one a batch entry.
+        workers: windows computed at a time, in threads; ``encode`` must bear that.
 
     Returns:
         float32 (batch, positions, filters), positions = ceil((time - kernel_size) / strides) + 1; or ``out``;
@@ -110,7 +115,7 @@ def encode_windows(encode, signal, *, kernel_size, strides=1, filters, iteration
         raise ValueError("Give either out= or sparse=True: a sparse code is returned, not written.")
     shape = code_shape(signal.shape, kernel_size=kernel_size, strides=strides, filters=filters)
     job = _Job(signal, kernel_size, strides, _reach(overlap, iterations, kernel_size, strides), window,
-               batch_size, mask, sigma)
+               batch_size, mask, sigma, workers)
     found = []
     if not sparse:
         out = _destination(out, shape, signal)
@@ -138,8 +143,8 @@ def code_shape(signal_shape, *, kernel_size, strides=1, filters):
 
 
 def reconstruct_windows(reconstruct, signal, *, kernel_size, strides=1, iterations, window=WINDOW, overlap=None,
-                        out=None, batch_size=1, progress=None, mask=None, sigma=None):
-    """Reconstruction of a signal of any length, one window in memory at a time.
+                        out=None, batch_size=1, progress=None, mask=None, sigma=None, workers=1):
+    """Reconstruction of a signal of any length, ``workers`` windows in memory at a time.
 
     As ``encode_windows``, with ``reconstruct(piece)`` -> (b, n, channels); returns float32 of the signal's shape,
     or ``out``.
@@ -148,7 +153,7 @@ def reconstruct_windows(reconstruct, signal, *, kernel_size, strides=1, iteratio
     check_layout(signal, 1, (kernel_size,))
     # A sample is the sum of codes that start up to (K - 1) // stride positions before it.
     overlap = _reach(overlap, iterations, kernel_size, strides) + (kernel_size - 1) // strides
-    job = _Job(signal, kernel_size, strides, overlap, window, batch_size, mask, sigma)
+    job = _Job(signal, kernel_size, strides, overlap, window, batch_size, mask, sigma, workers)
     out = _destination(out, tuple(signal.shape), signal)
     with _Writer(out) as writer:
         for entries, keep, start, made in job.run(reconstruct, progress):
@@ -211,11 +216,12 @@ def as_sigma(sigma, batch):
 class _Job:
     """One signal, its windows and what goes along with them."""
 
-    def __init__(self, signal, kernel_size, strides, overlap, window, batch_size, mask, sigma):
-        for name, value in (("window", window), ("batch_size", batch_size)):
+    def __init__(self, signal, kernel_size, strides, overlap, window, batch_size, mask, sigma, workers):
+        for name, value in (("window", window), ("batch_size", batch_size), ("workers", workers)):
             if not isinstance(value, (int, np.integer)) or value < 1:
                 raise ValueError(f"`{name}` must be a positive int. Received: {name}={value!r}")
         self.signal, self.mask, self.batch_size = signal, mask, int(batch_size)
+        self.workers = int(workers)
         batch, length, _ = signal.shape
         if mask is not None and tuple(getattr(mask, "shape", ())) != tuple(signal.shape):
             raise SignalError(f"`mask` must have the signal's shape {tuple(signal.shape)}. "
@@ -229,18 +235,34 @@ class _Job:
         """Yield (batch slice, kept positions, first position of the window, what ``compute`` made of it)."""
         batch = self.signal.shape[0]
         groups = [slice(b, min(b + self.batch_size, batch)) for b in range(0, batch, self.batch_size)]
-        total = len(groups) * len(self.pieces)
-        with _Progress(progress, total) as step:
-            for entries in groups:
-                for read, keep in self.pieces:
-                    piece = as_finite(self.signal[entries, read], read.start)
-                    given = {}
-                    if self.mask is not None:
-                        given["mask"] = as_finite(self.mask[entries, read], read.start, "mask")
-                    if self.sigma is not None:
-                        given["sigma"] = self.sigma[entries] if self.sigma.ndim else self.sigma
-                    yield entries, keep, read.start // self.strides, compute(piece, **given)
-                    step()
+        windows = [(entries, *piece) for entries in groups for piece in self.pieces]
+        with _Progress(progress, len(windows)) as step:
+            given = (self._read(entries, read) for entries, read, _ in windows)
+            made = in_threads(lambda window: compute(window[0], **window[1]), given, self.workers)
+            for (entries, read, keep), values in zip(windows, made, strict=True):
+                yield entries, keep, read.start // self.strides, values
+                step()
+
+    def _read(self, entries, read):
+        """What ``compute`` is given for a window: the piece, and by name what goes along with it."""
+        piece, given = as_finite(self.signal[entries, read], read.start), {}
+        if self.mask is not None:
+            given["mask"] = as_finite(self.mask[entries, read], read.start, "mask")
+        if self.sigma is not None:
+            given["sigma"] = self.sigma[entries] if self.sigma.ndim else self.sigma
+        return piece, given
+
+
+def shared_window(length, *, kernel_size, strides, filters, reach, workers):
+    """Window, in samples, that shares one signal among ``workers``; None where parts would be too small to be worth it.
+
+    Example:
+        >>> shared_window(300_000, kernel_size=45, strides=1, filters=3, reach=2640, workers=2)
+        147338
+    """
+    positions = -(-(length - kernel_size) // strides) + 1
+    parts = min(workers, positions * filters // LEAST_PART, positions // max(1, LEAST_OVERLAPS * reach))
+    return None if parts < 2 else -(-(positions - 2 * reach) // parts) * strides
 
 
 class _Writer:

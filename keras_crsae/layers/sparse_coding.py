@@ -11,7 +11,7 @@ from keras_crsae.functional.descent import last_filters
 from keras_crsae.functional.solvers import momentum
 
 GRADIENTS = ("unrolled", "truncated", "decoder")
-#: Iterations in one pass of the graph loop, about; exactly with ``tolerance``, looked at after each pass, and ``remat``.
+#: Iterations in one pass of the graph loop, about; exactly so with ``tolerance``, looked at after each, and ``remat``.
 LOOP_BODY = 10
 
 
@@ -137,7 +137,10 @@ class SparseCoding(keras.layers.Layer):
         if self.active and not training:
             return self._encode_active(signal, mask, kernel, threshold)
         signal, mask = self.pad_to_strides(signal, mask)
-        return self._encode(signal, mask, kernel, threshold, in_place=(training or self.in_place) and not self.remat)
+        # XLA does not differentiate an empty write, which a length known only then may give.
+        known = all(isinstance(n, int) for n in ops.shape(signal)[1:-1])
+        in_place = (self.in_place or training and known) and not self.remat
+        return self._encode(signal, mask, kernel, threshold, in_place)
 
     def _encode(self, signal, mask, kernel, threshold, in_place=False):
         """Code of a signal of whole strides."""

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import onnx
 import pytest
-from crsae_onnx import ModelFileError, SignalError, SparseCode, SparseEncoder, container, runtime, sessions
+from crsae_onnx import ModelFileError, SignalError, SparseCode, SparseEncoder, container, runtime, sessions, windows
 from crsae_onnx.convert import convert
 from onnx import helper
 
@@ -66,6 +66,20 @@ def test_long_signals_are_windowed_by_themselves(exported, rng, monkeypatch):
     assert len(runs) == 4 and all(shape[0] == 1 for shape in runs)
     close(encoder.encode(signal, window=400, **given), one[0])
     assert len(runs) > 12
+
+
+def test_threads_share_one_signal(exported, rng, monkeypatch):
+    encoder = SparseEncoder(exported["all"], threads=2)
+    signal = 3 * rng.standard_normal((1, 5003, 1))
+    given = dict(mask=rng.random((1, 5003, 1)) < 0.9, sigma=0.7)
+    expected = [f(signal, **given) for f in (encoder.encode, encoder.reconstruct)]
+    monkeypatch.setattr(windows, "LEAST_PART", 1)
+    runs, whole = [], encoder._run
+    monkeypatch.setattr(encoder, "_run", lambda *a, **k: runs.append(a[1].shape[1]) or whole(*a, **k))
+    for f, one in zip((encoder.encode, encoder.reconstruct), expected, strict=True):
+        close(f(signal, **given), one)
+    assert len(runs) == 4 and max(runs) < 2700
+    close(SparseEncoder(exported["all"], threads=1).encode(signal, **given), expected[0])
 
 
 def test_large_batches_are_split_by_themselves(exported, rng, monkeypatch):

@@ -5,7 +5,15 @@ import sys
 
 import numpy as np
 import pytest
-from crsae_onnx.windows import SignalError, SparseCode, encode_windows, plan, reconstruct_windows
+from crsae_onnx.windows import (
+    LEAST_PART,
+    SignalError,
+    SparseCode,
+    encode_windows,
+    plan,
+    reconstruct_windows,
+    shared_window,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -106,6 +114,31 @@ def test_any_sliceable_object_of_integers_is_read_a_window_at_a_time(rng):
     code = encode_windows(moving_sum, recording, **OPTIONS)
     np.testing.assert_array_equal(code, moving_sum(recording.values.astype(np.float32)))
     assert code.dtype == np.float32 and recording.largest == 100 + 2 * 10 + 2
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_windows_in_threads_change_nothing(rng, batch_size):
+    recording, calls = rng.standard_normal((3, 2000, 1)), []
+    expected = moving_sum(recording.astype(np.float32))
+    options = dict(**OPTIONS, batch_size=batch_size, workers=3, progress=lambda *c: calls.append(c))
+    np.testing.assert_array_equal(encode_windows(moving_sum, recording, **options), expected)
+    assert calls == [(i + 1, len(calls)) for i in range(len(calls))]
+    np.testing.assert_array_equal(encode_windows(moving_sum, recording, sparse=True, **options).to_dense(), expected)
+
+
+@pytest.mark.parametrize("length, reach, workers", [(1_000_000, 100, 2), (1_000_003, 5000, 4), (400_000, 10, 8)])
+def test_a_shared_signal_makes_as_many_windows_as_it_has_workers(length, reach, workers):
+    options = dict(kernel_size=10, strides=3)
+    window = shared_window(length, filters=8, reach=reach, workers=workers, **options)
+    parts = plan(length, overlap=reach, window=window, **options)
+    assert 2 <= len(parts) <= workers
+    assert min(keep.stop - keep.start for _, keep in parts) * 8 >= LEAST_PART // 2
+
+
+@pytest.mark.parametrize("change", [dict(length=1000), dict(reach=10**5), dict(workers=1)])
+def test_a_small_signal_is_not_shared(change):
+    assert shared_window(**{**dict(length=10**6, kernel_size=10, strides=1, filters=3, reach=10, workers=2),
+                            **change}) is None
 
 
 def test_memmap_in_memmap_out(tmp_path, rng):

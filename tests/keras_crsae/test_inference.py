@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from crsae_onnx import windows
 
 import keras_crsae as kc
+from keras_crsae import inference
 
 
 def built(**options):
@@ -48,6 +50,61 @@ def test_very_long_signals_are_windowed_by_themselves(rng):
     made = model.predict(signal, verbose=0)
     assert made.shape == signal.shape
     np.testing.assert_allclose(made[:, -5000:], model.predict(signal[:, -6000:], verbose=0)[:, -5000:], atol=1e-5)
+
+
+@pytest.fixture
+def sharing(monkeypatch):
+    """Two workers, for signals of any size; the parts that were computed are listed."""
+    monkeypatch.setattr(inference, "_workers", lambda: 2)
+    for module in (inference, windows):
+        monkeypatch.setattr(module, "LEAST_PART", 1)
+    parts, run = [], inference.Inference._run_graph
+
+    def listed(model, name, signal, *given, **named):
+        parts.append(signal.shape)
+        return run(model, name, signal, *given, **named)
+
+    monkeypatch.setattr(inference.Inference, "_run_graph", listed)
+    return parts
+
+
+@pytest.mark.parametrize("strides", [1, 4])
+def test_cores_share_one_signal(rng, sharing, strides):
+    model = built(strides=strides, iterations=3)
+    signal = rng.standard_normal((1, 4003, 1)).astype("float32")
+    given = dict(mask=signal > -1, sigma=0.7)
+    expected = model._encode_piece(signal, **given)
+    sharing.clear()
+    np.testing.assert_allclose(model.encode(signal, **given), expected, atol=1e-6)
+    assert len(sharing) == 2 and all(2000 < shape[1] < 2100 for shape in sharing)
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_cores_share_a_batch(rng, sharing, rank):
+    model = built(rank=rank, iterations=3)
+    signal = rng.standard_normal((5, *(24,) * rank, 1)).astype("float32")
+    given = dict(mask=signal > -1, sigma=[0.5, 1.0, 1.5, 2.0, 2.5])
+    code, made = model.encode(signal, **given), model.reconstruct(signal, **given)
+    assert [shape[0] for shape in sorted(sharing)] == [2, 2, 3, 3]
+    np.testing.assert_allclose(code, model.encode(signal, batch_size=5, **given), atol=1e-6)
+    np.testing.assert_allclose(made, model(signal, **given), atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [dict(tolerance=1e-3), dict(active=True)])
+def test_what_stops_by_all_values_is_not_shared(rng, sharing, options):
+    built(iterations=10, **options).encode(rng.standard_normal((4, 500, 1)))
+    assert sharing == [(4, 500, 1)]
+
+
+def test_workers_are_as_many_as_tensorflow_may_use(monkeypatch):
+    monkeypatch.setattr(inference, "cores", lambda: 3)
+    monkeypatch.delenv("TF_NUM_INTEROP_THREADS", raising=False)
+    assert inference._workers() == 3
+    for asked, expected in (("1", 1), ("2", 2), ("8", 3), ("0", 3)):
+        monkeypatch.setenv("TF_NUM_INTEROP_THREADS", asked)
+        assert inference._workers() == expected
+    monkeypatch.setattr(inference, "cores", lambda: 64)
+    assert inference._workers() == 4
 
 
 def test_batches_equal_one_call(signal):

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 import keras_crsae as kc
+from keras_crsae.layers.sparse_coding import _body_length
 from tests.twin import dictionary_matrix, fista
 
 CASES = [((9,), 1, 3, 1, (60,), "nonnegative_soft"), ((9,), 1, 3, 1, (61,), "soft"),
@@ -71,6 +72,50 @@ def test_long_run_reaches_the_convex_optimum(rng, shrinkage):
 
     assert objective(code) <= objective(best) * (1 + 1e-5)
     assert (code.min() < 0) == (shrinkage == "soft")
+
+
+@pytest.mark.parametrize("length", [40, 41, 47])
+def test_training_and_a_call_agree_in_codes_and_gradients(rng, length):
+    """In training the last block's tail is written in place, in a call that may be converted it is multiplied."""
+    cell = kc.SparseCodingCell(kc.ConvDictionary(2, 9), lambda_init=0.3)
+    coder, signal = kc.SparseCoding(cell, iterations=25), 2 * rng.standard_normal((3, length, 1)).astype("float32")
+    coder.build(signal.shape)
+    coder.refresh_in_training = False
+    made = []
+    for training in (False, True):
+        with tf.GradientTape() as tape:
+            code = coder(signal, training=training)
+            loss = tf.reduce_sum((cell.dictionary(code) - signal) ** 2)
+        made.append((code, *tape.gradient(loss, [cell.dictionary.kernel.value, cell.lambda_reg.value])))
+    assert np.any(made[0][0])
+    for one, other in zip(*made, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [40, 41])  # whole blocks, and not
+@pytest.mark.parametrize("known", [True, False])
+def test_training_compiled_by_xla_gives_the_same_gradients(rng, length, known):
+    coder = kc.SparseCoding(kc.SparseCodingCell(kc.ConvDictionary(2, 9), lambda_init=0.3), iterations=12, unroll=True)
+    signal = 2 * rng.standard_normal((3, length, 1)).astype("float32")
+    coder.build(signal.shape)
+    coder.refresh_in_training = False
+    kernel, shape = coder.cell.dictionary.kernel.value, (3, length if known else None, 1)
+
+    def gradient(signal):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum((coder.cell.dictionary(coder(signal, training=True)) - signal) ** 2)
+        return tape.gradient(loss, kernel)
+
+    made = [tf.function(gradient, input_signature=[tf.TensorSpec(shape)], jit_compile=compiled)(signal)
+            for compiled in (False, True)]
+    assert np.any(made[0])
+    np.testing.assert_allclose(*made, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 7, 10, 12, 29, 59, 99, 399, 401])
+def test_few_iterations_are_traced_beside_the_loop(count):
+    length = _body_length(count)
+    assert 7 <= length <= 12 and length + count % length <= max(length, 13)
 
 
 def test_cell_runs_under_a_stock_rnn(rng):

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from keras_crsae.functional import descent
+from keras_crsae.functional.descent import last_filters
 from tests.twin import dictionary_matrix
 
 CASES = {  # space, kernel (*size, channels, filters), strides
@@ -47,6 +48,48 @@ def test_step_is_that_of_the_matrix(rng, case, shrinkage, per_signal, marked):
     if shrinkage == "nonnegative_soft":
         expected = np.maximum(moved - threshold, 0)
     np.testing.assert_allclose(made, expected if exists is None else expected * exists, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("shrinkage", ["soft", "nonnegative_soft"])
+def test_the_first_step_is_that_from_zeros(rng, case, shrinkage):
+    space, shape, strides = CASES[case]
+    kernel = rng.standard_normal(shape)
+    _, positions = dictionary_matrix(kernel, space, strides)
+    signal, zero = rng.standard_normal((2, *space, shape[-2])), tf.zeros((2, *positions, shape[-1]), "float64")
+    for observed in (None, tf.constant((rng.uniform(size=signal.shape) < 0.7).astype(float))):
+        step = descent(signal, tf.constant(kernel), strides, 0.1, tf.fill([shape[-1]], tf.constant(0.2, "float64")),
+                       shrinkage, observed)
+        assert np.any(step(None))
+        np.testing.assert_allclose(step(None), step(zero), atol=1e-12)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_tail_written_over_equals_one_multiplied_by_zero(rng, count):
+    """Also where a gradient needs what was there, and compiled by XLA."""
+    space, shape, strides = CASES["image, fused"]
+    kernel, signal = tf.constant(rng.standard_normal(shape)), rng.standard_normal((2, *space, shape[-2]))
+    _, positions = dictionary_matrix(kernel.numpy(), space, strides)
+    code = tf.constant(rng.standard_normal((2, *positions, shape[-1])))
+    weight = tf.constant(rng.standard_normal(code.shape))
+    exists = np.ones((1, *positions, shape[-1]))
+    exists[:, :, -1, shape[-1] - count:] = 0
+
+    def run(code, kernel, **closed):
+        with tf.GradientTape() as tape:
+            tape.watch([code, kernel])
+            made = descent(signal, kernel, strides, 0.1, tf.fill([shape[-1]], tf.constant(0.2, "float64")), "soft",
+                           **closed)(code)
+            loss = tf.reduce_sum(weight * made)
+        return made, *tape.gradient(loss, [code, kernel])
+
+    expected = run(code, kernel, exists=tf.constant(exists))
+    assert np.any(expected[0])
+    for compiled in (False, True)[:1 + (count > 0)]:  # XLA does not differentiate an empty write
+        made = tf.function(lambda code, kernel: run(
+            code, kernel, tail=last_filters(code.shape, count, code.dtype)), jit_compile=compiled)(code, kernel)
+        for one, other in zip(made, expected, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-12)
 
 
 def fused_operators():
