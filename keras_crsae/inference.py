@@ -307,7 +307,7 @@ class Inference:
 
 def _workers():
     """Passes to run at a time: one on a GPU; on the CPU one a core, as far as TensorFlow may run operators abreast."""
-    if tf.config.list_logical_devices("GPU"):
+    if any(device.device_type != "CPU" for device in tf.config.list_logical_devices()):
         return 1
     asked = os.environ.get("TF_NUM_INTEROP_THREADS", "")
     abreast = tf.config.threading.get_inter_op_parallelism_threads() or (int(asked) if asked.isdigit() else 0)
