@@ -10,6 +10,7 @@ from crsae_onnx import container, sessions
 from crsae_onnx.container import ModelFileError
 from crsae_onnx.contract import INPUT, INPUTS, MASK, OUTPUTS, PIPELINES, SIGMA, SPIKE_TENSORS
 from crsae_onnx.windows import (
+    LEAST_OVERLAPS,
     LONGEST_PIECE,
     WINDOW,
     SignalError,
@@ -237,6 +238,9 @@ class SparseEncoder:
         workers = self._parts.threads if signal.shape[0] == 1 and info.get("tolerance") is None else 1
         most = self._window(signal.shape, workers, asked) if info["rank"] == 1 else None
         if most is not None:
+            window = most if window is None else window
+            if -(-signal.shape[1] // window) < workers:
+                workers = 1  # fewer windows than threads: each has all threads
             if options["overlap"] is None:
                 options["overlap"] = reach_of(info)
             if options["batch_size"] is None:
@@ -244,7 +248,7 @@ class SparseEncoder:
             run = None if workers == 1 else self._parts.alone()
             return windowed(partial(self._run, output, run=run), signal, kernel_size=info["kernel_size"],
                             strides=info["strides"], iterations=info["iterations"], mask=mask, sigma=sigma,
-                            window=most if window is None else window, workers=workers, **options)
+                            window=window, workers=workers, **options)
         if asked:
             raise ValueError("Windows, out=, sparse= and progress= serve one-dimensional signals; this file encodes "
                              "images. Leave the option out.")
@@ -255,13 +259,14 @@ class SparseEncoder:
 
     def _window(self, shape, workers, asked):
         """Samples of a window of a long signal, or of one that the threads share; None where it stays whole."""
+        reach = reach_of(self.info)
         if asked or shape[0] * shape[1] > LONGEST_PIECE:
-            return max(2**16, min(WINDOW, LONGEST_PIECE // workers)) if self.provider == sessions.CPU else LONGEST_PIECE
-        if workers == 1:
-            return None
+            least = min(WINDOW, max(2**16, LEAST_OVERLAPS * reach))
+            return max(least, min(WINDOW, LONGEST_PIECE // workers)) if self.provider == sessions.CPU else LONGEST_PIECE
         (size,), (stride,), filters = (self.info[name] for name in ("kernel_size", "strides", "filters"))
-        return shared_window(shape[1], kernel_size=size, strides=stride, filters=filters, reach=reach_of(self.info),
-                             workers=workers)
+        window = shared_window(shape[1], kernel_size=size, strides=stride, filters=filters, reach=reach,
+                               workers=workers)
+        return None if window is None or -(-shape[1] // window) < workers else window
 
     def _run(self, output, piece, mask=None, sigma=None, run=None):
         """One run of the session on checked float32 arrays; ``run``: of another session of the file."""

@@ -246,6 +246,8 @@ class _Job:
     def _read(self, entries, read):
         """What ``compute`` is given for a window: the piece, and by name what goes along with it."""
         piece, given = as_finite(self.signal[entries, read], read.start), {}
+        if self.workers > 1 and piece.base is not None:
+            piece = piece.copy()  # a reader may fill its buffer anew while this window waits
         if self.mask is not None:
             given["mask"] = as_finite(self.mask[entries, read], read.start, "mask")
         if self.sigma is not None:

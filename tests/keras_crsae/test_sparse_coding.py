@@ -92,10 +92,11 @@ def test_training_and_a_call_agree_in_codes_and_gradients(rng, length):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("length", [40, 41])  # whole blocks, and not
-@pytest.mark.parametrize("known", [True, False])
-def test_training_compiled_by_xla_gives_the_same_gradients(rng, length, known):
-    coder = kc.SparseCoding(kc.SparseCodingCell(kc.ConvDictionary(2, 9), lambda_init=0.3), iterations=12, unroll=True)
+@pytest.mark.parametrize("length, known, unroll", [  # whole blocks, and not
+    (40, True, True), (41, True, True), (40, False, True), (41, False, True), (41, True, False)])
+def test_training_compiled_by_xla_gives_the_same_gradients(rng, length, known, unroll):
+    cell = kc.SparseCodingCell(kc.ConvDictionary(2, 9), lambda_init=0.3)
+    coder = kc.SparseCoding(cell, iterations=12 if unroll else 25, unroll=unroll)
     signal = 2 * rng.standard_normal((3, length, 1)).astype("float32")
     coder.build(signal.shape)
     coder.refresh_in_training = False
