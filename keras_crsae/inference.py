@@ -15,6 +15,7 @@ from crsae_onnx.windows import (
     as_sigma,
     check_layout,
     encode_windows,
+    reach_of,
     reconstruct_windows,
     shared_window,
 )
@@ -238,13 +239,13 @@ class Inference:
         whole = self.encoder.tolerance is not None or self.encoder.active
         workers = 1 if whole or batch_size is not None else _workers()
         if len(signal) == 1 and self.rank == 1 and name == "encode":
-            windows = self._windows(None, None)
             (size,), (stride,) = self.kernel_size, self.dictionary.strides
-            window = shared_window(signal.shape[1], kernel_size=size, strides=stride, filters=self.filters,
-                                   reach=self.encoder.iterations * ((size - 1) // stride), workers=workers)
+            reach = reach_of({"iterations": self.encoder.iterations, "kernel_size": (size,), "strides": (stride,)})
+            window = shared_window(signal.shape[1], kernel_size=size, strides=stride, filters=self.filters, reach=reach,
+                                   workers=workers)
             if window is not None:
                 return encode_windows(self._encode_piece, signal, filters=self.filters, mask=mask, sigma=sigma,
-                                      workers=workers, **{**windows, "window": window})
+                                      workers=workers, **self._windows(window, None))
         slices = self._batches(signal, batch_size, workers)
         parts = list(in_threads(lambda i: self._run_graph(name, signal[i], **_given(mask, sigma, i)), slices,
                                 min(workers, len(slices))))
