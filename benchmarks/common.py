@@ -187,7 +187,7 @@ def unit_filters(shape, seed=0):
     return (filters / np.sqrt(np.sum(filters**2, axis=tuple(range(len(shape) - 1))))).astype("float32")
 
 
-def encoder_model(filters, iterations, lambda_reg=4.0, strides=1, **options):
+def encoder_model(filters, iterations, lambda_reg=4.0, strides=1, xla=False, **options):
     """A CRsAE of given filters with sigma 1 and a fixed lambda; also the names of options this release lacks."""
     import keras_crsae as kc
 
@@ -196,6 +196,8 @@ def encoder_model(filters, iterations, lambda_reg=4.0, strides=1, **options):
     model = kc.CRsAE(filters.shape[-1], filters.shape[:rank], strides=strides, rank=rank, iterations=iterations,
                      sigma=1.0, lambda_init=lambda_reg, **options)
     model.set_dictionary(filters)
+    if xla:
+        model.compile(jit_compile=True)
     return model, missing
 
 

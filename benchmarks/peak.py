@@ -6,6 +6,7 @@ the same threads, in the same run.
 """
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from benchmarks import common, plain
 
 SAMPLES, FILTERS, SIZE, ITERATIONS = 300_000, 3, 45, 60
 RATE, REAL_TIME_ITERATIONS = 30_000, 100
+AGAINST = ("times CRsAE's time", "times that by XLA")
 IMAGE, IMAGE_FILTERS, IMAGE_SIZE, IMAGE_ITERATIONS = 256, 64, 7, 30
 
 
@@ -40,46 +42,58 @@ def measure(encoders, signal, repeats, budget):
             for name in times}
 
 
+def ours_and_keras(filters, lambda_reg, iterations, shape, strides=1):
+    """The model, and encoders by name: ours and plain Keras, each compiled by TensorFlow's graph and by XLA."""
+    model, _ = common.encoder_model(filters, iterations, lambda_reg, strides)
+    by_xla, _ = common.encoder_model(filters, iterations, lambda_reg, strides, xla=True)
+    step = float(model.step_size)  # the same step gives the same iterates, so that codes can be compared
+    plain_form = partial(plain.keras_encoder, filters, lambda_reg, iterations, shape, strides, step=step)
+    return model, {"CRsAE": model.encode, "CRsAE, XLA": by_xla.encode, "plain Keras, loop": plain_form(),
+                   "plain Keras, unrolled": plain_form(unroll=True), "plain Keras, XLA": plain_form(xla=True)}
+
+
+def against(times, name):
+    """Times of ours that one encoder takes: of the default, and of XLA's."""
+    return [f"{times[name]['median'] / times[ours]['median']:.2f}" for ours in ("CRsAE", "CRsAE, XLA")]
+
+
 def one_dimension(arguments, peak, repeats, budget):
     signal, templates, _ = common.recording(SAMPLES // RATE)
     filters = templates[:SIZE] / np.linalg.norm(templates[:SIZE], axis=(0, 1))
     signal = signal[None, :, None]
-    model, _ = common.encoder_model(filters, ITERATIONS)
-    step = float(model.step_size)  # the same step gives the same iterates, so that codes can be compared
-    encoders = {"CRsAE": model.encode}
-    for name, unroll in (("plain Keras, loop", False), ("plain Keras, unrolled", True)):
-        encoders[name] = plain.keras_encoder(filters, 4.0, ITERATIONS, signal.shape, unroll=unroll, step=step)
+    model, encoders = ours_and_keras(filters, 4.0, ITERATIONS, signal.shape)
     extra = []
     try:
-        encoders["plain PyTorch"] = plain.torch_encoder(filters, 4.0, ITERATIONS, arguments.threads, step=step)
+        encoders["plain PyTorch"] = plain.torch_encoder(filters, 4.0, ITERATIONS, arguments.threads,
+                                                        step=float(model.step_size))
     except ImportError:
-        extra = [["plain PyTorch", *[""] * 4, common.NOT_INSTALLED]]
+        extra = [["plain PyTorch", *[""] * 5, common.NOT_INSTALLED]]
     times = measure(encoders, signal, repeats, budget)
     peak = max(peak, matrix_peak(5))  # before and after the encoders: the better one counts
     work = 4 * SIZE * FILTERS * SAMPLES * ITERATIONS
     rows = [[name, common.seconds(t["median"]), f"{work / t['median'] / 1e9:.1f}", f"{work / t['median'] / peak:.3f}",
-             f"{t['median'] / times['CRsAE']['median']:.2f}", f"difference {t['difference']:.0e}"]
+             *against(times, name), f"difference {t['difference']:.0e}"]
             for name, t in times.items()]
     title = (f"{SAMPLES} samples, {FILTERS} filters of {SIZE}, {ITERATIONS} iterations; "
              f"peak {peak / 1e9:.0f} GFLOP/s")
     return common.report("peak", arguments, ["encoder", "median", "useful GFLOP/s", "share of peak",
-                                             "times our time", "note"], rows + extra,
+                                             *AGAINST, "note"], rows + extra,
                          {"times": times, "peak": peak, "useful_flops": work}, title)
 
 
 def real_time(arguments, repeats, budget):
     signal, templates, origin = common.recording(10)
-    rows, data = [], {}
-    filters = templates.astype("float32")
-    for name, options in (("CRsAE", {}), ("CRsAE, active", {"active": True})):
+    filters, signal = templates.astype("float32"), signal[None, :, None]
+    encoders, rows = {}, []
+    for name, options in (("CRsAE", {}), ("CRsAE, XLA", {"xla": True}), ("CRsAE, active", {"active": True})):
         model, missing = common.encoder_model(filters, REAL_TIME_ITERATIONS, **options)
         if missing:
             rows.append([name, "", "", f"this release has no {', '.join(missing)}"])
             continue
-        model.encode(signal[None, :, None])
-        data[name] = common.alternate({"run": lambda model=model: model.encode(signal[None, :, None])},
-                                      repeats, budget)["run"]
-        rows.append([name, common.seconds(data[name]["median"]), f"{10 / data[name]['median']:.1f}", origin])
+        model.encode(signal)
+        encoders[name] = partial(model.encode, signal)
+    data = common.alternate(encoders, repeats, budget)
+    rows = [[name, common.seconds(t["median"]), f"{10 / t['median']:.1f}", origin] for name, t in data.items()] + rows
     return common.report("peak", arguments, ["encoder", "median of 10 s", "times real time", "note"], rows, data,
                          f"30 kHz, three units of {len(filters)}, {REAL_TIME_ITERATIONS} iterations")
 
@@ -89,18 +103,14 @@ def two_dimensions(arguments, stride, repeats, budget):
     filters = common.unit_filters((IMAGE_SIZE, IMAGE_SIZE, 1, IMAGE_FILTERS))
     image = np.add.outer(np.sin(np.arange(IMAGE) / 9), np.cos(np.arange(IMAGE) / 7)) * 4
     image = (image + rng.standard_normal(image.shape)).astype("float32")[None, ..., None]
-    model, _ = common.encoder_model(filters, IMAGE_ITERATIONS, 2.0, strides=stride)
-    step = float(model.step_size)  # the same step gives the same iterates, so that codes can be compared
-    encoders = {"CRsAE": model.encode}
-    for name, unroll in (("plain Keras, loop", False), ("plain Keras, unrolled", True)):
-        encoders[name] = plain.keras_encoder(filters, 2.0, IMAGE_ITERATIONS, image.shape, stride, unroll, step)
+    _, encoders = ours_and_keras(filters, 2.0, IMAGE_ITERATIONS, image.shape, stride)
     times = measure(encoders, image, repeats, budget)
     positions = math.prod(-(-(IMAGE - IMAGE_SIZE) // stride) + 1 for _ in range(2))
     work = 4 * IMAGE_SIZE**2 * IMAGE_FILTERS * positions * IMAGE_ITERATIONS
     rows = [[name, common.seconds(t["median"]), f"{work / t['median'] / 1e9:.1f}",
-             f"{t['median'] / times['CRsAE']['median']:.2f}", f"difference {t['difference']:.0e}"]
+             *against(times, name), f"difference {t['difference']:.0e}"]
             for name, t in times.items()]
-    return common.report("peak", arguments, ["encoder", "median", "useful GFLOP/s", "times our time", "note"], rows,
+    return common.report("peak", arguments, ["encoder", "median", "useful GFLOP/s", *AGAINST, "note"], rows,
                          {"times": times, "useful_flops": work},
                          f"{IMAGE}x{IMAGE}, {IMAGE_FILTERS} filters {IMAGE_SIZE}x{IMAGE_SIZE}, stride {stride}, "
                          f"{IMAGE_ITERATIONS} iterations")

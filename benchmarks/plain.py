@@ -72,7 +72,7 @@ def keras_fista(signal, kernel, step, threshold, iterations, strides, unroll, ma
     return ops.while_loop(lambda *_: True, iterate, state, maximum_iterations=iterations)[0]
 
 
-def keras_encoder(filters, lambda_reg, iterations, shape, strides=1, unroll=False, step=None):
+def keras_encoder(filters, lambda_reg, iterations, shape, strides=1, unroll=False, step=None, xla=False):
     """A compiled encoder for signals of one shape (batch, *space, channels), NumPy in and out.
 
     ``step`` None: 1 / L at stride 1, from the filters' spectra.
@@ -87,7 +87,7 @@ def keras_encoder(filters, lambda_reg, iterations, shape, strides=1, unroll=Fals
     step = tf.constant(step or 1 / lipschitz(filters), tf.float32)
     mask = tf.pad(tf.ones(shape), widths) if any(missing) else None
 
-    @tf.function(jit_compile=False, input_signature=[tf.TensorSpec(shape, tf.float32)])
+    @tf.function(jit_compile=xla, input_signature=[tf.TensorSpec(shape, tf.float32)])
     def encode(signal):
         signal = tf.pad(signal, widths) if any(missing) else signal
         return keras_fista(signal, kernel, step, lambda_reg, iterations, strides, unroll, mask)

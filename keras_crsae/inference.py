@@ -274,16 +274,22 @@ class Inference:
             given["mask"] = observation_mask(mask, given["signal"])
         if sigma is not None:
             given["sigma"] = tf.convert_to_tensor(np.asarray(sigma), self.variable_dtype)
-        encoder = self.encoder
+        encoder, xla = self.encoder, name != "decode" and self._by_xla()
         # An option of the encoder that was changed by hand asks for a graph of its own.
-        key = (name, *((k, v.shape.rank) for k, v in given.items()), encoder.iterations, encoder.tolerance,
+        key = (name, xla, *((k, v.shape.rank) for k, v in given.items()), encoder.iterations, encoder.tolerance,
                encoder.active, encoder.block, encoder.unroll)
         with _TRACING:
             if key not in self._graphs:
-                self._graphs[key] = self._trace(name, given)
+                self._graphs[key] = self._trace(name, given, xla)
         return self._graphs[key](**given).numpy()
 
-    def _trace(self, name, given):
+    def _by_xla(self):
+        """Whether ``compile(jit_compile=True)`` holds for codes: not with ``active``, whose shapes follow the signal,
+        and on the CPU only, since Keras' "auto" is True on GPUs, where each new length would wait for XLA unasked.
+        """
+        return bool(self.jit_compile) and not self.encoder.active and _on_cpu()
+
+    def _trace(self, name, given, xla):
         def encode(signal, **options):
             return self.encoder(signal, **options)
 
@@ -297,8 +303,8 @@ class Inference:
         order = list(given)
         signature = [tf.TensorSpec(shapes[k], given[k].dtype, name=k) for k in order]
         graph = tf.function(lambda *v: tf.cast(run(**dict(zip(order, v, strict=True))), tf.float32),
-                            input_signature=signature)
-        self.encoder.in_place = True
+                            input_signature=signature, jit_compile=xla)
+        self.encoder.in_place = not xla  # XLA puts a multiplication into the pass before it
         try:
             graph = graph.get_concrete_function()
         finally:
@@ -306,9 +312,13 @@ class Inference:
         return lambda **values: graph(*(values[k] for k in order))
 
 
+def _on_cpu():
+    return all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
+
+
 def _workers():
     """Passes to run at a time: one on a GPU; on the CPU one a core, as far as TensorFlow may run operators abreast."""
-    if any(device.device_type != "CPU" for device in tf.config.list_logical_devices()):
+    if not _on_cpu():
         return 1
     asked = os.environ.get("TF_NUM_INTEROP_THREADS", "")
     abreast = tf.config.threading.get_inter_op_parallelism_threads() or (int(asked) if asked.isdigit() else 0)

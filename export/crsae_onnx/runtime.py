@@ -14,6 +14,7 @@ from crsae_onnx.windows import (
     LONGEST_PIECE,
     WINDOW,
     SignalError,
+    as_count,
     as_finite,
     as_sigma,
     check_layout,
@@ -238,7 +239,7 @@ class SparseEncoder:
         workers = self._parts.threads if signal.shape[0] == 1 and info.get("tolerance") is None else 1
         most = self._window(signal.shape, workers, asked) if info["rank"] == 1 else None
         if most is not None:
-            window = most if window is None else window
+            window = most if window is None else as_count(window, "window")
             if -(-signal.shape[1] // window) < workers:
                 workers = 1  # fewer windows than threads: each has all threads
             if options["overlap"] is None:

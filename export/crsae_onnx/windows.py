@@ -213,22 +213,26 @@ def as_sigma(sigma, batch):
     return array
 
 
+def as_count(value, name):
+    """A positive int; anything else is refused by its name."""
+    if not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"`{name}` must be a positive int. Received: {name}={value!r}")
+    return int(value)
+
+
 class _Job:
     """One signal, its windows and what goes along with them."""
 
     def __init__(self, signal, kernel_size, strides, overlap, window, batch_size, mask, sigma, workers):
-        for name, value in (("window", window), ("batch_size", batch_size), ("workers", workers)):
-            if not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"`{name}` must be a positive int. Received: {name}={value!r}")
-        self.signal, self.mask, self.batch_size = signal, mask, int(batch_size)
-        self.workers = int(workers)
+        window, self.batch_size = as_count(window, "window"), as_count(batch_size, "batch_size")
+        self.signal, self.mask, self.workers = signal, mask, as_count(workers, "workers")
         batch, length, _ = signal.shape
         if mask is not None and tuple(getattr(mask, "shape", ())) != tuple(signal.shape):
             raise SignalError(f"`mask` must have the signal's shape {tuple(signal.shape)}. "
                               f"Received: {getattr(mask, 'shape', mask)}")
         self.sigma = None if sigma is None else as_sigma(sigma, batch)
         self.strides = strides
-        self.pieces = plan(length, kernel_size=kernel_size, strides=strides, overlap=overlap, window=int(window))
+        self.pieces = plan(length, kernel_size=kernel_size, strides=strides, overlap=overlap, window=window)
         self.positions = self.pieces[-1][1].stop
 
     def run(self, compute, progress):
