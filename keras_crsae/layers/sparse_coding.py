@@ -179,7 +179,7 @@ class SparseCoding(keras.layers.Layer):
         threshold = ops.tile(threshold, (1,) * (len(threshold.shape) - 1) + (kernel.shape[-1] // threshold.shape[-1],))
         shape = (ops.shape(signal)[0], *(1,) * (len(block) == 1), *count, kernel.shape[-1])
         exists = tail = None
-        if not all(isinstance(m, int) and m % b == 0 for m, b in zip(positions, block, strict=True)):
+        if not all(b == 1 or isinstance(m, int) and m % b == 0 for m, b in zip(positions, block, strict=True)):
             if in_place and len(block) == 1:
                 tail = last_filters(shape, (count[0] * block[0] - positions[0]) * filters, signal.dtype)
             else:

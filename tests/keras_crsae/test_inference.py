@@ -122,6 +122,37 @@ def test_how_the_encoder_runs_does_not_change_the_code(signal, options):
     np.testing.assert_allclose(built(**options).encode(signal), expected, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("options", [{}, dict(strides=4), dict(block_size=1), dict(tolerance=1e-4), dict(active=True),
+                                     dict(rank=2), dict(rank=2, strides=3)], ids=str)
+def test_compile_by_xla_gives_the_same_code_for_every_length(rng, options):
+    plain, by_xla = built(**options), built(**options)
+    by_xla.compile(jit_compile=True)
+    for length in (31, 40):
+        signal = rng.standard_normal((2, *(length,) * plain.rank, 1)).astype("float32")
+        for given in ({}, dict(mask=signal > -1, sigma=[0.5, 1.0])):
+            expected = plain.encode(signal, **given)
+            assert np.any(expected)
+            np.testing.assert_allclose(by_xla.encode(signal, **given), expected, atol=1e-5)
+            np.testing.assert_allclose(by_xla.reconstruct(signal, **given), plain.reconstruct(signal, **given),
+                                       atol=1e-5)
+
+
+def test_xla_is_used_where_compile_asks_for_it(rng, monkeypatch):
+    """And not with ``active``, nor on a GPU, where Keras' "auto" is True."""
+    signal, asked = rng.standard_normal((1, 60, 1)), dict(jit_compile=True)
+
+    def graphs(model, *compiled):
+        for options in compiled:
+            model.compile(**options)
+            model.encode(signal)
+        return [key[1] for key in model._graphs]
+
+    assert graphs(built(), {}, asked, dict(jit_compile=False)) == [False, True]
+    assert graphs(built(active=True), asked) == [False]
+    monkeypatch.setattr(inference, "_on_cpu", lambda: False)
+    assert graphs(built(), asked) == [False]
+
+
 def test_tolerance_stops_early_and_close_to_the_full_code(signal):
     full = built(iterations=2000)
     expected = full.encode(signal)
