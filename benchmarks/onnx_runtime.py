@@ -61,8 +61,10 @@ def compare(iterations, filters, signal, arguments, unrolled, folder):
     path = Path(folder) / f"loop{iterations}.onnx"
     _, converting = timed(lambda: convert(model, path, outputs=("code",)))
     encoder, loading = timed(lambda: SparseEncoder(path))
-    encoders = {"Keras": model.encode, "ONNX": encoder.encode}
-    facts = {"Keras": {}, "ONNX": {"convert": converting, "load": loading, "bytes": path.stat().st_size}}
+    by_xla, _ = common.encoder_model(filters, iterations, xla=True)
+    encoders = {"Keras": model.encode, "Keras, XLA": by_xla.encode, "ONNX": encoder.encode}
+    facts = {"Keras": {}, "Keras, XLA": {},
+             "ONNX": {"convert": converting, "load": loading, "bytes": path.stat().st_size}}
     if unrolled:
         path = Path(folder) / f"unrolled{iterations}.onnx"
         _, converting = timed(lambda: unrolled_file(filters, iterations, float(model.step_size), path))

@@ -27,10 +27,10 @@ SHORT = {"samples": (100_000, 300_000, 1_000_000), "filters": (1, 3, 8), "kernel
          "iterations": (15, 60, 120), "batch": (1, 16)}
 
 
-def case(samples=SAMPLES, filters=FILTERS, kernel_size=SIZE, iterations=ITERATIONS, batch=1):
+def case(samples=SAMPLES, filters=FILTERS, kernel_size=SIZE, iterations=ITERATIONS, batch=1, xla=False):
     """A warmed-up encoder call; a batch splits the samples into equal signals."""
     kernels = common.unit_filters((kernel_size, 1, filters))
-    model, _ = common.encoder_model(kernels, iterations)
+    model, _ = common.encoder_model(kernels, iterations, xla=xla)
     rng = np.random.default_rng(0)
     signal = rng.standard_normal((batch, samples // batch, 1), dtype=np.float32)
     # A signal that excites every filter, and is not silence: the time of a dense encoder does not depend on it.
@@ -40,18 +40,19 @@ def case(samples=SAMPLES, filters=FILTERS, kernel_size=SIZE, iterations=ITERATIO
 
 
 def grow(axis, values, repeats, budget):
-    """Seconds for each value, timed in turn."""
-    return common.alternate({v: case(**{axis.replace(" ", "_"): v}) for v in values}, repeats, budget)
+    """Seconds for each value, timed in turn; an axis may end in ", XLA"."""
+    name, _, xla = axis.partition(", ")
+    return common.alternate({v: case(**{name.replace(" ", "_"): v}, xla=bool(xla)) for v in values}, repeats, budget)
 
 
 def scaling(arguments, repeats, budget):
-    sections = []
-    for axis, values in (SHORT if arguments.short else AXES).items():
+    sections, axes = [], dict(SHORT if arguments.short else AXES)
+    for axis, values in {**axes, "samples, XLA": axes["samples"]}.items():
         times = grow(axis, values, repeats, budget)
         medians = [times[v]["median"] for v in values]
         rows = [[f"{v:,}", common.seconds(m), f"{m / medians[0]:.2f}"] for v, m in zip(values, medians, strict=True)]
         slope = common.exponent(values, medians) if axis != "batch" else None
-        title = axis if slope is None else f"{axis}, time ~ {axis}^{slope:.3f}"
+        title = axis if slope is None else f"{axis}, time ~ {axis.partition(', ')[0]}^{slope:.3f}"
         if axis == "batch":
             title = f"batch of the same {SAMPLES} samples in all"
         sections.append(common.report("scaling", arguments, [axis, "median", "times the first"], rows,
@@ -102,7 +103,7 @@ class Memory:
         return (self.peak[name] - self.baseline[name]) / 2**30
 
 
-def hour(arguments, length):
+def hour(arguments, length, xla=False):
     """``length`` samples from a memmap, against ten seconds of the same recording, which are timed in between.
 
     A shared machine changes its speed within seconds, so the two are taken in turn: every 40 windows the long run
@@ -110,7 +111,7 @@ def hour(arguments, length):
     """
     recorded, templates, origin = common.recording(10)
     filters = (templates[:SIZE] / np.linalg.norm(templates[:SIZE], axis=(0, 1))).astype("float32")
-    model, _ = common.encoder_model(filters, ITERATIONS)
+    model, _ = common.encoder_model(filters, ITERATIONS, xla=xla)
     ten = recorded[None, :, None]
     model.encode(ten[:, :1000])
     memory = Memory()  # TensorFlow and the model are there, no signal has been encoded
@@ -152,7 +153,7 @@ def hour(arguments, length):
              f"{data['anonymous_over_baseline_gib']:.2f} GiB", f"{data['over_baseline_gib']:.2f} GiB"]]
     return common.report("scaling", arguments, ["samples", "time", "times real time", "time per sample, against 10 s",
                                                 "memory over baseline", "with the files' pages"], rows, data,
-                         f"a long recording from a memmap ({origin}, repeated and shifted)")
+                         f"a long recording from a memmap{', XLA' * xla} ({origin}, repeated and shifted)")
 
 
 def main():
@@ -172,7 +173,7 @@ def main():
     repeats, budget = (3, 6.0) if arguments.short else (9, 60.0)
     sections = [*scaling(arguments, repeats, budget), cores(arguments, repeats, budget)]
     if arguments.hour:
-        sections.append(hour(arguments, arguments.hour_samples))
+        sections += [hour(arguments, arguments.hour_samples, xla) for xla in (False, True)]
     common.save("scaling", arguments, described, sections)
 
 

@@ -23,13 +23,13 @@ def data(batches):
     return made.signal, perturb_filters(filters, 0.3).astype("float32")
 
 
-def crsae(mode, filters, signal):
+def crsae(mode, filters, signal, xla=False):
     """A compiled model whose sigma, lambda and prior are resolved."""
     import keras
 
     model, _ = common.encoder_model(filters, ITERATIONS, LAMBDA, gradient=mode)
     model.adapt(signal[:WINDOWS])
-    model.compile(optimizer=keras.optimizers.Adam(1e-3))
+    model.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=xla)
     return model
 
 
@@ -142,7 +142,8 @@ def main():
         step_functions["plain PyTorch"] = lambda: torch_step(batch)
     except ImportError:
         extra["plain PyTorch"] = common.NOT_INSTALLED
-    for name, model in models.items():
+    by_xla = {f"CRsAE, {mode}, XLA": crsae(mode, filters, signal, xla=True) for mode in MODES}
+    for name, model in {**models, **by_xla}.items():
         step_functions[name] = lambda model=model: model.train_on_batch(batch)
     first = {}
     for name, function in step_functions.items():
