@@ -41,7 +41,11 @@ _TRACING = threading.Lock()
 
 
 class Inference:
-    """Inference half of ``CRsAE``; the forward passes are compiled once and serve every length."""
+    """Inference half of ``CRsAE``; the forward passes are compiled once and serve every length.
+
+    With ``compile(jit_compile=True)``, or ``model.jit_compile = True``, XLA compiles those of ``encode`` and
+    ``reconstruct`` on the CPU, once for each length: faster where the machine has no AVX-512 (docs/speed.md).
+    """
 
     def encode(self, signal, mask=None, sigma=None, *, out=None, sparse=False, window=None, overlap=None,
                batch_size=None, progress=None):
@@ -304,7 +308,7 @@ class Inference:
         signature = [tf.TensorSpec(shapes[k], given[k].dtype, name=k) for k in order]
         graph = tf.function(lambda *v: tf.cast(run(**dict(zip(order, v, strict=True))), tf.float32),
                             input_signature=signature, jit_compile=xla)
-        self.encoder.in_place = not xla  # XLA puts a multiplication into the pass before it
+        self.encoder.in_place = True
         try:
             graph = graph.get_concrete_function()
         finally:
