@@ -23,6 +23,7 @@ from keras import ops
 
 from keras_crsae.batches import is_array
 from keras_crsae.checks import as_sample_weight, as_signal, as_whole
+from keras_crsae.copies import a_copy_for_each_call
 from keras_crsae.functional.optimality import dual_objective, objective
 from keras_crsae.likelihoods import observation_mask
 
@@ -313,6 +314,8 @@ class Inference:
             graph = graph.get_concrete_function()
         finally:
             self.encoder.in_place = False
+        if not xla and _on_cpu():
+            graph = a_copy_for_each_call(graph, signature)
         return lambda **values: graph(*(values[k] for k in order))
 
 

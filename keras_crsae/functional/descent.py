@@ -4,7 +4,9 @@ The step is ``shrink(w + step D^T (y - D w), threshold)``. On images at stride 1
 one row, both operators are plain convolutions (``D`` by the reversed kernel, padded), and TensorFlow's graph optimiser
 makes ``y - D w`` and ``relu(w + step D^T r - threshold)`` one kernel each, where it meets exactly Conv2D, BiasAdd,
 AddN and Relu in a row: so the bias is there even where it is zero, and sums are AddN, whose summands need no proof of
-equal shapes. It was 12 % faster than separate passes. Elsewhere the same values are computed one operation at a time.
+equal shapes. It was 12 % faster than separate passes. Elsewhere the same values are computed one operation at a time,
+and so is the sum with w unless the graph serves one call at a time (``in_place``): oneDNN's kernel adds into memory
+that it keeps in the operator, and two calls at a time crashed or mixed their values (TensorFlow 2.21 with AVX-512).
 A code that starts at zero takes its first step without ``D``, and the tail of the last block, which stays zero, is
 written over in place: a multiplication by 0 and 1 everywhere took 6 % of the time.
 """
@@ -16,7 +18,8 @@ from keras_crsae.functional.convolution import adjoint, is_thin, synthesis
 from keras_crsae.functional.shrinkage import shrink
 
 
-def descent(signal, kernel, strides, step_size, threshold, shrinkage, observed=None, exists=None, tail=None):
+def descent(signal, kernel, strides, step_size, threshold, shrinkage, observed=None, exists=None, tail=None,
+            in_place=False):
     """The function ``w -> shrink(w + step D^T (y - D w), threshold)``.
 
     What depends on the kernel alone is computed here, once for all the steps that are then taken.
@@ -32,6 +35,7 @@ def descent(signal, kernel, strides, step_size, threshold, shrinkage, observed=N
         exists: None, or 0/1 broadcastable to the code: 0 where it stays 0.
         tail: None, or the code's ``last_filters`` that stay 0. Kept so by an operation that works in place, which
             converters to ONNX do not know.
+        in_place: True where no two calls of the graph run at a time: the sum with w is made inside the convolution.
 
     Returns:
         Function of w, (batch, *positions, filters), or of None for the code 0.
@@ -49,8 +53,10 @@ def descent(signal, kernel, strides, step_size, threshold, shrinkage, observed=N
 
         def rise(w, residual):
             made = tf.nn.conv2d(residual, rising, strides=1, padding="VALID")
-            moved = tf.nn.bias_add(made, bias)
-            return moved if w is None else tf.add_n([moved, w])
+            if in_place and w is not None:
+                return tf.add_n([tf.nn.bias_add(made, bias), w])
+            # The bias last: TensorFlow would make conv, bias and sum in this order one kernel by itself.
+            return tf.nn.bias_add(made if w is None else w + made, bias)
     else:
         def rise(w, residual):
             moved = adjoint(residual, rising, strides)

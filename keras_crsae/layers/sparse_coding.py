@@ -26,7 +26,8 @@ class Problem(NamedTuple):
     exists: object      # None, or 0/1 broadcastable to the code: 0 where it stays 0
     strides: tuple
     code_shape: tuple   # (batch, *positions, filters)
-    tail: tuple | None = None  # in place of ``exists`` where only the last block is not whole
+    in_place: bool = False      # see ``functional.descent``
+    tail: tuple | None = None  # instead of ``exists`` where only the last block is not whole
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
@@ -90,7 +91,8 @@ class SparseCoding(keras.layers.Layer):
         dictionary = cell.dictionary
         #: A model that refreshes the step size itself, after each optimiser step, sets this to False.
         self.refresh_in_training = True
-        #: True while a graph is traced that no converter will see: faster operations may stand in it.
+        #: True while a graph is traced that no converter will see and no two threads will run at a time: operations
+        #: in it may work in place, which is faster.
         self.in_place = False
         self.block = polyphase.resolve_block(block_size, dictionary.kernel_size, dictionary.strides,
                                              dictionary.channels)
@@ -137,9 +139,7 @@ class SparseCoding(keras.layers.Layer):
         if self.active and not training:
             return self._encode_active(signal, mask, kernel, threshold)
         signal, mask = self.pad_to_strides(signal, mask)
-        # XLA does not differentiate an empty write, which a length known only then may give.
-        known = all(isinstance(n, int) for n in ops.shape(signal)[1:-1])
-        in_place = (self.in_place or training and known) and not self.remat
+        in_place = (self.in_place or training) and not self.remat
         return self._encode(signal, mask, kernel, threshold, in_place)
 
     def _encode(self, signal, mask, kernel, threshold, in_place=False):
@@ -147,7 +147,7 @@ class SparseCoding(keras.layers.Layer):
         dictionary = self.cell.dictionary
         positions = dictionary.code_space(ops.shape(signal)[1:-1])
         problem = self._folded(signal, mask, kernel, threshold, positions, in_place) if self.block else \
-            self._plain(signal, mask, kernel, threshold, positions)
+            self._plain(signal, mask, kernel, threshold, positions, in_place)
         made = self._solve(problem)
 
         def unfold(code):
@@ -162,16 +162,19 @@ class SparseCoding(keras.layers.Layer):
         # Read once, outside the loop: the rematerialised body must hold tensors only.
         return ops.cast(self.cell.step_size, signal.dtype)
 
-    def _plain(self, signal, mask, kernel, threshold, positions):
+    def _plain(self, signal, mask, kernel, threshold, positions, in_place):
         shape = (ops.shape(signal)[0], *positions, kernel.shape[-1])
         return Problem(signal, mask, kernel, threshold, self._step_size(signal), None,
-                       self.cell.dictionary.strides, shape)
+                       self.cell.dictionary.strides, shape, in_place)
 
     def _folded(self, signal, mask, kernel, threshold, positions, in_place):
         """Blocks of positions as channels; a signal becomes an image of one row, see ``functional.descent``."""
         block, strides = self.block, self.cell.dictionary.strides
         period = tuple(b * s for b, s in zip(block, strides, strict=True))
-        count = [polyphase.blocks(m, b) for m, b in zip(positions, block, strict=True)]
+        whole = all(b == 1 or isinstance(m, int) and m % b == 0 for m, b in zip(positions, block, strict=True))
+        ends = in_place and len(block) == 1 and not whole
+        # XLA knows no empty write: where the length is known only then, a block of zeros may follow the last.
+        count = [m // b + 1 if ends else polyphase.blocks(m, b) for m, b in zip(positions, block, strict=True)]
         filters, kernel = kernel.shape[-1], polyphase.fold_kernel(kernel, strides, block)
         space = [(n + t - 1) * p for n, t, p in zip(count, kernel.shape, period, strict=False)]
         signal, mask = (None if a is None else polyphase.fold(polyphase.pad_to(a, space), period)
@@ -179,18 +182,18 @@ class SparseCoding(keras.layers.Layer):
         threshold = ops.tile(threshold, (1,) * (len(threshold.shape) - 1) + (kernel.shape[-1] // threshold.shape[-1],))
         shape = (ops.shape(signal)[0], *(1,) * (len(block) == 1), *count, kernel.shape[-1])
         exists = tail = None
-        if not all(b == 1 or isinstance(m, int) and m % b == 0 for m, b in zip(positions, block, strict=True)):
-            if in_place and len(block) == 1:
-                tail = last_filters(shape, (count[0] * block[0] - positions[0]) * filters, signal.dtype)
-            else:
-                exists = ops.ones((1, *positions, 1), dtype=signal.dtype)
-                exists = polyphase.pad_to(exists, [n * b for n, b in zip(count, block, strict=True)])
-                exists = ops.repeat(polyphase.fold(exists, block), filters, axis=-1)
+        if ends:
+            tail = last_filters(shape, (count[0] * block[0] - positions[0]) * filters, signal.dtype)
+        elif not whole:
+            exists = ops.ones((1, *positions, 1), dtype=signal.dtype)
+            exists = polyphase.pad_to(exists, [n * b for n, b in zip(count, block, strict=True)])
+            exists = ops.repeat(polyphase.fold(exists, block), filters, axis=-1)
         if len(block) == 1:
             signal, mask, exists = (None if a is None else a[:, None] for a in (signal, mask, exists))
             kernel = kernel[None]
             threshold = threshold[:, None] if len(threshold.shape) > 1 else threshold
-        return Problem(signal, mask, kernel, threshold, self._step_size(signal), exists, (1, 1), shape, tail)
+        return Problem(signal, mask, kernel, threshold, self._step_size(signal), exists, (1, 1), shape,
+                       in_place, tail)
 
     def factors(self):
         """Extrapolation after each iteration, a list of floats: FISTA's momentum."""
@@ -222,7 +225,7 @@ class SparseCoding(keras.layers.Layer):
     def _descent(self, problem):
         return self.cell.descent(problem.signal, problem.kernel, problem.threshold, problem.strides,
                                  problem.step_size, observed=problem.observed, exists=problem.exists,
-                                 tail=problem.tail)
+                                 tail=problem.tail, in_place=problem.in_place)
 
     def _steps(self, problem, states, factors):
         """One iteration for each of FISTA's ``factors``; every state list on the way."""

@@ -1,7 +1,10 @@
 """Codes of any length: windows, memmaps, sparse codes, options of the encoder."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
+import tensorflow as tf
 from crsae_onnx import windows
 
 import keras_crsae as kc
@@ -212,3 +215,18 @@ def test_unfit_arguments_are_refused(signal, options, words):
 def test_long_signals_of_other_channels_are_refused():
     with pytest.raises(ValueError, match="1 channels"):
         built().encode(np.zeros((1, 1000, 4)), sparse=True)
+
+
+@pytest.mark.parametrize("options", [{}, dict(strides=4), dict(rank=2), dict(rank=2, strides=3)], ids=str)
+def test_threads_that_encode_at_a_time_do_not_meet(rng, options):
+    """Convolutions that oneDNN sums in place crashed or mixed their values when two threads ran one graph."""
+    model = built(**options)
+    spec = tf.TensorSpec((None,) * (model.rank + 1) + (1,), "float32")
+    outside = tf.function(model.encoder, input_signature=[spec])
+    signals = [rng.standard_normal((1, *(length,) * model.rank, 1)).astype("float32") for length in (35, 48, 61)]
+    expected = [model.encode(signal) for signal in signals]
+    for encode in (model.encode, lambda signal: outside(signal).numpy()):
+        with ThreadPoolExecutor(4) as threads:
+            made = list(threads.map(encode, signals * 30))
+        for code, alone in zip(made, expected * 30, strict=True):
+            np.testing.assert_allclose(code, alone, atol=1e-5)
