@@ -8,20 +8,21 @@ _TRACING = threading.Lock()
 
 
 def a_copy_for_each_call(graph, signature):
-    """A function like ``graph``, of which no two calls run the same operators at a time.
+    """``graph`` as a function to NumPy arrays, of which no two calls run the same operators at a time.
 
     oneDNN's convolutions with a sum keep memory in the operator (see ``functional.descent``). A function that does
     nothing but call ``graph`` is given operators of its own when TensorFlow writes the one into the other, and takes
-    milliseconds to trace. As many copies are kept as calls once ran at a time.
+    milliseconds to trace. As many copies are kept as calls once ran at a time; a call has its copy until its answer
+    is there, also where eager execution is asynchronous.
 
     Args:
-        graph: concrete function of tensors.
+        graph: concrete function of tensors that returns one.
         signature: list of ``tf.TensorSpec``, one a tensor.
 
     Example:
         >>> signature = [tf.TensorSpec((None,), "float32")]
         >>> twice = tf.function(lambda x: 2 * x, input_signature=signature).get_concrete_function()
-        >>> a_copy_for_each_call(twice, signature)(tf.ones(2)).numpy().tolist()
+        >>> a_copy_for_each_call(twice, signature)(tf.ones(2)).tolist()
         [2.0, 2.0]
     """
     idle = []
@@ -33,7 +34,7 @@ def a_copy_for_each_call(graph, signature):
             with _TRACING:
                 copy = tf.function(lambda *v: graph(*v), input_signature=signature).get_concrete_function()
         try:
-            return copy(*values)
+            return copy(*values).numpy()
         finally:
             idle.append(copy)
 

@@ -25,6 +25,7 @@ from keras_crsae.batches import is_array
 from keras_crsae.checks import as_sample_weight, as_signal, as_whole
 from keras_crsae.copies import a_copy_for_each_call
 from keras_crsae.functional.optimality import dual_objective, objective
+from keras_crsae.layers.sparse_coding import in_place
 from keras_crsae.likelihoods import observation_mask
 
 
@@ -286,7 +287,7 @@ class Inference:
         with _TRACING:
             if key not in self._graphs:
                 self._graphs[key] = self._trace(name, given, xla)
-        return self._graphs[key](**given).numpy()
+        return self._graphs[key](**given)
 
     def _by_xla(self):
         """Whether ``compile(jit_compile=True)`` holds for codes: not with ``active``, whose shapes follow the signal,
@@ -301,22 +302,18 @@ class Inference:
         def reconstruct(signal, **options):
             return self._crop(self.decoder(encode(signal, **options)), signal)
 
-        run = {"encode": encode, "reconstruct": reconstruct, "decode": lambda signal: self.decoder(signal)}[name]
+        made = {"encode": encode, "reconstruct": reconstruct, "decode": lambda signal: self.decoder(signal)}[name]
         last = self.filters if name == "decode" else self.dictionary.channels
         array = (None,) * (self.rank + 1) + (last,)
         shapes = {"signal": array, "mask": array, "sigma": (None,) * given.get("sigma", tf.zeros(())).shape.rank}
         order = list(given)
         signature = [tf.TensorSpec(shapes[k], given[k].dtype, name=k) for k in order]
-        graph = tf.function(lambda *v: tf.cast(run(**dict(zip(order, v, strict=True))), tf.float32),
+        graph = tf.function(lambda *v: tf.cast(made(**dict(zip(order, v, strict=True))), tf.float32),
                             input_signature=signature, jit_compile=xla)
-        self.encoder.in_place = True
-        try:
+        with in_place():
             graph = graph.get_concrete_function()
-        finally:
-            self.encoder.in_place = False
-        if not xla and _on_cpu():
-            graph = a_copy_for_each_call(graph, signature)
-        return lambda **values: graph(*(values[k] for k in order))
+        run = (lambda *values: graph(*values).numpy()) if xla else a_copy_for_each_call(graph, signature)
+        return lambda **values: run(*(values[k] for k in order))
 
 
 def _on_cpu():

@@ -2,11 +2,10 @@
 
 The step is ``shrink(w + step D^T (y - D w), threshold)``. On images at stride 1, and on signals written as images of
 one row, both operators are plain convolutions (``D`` by the reversed kernel, padded), and TensorFlow's graph optimiser
-makes ``y - D w`` and ``relu(w + step D^T r - threshold)`` one kernel each, where it meets exactly Conv2D, BiasAdd,
-AddN and Relu in a row: so the bias is there even where it is zero, and sums are AddN, whose summands need no proof of
-equal shapes. It was 12 % faster than separate passes. Elsewhere the same values are computed one operation at a time,
-and so is the sum with w unless the graph serves one call at a time (``in_place``): oneDNN's kernel adds into memory
-that it keeps in the operator, and two calls at a time crashed or mixed their values (TensorFlow 2.21 with AVX-512).
+makes ``relu(w + step D^T r - threshold)`` one kernel of oneDNN's where it meets exactly Conv2D, BiasAdd, AddN and Relu
+in a row: AddN, whose summands need no proof of equal shapes. That kernel was 12 % faster than separate passes, and it
+keeps memory in the operator: two calls at a time crashed or mixed their values (TensorFlow 2.21 with AVX-512). So it is
+asked for where a graph serves one call at a time (``in_place``); elsewhere the order of operations avoids it.
 A code that starts at zero takes its first step without ``D``, and the tail of the last block, which stays zero, is
 written over in place: a multiplication by 0 and 1 everywhere took 6 % of the time.
 """
@@ -101,10 +100,4 @@ def _residual(signal, kernel, strides):
         return lambda w: signal - synthesis(w, kernel, strides)
     reverse = -tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))
     padding = [[0, 0], *([n - 1, n - 1] for n in kernel.shape[:2]), [0, 0]]
-    none = tf.zeros((kernel.shape[2],), kernel.dtype)
-
-    def explain(w):
-        made = tf.nn.conv2d(w, reverse, strides=1, padding=padding)
-        return tf.add_n([tf.nn.bias_add(made, none), signal])
-
-    return explain
+    return lambda w: signal + tf.nn.conv2d(w, reverse, strides=1, padding=padding)

@@ -1,5 +1,7 @@
 """The encoder: drives the cell for a fixed number of iterations, as a loop or unrolled."""
 
+import contextlib
+import contextvars
 from typing import NamedTuple
 
 import keras
@@ -13,6 +15,26 @@ from keras_crsae.functional.solvers import momentum
 GRADIENTS = ("unrolled", "truncated", "decoder")
 #: Iterations in one pass of the graph loop, about; exactly so with ``tolerance``, looked at after each, and ``remat``.
 LOOP_BODY = 10
+_IN_PLACE = contextvars.ContextVar("in_place", default=False)
+
+
+@contextlib.contextmanager
+def in_place():
+    """While this thread traces a graph that no converter sees and no two threads run at a time.
+
+    Operations of encoders in it may then work in place, which is faster; in training they do without being asked.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> encoder = SparseCoding(SparseCodingCell(ConvDictionary(filters=3, kernel_size=9)), iterations=20)
+        >>> with in_place():
+        ...     graph = tf.function(encoder).get_concrete_function(tf.TensorSpec((None, None, 1)))
+    """
+    outside = _IN_PLACE.set(True)
+    try:
+        yield
+    finally:
+        _IN_PLACE.reset(outside)
 
 
 class Problem(NamedTuple):
@@ -91,9 +113,6 @@ class SparseCoding(keras.layers.Layer):
         dictionary = cell.dictionary
         #: A model that refreshes the step size itself, after each optimiser step, sets this to False.
         self.refresh_in_training = True
-        #: True while a graph is traced that no converter will see and no two threads will run at a time: operations
-        #: in it may work in place, which is faster.
-        self.in_place = False
         self.block = polyphase.resolve_block(block_size, dictionary.kernel_size, dictionary.strides,
                                              dictionary.channels)
 
@@ -139,8 +158,7 @@ class SparseCoding(keras.layers.Layer):
         if self.active and not training:
             return self._encode_active(signal, mask, kernel, threshold)
         signal, mask = self.pad_to_strides(signal, mask)
-        in_place = (self.in_place or training) and not self.remat
-        return self._encode(signal, mask, kernel, threshold, in_place)
+        return self._encode(signal, mask, kernel, threshold, (_IN_PLACE.get() or training) and not self.remat)
 
     def _encode(self, signal, mask, kernel, threshold, in_place=False):
         """Code of a signal of whole strides."""
