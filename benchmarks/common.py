@@ -22,6 +22,8 @@ PACKAGES = ("numpy", "scipy", "tensorflow", "keras", "onnxruntime", "tf2onnx", "
             "cvxpy", "clarabel", "osqp", "spikeinterface", "mountainsort5")
 #: What a row of a missing peer says.
 NOT_INSTALLED = "not installed (pip install 'keras-crsae[bench]')"
+#: Seconds before each timed call.
+PAUSE = 0.05
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
                      "TF_NUM_INTRAOP_THREADS")
 
@@ -78,6 +80,9 @@ def machine(threads):
 def alternate(functions, repeats=5, budget=60.0):
     """Time functions in turn, A, B, A, B, so that a drift of the machine meets all of them alike.
 
+    Before each comes a pause: OpenMP's threads (PyTorch, SciPy) spin for a while after their work, in the next one's
+    time otherwise.
+
     Args:
         functions: dict of name -> callable without arguments, warmed up already.
         repeats: rounds.
@@ -91,6 +96,7 @@ def alternate(functions, repeats=5, budget=60.0):
         for name, function in functions.items():
             if times[name] and sum(times[name]) + min(times[name]) > budget:
                 continue
+            time.sleep(PAUSE)
             start = time.perf_counter()
             function()
             times[name].append(time.perf_counter() - start)

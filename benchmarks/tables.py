@@ -10,9 +10,8 @@ FOLDER = Path(__file__).parent
 #: name of the JSON file: (heading, what the titles do not say)
 QUESTIONS = {
     "peak": ("Encoder against plain forms",
-             "With AVX-512, where XLA loses on signals. The last of six runs within 75 minutes: plain PyTorch took"
-             " 24 to 30 times our time (median 25.0), plain Keras 7.8 to 11, since their passes over memory feel "
-             "the host's other guests more."),
+             "With AVX-512, where XLA loses on signals. Before the pauses between competitors, PyTorch's spinning "
+             "threads ran in our time: 101 ms, and 24 to 30 times as long for PyTorch in six runs."),
     "solvers": ("Solvers to the same drop", "Ten 1-s windows of `spikes/single_white.npz`."),
     "training": ("Training", "16 windows of 2,048, 8 filters of 45, 60 iterations. Every form takes both stages of the "
                              "step."),
