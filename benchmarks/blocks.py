@@ -14,7 +14,7 @@ ITERATIONS = 20
 
 def measure(case, repeats):
     """Seconds of each block size for one dictionary; also the block that "auto" picks."""
-    from keras_crsae.functional.polyphase import choose_block
+    from keras_crsae.operators.polyphase import choose_block
 
     filters, size, channels, stride, rank = case
     shape = (1, 60_000 if filters * channels < 64 else 20_000, channels) if rank == 1 else (1, 128, 128, channels)

@@ -116,7 +116,7 @@ def fit(configuration, minutes):
     import keras
 
     from benchmarks.train_zoo import train_folder
-    from keras_crsae.applications.denoising import train_denoiser
+    from keras_crsae.applications.denoising.pipeline import train_denoiser
 
     options = {key: value for key, value in asdict(configuration).items() if key != "warm"}
     model = warm(options) if configuration.warm else None
@@ -140,7 +140,7 @@ def fit(configuration, minutes):
 def warm(options):
     """An untrained ``Denoiser`` whose encoder and decoder hold the filters that EM learned."""
     from keras_crsae import zoo
-    from keras_crsae.denoiser import Denoiser
+    from keras_crsae.models.denoiser import Denoiser
 
     options = {key: value for key, value in options.items() if key != "learning_rate"}
     model = Denoiser(**options, tied=False, sigma=1.0, lambda_init=1.5, lambda_learning="backprop", unroll=True, seed=0)
@@ -152,7 +152,7 @@ def warm(options):
 
 def score(model, weights=None):
     """Mean PSNR over some of the test images, with the weights of one moment, or the model's own."""
-    from keras_crsae.applications.denoising import denoise
+    from keras_crsae.applications.denoising.pipeline import denoise
     from keras_crsae.metrics import psnr
 
     if weights is not None:

@@ -34,7 +34,8 @@ def call(encoder):
 
 def measure(path, arguments):
     """A file's name, table rows and figures."""
-    from crsae_onnx import SparseEncoder, sessions
+    from crsae_onnx import SparseEncoder
+    from crsae_onnx.runtime import sessions
 
     ways = {"CPU": SparseEncoder(path, providers=[sessions.CPU], threads=arguments.threads), "GPU": SparseEncoder(path)}
     if ways["GPU"].provider != sessions.CUDA:

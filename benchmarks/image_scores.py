@@ -52,7 +52,7 @@ def load(name):
         return SparseEncoder(zoo.path_of(name, zoo.ENCODER))
     if str(name).endswith(".onnx"):
         return SparseEncoder(name)
-    from keras_crsae.loading import load_crsae
+    from keras_crsae.models.serialization import load_crsae
 
     return load_crsae(name)
 
@@ -90,7 +90,7 @@ def score(model, images, sigma, shifts=None, estimate=False, limit=None):
     """Mean PSNR and SSIM of a model on a set, with each image's; None where the set is missing."""
     from skimage.metrics import structural_similarity
 
-    from keras_crsae.applications.denoising import denoise, runner
+    from keras_crsae.applications.denoising.pipeline import denoise, runner
     from keras_crsae.initializers import robust_sigma
     from keras_crsae.metrics import psnr
 

@@ -26,9 +26,9 @@ def spikes(short):
 
 def images(strides, short):
     """Patches of a noisy photograph less their slow part, 64 cosines of 8 x 8, lambda 2 / sigma: (model, patches)."""
-    from keras_crsae.applications.denoising import split
+    from keras_crsae.applications.denoising.pipeline import split
     from keras_crsae.data.images import random_patches
-    from keras_crsae.demo import NOISE, shipped_photograph
+    from keras_crsae.demo.run import NOISE, shipped_photograph
     from keras_crsae.initializers import dct_filters
 
     rng = np.random.default_rng(0)

@@ -41,7 +41,7 @@ def measure(name, sigma, steps, size, seed=0):
     """PSNR of both methods on one photograph of scikit-image."""
     from skimage.restoration import denoise_tv_chambolle
 
-    from keras_crsae.applications.denoising import denoise, train_denoiser
+    from keras_crsae.applications.denoising.pipeline import denoise, train_denoiser
     from keras_crsae.data.images import load_images, photographs, unit_image
     from keras_crsae.metrics import psnr
 

@@ -99,8 +99,8 @@ def work(folder, epochs, kill_after):
 
     import keras
 
-    from keras_crsae.callbacks import SaveProgress
-    from keras_crsae.data.stream import window_batches
+    from keras_crsae.data.streams.recording_windows import window_batches
+    from keras_crsae.training.callbacks import SaveProgress
 
     warnings.simplefilter("ignore")
     data, memory, waited = np.load(folder / "y.npy", mmap_mode="r"), Memory(), deque(maxlen=KEPT)

@@ -33,7 +33,7 @@ def whitened_templates(templates, whitening):
 
 def search(white, templates, counts, refractory, truth=None):
     """(position, unit) of the spikes in a whitened signal; ``truth``: (position, unit) to start from."""
-    from crsae_onnx.matching import Matcher
+    from crsae_onnx.core.spikes.template_matching import Matcher
 
     size = np.sqrt(np.square(templates, dtype=np.float64).sum((1, 2)))
     kernel = np.moveaxis(templates / size[:, None, None], 0, -1)
@@ -51,7 +51,7 @@ def search(white, templates, counts, refractory, truth=None):
 
 def limits(kind):
     """The two scores of a shared file."""
-    from keras_crsae.applications.spike_noise import fit_whitening
+    from keras_crsae.applications.spike_sorting.noise import fit_whitening
 
     recording = load(kind)
     with np.load(Path(os.environ["KERAS_CRSAE_DATA"]) / "spikes" / f"{kind}.npz") as stored:

@@ -31,8 +31,8 @@ def recordings(data, folder, waited):
     """
     import tensorflow as tf
 
-    from keras_crsae.data.records import record_batches
-    from keras_crsae.data.stream import window_batches
+    from keras_crsae.data.streams.recording_windows import window_batches
+    from keras_crsae.data.streams.tfrecords import record_batches
 
     made = {"memory map": window_batches(data, WINDOW, BATCH, waited=waited["memory map"])}
     with tf.io.TFRecordWriter(str(folder / "y.tfrecord")) as file:
@@ -73,8 +73,8 @@ def images(folder, count, waited):
     import keras
 
     import keras_crsae as kc
-    from keras_crsae.data.image_stream import image_batches
     from keras_crsae.data.images import write_image
+    from keras_crsae.data.streams.folder_crops import image_batches
 
     rng = np.random.default_rng(0)
     for i in range(count):
@@ -137,7 +137,7 @@ def worker(folder, index, cores, steps):
     strategy = tf.distribute.MultiWorkerMirroredStrategy() if together else tf.distribute.get_strategy()
     import keras
 
-    from keras_crsae.data.stream import window_batches
+    from keras_crsae.data.streams.recording_windows import window_batches
 
     data, at = np.load(folder / "clean.npy", mmap_mode="r"), []
 

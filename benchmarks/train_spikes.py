@@ -77,7 +77,7 @@ def _export(model, reader, folder):
 def _measure(folder, known):
     """Scores of the exported file, run as a user would without TensorFlow; and its speed."""
     from crsae_onnx import SparseEncoder
-    from crsae_onnx.spikes import SpikeReader
+    from crsae_onnx.core.spikes.detector import SpikeReader
 
     encoder = SparseEncoder(folder / "encoder.onnx")
     reader = SpikeReader.from_json(encoder.info["spikes"])
@@ -99,7 +99,7 @@ def card(facts, model, reader):
         f"# {NAME}", "",
         "Reads the spikes of three units off a recording of one channel at 30 kHz. An example of a finished sorter, to "
         "try the file formats and the run time with; its filters are those of simulated units.", "",
-        "```python", "from crsae_onnx import SparseEncoder", "from crsae_onnx.spikes import SpikeReader",
+        "```python", "from crsae_onnx import SparseEncoder", "from crsae_onnx.core.spikes.detector import SpikeReader",
         "from keras_crsae import zoo", "",
         f'encoder = SparseEncoder(zoo.path_of("{NAME}", "encoder.onnx"))',
         'reader = SpikeReader.from_json(encoder.info["spikes"])',

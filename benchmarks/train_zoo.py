@@ -55,13 +55,13 @@ def main(arguments=None):
     cpu = checkpoint.with_suffix(".cpu.json")  # processor time, over all runs: the machine may be shared
     before = json.loads(cpu.read_text())["seconds"] if cpu.exists() else 0.0
     if args.measure_only:
-        from keras_crsae.loading import load_crsae
+        from keras_crsae.models.serialization import load_crsae
 
         model = load_crsae(checkpoint)
         record = json.loads(checkpoint.with_suffix(".json").read_text())["record"]
     else:
-        from keras_crsae.applications.denoising_training import SIGMA_POWER, train_denoiser
-        from keras_crsae.loading import load_crsae
+        from keras_crsae.applications.denoising.training import SIGMA_POWER, train_denoiser
+        from keras_crsae.models.serialization import load_crsae
 
         started, start = time.process_time(), None
         if args.name in START and not checkpoint.exists():

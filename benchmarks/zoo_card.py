@@ -88,9 +88,9 @@ def for_use(model, **changes):
 
 def speed(encoder, size=512):
     """Seconds for one ``size`` x ``size`` image in onnxruntime, and what fewer shifts cost on camera.png."""
-    from keras_crsae.applications.denoising import denoise
+    from keras_crsae.applications.denoising.pipeline import denoise
     from keras_crsae.metrics import psnr
-    from keras_crsae.shifts import all_shifts
+    from keras_crsae.models.cycle_spinning import all_shifts
 
     channels, sigma = encoder.info["channels"], 25 / 255
     clean = dict(image_scores.test_images("photographs", channels))["camera.png"][:size, :size]

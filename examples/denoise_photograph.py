@@ -11,9 +11,9 @@ import keras
 import numpy as np
 
 from keras_crsae import metrics
-from keras_crsae.applications.denoising import denoise
+from keras_crsae.applications.denoising.pipeline import denoise
 from keras_crsae.data.images import read_image, write_image
-from keras_crsae.demo import DENOISED, LEARNED_ON, NOISE, learn_image_filters, shipped_photograph
+from keras_crsae.demo.run import DENOISED, LEARNED_ON, NOISE, learn_image_filters, shipped_photograph
 
 keras.utils.set_random_seed(0)
 rng = np.random.default_rng(0)

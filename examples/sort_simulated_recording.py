@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_crsae.applications import spike_sorting
 from keras_crsae.data.simulate import simulate_spikes, spike_templates
-from keras_crsae.events import match_events
+from keras_crsae.demo.scoring import match_events
 
 RATE = 30_000  # Hz
 

@@ -11,8 +11,9 @@ import numpy as np
 from spikeinterface.comparison import compare_sorter_to_ground_truth
 from spikeinterface.core import generate_ground_truth_recording
 
-from keras_crsae.applications import quality, spike_sorting
-from keras_crsae.applications.spikeinterface import as_templates
+from keras_crsae.applications import spike_sorting
+from keras_crsae.applications.spike_sorting import quality
+from keras_crsae.applications.spikeinterface.convert import as_templates
 
 
 def true_waveform(unit, channel, learned):

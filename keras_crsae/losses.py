@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_crsae.likelihoods import Gaussian
+from keras_crsae.problem.likelihoods import Gaussian
 
 
 def reconstruction_loss(target, reconstruction, mask=None, sample_weight=None, likelihood=None):

@@ -78,6 +78,6 @@ def load_model_from_zoo(name):
         >>> from keras_crsae.applications.denoising import denoise
         >>> clean = denoise(noisy, model, sigma=25 / 255)
     """
-    from keras_crsae.loading import load_crsae
+    from keras_crsae.models.serialization import load_crsae
 
     return load_crsae(path_of(name))

@@ -22,7 +22,7 @@ PAGES = {path.relative_to(ROOT).as_posix(): path for path in
          (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))}
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 #: Their examples train for long, or draw Keras' progress bar.
-NOT_QUICK = ("keras_crsae.demo", "keras_crsae.model")
+NOT_QUICK = ("keras_crsae.demo", "keras_crsae.models.crsae")
 EXPECTED = re.compile(r"#\s*->\s*(.+)$", re.M)
 
 

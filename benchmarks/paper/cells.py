@@ -109,11 +109,11 @@ def _train(cell, setting, first=None):
     ``first``: None, or the filters to begin with, of a tied cell.
     """
     from keras_crsae import GammaPrior
-    from keras_crsae.applications.denoising import train_denoiser
-    from keras_crsae.baselines import LCSC, TLAE
-    from keras_crsae.data.crops import noisy_crops
+    from keras_crsae.applications.denoising.pipeline import train_denoiser
     from keras_crsae.data.images import load_images
-    from keras_crsae.denoiser import Denoiser
+    from keras_crsae.data.streams.noisy_crops import noisy_crops
+    from keras_crsae.models.baselines import LCSC, TLAE
+    from keras_crsae.models.denoiser import Denoiser
 
     common = dict(rank=2, strides=setting.strides, training_shifts=4, sigma=1.0, lambda_init=FIRST_LAMBDA,
                   lambda_learning="backprop", seed=cell.seed)
@@ -143,7 +143,7 @@ def _score(model, sigma, limit, images="set68"):
     from skimage.metrics import structural_similarity
 
     from benchmarks.image_scores import noisy_pairs
-    from keras_crsae.applications.denoising import denoise
+    from keras_crsae.applications.denoising.pipeline import denoise
     from keras_crsae.metrics import psnr
 
     each = {}

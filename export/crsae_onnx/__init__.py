@@ -1,7 +1,28 @@
 """Exported CRsAE encoders: run them with NumPy and onnxruntime alone."""
 
-from crsae_onnx.runtime import ModelFileError, SparseEncoder
-from crsae_onnx.spikes import SpikeReader, Spikes, SpikeStream
-from crsae_onnx.windows import SignalError, SparseCode
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from crsae_onnx.core.spikes.detector import SpikeReader, Spikes, SpikeStream
+    from crsae_onnx.core.windowing import SignalError, SparseCode
+    from crsae_onnx.file_format.container import ModelFileError
+    from crsae_onnx.runtime.sparse_encoder import SparseEncoder
 
 __all__ = ["ModelFileError", "SignalError", "SparseCode", "SparseEncoder", "SpikeReader", "SpikeStream", "Spikes"]
+_SOURCES = {
+    "ModelFileError": "file_format.container", "SparseEncoder": "runtime.sparse_encoder",
+    **{name: "core.windowing" for name in ("SignalError", "SparseCode")},
+    **{name: "core.spikes.detector" for name in ("SpikeReader", "SpikeStream", "Spikes")},
+}
+
+
+def __getattr__(name: str) -> object:
+    # Imported when first used (PEP 562): ``crsae_onnx.core`` needs no onnxruntime.
+    if name not in _SOURCES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_SOURCES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

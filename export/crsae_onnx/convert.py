@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crsae_onnx import container, graph, pipelines
-from crsae_onnx.contract import (
+from crsae_onnx.core.spec import (
     ABOUT,
     FORMAT_VERSION,
     INPUT,
@@ -20,8 +19,11 @@ from crsae_onnx.contract import (
     SIGMA,
     TOLERANCES,
 )
-from crsae_onnx.spike_rule import rule_of
-from crsae_onnx.spikes import SpikeReader
+from crsae_onnx.core.spikes.detector import SpikeReader
+from crsae_onnx.core.spikes.peak_rule import rule_of
+from crsae_onnx.file_format import container
+from crsae_onnx.graph import encoder as graph
+from crsae_onnx.graph import pipelines
 
 
 def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overwrite=False, spikes=None, about=None,
@@ -35,9 +37,9 @@ def convert(model, path, outputs=OUTPUTS, inputs=(INPUT,), tolerance=None, overw
     Args:
         model: ``keras_crsae.CRsAE``, built.
         path: file to write.
-        outputs: some of "code" and "reconstruction"; "spikes" (the code's local maxima, see ``crsae_onnx.spike_rule``:
-            three tensors) needs ``spikes``; "denoised" (images in [0, 1] of which the mean over all shifts is made, as
-            by ``denoise``) needs the input "sigma".
+        outputs: some of "code" and "reconstruction"; "spikes" (the code's local maxima, see
+            ``crsae_onnx.core.spikes.peak_rule``: three tensors) needs ``spikes``; "denoised" (images in [0, 1] of which
+            the mean over all shifts is made, as by ``denoise``) needs the input "sigma".
         inputs: "signal" and, where the file shall take them, "mask" (0/1 of the signal's shape: the observed
             samples) and "sigma" ((batch,): the noise of each signal, in its unit).
         tolerance: stop once the code's relative change in one iteration is below it for every signal of the batch
@@ -153,8 +155,8 @@ def _encoder(model, tolerance):
         raise ValueError(f"Expected a keras_crsae.CRsAE. Received: {type(model).__name__}.")
     from keras import ops
 
-    from keras_crsae.functional import polyphase
     from keras_crsae.layers.sparse_coding import LOOP_BODY
+    from keras_crsae.operators import polyphase
 
     dictionary, coding = model.dictionary, model.encoder
     block = tuple(_tight(polyphase.taps, *sizes) for sizes in
@@ -207,7 +209,7 @@ def _check_denoised(model, outputs, inputs):
     if model.dictionary.rank != 2 or set(inputs) != {INPUT, SIGMA}:
         raise ValueError(f"The output 'denoised' is for images (rank 2) with inputs=({INPUT!r}, {SIGMA!r}). Received: "
                          f"rank {model.dictionary.rank}, inputs={inputs}.")
-    from keras_crsae.applications.denoising import LOW_PASS
+    from keras_crsae.applications.denoising.pipeline import LOW_PASS
 
     return float(getattr(model, "low_pass", LOW_PASS))
 

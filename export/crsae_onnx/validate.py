@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from crsae_onnx import container
-from crsae_onnx.contract import MASK, OUTPUTS, SIGMA, TOLERANCES
-from crsae_onnx.runtime import SparseEncoder
-from crsae_onnx.spike_rule import SpikeRule
-from crsae_onnx.spikes import SpikeReader
+from crsae_onnx.core.spec import MASK, OUTPUTS, SIGMA, TOLERANCES
+from crsae_onnx.core.spikes.detector import SpikeReader
+from crsae_onnx.core.spikes.peak_rule import SpikeRule
+from crsae_onnx.file_format import container
+from crsae_onnx.runtime.sparse_encoder import SparseEncoder
 
 
 class ValidationError(ValueError):
@@ -59,7 +59,7 @@ def validate(model, path, shapes=None, tolerance=None, seed=0, record=False):
         shapes: signal shapes (batch, *space, channels); None: several batch sizes and lengths, some the shortest
             possible, most of them dividing neither by the stride nor by the block.
         tolerance: largest difference relative to the largest absolute value of the reference; None: that of the
-            file's precision in ``crsae_onnx.contract.TOLERANCES``.
+            file's precision in ``crsae_onnx.core.spec.TOLERANCES``.
         seed: of the signals.
         record: write the measured difference into the file, where ``crsae-onnx info`` shows it.
 
@@ -171,8 +171,8 @@ def _compare_spikes(model, encoder, whitening, shape, rng, tolerance):
 
 
 def _compare_denoised(model, encoder, shape, rng, tolerance):
-    """A row of the report: noisy images against ``applications.denoising.denoise``."""
-    from keras_crsae.applications.denoising import denoise
+    """A row of the report: noisy images against ``applications.denoising.pipeline``."""
+    from keras_crsae.applications.denoising.pipeline import denoise
 
     clean = 0.5 + 0.3 * np.sin(np.arange(np.prod(shape[1:])).reshape(shape[1:]) / 7)
     level = np.linspace(0.05, 0.12, shape[0]).astype(np.float32)

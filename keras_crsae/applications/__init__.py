@@ -1,1 +1,1 @@
-"""Pipelines with defaults: what a user wants done, in one call."""
+"""Pipelines with defaults: denoising of images, spike sorting, SpikeInterface."""

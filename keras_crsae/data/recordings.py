@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from crsae_onnx.raw import RAW_SUFFIXES, open_raw
+from crsae_onnx.core.raw_binary import RAW_SUFFIXES, open_raw
 
 from keras_crsae.data.files import ARRAY_SUFFIXES, WAV, FileError, existing_file, one_line, read_array
 from keras_crsae.data.wav import read_wav

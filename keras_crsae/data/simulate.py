@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_crsae.checks import as_positive, as_sizes, as_whole
+from keras_crsae._validation import as_positive, as_sizes, as_whole
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,11 @@
 import keras
 from keras import ops
 
-from keras_crsae.checks import as_sizes, as_whole
+from keras_crsae._validation import as_sizes, as_whole
 from keras_crsae.constraints import UnitNormFilters, filter_norms
-from keras_crsae.functional import adjoint, code_length, largest_eigenvalue, polyphase, signal_length, synthesis
+from keras_crsae.operators import polyphase
+from keras_crsae.operators.convolution import adjoint, code_length, signal_length, synthesis
+from keras_crsae.operators.lipschitz import largest_eigenvalue
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")

@@ -8,9 +8,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_crsae.functional import active, fista_init, polyphase
-from keras_crsae.functional.descent import last_filters
-from keras_crsae.functional.solvers import momentum
+from keras_crsae.operators import polyphase
+from keras_crsae.solvers import active_set as active
+from keras_crsae.solvers.fista import fista_init, momentum
+from keras_crsae.solvers.proximal_step import last_filters
 
 GRADIENTS = ("unrolled", "truncated", "decoder")
 #: Iterations in one pass of the graph loop, about; exactly so with ``tolerance``, looked at after each, and ``remat``.

@@ -4,7 +4,9 @@ import keras
 from keras import ops
 
 from keras_crsae.constraints import AboveBound
-from keras_crsae.functional import SHRINKAGES, descent, fista_init, fista_step
+from keras_crsae.problem.code_priors import SHRINKAGES
+from keras_crsae.solvers.fista import fista_init, fista_step
+from keras_crsae.solvers.proximal_step import descent
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from crsae_onnx.whitening import Whitening
+from crsae_onnx.core.spikes.whitening import Whitening
 
 pytest.importorskip("spikeinterface.core", reason="the extra `spikes` is not installed")
 

@@ -6,8 +6,8 @@ import itertools
 import numpy as np
 import pytest
 from crsae_onnx import SparseEncoder
-from crsae_onnx.contract import TOLERANCES
 from crsae_onnx.convert import convert, weights_hash
+from crsae_onnx.core.spec import TOLERANCES
 from crsae_onnx.validate import validate
 
 import keras_crsae as kc

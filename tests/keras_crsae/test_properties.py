@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import keras_crsae as kc
-from keras_crsae.data.stream import window_batches
-from keras_crsae.data.windows import cut_windows
-from keras_crsae.order import epoch_order, parts
+from keras_crsae.data.batch_order import epoch_order, parts
+from keras_crsae.data.streams.recording_windows import window_batches
+from keras_crsae.data.streams.windows import cut_windows
 
 QUIET = dict(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 DTYPES = ("float32", "float64", "int16", "uint8", "float16")

@@ -8,7 +8,7 @@ from crsae_onnx import SparseEncoder
 
 import keras_crsae as kc
 from keras_crsae import zoo
-from keras_crsae.applications.denoising import denoise
+from keras_crsae.applications.denoising.pipeline import denoise
 from keras_crsae.data.files import FileError
 from keras_crsae.data.images import photographs
 from keras_crsae.metrics import psnr

@@ -1,4 +1,4 @@
-// The exported file as bytes: its checksum and what it says about itself. As crsae_onnx/container.py.
+// The exported file as bytes: its checksum and what it says about itself. As crsae_onnx/file_format/container.py.
 const CHECKSUM = 82; // bytes of the last entry: two headers, the key "crsae_sha256", 64 digits
 const FORMAT = 2;
 

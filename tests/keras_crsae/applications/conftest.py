@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_crsae.applications.spike_templates import norms
+from keras_crsae.applications.spike_sorting.templates import norms
 
 SIZE, RATE = 40, 20_000
 

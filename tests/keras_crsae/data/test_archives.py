@@ -20,7 +20,7 @@ from keras_crsae.data.archives import check_archive
 from keras_crsae.data.files import FileError, read_array
 from keras_crsae.data.images import read_image, write_image
 from keras_crsae.data.recordings import read_recording
-from keras_crsae.loading import load_crsae, saved_config
+from keras_crsae.models.serialization import load_crsae, saved_config
 
 
 def archive_of(path, **members):

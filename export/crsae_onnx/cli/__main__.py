@@ -1,0 +1,5 @@
+import sys
+
+from crsae_onnx.cli.commands import main
+
+sys.exit(main())

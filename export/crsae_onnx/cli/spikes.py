@@ -1,0 +1,105 @@
+"""``crsae-onnx run --spikes``: from a recording and an exported encoder to a table of spikes."""
+
+import time
+
+from crsae_onnx.core.spikes.csv_table import write_header, write_rows
+from crsae_onnx.core.spikes.detector import SpikeReader
+
+
+def reader_of(encoder):
+    """The ``SpikeReader`` that an exported encoder carries.
+
+    Args:
+        encoder: ``SparseEncoder``.
+
+    Raises:
+        ValueError: the file was exported without one, or it is damaged.
+
+    Example:
+        >>> spikes = reader_of(encoder).find(encoder.encode, recording)      # (samples, channels)
+    """
+    if "spikes" not in encoder.info:
+        raise ValueError(f"{encoder.path} gives codes, not spikes: its metadata has no 'spikes'. Use the encoder.onnx "
+                         "of `keras-crsae sort`, or convert the model again with spikes=result.reader.")
+    if encoder.info.get("whitening_inside"):
+        raise ValueError(f"{encoder.path} whitens inside its graph and gives spikes by itself (its output 'spikes'). "
+                         "--spikes searches in codes of whitened signals: export the file without outputs='spikes'.")
+    return SpikeReader.from_json(encoder.info["spikes"])
+
+
+def run_spikes(encoder, recording, output, chunk=None, progress=False):
+    """Write the spikes of a recording to ``output``; memory stays that of a few frames.
+
+    Args:
+        encoder: ``SparseEncoder``, exported with a reader.
+        recording: (samples, channels) or (samples,), mapped.
+        output: Path of the .csv file to write; what fails leaves part of it.
+        chunk: None: the whole recording; or seconds, which then arrive one after the other, as in a measurement.
+        progress: show a bar.
+
+    Returns:
+        What to tell the user.
+
+    Raises:
+        ValueError: the file carries no reader, an unfit recording or chunk.
+    """
+    reader = reader_of(encoder)
+    if len(recording.shape) == 1:
+        recording = recording[:, None]  # a view: nothing is read
+    reader.check(recording)
+    rate = reader.sampling_frequency
+    if chunk is not None and not 1 <= chunk * rate <= 2**40:
+        raise ValueError(f"--chunk takes seconds, at least one sample of {1 / rate:g} s. Received: {chunk!r}.")
+    begin, count = time.perf_counter(), 0
+    with output.open("w", encoding="utf-8", newline="") as file:
+        write_header(file)
+        with _Bar(progress, recording.shape[0] / rate) as advance:
+            for spikes in _pieces(reader, encoder, recording, chunk, advance):
+                write_rows(file, spikes, rate)
+                count += len(spikes.sample)
+    seconds, length = time.perf_counter() - begin, recording.shape[0] / rate
+    text = (f"{count} spikes of {len(reader.amplitude)} units in {length:.4g} s of recording, read in {seconds:.3g} s, "
+            f"{length / seconds:.3g} times real time")
+    if chunk is not None:
+        text += f"; chunks of {chunk:g} s, a spike is told at most {reader.delay:.3f} s of recording after it"
+    return text
+
+
+def _pieces(reader, encoder, recording, chunk, advance):
+    """The spikes, as they become known."""
+    samples = recording.shape[0]
+    if chunk is None:
+        yield reader.find(encoder.encode, recording, lambda done, total: advance(done / total))
+        return
+    stream, step = reader.stream(encoder.encode), round(chunk * reader.sampling_frequency)
+    for start in range(0, samples, step):
+        yield stream.push(recording[start:start + step])
+        advance(min(1.0, (start + step) / samples))
+    yield stream.finish()
+
+
+class _Bar:
+    """``advance(share)`` on a bar of seconds of recording: of tqdm where it is installed, else lines."""
+
+    def __init__(self, shown, seconds):
+        self.shown, self.seconds, self.bar = shown, seconds, None
+
+    def __enter__(self):
+        if self.shown:
+            try:
+                from tqdm import tqdm
+            except ModuleNotFoundError:
+                pass
+            else:
+                self.bar = tqdm(total=round(self.seconds, 1), unit="s", desc="read spikes")
+        return self._advance
+
+    def _advance(self, share):
+        if self.bar is not None:
+            self.bar.update(round(share * self.bar.total, 1) - self.bar.n)
+        elif self.shown:
+            print(f"read spikes: {share:.0%}", flush=True)
+
+    def __exit__(self, *_):
+        if self.bar is not None:
+            self.bar.close()

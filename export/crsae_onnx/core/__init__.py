@@ -1,0 +1,1 @@
+"""The floor that both packages stand on: NumPy alone."""

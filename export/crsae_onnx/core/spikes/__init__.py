@@ -1,0 +1,1 @@
+"""Spikes in codes and recordings."""

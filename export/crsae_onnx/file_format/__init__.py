@@ -1,0 +1,1 @@
+"""The exported file: checksum, metadata, what it says of itself."""

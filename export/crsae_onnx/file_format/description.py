@@ -1,0 +1,89 @@
+"""What an exported file is, as text: for ``crsae-onnx info``. Reads the file alone; onnxruntime is not needed."""
+
+from pathlib import Path
+
+from crsae_onnx.file_format import container
+
+
+def describe(path):
+    """(facts, text) of an exported file whose checksum is right.
+
+    Args:
+        path: ``.onnx`` file written by ``crsae_onnx.convert.convert``.
+
+    Returns:
+        The file's facts as a dict, and the same as a table of lines.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, foreign or of a newer format.
+
+    Example:
+        >>> facts, text = describe("encoder.onnx")
+        >>> text.splitlines()[3]
+        'dictionary      3 filters of 45, stride 1'
+    """
+    content, facts = container.read(path)
+    rows = {**_file(path, len(content), facts), **_model(facts), **_signals(facts), **_origin(facts)}
+    return facts, "\n".join(f"{name:15} {value}" for name, value in rows.items())
+
+
+def _file(path, size, facts):
+    name = f"{facts['name']}, " if "name" in facts else ""
+    return {"file": f"{name}{Path(path).name}, {size / 1024:.0f} KiB, checksum right",
+            "format version": facts["format_version"],
+            "weights": f"sha256 {facts['weights_sha256']}" if "weights_sha256" in facts else "unknown"}
+
+
+def _model(facts):
+    stop = f", stops at a relative change of {facts['tolerance']:g}" if facts.get("tolerance") else ""
+    return {"dictionary": f"{facts['filters']} filters of {_sizes(facts['kernel_size'])}, stride "
+                          f"{_sizes(facts['strides'])}",
+            "encoder": f"{facts['iterations']} iterations at most, {facts.get('shrinkage', 'unknown')}{stop}",
+            "computes": "every position" + (", these iterations; the model, active=True, goes on to the optimum"
+                                            if facts.get("config", {}).get("active") else ""),
+            "precision": facts.get("precision", "float32"), "sigma": f"{facts['sigma']:.4g}",
+            "step size": _number(facts, "step_size"), "lambda": _numbers(facts, "lambda_reg"),
+            "threshold": _numbers(facts, "threshold")}
+
+
+def _signals(facts):
+    kind = "images" if facts["rank"] == 2 else "one-dimensional"
+    rows = {"signals": f"rank {facts['rank']} ({kind}), {facts['channels']} channels, unit: "
+                       f"{facts.get('unit', 'unknown')}"}
+    if "sampling_frequency" in facts:
+        rows["sampling rate"] = f"{facts['sampling_frequency']:g} Hz"
+    if "pixel_range" in facts:
+        rows["pixel range"] = " to ".join(f"{v:g}" for v in facts["pixel_range"])
+    rows["inputs"], rows["outputs"] = ", ".join(facts["inputs"]), ", ".join(facts["outputs"])
+    rows["preprocessing"] = f"\n{'':15} ".join(facts.get("preprocessing") or ["none beyond the unit"])
+    if "spikes" in facts:
+        rows["spikes"] = "carries a reader: run --spikes"
+    return rows
+
+
+def _origin(facts):
+    rows = {key: facts[key] for key in ("data", "training") if key in facts}
+    parity = facts.get("parity")
+    rows["parity"] = "not recorded; run validate --record" if parity is None else (
+        f"{parity['difference']:.1e} of the largest value from Keras, tolerated {parity['tolerance']:.0e} "
+        f"({parity['comparisons']} comparisons, onnxruntime {parity['onnxruntime']} on {parity['provider']})")
+    rows["made with"] = ", ".join(f"{name} {version}" for name, version in facts.get("versions", {}).items())
+    return rows
+
+
+def _sizes(sizes):
+    return " x ".join(map(str, sizes))
+
+
+def _number(facts, name):
+    return f"{facts[name]:.4g}" if name in facts else "unknown"
+
+
+def _numbers(facts, name, most=8):
+    """The values, or their range where there are many."""
+    values = facts.get(name)
+    if not values:
+        return "unknown"
+    if len(values) <= most:
+        return ", ".join(f"{v:.4g}" for v in values)
+    return f"{min(values):.4g} to {max(values):.4g} ({len(values)} values; all with --json)"

@@ -1,0 +1,1 @@
+"""Run exported encoders with NumPy and onnxruntime."""

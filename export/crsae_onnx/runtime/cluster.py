@@ -1,0 +1,224 @@
+"""Long recordings over many processes and machines, with Dask (extra: cluster).
+
+The recording is cut into chunks; each is read with as many samples around it as its codes depend on
+(``dask.array.map_overlap``), encoded where a worker is free, and trimmed. A worker keeps one session. What a worker
+that dies had not delivered, Dask gives to another one.
+"""
+
+import os
+import threading
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+
+from crsae_onnx.core.atomic_files import beside
+from crsae_onnx.core.windowing import check_layout, reach_of
+from crsae_onnx.file_format import container
+from crsae_onnx.runtime.sparse_encoder import SparseEncoder
+
+#: Samples of a chunk, where nothing else is said.
+CHUNK = 2**19
+_SESSIONS = threading.Lock()
+
+
+def encode_blocks(path, recording, output="code", chunk=None, threads=1):
+    """Code or reconstruction of a recording as a Dask array, computed when it is asked for.
+
+    Args:
+        path: exported ``.onnx`` file of signals (rank 1); its bytes travel to the workers, the file need not.
+        recording: (batch, time, channels), real: a Dask array, or any object with ``shape``, ``dtype`` and slices that
+            workers can read (see ``open_array`` for files).
+        output: "code" or "reconstruction".
+        chunk: samples of a chunk; None: 2^19. Never less than what codes depend on, iterations * (kernel size - 1).
+        threads: onnxruntime threads of a worker; Dask starts one worker a core where it is not told otherwise.
+
+    Returns:
+        ``dask.array.Array`` (batch, positions, filters) or of the recording's shape, float32. To rounding it holds what
+        ``SparseEncoder`` gives for the whole (a file with a ``tolerance`` stops chunk by chunk: equal to that).
+
+    Raises:
+        ModuleNotFoundError: the extra ``cluster`` is not installed.
+        SignalError: an unfit recording. NaN is found when it is read, and raised by ``compute``.
+        ValueError: a file of images, an output that the file lacks, an unfit chunk.
+
+    Example:
+        >>> blocks = encode_blocks("encoder.onnx", np.zeros((1, 5000, 1), "float32"), chunk=20000)
+        >>> blocks.shape
+        (1, 4956, 3)
+    """
+    da = _dask_array()
+    content, info = container.read(path)
+    if info["rank"] != 1 or output not in info["outputs"] or output not in ("code", "reconstruction"):
+        raise ValueError(f"Expected a file of signals (rank 1) with the output {output!r}. Received: rank "
+                         f"{info['rank']}, outputs {info['outputs']}.")
+    if chunk is not None and (not isinstance(chunk, int) or chunk < 1):
+        raise ValueError(f"`chunk` must be None or a positive number of samples. Received: {chunk!r}")
+    check_layout(recording, 1, info["kernel_size"], info["channels"])
+    size, stride = info["kernel_size"][0], info["strides"][0]
+    reach = reach_of(info) + (0 if output == "code" else (size - 1) // stride)
+    before, after = reach * stride, reach * stride + size - stride
+    chunks = _chunks(recording.shape[1], CHUNK if chunk is None else chunk, max(before, after), stride)
+    blocks = da.asarray(recording) if isinstance(recording, da.Array) else \
+        da.from_array(recording, chunks=(1, chunks, -1), asarray=True, name=False)
+    blocks = blocks.rechunk((1, chunks, -1))
+    if output == "code":
+        kept = [n // stride for n in chunks[:-1]] + [-(-(chunks[-1] - size) // stride) + 1]
+        shape = (blocks.chunks[0], tuple(kept), (info["filters"],))
+    else:
+        kept, shape = list(chunks), blocks.chunks
+    run = partial(_run_block, content=content, output=output, before=reach if output == "code" else before, kept=kept,
+                  threads=threads)
+    made = dict(dtype=np.float32, chunks=shape, meta=np.zeros((0, 0, 0), np.float32))
+    if len(chunks) == 1:
+        return da.map_blocks(run, blocks, **made)
+    return da.map_overlap(run, blocks, depth={1: (before, after)}, boundary={1: "none"}, trim=False,
+                          allow_rechunk=False, **made)
+
+
+def _chunks(length, chunk, least, stride):
+    """Chunks of a whole number of strides, none shorter than what its neighbours read of it."""
+    chunk = -(-max(chunk, least, 1) // stride) * stride
+    count = max(1, length // chunk)
+    return (chunk,) * (count - 1) + (length - chunk * (count - 1),)
+
+
+def _run_block(piece, block_id=None, *, content, output, before, kept, threads):
+    """One chunk and its surroundings -> its own part of the output."""
+    encoder = _session(content, threads)
+    made = (encoder.encode if output == "code" else encoder.reconstruct)(np.ascontiguousarray(piece))
+    first = 0 if block_id[1] == 0 else before
+    return made[:, first:first + kept[block_id[1]]]
+
+
+def _session(content, threads):
+    with _SESSIONS:  # or two threads of a worker would make one each
+        return _make_session(content, threads)
+
+
+@lru_cache(maxsize=4)
+def _make_session(content, threads):
+    return SparseEncoder(content, threads=threads)
+
+
+def open_array(path):
+    """An array in a file that every worker can open: .npy, .zarr, or FILE.h5:DATASET.
+
+    Returns:
+        An object with ``shape``, ``dtype`` and slices; files are opened where they are read.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds no array, or is of another kind.
+
+    Example:
+        >>> open_array("recording.npy").shape
+        (300, 1)
+    """
+    return _File(os.path.abspath(path))  # a worker may stand in another folder
+
+
+class _File:
+    """An array in a file; only its name travels."""
+
+    def __init__(self, path):
+        self.path = path
+        array = self._open()
+        self.shape, self.dtype, self.ndim = tuple(array.shape), np.dtype(array.dtype), len(array.shape)
+
+    def __reduce__(self):
+        return _File, (self.path,)
+
+    def __getitem__(self, index):
+        return np.asarray(self._open()[index])
+
+    def _open(self):
+        file, _, name = self.path.partition(".h5:")
+        if name:
+            file += ".h5"
+        if not Path(file).exists():
+            raise FileNotFoundError(f"There is nothing at {file}. Expected a .npy, .zarr or FILE.h5:DATASET.")
+        try:
+            if name:
+                return _package("h5py").File(file, "r")[name]
+            if Path(file).suffix == ".zarr":
+                return _package("zarr").open_array(file, mode="r")
+            return np.load(file, mmap_mode="r", allow_pickle=False)
+        except ModuleNotFoundError:
+            raise
+        except Exception as error:  # each library has errors of its own
+            raise ValueError(f"{self.path} is no array that can be read: {error}. Expected a .npy, .zarr or "
+                             "FILE.h5:DATASET.") from error
+
+
+def run_cluster(path, source, target, scheduler=None, output="code", chunk=None, threads=1, overwrite=False):
+    """Encode a file into a Zarr array, on the workers of a Dask scheduler.
+
+    Args:
+        path: exported ``.onnx`` file.
+        source: file of the recording, (samples, channels) or (batch, samples, channels); see ``open_array``.
+        target: .zarr folder to write; it appears when it is whole.
+        scheduler: address, such as "tcp://10.0.0.1:8786"; None: processes on this machine, one a core.
+        output, chunk, threads: see ``encode_blocks``.
+        overwrite: replace an existing target.
+
+    Returns:
+        Shape of what was written: (batch, positions, filters), or the recording's as (batch, samples, channels).
+
+    Raises:
+        ModuleNotFoundError: the extra ``cluster`` is not installed.
+        FileExistsError, FileNotFoundError, SignalError, ValueError: an unfit file or option.
+        OSError: the scheduler does not answer.
+    """
+    zarr, distributed, da = _package("zarr"), _package("distributed"), _dask_array()
+    target = Path(target)
+    if target.suffix != ".zarr":
+        raise ValueError(f"Expected an output named .zarr. Received: {target}")
+    if os.path.realpath(target) == os.path.realpath(source):
+        raise ValueError(f"{target} is the input. Choose another name.")
+    if target.exists() and not overwrite:
+        raise FileExistsError(f"{target} exists. Choose another name or pass --overwrite.")
+    recording = open_array(source)
+    if recording.ndim == 2:
+        recording = _Batch(recording)
+    blocks = encode_blocks(path, recording, output, chunk, threads)
+    try:
+        client = distributed.Client(scheduler, timeout="20s") if scheduler else \
+            distributed.Client(processes=True, threads_per_worker=1, dashboard_address=None)
+    except OSError as error:
+        raise OSError(f"No Dask scheduler answers at {scheduler}: {error}. Start one with `dask scheduler`, and "
+                      "workers with `dask worker ADDRESS`.") from error
+    with beside(target.absolute()) as temporary, client:
+        # One Zarr chunk a task, but the last task, which may fill two: no two tasks write into one chunk.
+        made = zarr.open_array(str(temporary), mode="w", shape=blocks.shape, dtype="f4",
+                               chunks=tuple(c[0] for c in blocks.chunks))
+        da.store(blocks, made, lock=False)
+    return blocks.shape
+
+
+class _Batch:
+    """A recording (samples, channels) as a batch of one."""
+
+    def __init__(self, recording):
+        self.recording, self.dtype = recording, recording.dtype
+        self.shape, self.ndim = (1, *recording.shape), 3
+
+    def __getitem__(self, index):
+        return self.recording[index[1:]][None]
+
+
+def _dask_array():
+    _package("dask")
+    import dask.array as da
+
+    return da
+
+
+def _package(name):
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"Work on a cluster needs the package {error.name}. Install it with: "
+                                  "pip install 'keras-crsae[cluster]'", name=error.name) from error

@@ -1,0 +1,309 @@
+"""Run an exported encoder with NumPy and onnxruntime alone."""
+
+import math
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from crsae_onnx.core.spec import INPUT, INPUTS, MASK, OUTPUTS, PIPELINES, SIGMA, SPIKE_TENSORS
+from crsae_onnx.core.windowing import (
+    LEAST_OVERLAPS,
+    LONGEST_PIECE,
+    WINDOW,
+    SignalError,
+    as_count,
+    as_finite,
+    as_sigma,
+    check_layout,
+    encode_windows,
+    reach_of,
+    reconstruct_windows,
+    shared_window,
+)
+from crsae_onnx.file_format import container
+from crsae_onnx.file_format.container import ModelFileError
+from crsae_onnx.runtime import sessions
+
+#: Numbers of a code (4 MiB) that one run computes at most where it can be split: what is larger leaves the caches, and
+#: was measured up to .7 times as fast.
+LARGEST_CODE = 2**20
+#: The same on a GPU, where a run's cost is that of starting its operators, and memory is the limit.
+LARGEST_CODE_GPU = 2**25
+
+
+class SparseEncoder:
+    """An exported CRsAE encoder.
+
+    onnxruntime's usage reports are switched off, unless the variable ORT_DISABLE_TELEMETRY is set already or
+    onnxruntime was imported before.
+
+    Args:
+        path: ``.onnx`` file written by ``crsae_onnx.convert.convert``, or its content as bytes.
+        providers: onnxruntime execution providers in order of preference; None: CUDA where this onnxruntime offers it,
+            else the CPU. ``provider`` says which one runs the session.
+        threads: threads of one run; None: the cores.
+        arena: keep memory between runs (faster; memory stays at its peak).
+        optimization: onnxruntime's graph optimisations: "all", "extended", "basic" or "none".
+        spinning: let threads wait actively for the next operator. It can help where nothing else runs, and costs up to
+            twice the time where something does.
+
+    Raises:
+        ModelFileError: the file cannot be read, is damaged, foreign, or of a newer format.
+        ModuleNotFoundError: onnxruntime is not installed.
+        ValueError: a provider that is not installed, an unfit option.
+
+    Warns:
+        RuntimeWarning: another provider runs than the first one asked for, and why.
+
+    Example:
+        >>> encoder = SparseEncoder("encoder.onnx")
+        >>> code = encoder.encode(signal)        # (batch, time, channels) -> (batch, positions, filters)
+        >>> encoder.provider
+        'CPUExecutionProvider'
+    """
+
+    def __init__(self, path, providers=None, *, threads=None, arena=True, optimization="all",
+                 spinning=False):
+        ort = sessions.import_onnxruntime()
+        self.path = Path("bytes.onnx" if isinstance(path, bytes) else path)
+        # Checked before any parser sees it: onnxruntime's was made for whole files.
+        content, self.info = container.read(path)  #: what the file says about itself
+        self._session = sessions.session(ort, content, self.path, providers, threads, arena, optimization,
+                                         spinning, self.info.get("precision", "float32"))
+        self._whole = sessions.runner(ort, self._session)
+        self._parts = sessions.Parts(ort, content, self.path, self._session, self._whole, threads, arena, optimization)
+        self._inputs = tuple(i.name for i in self._session.get_inputs())
+        self._outputs = tuple(o.name for o in self._session.get_outputs())
+        known = {*OUTPUTS, "denoised", *SPIKE_TENSORS}
+        if INPUT not in self._inputs or set(self._inputs) - set(INPUTS) or set(self._outputs) - known:
+            raise ModelFileError(f"{self.path} has inputs {self._inputs} and outputs {self._outputs}; expected some of "
+                                 f"{INPUTS} and {OUTPUTS + PIPELINES}. Convert the model again.")
+
+    def __repr__(self):
+        info = self.info
+        return (f"SparseEncoder({str(self.path)!r}: {info['filters']} filters of {tuple(info['kernel_size'])}, "
+                f"{info['channels']} channels, {info['iterations']} iterations, on {self.provider})")
+
+    @property
+    def provider(self):
+        """The onnxruntime provider that runs the session (it hands single operators that it lacks to the CPU)."""
+        return self._session.get_providers()[0]
+
+    def encode(self, signal, mask=None, sigma=None, *, out=None, sparse=False, window=None, overlap=None,
+               batch_size=None, progress=None):
+        """Sparse code of a signal.
+
+        Args:
+            signal: (batch, *space, channels), any real dtype: an array, ``np.memmap``, HDF5 or Zarr dataset.
+            mask: 0/1, broadcastable to the signal, or (batch, *space): the observed samples; the file must have
+                this input.
+            sigma: noise standard deviation, a number or one a batch entry; the file must have this input.
+            out, sparse, window, overlap, batch_size, progress: see ``core.windowing.encode_windows``. Signals
+                of more than 2^20 samples (over the batch), and any with one of these options, are encoded in windows
+                (rank 1 only); ``batch_size=None`` takes as many batch entries at a time as stay below that.
+
+        Returns:
+            float32 (batch, *positions, filters); or ``out``; or a ``SparseCode``.
+
+        Raises:
+            SignalError: the signal, mask or sigma is unfit.
+            ValueError: the file lacks the output or input asked for, or an option is unfit.
+
+        Example:
+            >>> spikes = encoder.encode(np.load("recording.npy", mmap_mode="r")[None], sparse=True, progress=True)
+        """
+        windowed = partial(encode_windows, filters=self.info["filters"], sparse=sparse)
+        return self._encode("code", windowed, signal, mask, sigma, sparse, out=out, window=window, overlap=overlap,
+                            batch_size=batch_size, progress=progress)
+
+    def reconstruct(self, signal, mask=None, sigma=None, *, out=None, window=None, overlap=None, batch_size=None,
+                    progress=None):
+        """Reconstruction, float32, of the signal's shape; arguments as for ``encode``."""
+        return self._encode("reconstruction", reconstruct_windows, signal, mask, sigma, False, out=out, window=window,
+                            overlap=overlap, batch_size=batch_size, progress=progress)
+
+    def spikes(self, signal):
+        """Local maxima of the code over a threshold, found inside the graph (see ``crsae_onnx.core.spikes.peak_rule``).
+
+        Args:
+            signal: (batch, time, channels), any real dtype; the recording as it is where the file was made with a
+                ``SpikeReader`` (``info["whitening_inside"]``).
+
+        Returns:
+            index int64 (spikes, 2): batch entry and sample; unit int64 (spikes,); amplitude float32 (spikes,).
+
+        Raises:
+            ValueError: the file was exported without the output "spikes".
+            SignalError: the signal is unfit.
+
+        Example:
+            >>> from crsae_onnx.convert import convert
+            >>> path = convert(model, "with_spikes.onnx", outputs=("spikes",), spikes=5.0)
+            >>> index, unit, amplitude = SparseEncoder(path).spikes(signal)
+        """
+        self._needs(SPIKE_TENSORS[0], "spikes")
+        return tuple(self.run(SPIKE_TENSORS, signal).values())
+
+    def denoise(self, images, sigma):
+        """Images without white noise, the mean over all shifts, computed inside the graph.
+
+        Args:
+            images: (batch, height, width, channels), floats in [0, 1] (noise may reach beyond).
+            sigma: standard deviation of the noise in this unit, a number or one an image.
+
+        Returns:
+            float32 of the same shape, in [0, 1].
+
+        Raises:
+            ValueError: the file was exported without the output "denoised".
+            SignalError: the images or sigma are unfit.
+
+        Example:
+            >>> from crsae_onnx.convert import convert
+            >>> path = convert(images, "denoiser.onnx", outputs=("denoised",), inputs=("signal", "sigma"))
+            >>> SparseEncoder(path).denoise(noisy[None, ..., None], sigma=25 / 255).shape
+            (1, 32, 32, 1)
+        """
+        self._needs("denoised", "denoised")
+        return self.run(["denoised"], images, sigma=sigma)["denoised"]
+
+    def run(self, outputs, signal, mask=None, sigma=None, *, options=None):
+        """Several outputs of one run, of a signal in one piece: what a server needs.
+
+        Args:
+            outputs: names of the file's tensors, such as "code" or "spike_index".
+            signal, mask, sigma: as for ``encode``.
+            options: None, or ``sessions.run_options()``, whose ``terminate`` ends this run from another thread.
+
+        Returns:
+            {name: array}.
+
+        Raises:
+            ValueError: the file lacks an output or input.
+            SignalError: the signal, mask or sigma is unfit.
+
+        Example:
+            >>> sorted(encoder.run(["code", "reconstruction"], signal))
+            ['code', 'reconstruction']
+        """
+        for name in outputs:
+            self._needs(name, name)
+        self._takes(mask, sigma)
+        info, signal = self.info, _as_array(signal, INPUT)
+        # Denoising pads: any size will do.
+        least = (1,) * info["rank"] if set(outputs) == {"denoised"} else info["kernel_size"]
+        check_layout(signal, info["rank"], least, info["channels"])
+        if mask is not None:
+            mask = as_finite(_spread_mask(_as_array(mask, MASK), tuple(signal.shape)), name="mask")
+        if sigma is not None:
+            sigma = as_sigma(sigma, signal.shape[0])
+        made = self._fetch(list(outputs), self._feed(as_finite(signal[...]), mask, sigma), options)
+        return dict(zip(outputs, made, strict=True))
+
+    def _fetch(self, names, feed, options=None):
+        """The outputs of one feed; large signals of a batch one by one, which is the faster way.
+
+        A file with a tolerance stops for all signals of a batch at once, and spikes are one list over the batch: these
+        stay whole.
+        """
+        info, shape = self.info, feed[INPUT].shape
+        code = math.prod(shape[1:-1]) * info["filters"] // math.prod(info["strides"])  # numbers of one signal's
+        size = max(1, (LARGEST_CODE if self.provider == sessions.CPU else LARGEST_CODE_GPU) // max(1, code))
+        if size >= shape[0] or info.get("tolerance") is not None or set(names) & set(SPIKE_TENSORS):
+            return self._whole(names, feed, options)
+        return self._parts(names, feed, size, options)
+
+    def _needs(self, tensor, output):
+        if tensor not in self._outputs:
+            raise ValueError(f"The file was exported without {output!r}; it gives {self._outputs}. "
+                             "Convert the model again with that among outputs=.")
+
+    def _takes(self, mask, sigma):
+        for name, value in ((MASK, mask), (SIGMA, sigma)):
+            if value is not None and name not in self._inputs:
+                raise ValueError(f"The file takes no {name!r}; its inputs are {self._inputs}. Convert the model again "
+                                 f"with inputs={INPUTS}.")
+
+    def _encode(self, output, windowed, signal, mask, sigma, sparse, *, window, **options):
+        self._needs(output, output)
+        self._takes(mask, sigma)
+        info = self.info
+        signal = _as_array(signal, INPUT)
+        check_layout(signal, info["rank"], info["kernel_size"], info["channels"])
+        if mask is not None:
+            mask = _spread_mask(_as_array(mask, MASK), tuple(signal.shape))
+        options["progress"] = options["progress"] or None
+        asked = sparse or window is not None or any(value is not None for value in options.values())
+        # Threads share one signal by its windows, a batch by its signals (``_fetch``). What stops by the values of a
+        # whole signal is not shared.
+        workers = self._parts.threads if signal.shape[0] == 1 and info.get("tolerance") is None else 1
+        most = self._window(signal.shape, workers, asked) if info["rank"] == 1 else None
+        if most is not None:
+            window = most if window is None else as_count(window, "window")
+            if -(-signal.shape[1] // window) < workers:
+                workers = 1  # fewer windows than threads: each has all threads
+            if options["overlap"] is None:
+                options["overlap"] = reach_of(info)
+            if options["batch_size"] is None:
+                options["batch_size"] = max(1, LONGEST_PIECE // min(signal.shape[1], most))
+            run = None if workers == 1 else self._parts.alone()
+            return windowed(partial(self._run, output, run=run), signal, kernel_size=info["kernel_size"],
+                            strides=info["strides"], iterations=info["iterations"], mask=mask, sigma=sigma,
+                            window=window, workers=workers, **options)
+        if asked:
+            raise ValueError("Windows, out=, sparse= and progress= serve one-dimensional signals; this file encodes "
+                             "images. Leave the option out.")
+        given = {} if mask is None else {"mask": as_finite(mask, name="mask")}
+        if sigma is not None:
+            given["sigma"] = as_sigma(sigma, signal.shape[0])
+        return self._run(output, as_finite(signal[...]), **given)
+
+    def _window(self, shape, workers, asked):
+        """Samples of a window of a long signal, or of one that the threads share; None where it stays whole."""
+        reach = reach_of(self.info)
+        if asked or shape[0] * shape[1] > LONGEST_PIECE:
+            least = min(WINDOW, max(2**16, LEAST_OVERLAPS * reach))
+            return max(least, min(WINDOW, LONGEST_PIECE // workers)) if self.provider == sessions.CPU else LONGEST_PIECE
+        (size,), (stride,), filters = (self.info[name] for name in ("kernel_size", "strides", "filters"))
+        window = shared_window(shape[1], kernel_size=size, strides=stride, filters=filters, reach=reach,
+                               workers=workers)
+        return None if window is None or -(-shape[1] // window) < workers else window
+
+    def _run(self, output, piece, mask=None, sigma=None, run=None):
+        """One run of the session on checked float32 arrays; ``run``: of another session of the file."""
+        feed = self._feed(piece, mask, sigma)
+        return (self._fetch([output], feed) if run is None else run([output], feed))[0]
+
+    def _feed(self, piece, mask=None, sigma=None):
+        """The session's inputs; those not given take the training's values."""
+        feed = {INPUT: piece}
+        if MASK in self._inputs:
+            feed[MASK] = np.ones_like(piece) if mask is None else mask
+        if SIGMA in self._inputs:
+            sigma = self.info["sigma"] if sigma is None else sigma
+            feed[SIGMA] = np.ascontiguousarray(np.broadcast_to(np.asarray(sigma, np.float32), piece.shape[:1]))
+        return feed
+
+
+def _as_array(value, name):
+    """``value`` itself where it has a shape, else as an array."""
+    if hasattr(value, "shape"):
+        return value
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise SignalError(f"`{name}` must be an array of real numbers. Received: {type(value).__name__}, whose rows "
+                          f"have different lengths or hold no numbers ({error}).") from error
+
+
+def _spread_mask(mask, shape):
+    """A view of ``mask`` with the signal's shape; without the channel axis it holds for every channel."""
+    if tuple(mask.shape) == shape:
+        return mask
+    try:
+        array = np.asarray(mask)
+        return np.broadcast_to(array[..., None] if array.ndim == len(shape) - 1 else array, shape)
+    except ValueError as error:
+        raise SignalError(f"`mask` must be broadcastable to the signal's shape {shape}. "
+                          f"Received: shape {tuple(mask.shape)}") from error

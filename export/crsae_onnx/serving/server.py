@@ -1,0 +1,158 @@
+"""A server for exported files that speaks the Open Inference Protocol, on BentoML (extra: serve).
+
+``crsae-onnx serve FILE...`` starts it; BentoML brings the processes, time-outs, a limit of requests at a time, /metrics
+(Prometheus), /livez and /readyz. Settings come through the environment, since BentoML's workers import this module.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import bentoml
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from crsae_onnx.runtime.sessions import run_options
+from crsae_onnx.serving.protocol import LARGEST_BODY, LARGEST_SIGNAL, Models, Refusal
+
+#: The environment variable with the settings, JSON: see ``settings``.
+VARIABLE = "CRSAE_ONNX_SERVER"
+
+
+def settings(files, timeout=30.0, concurrency=8, threads=None, largest_body=LARGEST_BODY,
+             largest_signal=LARGEST_SIGNAL):
+    """The settings as text, for the environment of the server.
+
+    Args:
+        files: exported ``.onnx`` files.
+        timeout: seconds after which a request is given up (504).
+        concurrency: requests at a time; more are refused (429).
+        threads: onnxruntime threads of one run; None: the cores.
+        largest_body: bytes of a request (413 beyond).
+        largest_signal: numbers of a signal (413 beyond).
+
+    Raises:
+        ValueError: a number that is not positive.
+    """
+    for name, value in (("timeout", timeout), ("concurrency", concurrency), ("threads", threads),
+                        ("largest_body", largest_body), ("largest_signal", largest_signal)):
+        if value is not None and not value > 0:
+            raise ValueError(f"`{name}` must be positive. Received: {value!r}")
+    return json.dumps({"files": [os.path.abspath(f) for f in files], "timeout": timeout, "concurrency": concurrency,
+                       "threads": threads, "largest_body": largest_body, "largest_signal": largest_signal})
+
+
+def serve(text, host="127.0.0.1", port=3000):
+    """Become the server: its process takes this one's place, so that signals reach it."""
+    environment = {**os.environ, VARIABLE: text, "BENTOML_DO_NOT_TRACK": "True"}
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, "-m", "bentoml", "serve", "crsae_onnx.serving.server:Encoders",
+                               "--host", host, "--port", str(port)], environment)
+
+
+_settings = json.loads(os.environ.get(VARIABLE, "{}"))
+_models = None
+_pool = ThreadPoolExecutor(_settings.get("concurrency", 8), thread_name_prefix="infer")
+
+
+def _loaded():
+    """The models of this process."""
+    global _models
+    if _models is None:
+        _models = Models(_settings["files"], _settings["threads"], _settings["largest_body"],
+                         _settings["largest_signal"])
+    return _models
+
+
+async def _live(request):
+    return JSONResponse({"live": True})
+
+
+async def _ready(request):
+    return JSONResponse({"ready": bool(_loaded().names)})
+
+
+async def _server(request):
+    return JSONResponse({"name": "crsae-onnx", "version": _version(), "extensions": [], "models": _loaded().names})
+
+
+async def _metadata(request):
+    return JSONResponse(_loaded().metadata(request.path_params["name"]))
+
+
+async def _model_ready(request):
+    _loaded().metadata(request.path_params["name"])
+    return JSONResponse({"name": request.path_params["name"], "ready": True})
+
+
+async def _infer(request):
+    models = _loaded()
+    body, options = await _read(request, models.largest_body), run_options()
+    # onnxruntime leaves the interpreter's lock while it computes: other requests go on.
+    run = partial(models.infer, request.path_params["name"], body, options)
+    try:
+        return JSONResponse(await asyncio.get_running_loop().run_in_executor(_pool, run))
+    except asyncio.CancelledError:  # the time is up, and the caller has been told
+        options.terminate = True
+        raise
+
+
+async def _read(request, most):
+    """The body, or a refusal as soon as it is known to be too long: nobody can fill the memory."""
+    message = f"The request is larger than {most:,} bytes. Send shorter signals."
+    told = request.headers.get("content-length", "0")
+    if told.isdigit() and int(told) > most:
+        raise Refusal(413, message)
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > most:
+            raise Refusal(413, message)
+    return bytes(body)
+
+
+def _refused(request, error):
+    return JSONResponse({"error": str(error)}, status_code=error.status)
+
+
+def _failed(request, error):
+    return JSONResponse({"error": f"The server failed ({type(error).__name__}). The request was not answered."},
+                        status_code=500)
+
+
+def _http_error(request, error):
+    return JSONResponse({"error": f"{error.detail}: {request.method} {request.url.path}"},
+                        status_code=error.status_code, headers=getattr(error, "headers", None))
+
+
+def _version():
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("keras-crsae")
+    except PackageNotFoundError:  # run from a source tree on the path
+        return "unknown"
+
+
+_app = Starlette(routes=[
+    Route("/", _server), Route("/health/live", _live), Route("/health/ready", _ready),
+    Route("/models/{name}", _metadata), Route("/models/{name}/ready", _model_ready),
+    Route("/models/{name}/infer", _infer, methods=["POST"]),
+    Route("/models/{name}/versions/1", _metadata), Route("/models/{name}/versions/1/ready", _model_ready),
+    Route("/models/{name}/versions/1/infer", _infer, methods=["POST"])],
+    exception_handlers={Refusal: _refused, HTTPException: _http_error, Exception: _failed})
+
+
+@bentoml.asgi_app(_app, path="/v2")
+@bentoml.service(name="crsae_onnx", workers=1, traffic={"timeout": _settings.get("timeout", 30.0),
+                                                         "max_concurrency": _settings.get("concurrency", 8)})
+class Encoders:
+    """The service: loads the models before it is ready."""
+
+    def __init__(self):
+        _loaded()

@@ -1,0 +1,161 @@
+"""``keras-crsae sort`` and ``encode`` with a sorter: from a recording file to a folder, or to a table of spikes."""
+
+import math
+import sys
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from crsae_onnx.core.raw_binary import RAW_SUFFIXES
+
+from keras_crsae.applications.spike_sorting.persistence import check_folder, load_reader, write_spikes
+from keras_crsae.applications.spike_sorting.recording import as_recording
+from keras_crsae.applications.spike_sorting.unit_table import unit_table
+from keras_crsae.cli.startup import start_keras
+from keras_crsae.data.files import ARRAY_SUFFIXES, FileError, check_output, replacing
+from keras_crsae.data.recordings import read_recording, told_frequency
+
+#: Files beside those of a saved result.
+ENCODER, REPORT = "encoder.onnx", "report.html"
+
+
+def sort(args):
+    """Sort as the parsed options say; input, output and packages are checked before TensorFlow starts.
+
+    Returns:
+        The ``SpikeSortingResult``.
+
+    Raises:
+        FileError: unfit input or output.
+        ValueError: unfit option; NoSpikesError where nothing stands out of the noise.
+        ModuleNotFoundError: a package of the extra ``spikes`` is missing.
+    """
+    folder = check_folder(args.output, args.overwrite)
+    if folder.is_dir() and Path(args.input).exists() and folder.samefile(args.input):
+        raise FileError(f"{folder} is the recording. Choose another folder.")
+    if find_spec("sklearn") is None:
+        raise ModuleNotFoundError("No module named 'sklearn'", name="sklearn")
+    recording = _read(args)
+    traces, frequency, _ = as_recording(recording, args.fs)
+    print(f"{args.input}: {traces.shape[0] / frequency:.6g} s at {frequency:g} Hz, {traces.shape[1]} "
+          f"channel{'s' * (traces.shape[1] > 1)}", flush=True)
+    start_keras()
+    from keras_crsae.applications.spike_sorting import pipeline as spike_sorting
+
+    with Progress() as tell:
+        result = spike_sorting.sort(recording, args.fs, units=args.units, band=args.band,
+                                    common_reference=args.common_reference, seed=args.seed, progress=tell)
+    result.save(folder, overwrite=args.overwrite)
+    for name in (ENCODER, REPORT):  # those of an earlier sorting do not fit what is saved now
+        (folder / name).unlink(missing_ok=True)
+    print(table_text(unit_table(result)))
+    for message in result.messages:
+        print(f"note: {message}")
+    written = sorted(file.name for file in folder.iterdir())
+    for name, write in ((ENCODER, _write_encoder), (REPORT, _write_report)):
+        try:
+            write(result, folder / name, recording)
+            written.append(name)
+        except ModuleNotFoundError as error:
+            warnings.warn(f"{name} is not written. {error}", stacklevel=2)
+    print(f"{folder}: {', '.join(written)}\nNext: keras-crsae encode {folder} OTHER_RECORDING spikes.csv")
+    return result
+
+
+def _read(args):
+    recording = read_recording(args.input, args.fs, args.channels, args.dtype, args.key, args.stream)
+    args.fs = told_frequency(args.input, args.fs)
+    return recording
+
+
+def _write_encoder(result, path, recording):
+    from crsae_onnx.convert import convert
+
+    convert(result.model, path, outputs=("code",), spikes=result.reader)
+
+
+def _write_report(result, path, recording):
+    from keras_crsae.applications.spike_sorting.report import write_report
+
+    write_report(result, path, recording)
+
+
+def encode(args):
+    """Find the spikes of a recording with the sorter in the folder ``args.model``; see ``sort`` for what it raises."""
+    output = check_output(args.output, (".csv",), args.overwrite, inputs=(args.input,))
+    unfit = [name for name, value in (("--sparse", args.sparse), ("--window", args.window),
+                                      ("--low-pass", args.low_pass)) if value]
+    if unfit:
+        raise FileError(f"{args.model} is a sorter, which writes spikes. Leave out {', '.join(unfit)}.")
+    start_keras()
+    model, reader = load_reader(args.model)
+    suffix = Path(args.input).suffix.lower()
+    if suffix in (*ARRAY_SUFFIXES, *RAW_SUFFIXES):  # files that do not tell: as the sorter knows it
+        args.fs = args.fs or reader.sampling_frequency
+        args.channels = args.channels or reader.whitening.channels
+    traces, frequency, _ = as_recording(_read(args), args.fs)
+    if not math.isclose(frequency, reader.sampling_frequency, rel_tol=1e-3):
+        raise FileError(f"{args.input} has a sampling frequency of {frequency:g} Hz; the sorter {args.model} was "
+                        f"trained at {reader.sampling_frequency:g} Hz. Resample the recording, or sort it anew.")
+    with Progress() as tell:
+        spikes = reader.find(model.encode, traces, lambda done, total: tell("read spikes", done / total))
+    with replacing(output, args.overwrite) as temporary:
+        write_spikes(temporary, spikes, reader.sampling_frequency)
+    counts = np.bincount(spikes.unit, minlength=len(reader.amplitude))
+    print(f"{output}: {len(spikes.sample)} spikes in {traces.shape[0] / frequency:.6g} s; "
+          + ", ".join(f"unit {unit}: {count}" for unit, count in enumerate(counts)))
+
+
+def table_text(columns):
+    """Columns {name: [text]} as aligned lines."""
+    widths = {name: max(len(name), *(len(v) for v in values)) for name, values in columns.items()}
+    rows = [list(columns), *zip(*columns.values(), strict=True)]
+    return "\n".join("  ".join(f"{text:>{width}}" for text, width in zip(row, widths.values(), strict=True))
+                     for row in rows)
+
+
+class Progress:
+    """``tell(step, share)`` on stderr, where someone watches: a bar of tqdm for each step, or a line.
+
+    Example:
+        >>> with Progress() as tell:
+        ...     tell("train", 0.5)
+    """
+
+    def __init__(self, shown=None):
+        self.shown = sys.stderr.isatty() if shown is None else shown
+        self.step, self.bar = None, None
+        self.make = None
+        if self.shown and find_spec("tqdm"):
+            from tqdm import tqdm
+
+            self.make = tqdm
+
+    def __enter__(self):
+        return self.tell
+
+    def __exit__(self, *_):
+        if self.bar is not None:
+            self.bar.close()
+
+    def tell(self, step, share):
+        """The share of a step that is done; what follows a comma in ``step`` says where it stands."""
+        if not self.shown:
+            return
+        name, _, where = step.partition(", ")
+        if self.make is None:
+            if step != self.step:
+                print(f"{step} ...", file=sys.stderr, flush=True)
+            self.step = step
+            return
+        if name != self.step:
+            if self.bar is not None:
+                self.bar.update(1.0 - self.bar.n)
+                self.bar.close()
+            self.step = name
+            self.bar = self.make(total=1.0, desc=name, bar_format="{desc:20} {percentage:3.0f}%|{bar:30}| {elapsed} "
+                                                                  "{postfix}")
+        self.bar.set_postfix_str(where, refresh=False)
+        self.bar.update(share - self.bar.n)
+        self.bar.refresh()

@@ -1,0 +1,62 @@
+"""How the command line starts Keras: late and quietly."""
+
+import contextlib
+import json
+import os
+import sys
+
+
+class Failure(Exception):
+    """The work went wrong although the input was fit: the command line prints one line, exit status 1."""
+
+
+def start_keras():
+    """Import Keras without TensorFlow's start-up chatter.
+
+    TensorFlow logs to the file descriptor before any of its settings can be made, whatever TF_CPP_MIN_LOG_LEVEL says.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "tensorflow" not in sys.modules:
+        with _silent_stderr():
+            import tensorflow
+
+            tensorflow.config.list_physical_devices()  # the search for a GPU complains where there is none
+    import keras  # noqa: F401
+
+
+def start_workers(workers, index):
+    """Keras as one of several machines that train together, or alone.
+
+    Args:
+        workers: None, or "host:port" of every machine, the same list on all.
+        index: place of this machine in it.
+
+    Returns:
+        The strategy, in whose scope the model is to be made. It waits for the other machines.
+    """
+    if workers is not None:
+        os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers},
+                                              "task": {"type": "worker", "index": index}})
+    start_keras()
+    import tensorflow as tf
+
+    if workers is None:
+        return tf.distribute.get_strategy()
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (RuntimeError, tf.errors.OpError) as error:
+        raise Failure(f"Worker {index} could not start at {workers[index]} or reach the others: {error}. Look at the "
+                      "addresses, and that the port is free.") from error
+
+
+@contextlib.contextmanager
+def _silent_stderr():
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

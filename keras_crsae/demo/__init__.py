@@ -1,0 +1,1 @@
+"""What `keras-crsae demo` runs."""

@@ -1,0 +1,109 @@
+"""Load a saved ``CRsAE`` with plain messages for whatever else lies at the path."""
+
+import json
+import zipfile
+
+from keras_crsae.data.archives import check_archive, check_description, check_weights, read_description
+from keras_crsae.data.files import FileError, existing_file
+
+_CLASSES = tuple(f"keras_crsae>{name}" for name in ("CRsAE", "Denoiser", "LCSC", "TLAE"))
+
+
+def saved_config(path):
+    """(config, metadata) of a ``.keras`` file that holds a ``CRsAE``, read without Keras.
+
+    Args:
+        path: file written by ``CRsAE.save``.
+
+    Returns:
+        Two dicts: what Keras stores as ``config.json`` and as ``metadata.json``.
+
+    Raises:
+        FileError: missing, damaged, no ``.keras`` file, another model, or a description that names code.
+
+    Example:
+        >>> config, metadata = saved_config("model.keras")
+        >>> config["config"]["filters"], metadata["keras_version"]
+        (3, '3.15.1')
+    """
+    path = existing_file(path, "a .keras file written by keras-crsae")
+    try:
+        check_archive(path)
+        with zipfile.ZipFile(path) as archive:
+            config, metadata = (json.loads(read_description(archive, name)) for name in
+                                ("config.json", "metadata.json"))
+    except FileError:
+        raise
+    except Exception as error:  # zipfile, zlib and json each raise families of their own on damaged content
+        raise FileError(f"{path} is not a .keras file, or damaged ({error}). Expected a file written by "
+                        "`keras-crsae train` or CRsAE.save.") from error
+    name = (config.get("registered_name") or config.get("class_name")) if isinstance(config, dict) else None
+    if name not in _CLASSES:
+        raise FileError(f"{path} holds a Keras model of class {name!r}, not a CRsAE.")
+    check_description(config, path)
+    return config, metadata
+
+
+def load_crsae(path):
+    """The ``CRsAE`` of a ``.keras`` file, loaded in Keras' safe mode (no code of the file is run).
+
+    Before Keras sees the file: its size when unpacked is bounded, names in it stay inside, its description names
+    classes of Keras and of this package alone, and its arrays promise no more than it holds.
+
+    Raises:
+        FileError: see ``saved_config``; also weights that are missing or do not fit, and files made to do harm.
+
+    Example:
+        >>> code = load_crsae("model.keras").encode(windows)
+    """
+    saved_config(path)
+    import keras
+
+    import keras_crsae.models.baselines  # noqa: F401 - Keras finds the class that the file names
+    from keras_crsae.models.crsae import CRsAE
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if "model.weights.h5" in archive.namelist():
+                check_weights(archive, "model.weights.h5", path)
+        model = keras.saving.load_model(path, safe_mode=True)
+    except FileError:
+        raise
+    except Exception as error:  # Keras, h5py and zipfile each raise families of their own on damaged content
+        reason = " ".join(str(error).split())[:300]
+        raise FileError(f"{path} looks like a CRsAE, but its content cannot be loaded: {reason}. It is damaged or "
+                        "comes from another version of keras-crsae.") from error
+    if not isinstance(model, CRsAE) or not model.built:
+        raise FileError(f"{path} holds a model without weights. Train or build it before saving.")
+    return model
+
+
+def describe(path):
+    """What a ``.keras`` file of a ``CRsAE`` holds: sizes, thresholds, how it was trained, versions.
+
+    Returns:
+        A dict of plain values, ready for JSON.
+
+    Example:
+        >>> describe("model.keras")["kernel_size"]
+        [45]
+    """
+    import numpy as np
+
+    _, metadata = saved_config(path)
+    model = load_crsae(path)
+    dictionary, coding = model.dictionary, model.encoder
+    threshold = np.asarray(coding.cell.threshold(), float) / float(model.step_size)
+    steps = int(model.optimizer.iterations) if model.compiled else 0
+    return {
+        "kind": f"CRsAE for {'signals' if model.rank == 1 else 'images'}", "rank": model.rank,
+        "channels": dictionary.channels, "filters": dictionary.filters,
+        "kernel_size": list(dictionary.kernel_size), "strides": list(dictionary.strides),
+        "iterations": coding.iterations, "shrinkage": coding.cell.shrinkage,
+        "sigma": float(model.sigma), "lambda_reg": np.asarray(model.lambda_reg, float).tolist(),
+        "lambda_sigma_squared": threshold.tolist(), "step_size": float(model.step_size),
+        "lambda_learning": model.lambda_learning or "none", "sigma_learning": model.sigma_learning,
+        "training_steps": steps, "values_resolved_from_data": bool(float(model.adapted)),
+        "saved": metadata.get("date_saved"), "keras_version": metadata.get("keras_version"),
+        "config": model.get_config(),
+    }

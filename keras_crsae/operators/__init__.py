@@ -1,0 +1,1 @@
+"""How the dictionary acts on a code and on a signal: pure functions of tensors."""

@@ -1,0 +1,145 @@
+"""The dictionary on blocks: S code positions (and the S * stride samples under them) folded into channels.
+
+A convolution with one input channel is a thin matrix product, and machines multiply thick ones. Folded, the
+dictionary is again a convolutional dictionary: stride 1, ``taps = ceil(((S - 1) stride + K) / (S stride))`` taps,
+``S stride * channels`` channels, ``S * filters`` filters (the polyphase components of Vaidyanathan, Multirate
+Systems and Filter Banks, 1993). So ``synthesis``, ``adjoint`` and the solver run on it as they are. Signal and code
+are folded once before the iterations and unfolded once after; the values are those of the plain path. A block of one
+position and a stride above 1 is space-to-depth by the stride.
+"""
+
+import math
+
+from keras import ops
+
+from keras_crsae.operators.convolution import adjoint, synthesis
+
+
+def taps(kernel, stride, block):
+    """Taps of the folded kernel on one axis."""
+    return -(-((block - 1) * stride + kernel) // (block * stride))
+
+
+def blocks(positions, block):
+    """Blocks that hold ``positions`` code positions on one axis (int or integer tensor)."""
+    return (positions + block - 1) // block
+
+
+def fold_kernel(kernel, strides, block):
+    """Kernel of the folded dictionary, differentiable.
+
+    Args:
+        kernel: (*kernel_size, channels, filters).
+        strides, block: tuples of ints, one an axis.
+
+    Returns:
+        (*taps, prod(block * strides) * channels, prod(block) * filters).
+    """
+    rank, folded_taps = len(strides), []
+    for k, s, b in zip(kernel.shape[:rank], strides, block, strict=True):
+        t, rest = taps(k, s, b), tuple(kernel.shape[1:])
+        length = t * b * s
+        # Row i of (b, length) is the kernel moved right by i * s: a signal of period length + s, read in rows.
+        kernel = ops.pad(kernel, [(0, length + s - k)] + [(0, 0)] * len(rest))
+        kernel = ops.tile(kernel, (b,) + (1,) * len(rest))[:b * length]
+        kernel = ops.moveaxis(ops.reshape(kernel, (b, t, b * s, *rest)), (0, 1, 2), (-3, -2, -1))
+        folded_taps.append(t)
+    channels, filters = kernel.shape[:2]  # (channels, filters, *(block, taps, period) an axis)
+    axis = range(2, 2 + 3 * rank, 3)
+    kernel = ops.transpose(kernel, (*(i + 1 for i in axis), *(i + 2 for i in axis), 0, *axis, 1))
+    period = math.prod(strides) * math.prod(block)
+    return ops.reshape(kernel, (*folded_taps, period * channels, math.prod(block) * filters))
+
+
+def fold(array, period):
+    """Fold ``period`` entries of each spatial axis into channels: (batch, *space, c) -> (batch, *blocks, prod * c).
+
+    Every axis must hold a whole number of periods.
+    """
+    shape, rank = ops.shape(array), len(period)
+    split = [shape[0]]
+    for n, p in zip(shape[1:-1], period, strict=True):
+        split += [n // p, p]
+    array = ops.reshape(array, (*split, shape[-1]))
+    if rank == 2:
+        array = ops.transpose(array, (0, 1, 3, 2, 4, 5))
+    return ops.reshape(array, (shape[0], *split[1::2], math.prod(period) * array.shape[-1]))
+
+
+def unfold(array, period):
+    """Inverse of ``fold``."""
+    shape, rank = ops.shape(array), len(period)
+    channels = array.shape[-1] // math.prod(period)
+    if rank == 2:
+        array = ops.reshape(array, (*shape[:-1], *period, channels))
+        array = ops.transpose(array, (0, 1, 3, 2, 4, 5))
+    return ops.reshape(array, (shape[0], *(n * p for n, p in zip(shape[1:-1], period, strict=True)), channels))
+
+
+def pad_to(array, space):
+    """Zeros on the right of each spatial axis up to ``space`` entries."""
+    widths = [(0, want - n) for n, want in zip(ops.shape(array)[1:-1], space, strict=True)]
+    if all(isinstance(w, int) and w == 0 for _, w in widths):
+        return array
+    return ops.pad(array, [(0, 0), *widths, (0, 0)])
+
+
+def block_adjoint(signal, folded_kernel, strides, block, positions):
+    """``D^T y`` by the folded kernel: (batch, *space, channels) -> (batch, *positions, filters)."""
+    period = tuple(b * s for b, s in zip(block, strides, strict=True))
+    space = [(blocks(m, b) + t - 1) * p
+             for m, b, t, p in zip(positions, block, folded_kernel.shape, period, strict=False)]
+    # Samples past the last whole position may be more than the blocks cover.
+    seen = tuple(slice(0, n) for n in space)
+    folded = fold(pad_to(signal[(slice(None), *seen)], space), period)
+    code = unfold(adjoint(folded, folded_kernel, (1,) * len(block)), block)
+    return code[(slice(None), *(slice(0, m) for m in positions))]
+
+
+def block_synthesis(code, folded_kernel, strides, block):
+    """``D z`` by the folded kernel: (batch, *positions, filters) -> (batch, *space, channels)."""
+    positions = ops.shape(code)[1:-1]
+    period = tuple(b * s for b, s in zip(block, strides, strict=True))
+    folded = fold(pad_to(code, [blocks(m, b) * b for m, b in zip(positions, block, strict=True)]), block)
+    return unfold(synthesis(folded, folded_kernel, (1,) * len(block)), period)
+
+
+def resolve_block(block_size, kernel_size, strides, channels):
+    """Block an axis as a tuple, or None for the plain path, from "auto" or a positive int."""
+    if block_size == "auto":
+        block = choose_block(kernel_size, strides, channels)
+        return None if all(n == 1 for n in (*block, *strides)) else block
+    if not isinstance(block_size, int) or block_size < 1:
+        raise ValueError(f"`block_size` must be 'auto' or a positive int. Received: block_size={block_size!r}")
+    return None if block_size == 1 else (block_size,) * len(kernel_size)
+
+
+def choose_block(kernel_size, strides, channels):
+    """Block size an axis by a cost model fitted to measured times (``benchmarks/blocks.py``).
+
+    Time a position is close to ``work * (1 + 11 / rows)``: ``work``, the folded samples under a position
+    (``taps * block * stride`` an axis; a larger block pads the kernel with more zeros), and ``rows``, the folded
+    channels: with few, a convolution moves data more than it multiplies, at a cost of about 11 channels. The number
+    of filters hardly matters. The least over the powers of two up to 32 (signals) or 8 (images) is taken; a larger
+    block must win by a tenth, since it also pads more of the signal.
+
+    Args:
+        kernel_size, strides: tuples of ints, one an axis.
+        channels: int.
+
+    Returns:
+        Tuple of ints, the same number on each axis.
+
+    Example:
+        >>> choose_block((45,), (1,), channels=1), choose_block((7, 7), (5, 5), channels=1)
+        ((16,), (1, 1))
+    """
+    rank, best = len(kernel_size), None
+    for exponent in range(6 if rank == 1 else 4):
+        block = 2**exponent
+        work = math.prod(taps(k, s, block) * block * s for k, s in zip(kernel_size, strides, strict=True))
+        rows = block**rank * math.prod(strides) * channels
+        cost = work * (1.0 + 11.0 / rows)
+        if best is None or cost < 0.9 * best[0]:
+            best = cost, block
+    return (best[1],) * rank

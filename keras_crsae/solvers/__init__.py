@@ -1,0 +1,1 @@
+"""How the objective is minimised: a solver is an initial state and a step."""

@@ -1,0 +1,93 @@
+"""The second stage and the noise part of the M-step, without state (arXiv 1904.08827, section III).
+
+What a batch tells is summed over the replicas that share it (``replicas``).
+"""
+
+from keras import ops
+
+from keras_crsae.problem.likelihoods import Gaussian
+from keras_crsae.training.distribution import highest, total
+
+_REFIT_STEPS = 20
+_ENOUGH = 1e-12  # share of the first squared gradient at which a signal counts as refitted: float32 rounding
+_TINY = 1e-30
+
+
+def code_norms(code, sample_weight=None):
+    """Statistics that lambda needs: (weighted) batch mean of ||z_c||_1, and N_e.
+
+    Args:
+        code: (batch, *positions, filters).
+        sample_weight: None or (batch,).
+
+    Returns:
+        norms (filters,) and positions (), float.
+    """
+    axes = tuple(range(1, len(code.shape) - 1))
+    norms = ops.sum(ops.abs(code), axis=axes)
+    positions = 1
+    for axis in axes:
+        positions = positions * ops.shape(code)[axis]
+    weight = ops.ones_like(norms[:, :1]) if sample_weight is None else ops.reshape(sample_weight, (-1, 1))
+    norms, weight = total([ops.sum(weight * norms, axis=0), ops.sum(weight)])
+    return norms / ops.maximum(weight, 1e-12), ops.cast(positions, code.dtype)
+
+
+def half_lambda_max(signal, dictionary, sigma, mask=None):
+    """Ceiling of lambda: half of the smallest rate with an all-zero code, max |D^T y| / (2 sigma^2)."""
+    if mask is not None:
+        signal = mask * signal
+    # A replica may be left without any signal by the last batch of an epoch: then 0, not -infinity.
+    largest = ops.maximum(ops.max(ops.abs(dictionary.adjoint(signal)), initial=0.0), 0.0)
+    return 0.5 * highest(largest) / ops.square(sigma)
+
+
+def refit_on_support(signal, code, dictionary, mask=None, steps=_REFIT_STEPS):
+    """Least-squares amplitudes of a code on its own support, by conjugate gradients.
+
+    The shrinkage biases a code's amplitudes towards zero; a noise estimate from it would hold that bias.
+
+    Args:
+        signal: (batch, *space, channels), of whole strides (``SparseCoding.pad_to_strides``).
+        code: (batch, *positions, filters).
+        dictionary: ``ConvDictionary``.
+        mask: None or 0/1 of signal's shape.
+        steps: conjugate-gradient steps.
+
+    Returns:
+        Refitted code, residual (zero at missing samples), number of observed samples, number of non-zeros.
+    """
+    likelihood, axes = Gaussian(), tuple(range(1, len(code.shape)))
+    observed = ops.ones_like(signal) if mask is None else mask
+
+    def summed(values):  # one number a signal
+        return ops.sum(values, axis=axes, keepdims=True)
+
+    support = ops.cast(ops.not_equal(code, 0.0), code.dtype)
+    residual = likelihood.residual(signal, dictionary.synthesis(code), observed)
+    gradient = support * dictionary.adjoint(residual)
+    direction, power = gradient, summed(ops.square(gradient))
+    enough = _ENOUGH * power
+    for _ in range(steps):
+        change = observed * dictionary.synthesis(direction)
+        # The exact minimum along the direction: the residual never grows, however the rounding falls. Neighbouring
+        # positions of a smooth filter are nearly dependent, and past convergence the textbook step ran away there.
+        step = summed(residual * change) / (summed(ops.square(change)) + _TINY)
+        step = ops.where(power > enough, step, 0.0)
+        code, residual = code + step * direction, residual - step * change
+        gradient = support * dictionary.adjoint(residual)
+        new = summed(ops.square(gradient))
+        direction = ops.where(new > enough, gradient + new / (power + _TINY) * direction, 0.0)
+        power = new
+    residual = likelihood.residual(signal, dictionary.synthesis(code), observed)
+    return code, residual, ops.sum(observed), ops.sum(support)
+
+
+def noise_variance(signal, code, dictionary, mask=None, present=1.0):
+    """Bias-free noise variance: ||y - D z_S||^2 / (observed samples - |S|), z_S the code refitted on its support S.
+
+    ``present``: 0 where a replica stands in for a part of the batch that is empty.
+    """
+    _, residual, observed, support = refit_on_support(signal, code, dictionary, mask)
+    error, observed, support = total([ops.sum(ops.square(residual)), present * observed, support])
+    return error / ops.maximum(observed - support, 1.0)

@@ -1,0 +1,163 @@
+"""The Open Inference Protocol without a server: right answers, clear refusals, a thousand mutated requests."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+from crsae_onnx import SparseEncoder
+from crsae_onnx.convert import convert
+from crsae_onnx.serving.protocol import Models, Refusal
+
+import keras_crsae as kc
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("onnx")
+    signals = kc.CRsAE(2, 7, iterations=6, lambda_init=0.7, seed=0)
+    signals.build((None, None, 1))
+    images = kc.CRsAE(4, 4, rank=2, strides=2, iterations=4, sigma=0.1, lambda_init=1.5, shrinkage="soft", seed=0)
+    images.build((None, None, None, 1))
+    files = [convert(signals, folder / "signals.onnx", inputs=("signal", "mask", "sigma")),
+             convert(signals, folder / "spikes.onnx", outputs=("spikes",), spikes=1.0),
+             convert(images, folder / "images.onnx", outputs=("denoised",), inputs=("signal", "sigma"),
+                     about={"name": "clean", "pixel_range": [0, 1]})]
+    return Models(files, threads=1, largest_body=20_000, largest_signal=1000), files
+
+
+def tensor(name, array, kind="FP32", flat=True):
+    array = np.asarray(array)
+    return {"name": name, "shape": list(array.shape), "datatype": kind,
+            "data": array.ravel().tolist() if flat else array.tolist()}
+
+
+def ask(models, name, *inputs, **more):
+    answer = models.infer(name, json.dumps({"inputs": list(inputs), **more}).encode())
+    json.dumps(answer, allow_nan=False)
+    return answer, {o["name"]: np.array(o["data"]).reshape(o["shape"]) for o in answer["outputs"]}
+
+
+def test_models_and_their_tensors_are_listed(served):
+    models, _ = served
+    assert models.names == ["clean", "signals", "spikes"]
+    made = models.metadata("clean")
+    assert made["inputs"] == [{"name": "signal", "datatype": "FP32", "shape": [-1, -1, -1, 1]},
+                              {"name": "sigma", "datatype": "FP32", "shape": [-1]}]
+    assert made["parameters"]["pixel_range"] == [0, 1]
+    assert models.metadata("spikes")["outputs"] == [
+        {"name": "spike_index", "datatype": "INT64", "shape": [-1, 2]},
+        {"name": "spike_unit", "datatype": "INT64", "shape": [-1]},
+        {"name": "spike_amplitude", "datatype": "FP32", "shape": [-1]}]
+
+
+def test_right_requests_get_what_the_encoder_gives(served, rng):
+    models, files = served
+    signal, encoder = 3 * rng.standard_normal((2, 50, 1)), SparseEncoder(files[0])
+    answer, made = ask(models, "signals", tensor("signal", signal), id="a1")
+    assert answer["id"] == "a1" and answer["model_name"] == "signals" and list(made) == ["code", "reconstruction"]
+    np.testing.assert_allclose(made["code"], encoder.encode(signal), atol=1e-6)
+    mask = rng.random((2, 50, 1)) < 0.8
+    _, made = ask(models, "signals", tensor("mask", mask, "BOOL"), tensor("signal", signal, "FP64", flat=False),
+                  tensor("sigma", [[0.5], [2.0]]), outputs=[{"name": "code"}])
+    np.testing.assert_allclose(made.pop("code"), encoder.encode(signal, mask=mask, sigma=[0.5, 2.0]), atol=1e-6)
+    assert not made
+    whole = np.rint(10 * signal).astype(int)
+    np.testing.assert_allclose(ask(models, "signals", tensor("signal", whole, "INT16"))[1]["code"],
+                               encoder.encode(whole), atol=1e-5)
+    index, _, amplitude = SparseEncoder(files[1]).spikes(signal)
+    _, made = ask(models, "spikes", tensor("signal", signal))
+    assert len(index) and made["spike_index"].tolist() == index.tolist()
+    np.testing.assert_allclose(made["spike_amplitude"], amplitude, rtol=1e-5)
+    image = rng.random((1, 9, 11, 1))
+    np.testing.assert_allclose(ask(models, "clean", tensor("signal", image), tensor("sigma", [0.1]))[1]["denoised"],
+                               SparseEncoder(files[2]).denoise(image, 0.1), atol=1e-6)
+
+
+GOOD = tensor("signal", np.ones((1, 20, 1)))
+
+
+@pytest.mark.parametrize("name, body, status, words", [
+    ("none", {"inputs": [GOOD]}, 404, "signals"), ("signals", b"", 400, "not JSON"), ("signals", b"{", 400, "not JSON"),
+    ("signals", b"[1]", 400, "object"), ("signals", b"[" * 5000, 400, "not JSON"), ("signals", {}, 400, "inputs"),
+    ("signals", {"inputs": GOOD}, 400, "inputs"), ("signals", {"inputs": ["signal"]}, 400, "inputs"),
+    ("signals", {"inputs": [{**GOOD, "name": "image"}]}, 400, "image"),
+    ("signals", {"inputs": [GOOD, GOOD]}, 400, "once"),
+    ("signals", {"inputs": [tensor("signal", np.full((1, 20, 1), 3e38))]}, 400, "overflow"),
+    ("signals", {"inputs": [{**GOOD, "shape": [1, 21, 1]}]}, 400, "21 numbers"),
+    ("signals", {"inputs": [{**GOOD, "shape": [1, -20, 1]}]}, 400, "shape"),
+    ("signals", {"inputs": [{**GOOD, "shape": "1"}]}, 400, "shape"),
+    ("signals", {"inputs": [{**GOOD, "datatype": "BYTES"}]}, 400, "datatype"),
+    ("signals", {"inputs": [{**GOOD, "data": ["a"] * 20}]}, 400, "numbers"),
+    ("signals", {"inputs": [{**GOOD, "data": [[1.0], [1.0, 2.0]]}]}, 400, "numbers"),
+    ("signals", {"inputs": [{**GOOD, "data": [float("nan")] * 20}]}, 400, "NaN"),
+    ("signals", {"inputs": [{**GOOD, "data": [1e300] * 20}]}, 400, "infinite"),
+    ("signals", {"inputs": [{**GOOD, "data": ["1.0"] * 20}]}, 400, "numbers"),
+    ("signals", {"inputs": [tensor("signal", np.full((1, 20, 1), 300), "INT8")]}, 400, "no INT8"),
+    ("signals", {"inputs": [tensor("signal", np.full((1, 20, 1), 0.5), "INT16")]}, 400, "no INT16"),
+    ("signals", {"inputs": [tensor("signal", np.full((1, 20, 1), -1), "UINT8")]}, 400, "no UINT8"),
+    ("signals", {"inputs": [{**GOOD, "data": [None] * 20}]}, 400, "NaN"),
+    ("signals", {"inputs": [{**GOOD, "shape": [10**3000, 10**3000]}]}, 400, "shape"),
+    ("signals", {"inputs": [tensor("signal", np.ones((1, 3, 1)))]}, 400, "shorter"),
+    ("signals", {"inputs": [tensor("signal", np.ones((1, 20, 2)))]}, 400, "1 channels"),
+    ("signals", {"inputs": [tensor("sigma", [1.0])]}, 400, "'signal' is missing"),
+    ("signals", {"inputs": [GOOD, tensor("sigma", [0.0])]}, 400, "sigma"),
+    ("signals", {"inputs": [GOOD], "outputs": [{"name": "spikes"}]}, 400, "Outputs"),
+    ("signals", {"inputs": [GOOD], "id": 3}, 400, "id"),
+    ("spikes", {"inputs": [GOOD, tensor("sigma", [1.0])]}, 400, "sigma"),
+    ("signals", {"inputs": [{**GOOD, "shape": [1, 10**12, 1]}]}, 413, "at most 1,000"),
+    ("signals", b" " * 20_001, 413, "at most 20,000")])
+def test_wrong_requests_are_refused_with_status_and_reason(served, name, body, status, words):
+    with pytest.raises(Refusal, match=words) as caught:
+        served[0].infer(name, body if isinstance(body, bytes) else json.dumps(body).encode())
+    assert caught.value.status == status
+
+
+def test_refusals_repeat_no_long_request(served):
+    for change in ({"name": "x" * 9000}, {"shape": [-1] * 4000}, {"datatype": "F" * 9000}):
+        with pytest.raises(Refusal) as caught:
+            served[0].infer("signals", json.dumps({"inputs": [{**GOOD, **change}]}).encode())
+        assert len(str(caught.value)) < 400
+
+
+def test_a_code_too_large_to_send_is_not_computed(served, monkeypatch):
+    monkeypatch.setattr("crsae_onnx.serving.protocol.LARGEST_CODE", 30)
+    with pytest.raises(Refusal, match="has 40 numbers; at most 30") as caught:
+        ask(served[0], "signals", GOOD)
+    assert caught.value.status == 413
+
+
+def test_a_thousand_mutated_bodies_are_answered_or_refused_in_time(served):
+    models, _ = served
+    rng = np.random.default_rng(0)
+    whole = json.dumps({"id": "x", "inputs": [tensor("signal", np.round(rng.standard_normal((1, 20, 1)), 2)),
+                                              tensor("sigma", [1.0])], "outputs": [{"name": "code"}]}).encode()
+    answered = refused = 0
+    for _ in range(1000):
+        body = bytearray(whole)
+        for _ in range(int(rng.integers(1, 3))):
+            at = int(rng.integers(len(body)))
+            change = int(rng.integers(4))
+            if change == 0:
+                body[at] = int(rng.integers(256))
+            elif change == 1:
+                del body[at:at + int(rng.integers(1, 30))]
+            elif change == 2:
+                body[at:at] = body[at:at + int(rng.integers(1, 30))]
+            else:
+                body[at:at] = rng.choice([b"NaN", b"null", b"1e999", b"-", b"[", b"}", b'"', b"true", b"9" * 40])
+        start = time.perf_counter()
+        try:
+            json.dumps(models.infer("signals", bytes(body)), allow_nan=False)
+            answered += 1
+        except Refusal as error:
+            assert 400 <= error.status < 500 and str(error)
+            refused += 1
+        assert time.perf_counter() - start < 1
+    assert answered + refused == 1000 and answered >= 20 and refused > 700
+
+
+def test_files_of_one_name_and_none_are_refused(served):
+    for files, words in (([], "No file"), ([served[1][0]] * 2, "Two files")):
+        with pytest.raises(ValueError, match=words):
+            Models(files)

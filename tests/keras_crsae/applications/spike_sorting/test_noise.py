@@ -1,0 +1,67 @@
+"""Noise estimates: level, whiteness in time and space, the band-pass filter's response."""
+
+import numpy as np
+import pytest
+from scipy.signal import lfilter
+
+from keras_crsae.applications.spike_sorting.noise import band_pass, channel_noise, fit_whitening, quiet_samples
+
+RATE = 30_000
+
+
+@pytest.fixture(scope="module")
+def noise():
+    """Coloured noise of four channels that share some of it."""
+    rng = np.random.default_rng(0)
+    coloured = lfilter([1.0], [1.0, -0.8, 0.2], rng.normal(size=(90_000, 4)), axis=0)
+    return coloured @ (np.eye(4) + 0.5) * [1.0, 5.0, 0.2, 1.0]
+
+
+@pytest.fixture(scope="module")
+def bursts(noise):
+    recording = noise.copy()
+    for at in range(500, len(noise) - 100, 900):
+        recording[at:at + 30] -= 12 * noise.std(axis=0) * np.hanning(30)[:, None]
+    return recording
+
+
+def test_level_ignores_spikes(noise, bursts):
+    np.testing.assert_allclose(channel_noise(bursts), noise.std(axis=0), rtol=0.05)
+
+
+def test_quiet_samples_leave_the_spikes_out(bursts):
+    quiet = quiet_samples(bursts, RATE)
+    assert not quiet[500:530].any() and 0.6 < quiet.mean() < 0.98
+
+
+def test_whitened_noise_is_white(noise, bursts):
+    white = fit_whitening(bursts, RATE, offset=np.zeros(4))(noise, 0, len(noise))[100:]
+    np.testing.assert_allclose(np.cov(white.T), np.eye(4), atol=0.06)
+    for lag in range(1, 6):
+        assert np.abs(white[:-lag].T @ white[lag:] / len(white)).max() < 0.05
+
+
+def test_a_silent_channel_gets_weight_zero(noise):
+    recording = noise.copy()
+    recording[:, 2] = 0
+    white = fit_whitening(recording, RATE, offset=np.zeros(4))(recording, 0, len(noise))
+    assert np.isfinite(white).all()
+    assert not white[:, 2].any() and (white[:, [0, 1, 3]].std(axis=0) > 0.9).all()
+
+
+def test_band_pass_keeps_the_band():
+    taps = band_pass(300, 6000, RATE)
+    response = np.abs(np.fft.rfft(taps, 30_000))
+    assert response[20] < 0.1 and 0.9 < response[1000] < 1.1 and response[9000] < 0.05
+    np.testing.assert_allclose(taps, taps[::-1])
+
+
+def test_upper_edge_is_held_below_half_the_sampling_frequency():
+    response = np.abs(np.fft.rfft(band_pass(300, 6000, 10_000), 10_000))
+    assert response[20] < 0.1 and response[4000] > 0.9
+
+
+@pytest.mark.parametrize("edges", [(0, 100), (500, 300), (20_000, 30_000), (-1, 5)])
+def test_edges_out_of_order_are_refused(edges):
+    with pytest.raises(ValueError, match="band"):
+        band_pass(*edges, RATE)

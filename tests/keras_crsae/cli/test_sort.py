@@ -1,0 +1,146 @@
+"""``keras-crsae sort``, and ``encode`` with what it wrote."""
+
+import sys
+
+import numpy as np
+import pytest
+from crsae_onnx import SparseEncoder, SpikeReader
+from crsae_onnx.core.spikes.csv_table import read_table
+
+from keras_crsae.applications import spike_sorting
+from keras_crsae.applications.spike_sorting.persistence import load_result
+from keras_crsae.cli import main
+from keras_crsae.cli import sort as cli_sort
+
+
+@pytest.fixture
+def inside(sorted_spikes, tmp_path, monkeypatch):
+    """An empty folder with the recording, as .npy and raw; sorting itself gives the shared result."""
+    recording, _, result = sorted_spikes
+    calls = []
+
+    def sort(traces, frequency=None, **options):
+        np.testing.assert_array_equal(np.asarray(traces[:]).reshape(recording.shape), recording)
+        options.pop("progress")("train", 0.5)
+        calls.append({"fs": frequency, **options})
+        return result
+
+    monkeypatch.setattr(spike_sorting, "sort", sort)
+    monkeypatch.chdir(tmp_path)
+    np.save("y.npy", recording[:, 0])
+    recording.tofile("y.dat")
+    return calls
+
+
+def refused(capsys, *arguments):
+    capsys.readouterr()
+    assert main(list(arguments)) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    return err
+
+
+def test_a_folder_with_everything_is_written(inside, sorted_spikes, tmp_path, capsys):
+    recording, _, result = sorted_spikes
+    assert main(["sort", "y.dat", "--fs", "10000", "--channels", "1", "--units", "3", "--band", "300", "4000",
+                 "--common-reference", "--seed", "5", "--output", "out"]) == 0
+    assert inside == [{"fs": 10000.0, "units": 3, "band": [300.0, 4000.0], "common_reference": True, "seed": 5}]
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {
+        "spikes.csv", "templates.npy", "model.keras", "encoder.onnx", "report.html", "reader.json", "settings.json"}
+    out = capsys.readouterr().out
+    for word in ("5 s at 10000 Hz", "SNR", "< 1.5 ms", f"{np.sum(result.spike_units == 0) / 5:.2f}", "amplitude"):
+        assert word in out
+    np.testing.assert_array_equal(load_result("out").spike_samples, result.spike_samples)
+    encoder = SparseEncoder("out/encoder.onnx")  # carries all that it needs
+    found = SpikeReader.from_json(encoder.info["spikes"]).find(encoder.encode, recording)
+    np.testing.assert_array_equal(found.sample, result.spike_samples)
+    np.testing.assert_array_equal(found.unit, result.spike_units)
+    assert "Code threshold" in (tmp_path / "out/report.html").read_text()
+
+
+def test_a_wave_file_tells_its_sampling_frequency(inside, sorted_spikes, tmp_path, capsys):
+    from scipy.io import wavfile
+
+    wavfile.write("y.wav", 10000, sorted_spikes[0][:, 0].astype(np.float32))
+    assert main(["sort", "y.wav", "--units", "3", "--output", "out"]) == 0
+    assert inside[0]["fs"] == 10000.0 and (tmp_path / "out/spikes.csv").is_file()
+    assert "not 12000" in refused(capsys, "sort", "y.wav", "--fs", "12000", "--output", "other")
+
+
+def test_a_sorter_runs_on_other_recordings(inside, sorted_spikes, tmp_path, capsys):
+    assert main(["sort", "y.npy", "--fs", "10000", "--output", "out"]) == 0
+    for name in ("y.npy", "y.dat"):
+        assert main(["encode", "out", name, "new.csv", "--overwrite"]) == 0
+        np.testing.assert_array_equal(read_table("new.csv").sample, sorted_spikes[2].spike_samples)
+    assert f"unit 0: {np.sum(sorted_spikes[2].spike_units == 0)}" in capsys.readouterr().out
+    np.save("late.npy", np.load("y.npy")[20000:])
+    assert main(["encode", "out", "late.npy", "late.csv"]) == 0
+    late, whole = read_table("late.csv"), sorted_spikes[2].spike_samples
+    clear = late.sample[late.sample > 100] + 20000
+    assert len(clear) > 50 and np.isin(clear, whole).mean() > 0.95
+    for arguments, message in (
+            (["encode", "out", "y.npy", "new.npz"], "must end in .csv"),
+            (["encode", "out", "y.npy", "new.csv"], "exists"),
+            (["encode", "out", "y.npy", "x.csv", "--sparse"], "--sparse"),
+            (["encode", "out", "y.npy", "x.csv", "--fs", "20000"], "trained at 10000 Hz"),
+            (["encode", "out", "y.dat", "x.csv", "--channels", "2"], "1 channels"),
+            (["encode", "out/model.keras", "y.npy", "x.npy", "--fs", "10000"], "sort` wrote")):
+        assert message in refused(capsys, *arguments)
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_unfit_input_is_refused_before_work(inside, tmp_path, capsys):
+    np.save("flat.npy", np.zeros((3, 1000)))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/notes.txt").write_text("mine")
+    for arguments, message in (
+            (["y.npy", "--output", "out"], "--fs"), (["no.npy", "--fs", "1e4", "--output", "out"], "No file at"),
+            (["y.dat", "--fs", "10000", "--output", "out"], "--channels"),
+            (["flat.npy", "--fs", "10000", "--output", "out"], "transpose it"),
+            (["y.npy", "--fs", "30", "--output", "out"], "must be in Hz"),
+            (["y.npy", "--fs", "10000", "--output", "full"], "holds files already"),
+            (["y.npy", "--fs", "10000", "--output", "y.dat"], "is a file"),
+            (["full", "--output", "full", "--overwrite"], "is the recording")):
+        assert message in refused(capsys, "sort", *arguments)
+    assert not inside and not (tmp_path / "out").exists()
+
+
+def test_overwrite_leaves_nothing_of_the_old_sorting(inside, tmp_path, monkeypatch, capsys):
+    (tmp_path / "out").mkdir()
+    for name in ("spikes.csv", "report.html", "notes.txt"):
+        (tmp_path / "out" / name).write_text("old")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)  # not installed: no report, all else
+    assert main(["sort", "y.npy", "--fs", "10000", "--output", "out", "--overwrite"]) == 0
+    err = capsys.readouterr().err
+    assert "report.html is not written" in err and "keras-crsae[plots]" in err
+    names = {file.name for file in (tmp_path / "out").iterdir()}
+    assert "encoder.onnx" in names and "report.html" not in names
+    assert (tmp_path / "out/notes.txt").read_text() == "old" and len(read_table("out/spikes.csv").sample) > 80
+
+
+def test_without_scikit_learn_the_extra_is_named(inside, monkeypatch, capsys):
+    monkeypatch.setattr(cli_sort, "find_spec", lambda name: None)
+    assert "keras-crsae[spikes]" in refused(capsys, "sort", "y.npy", "--fs", "10000", "--output", "out")
+
+
+def test_noise_holds_no_spikes(tmp_path, monkeypatch, capsys, rng):
+    pytest.importorskip("sklearn", reason="the extra `spikes` is not installed")
+    monkeypatch.chdir(tmp_path)
+    np.save("noise.npy", rng.standard_normal(20000))
+    assert main(["sort", "noise.npy", "--fs", "10000", "--output", "out"]) == 2
+    assert "No repeating waveform" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("tqdm", [True, False])
+def test_progress_is_a_bar_for_each_step_or_lines(tqdm, monkeypatch, capsys):
+    if not tqdm:
+        monkeypatch.setattr(cli_sort, "find_spec", lambda name: None)
+    with cli_sort.Progress(shown=True) as tell:
+        for step, share in (("find units", 0.0), ("find units, round 1", 0.5), ("train", 0.0), ("train", 1.0)):
+            tell(step, share)
+    err = capsys.readouterr().err
+    assert "find units" in err and "round 1" in err and "train" in err
+    assert ("100%|" in err) == tqdm and (err.count("train ...\n") == 1) != tqdm
+    with cli_sort.Progress() as tell:  # nobody watches
+        tell("train", 0.5)
+    assert capsys.readouterr().err == ""

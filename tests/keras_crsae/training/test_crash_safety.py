@@ -1,0 +1,237 @@
+"""Training killed at any moment and started again ends with the weights of training in one go; files stay whole."""
+
+import ctypes
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+import keras_crsae as kc
+from keras_crsae.data.files import FileError
+from keras_crsae.data.simulate import perturb_filters, simulate_spikes, spike_templates
+from keras_crsae.training.callbacks import RecentreFilters, SaveProgress, save_apart
+
+ROOT = pathlib.Path(__file__).parents[3]
+TEMPLATES = spike_templates(15, 3)
+#: Trains with a save after each batch; kills itself so many seconds after `fit` began (never for 0).
+KILLED = """
+import os, signal as signals, sys, threading
+import keras, numpy as np
+import keras_crsae as kc
+from keras_crsae.callbacks import RecentreFilters, SaveProgress
+from keras_crsae.data.simulate import perturb_filters, simulate_spikes, spike_templates
+
+folder, seconds = sys.argv[1], float(sys.argv[2])
+templates = spike_templates(15, 3)
+signal = simulate_spikes(templates, windows=22, samples=120, events_per_window=2, seed=4).signal
+model = kc.CRsAE(3, 15, iterations=6, gradient="decoder", sigma_learning=True, seed=0)
+model.set_dictionary(perturb_filters(templates, 0.45, seed=5))
+model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-2, 60)))
+if seconds:
+    threading.Timer(seconds, os.kill, (os.getpid(), signals.SIGKILL)).start()
+model.fit(signal, epochs=10, batch_size=4, verbose=0,
+          callbacks=[SaveProgress(folder + "/progress.keras", every=1), RecentreFilters(within=0.1)])
+state = [*model.weights, *model.optimizer.variables, *model.lambda_optimizer.variables]
+np.savez(folder + "/writing.npz", *[keras.ops.convert_to_numpy(v) for v in state])
+os.replace(folder + "/writing.npz", folder + "/done.npz")
+os._exit(0)
+"""
+
+
+def run(folder, seconds=0.0):
+    folder.mkdir(exist_ok=True)
+    made = subprocess.run([sys.executable, "-W", "ignore", "-c", KILLED, str(folder), str(seconds)], cwd=ROOT,
+                          text=True, capture_output=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+    assert made.returncode in (0, -9), made.stderr[-2000:]
+    return made.returncode == -9
+
+
+def final(folder):
+    with np.load(folder / "done.npz") as file:
+        return list(file.values())
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_change_no_bit_of_the_weights(tmp_path):
+    assert not run(tmp_path / "whole")
+    expected, rng = final(tmp_path / "whole"), np.random.default_rng(0)
+    kills = rounds = 0
+    while kills < 20:
+        folder = tmp_path / f"round{rounds}"
+        while run(folder, float(rng.uniform(0.0, 4.0)) if kills < 20 else 0.0):
+            kills += 1
+            if (folder / "progress.keras").exists():  # whole, whatever was being written
+                with zipfile.ZipFile(folder / "progress.keras") as archive:
+                    assert archive.testzip() is None
+        for a, b in zip(expected, final(folder), strict=True):
+            np.testing.assert_array_equal(a, b)
+        rounds += 1
+    assert kills >= 20
+
+
+class PowerCut(Exception):
+    """Stands for whatever ends training from outside."""
+
+
+class CutAfter(keras.callbacks.Callback):
+    def __init__(self, batches):
+        super().__init__()
+        self.left = batches
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if not self.left:
+            raise PowerCut
+
+
+@pytest.fixture(scope="module")
+def signal():
+    return simulate_spikes(TEMPLATES, windows=22, samples=120, events_per_window=2, seed=4).signal
+
+
+def fresh(**options):
+    model = kc.CRsAE(3, 15, **{"iterations": 4, "gradient": "decoder", "seed": 0, **options})
+    model.set_dictionary(perturb_filters(TEMPLATES, 0.45, seed=5))
+    model.compile(keras.optimizers.Adam(1e-2))
+    return model
+
+
+def state(model):
+    return [keras.ops.convert_to_numpy(v) for v in
+            [*model.weights, *model.optimizer.variables, *model.lambda_optimizer.variables]]
+
+
+def saver(kind, folder):
+    if kind == "keras":
+        return keras.callbacks.BackupAndRestore(folder / "backup", save_freq=2)
+    return SaveProgress(folder / "progress.keras", every=1)
+
+
+@pytest.mark.parametrize("kind", ["ours", "keras"])
+def test_training_cut_in_the_middle_of_epochs_goes_on_to_the_same_bits(signal, tmp_path, kind):
+    fitting = dict(epochs=3, batch_size=4, verbose=0)
+    whole = fresh()
+    whole.fit(signal, callbacks=[RecentreFilters(within=0.1)], **fitting)
+    for batches in (4, 5, 99):  # 6 an epoch
+        model = fresh()
+        try:
+            model.fit(signal, callbacks=[saver(kind, tmp_path), RecentreFilters(within=0.1), CutAfter(batches)],
+                      **fitting)
+        except PowerCut:
+            assert batches < 99
+    for a, b in zip(state(whole), state(model), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_finished_training_started_again_does_nothing_more(signal, tmp_path):
+    callbacks = [SaveProgress(tmp_path / "m.keras")]
+    first, second = fresh(), fresh()
+    first.fit(signal, epochs=2, batch_size=8, verbose=0, callbacks=callbacks)
+    assert second.fit(signal, epochs=2, batch_size=8, verbose=0, callbacks=callbacks).epoch == []
+    for a, b in zip(state(first), state(second), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert [f.name for f in tmp_path.iterdir()] == ["m.keras"]
+    np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "m.keras").dictionary.kernel,
+                                  first.dictionary.kernel)
+
+
+def test_a_full_disk_is_said_once_and_keeps_the_file_of_the_save_before(signal, tmp_path):
+    class FullFrom(keras.callbacks.Callback):
+        """No file of this process may grow beyond 2 KiB from this epoch on, as on a disk that is full."""
+
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (2048, before[1]))
+
+    before, model = resource.getrlimit(resource.RLIMIT_FSIZE), fresh()
+    try:
+        with pytest.warns(UserWarning, match="could not be saved .* whole, and training goes on") as said:
+            history = model.fit(signal, epochs=3, batch_size=8, verbose=0,
+                                callbacks=[SaveProgress(tmp_path / "m.keras"), FullFrom()])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [w.category for w in said].count(UserWarning) == 1 and len(history.epoch) == 3
+    kept = keras.saving.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(kept.position, [1, 0])
+    assert [f.name for f in tmp_path.iterdir()] == ["m.keras"]
+
+
+#: Prints the bytes that one of thirty saves keeps: those in use, as free ones inside the heap hide growth.
+SAVED = """
+import ctypes, gc, sys
+import keras, numpy as np
+import keras_crsae as kc
+from keras_crsae.callbacks import SaveProgress
+
+class Heap(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks",
+                                                     "fsmblks", "uordblks", "fordblks", "keepcost")]
+
+glibc = ctypes.CDLL(None)
+glibc.mallinfo2.restype = Heap
+
+def held():
+    gc.collect()
+    heap = glibc.mallinfo2()
+    return heap.uordblks + heap.hblkhd
+
+model, saver = kc.CRsAE(3, 15, iterations=4, seed=0), SaveProgress(sys.argv[1])
+model.compile(keras.optimizers.Adam(1e-2))
+model.fit(np.random.default_rng(0).standard_normal((8, 100, 1)), verbose=0, callbacks=[saver])
+for _ in range(5):
+    saver.save()
+before = held()
+for _ in range(30):
+    saver.save()
+print("kept", (held() - before) / 30)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="memory in use is asked of glibc 2.33 or later")
+def test_saving_keeps_no_memory(tmp_path):
+    """Keras makes an optimiser for each of the model's in every save, of which TensorFlow keeps 70 kB."""
+    made = subprocess.run([sys.executable, "-W", "ignore", "-c", SAVED, str(tmp_path / "m.keras")], cwd=ROOT, text=True,
+                          capture_output=True,
+                          env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "MALLOC_ARENA_MAX": "1"})
+    assert made.returncode == 0, made.stderr[-2000:]
+    assert float(made.stdout.split("kept")[1]) < 20e3, made.stdout
+
+
+def test_a_save_in_a_thread_of_its_own_raises_what_failed(tmp_path):
+    with pytest.raises((OSError, ValueError)):
+        save_apart(fresh(), tmp_path / "none" / "m.keras")
+
+
+def test_what_cannot_be_written_or_gone_on_from_is_said_before_training(signal, tmp_path):
+    with pytest.raises(FileError, match="No folder"):
+        fresh().fit(signal, verbose=0, callbacks=[SaveProgress(tmp_path / "none" / "m.keras")])
+    with pytest.raises(FileError, match="must end in .keras"):
+        fresh().fit(signal, verbose=0, callbacks=[SaveProgress(tmp_path / "m.h5")])
+    (tmp_path / "text.keras").write_text("hello")
+    with pytest.raises(FileError, match="does not fit this model"):
+        fresh().fit(signal, verbose=0, callbacks=[SaveProgress(tmp_path / "text.keras")])
+    other = kc.CRsAE(2, 15, iterations=4)
+    other.build((None, None, 1))
+    other.save(tmp_path / "other.keras")
+    with pytest.raises(FileError, match="does not fit this model"):
+        fresh().fit(signal, verbose=0, callbacks=[SaveProgress(tmp_path / "other.keras")])
+    with pytest.raises(ValueError, match="every"):
+        SaveProgress(tmp_path / "m.keras", every=0)
+
+
+def test_a_read_only_folder_is_said_before_training(signal, tmp_path):
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    folder.chmod(0o555)
+    if os.access(folder, os.W_OK):  # root may write anywhere but in the kernel's own folders
+        folder = pathlib.Path("/sys")
+    if not folder.is_dir():
+        pytest.skip("no folder here that this user may not write to")
+    with pytest.raises(FileError, match="cannot be written to"):
+        fresh().fit(signal, verbose=0, callbacks=[SaveProgress(folder / "m.keras")])
