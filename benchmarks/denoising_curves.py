@@ -56,21 +56,23 @@ def main(arguments=None):
     parser.add_argument("--only", type=int, nargs="+", choices=range(len(CONFIGURATIONS)),
                         help="numbers of configurations to train now; the table shows all that were")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "denoising-curves", help="folder of what was run")
-    parser.add_argument("--figure", type=Path, default=ROOT / "docs" / "denoising-curves.png")
+    parser.add_argument("--figure", type=Path, default=ROOT / "docs" / "figures" / "denoising-curves.png")
     args = parser.parse_args(arguments)
     common.limit_threads(args.threads)
     described = common.machine(args.threads)
     minutes = 0.5 if args.short else args.minutes
     results = {}
     for number, (name, configuration) in enumerate(CONFIGURATIONS.items()):
-        asked = args.only is None or number in args.only
-        results[name] = run(configuration, minutes, args.work, asked)
-        if asked:
+        chosen = args.only is None or number in args.only
+        result = run(configuration, minutes, args.work, chosen)
+        if result is not None:
+            results[name] = result
+        if chosen:
             print(f"{name}: {results[name]['curve'][-1]['psnr']:.2f} dB", flush=True)
     section = common.report("denoising_curves", args, HEADERS, [row(*each) for each in results.items()], results,
                             f"{minutes:g} minutes of training each, sigma 25")
     if not args.short:
-        curves = {name: made["curve"] for name, made in results.items() if made}
+        curves = {name: made["curve"] for name, made in results.items()}
         reference = score(image_scores.load(ZOO))
         section["data"] = {**results, "reference": {"model": ZOO, "psnr": reference}}
         draw(curves, {f"{ZOO}, 25 minutes": reference}, args.figure)
@@ -83,8 +85,6 @@ HEADERS = ("configuration", "parameters", "steps", "a third of the time", "two t
 
 def row(name, made):
     """One line of the table."""
-    if made is None:
-        return (name, "not run", *[""] * (len(HEADERS) - 2))
     curve = made["curve"]
     shown = [curve[len(curve) * part // 3 - 1]["psnr"] for part in (1, 2, 3)]
     return (name, made["parameters"], curve[-1]["step"], *(f"{psnr:.2f}" for psnr in shown),

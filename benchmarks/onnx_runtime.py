@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import common, plain
+from benchmarks import common
+from benchmarks.reference_implementations import momenta
 
 SAMPLES, FILTERS, SIZE, LAMBDA = 300_000, 3, 45, 4.0
 
@@ -30,7 +31,7 @@ def unrolled_file(filters, iterations, step, path):
 
     def encode(signal):
         code = w = ops.zeros_like(ops.conv(signal, filters, padding="valid"))
-        for factor in plain.momenta(iterations):
+        for factor in momenta(iterations):
             residual = ops.conv_transpose(w, filters, padding="valid") - signal
             new = ops.relu(w - step * ops.conv(residual, filters, padding="valid") - step * LAMBDA)
             w, code = new + factor * (new - code), new

@@ -10,7 +10,8 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks import common, plain
+from benchmarks import common
+from benchmarks.reference_implementations import keras_encoder, torch_encoder
 
 SAMPLES, FILTERS, SIZE, ITERATIONS = 300_000, 3, 45, 60
 RATE, REAL_TIME_ITERATIONS = 30_000, 100
@@ -47,7 +48,7 @@ def ours_and_keras(filters, lambda_reg, iterations, shape, strides=1):
     model, _ = common.encoder_model(filters, iterations, lambda_reg, strides)
     by_xla, _ = common.encoder_model(filters, iterations, lambda_reg, strides, xla=True)
     step = float(model.step_size)  # the same step gives the same iterates, so that codes can be compared
-    plain_form = partial(plain.keras_encoder, filters, lambda_reg, iterations, shape, strides, step=step)
+    plain_form = partial(keras_encoder, filters, lambda_reg, iterations, shape, strides, step=step)
     return model, {"CRsAE": model.encode, "CRsAE, XLA": by_xla.encode, "plain Keras, loop": plain_form(),
                    "plain Keras, unrolled": plain_form(unroll=True), "plain Keras, XLA": plain_form(xla=True)}
 
@@ -64,7 +65,7 @@ def one_dimension(arguments, peak, repeats, budget):
     model, encoders = ours_and_keras(filters, 4.0, ITERATIONS, signal.shape)
     extra = []
     try:
-        encoders["plain PyTorch"] = plain.torch_encoder(filters, 4.0, ITERATIONS, arguments.threads,
+        encoders["plain PyTorch"] = torch_encoder(filters, 4.0, ITERATIONS, arguments.threads,
                                                         step=float(model.step_size))
     except ImportError:
         extra = [["plain PyTorch", *[""] * 5, common.NOT_INSTALLED]]

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmarks import common, peers, plain
+from benchmarks import common, other_solvers
 from benchmarks.certificate import Problem
+from benchmarks.reference_implementations import keras_encoder, numpy_fista
 
 LAMBDA, WINDOWS = 4.0, 10
 ITERATIONS = [*range(1, 60), *range(60, 150, 2), *range(150, 400, 5), *range(400, 1000, 20), *range(1000, 3001, 100)]
@@ -80,7 +81,7 @@ def plain_keras(filters):
 
             def encode(windows):
                 if len(windows) not in encoders:
-                    encoders[len(windows)] = plain.keras_encoder(filters, LAMBDA, effort, (*windows.shape, 1))
+                    encoders[len(windows)] = keras_encoder(filters, LAMBDA, effort, (*windows.shape, 1))
                 return encoders[len(windows)](windows[..., None])
 
             made[effort] = encode
@@ -98,7 +99,7 @@ def best_rho(filters, problem, threads):
     """The fixed rho that reaches 1e-3 in the fewest ADMM iterations, and its solver."""
     found = {}
     for rho in (0.1, 0.25, 0.5, 1.0, 2.0, 4.0):
-        trial = peer("", peers.sporco_admm(filters, LAMBDA, threads, rho))
+        trial = peer("", other_solvers.sporco_admm(filters, LAMBDA, threads, rho))
         effort = trial.effort_for(problem, 1e-3)
         if effort is not None:
             found[effort] = rho
@@ -115,21 +116,21 @@ def competitors(filters, problem, first, threads):
         f"{OURS}, block_size=1": lambda: ours(filters, f"{OURS}, block_size=1", block_size=1),
         "plain Keras": lambda: plain_keras(filters),
         "NumPy FISTA": lambda: Solver("NumPy FISTA (fftconvolve)",
-                                      lambda effort: plain.numpy_fista(filters, LAMBDA, effort), family=FISTA),
-        "alphacsc LGCD": lambda: peer("alphacsc LGCD", peers.alphacsc(filters, LAMBDA, lipschitz, "lgcd"),
+                                      lambda effort: numpy_fista(filters, LAMBDA, effort), family=FISTA),
+        "alphacsc LGCD": lambda: peer("alphacsc LGCD", other_solvers.alphacsc(filters, LAMBDA, lipschitz, "lgcd"),
                                       LGCD_TOLERANCES),
-        "alphacsc FISTA": lambda: peer("alphacsc FISTA", peers.alphacsc(filters, LAMBDA, lipschitz, "fista"),
+        "alphacsc FISTA": lambda: peer("alphacsc FISTA", other_solvers.alphacsc(filters, LAMBDA, lipschitz, "fista"),
                                        family=FISTA),
-        "SPORCO PGM": lambda: peer("SPORCO PGM", peers.sporco_pgm(filters, LAMBDA, threads, lipschitz),
+        "SPORCO PGM": lambda: peer("SPORCO PGM", other_solvers.sporco_pgm(filters, LAMBDA, threads, lipschitz),
                                    family=FISTA),
-        "SPORCO ADMM": lambda: (lambda rho: peer(f"SPORCO ADMM, rho {rho:g}", peers.sporco_admm(
+        "SPORCO ADMM": lambda: (lambda rho: peer(f"SPORCO ADMM, rho {rho:g}", other_solvers.sporco_admm(
             filters, LAMBDA, threads, rho)))(best_rho(filters, first, threads)),
     }
     return _available(wanted)
 
 
 def convex(filters, problem, limit):
-    return _available({f"CVXPY {name}": lambda name=name: Convex(name, peers.cvxpy(
+    return _available({f"CVXPY {name}": lambda name=name: Convex(name, other_solvers.cvxpy(
         problem.matrix, filters, LAMBDA, name, limit), limit) for name in CONVEX})
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import common
-from benchmarks.soak import BATCH, CHANNELS, WINDOW, new_model, write_recording
+from benchmarks.long_run import BATCH, CHANNELS, WINDOW, new_model, write_recording
 
 ROOT = Path(__file__).parent.parent
 SIZE, CROPS, IMAGE = 64, 4, 256  # pixels of a crop, crops of an image, pixels of an image

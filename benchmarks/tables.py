@@ -1,105 +1,292 @@
-"""Write the tables of ``benchmarks/README.md`` from ``benchmarks/results/*.json``: everything below its last heading.
+"""Write the pages ``docs/benchmarks/*.md`` and the tables of figures from ``benchmarks/results/*.json``.
 
-No figure is copied by hand; the machine and the date of each table come from its JSON file.
+No figure is copied by hand; the machine and the date of each table come from its JSON file. Besides the pages, the
+tables of figures between the marks ``<!-- figures -->`` and ``<!-- end -->`` of ``benchmarks/README.md`` and
+``README.md`` are written anew.
+
+    python -m benchmarks.tables
 """
 
 import json
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
-FOLDER = Path(__file__).parent
-#: name of the JSON file: (heading, what the titles do not say)
-QUESTIONS = {
-    "peak": ("Encoder against plain forms",
-             "With AVX-512, where XLA loses on signals. Before the pauses between competitors, PyTorch's spinning "
-             "threads ran in our time: 101 ms, and 24 to 30 times as long for PyTorch in six runs."),
-    "solvers": ("Solvers to the same drop", "Ten 1-s windows of `spikes/single_white.npz`."),
-    "training": ("Training", "16 windows of 2,048, 8 filters of 45, 60 iterations. Every form takes both stages of the "
-                             "step."),
-    "onnx_runtime": ("ONNX", ""),
-    "scaling": ("Scaling", ""),
-    "peak_avx2": ("Encoder against plain forms, without AVX-512",
-                  "On a processor that has AVX2 alone, where TensorFlow's convolutions are Eigen's and not oneDNN's."),
-    "scaling_avx2": ("Scaling, without AVX-512", "The same machine. Where the convolutions take longer, the fixed cost "
-                                                 "of each iteration weighs less: the exponent is nearer to 1."),
-    "zoo_runtime": ("The zoo in onnxruntime", ""),
-    "gpu": ("onnxruntime on a GPU", "`denoised` is `denoise-gray` with all shifts averaged inside the file "
-                                    "(`outputs=(\"denoised\",)`)."),
-    "spike_sorting": ("Spike sorting", "Ours: mean accuracy over three seeds, and their range; the others ran once."),
-    "spike_limits": ("What limits spike sorting",
-                     "The search of `spike_sorting.sort`, given the true templates whitened."),
-    "paper": ("The paper's claims on images",
-              "Trained on `train400`, measured on the first images of `set68`; the last step counts. Lambda of the row "
-              "\"fixed\" is 1.5 / sigma, where the others start."),
-    "paper_full": ("The paper's claims, full setting",
-                   "1,000 steps, all 68 images, one thread. The cells of the short set came first; what time did not "
-                   "allow is shown as not run."),
-    "paper_em": ("EM's prior and first filters at one noise level",
-                 "The setting of the short claims. The prior was chosen by the training images."),
-    "denoising_curves": ("Denoisers over training time",
-                         "Each departs from the first in what its name says. Nine images of `set68`, eight shifts: to "
-                         "compare, not the whole set's figures."),
-    "one_image": ("One noisy image", ""),
-    "streams": ("Streams and processes", "The processes share this machine and its loopback interface."),
-    "soak": ("Soak", "Killed once in the first epoch, a stretch of NaN in every seventh block of 20 s."),
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+PAGES_FOLDER = ROOT / "docs" / "benchmarks"
+BEGIN, END = "<!-- figures -->", "<!-- end -->"
+EDITED = "<!-- Written by `python -m benchmarks.tables`; edit that script or the results, not this page. -->"
+VARIATION = ("The machines are virtual and shared, and change their speed by up to 1.7 within a minute: ratios within "
+             "a table carry further than its times.")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One JSON file of ``benchmarks/results`` on a page: its name, the heading of its part, and an introduction."""
+
+    name: str
+    heading: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of ``docs/benchmarks``: the question that its title asks, and the sources of its tables."""
+
+    title: str
+    sources: tuple[Source, ...]
+    note: str = ""
+
+
+#: file name (without .md) of each page, in the order of the navigation
+PAGES = {
+    "encoder": Page("How fast is the encoder?", (
+        Source("peak", "With AVX-512", "XLA loses here on signals and gains on images."),
+        Source("peak_avx2", "With AVX2 alone", "TensorFlow's convolutions are Eigen's here, not oneDNN's.")),
+        "Against plain Keras and plain PyTorch, which compute the same codes."),
+    "solvers": Page("How long do other solvers take?", (Source("solvers"),),
+                    "Ten windows of 1 s of `spikes/single_white.npz`, on one thread. \"Drop\" is the part of the "
+                    "objective's decrease from the zero code to the optimum that is still missing."),
+    "training": Page("What does a training step cost?", (Source("training"),),
+                     "16 windows of 2,048 samples, 8 filters of 45, 60 iterations. Every form takes both stages of the "
+                     "step."),
+    "scaling": Page("How does time grow?", (
+        Source("scaling", "With AVX-512"),
+        Source("scaling_avx2", "With AVX2 alone", "The convolutions take longer, and the fixed cost of each iteration "
+                                                  "weighs less: the exponent is nearer to 1.")),
+        "300,000 samples, 3 filters of 45 and 60 iterations, where nothing else is said."),
+    "iterations": Page("How far from the optimum is a code?", (Source("iterations"),),
+                       "Rows below 1 are a `tolerance`; the others are numbers of iterations."),
+    "onnx": Page("How fast is the exported file?", (Source("onnx_runtime"),)),
+    "zoo": Page("How fast are the models of the zoo?", (Source("zoo_runtime"),)),
+    "gpu": Page("How fast is onnxruntime on a GPU?", (Source("gpu"),),
+                "`denoised` is `denoise-gray` with all shifts averaged inside the file (`outputs=(\"denoised\",)`)."),
+    "spike-sorting": Page("How well does it sort spikes?", (
+        Source("spike_sorting", "Beside other sorters",
+               "Ours: mean accuracy over three seeds, and their range; the others ran once."),
+        Source("spike_limits", "With the true templates",
+               "The search of `spike_sorting.sort`, given the true templates, whitened."))),
+    "denoising": Page("How good are denoisers after minutes?", (
+        Source("denoising_curves", "Over training time",
+               "Each configuration differs from the first in what its name says. Nine images of `set68`, eight "
+               "shifts: for comparison, not the whole set's figures."),
+        Source("one_image", "From one noisy image alone", "EM against total variation at its best weight."))),
+    "paper": Page("Do the paper's claims on images hold?", (
+        Source("paper", "1,000 steps, 68 images",
+               "Trained on `train400`, measured on `set68` after the last step. Lambda of the row \"fixed\" is "
+               "1.5 / sigma, where the others start."),
+        Source("paper_short", "300 steps, 10 images", "What the longer setting did not hold."),
+        Source("paper_em", "The prior and the first filters of EM",
+               "300 steps, 10 images. The prior was chosen by the training images."))),
+    "streams": Page("Does training wait for its input?", (Source("streams"),),
+                    "The processes share this machine and its loopback interface."),
+    "long-run": Page("Does a long run stay flat in memory?", (Source("long_run"),),
+                     "Killed once in the first epoch; a stretch of NaN in every seventh block of 20 s."),
 }
-START = "## Results\n"
 
 
-def options(stored):
-    """The command line that made a result, as far as it departs from the defaults that matter."""
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table of figures.
+
+    ``ours`` and ``other`` are (result, part of the section's title, first cells of the row, column), or a text.
+    ``rank`` orders the short table of ``README.md``; 0 leaves it out there.
+    """
+
+    question: str
+    page: str
+    ours: tuple
+    other: tuple | str
+    other_name: str
+    ratio: bool = True
+    command: str = ""
+    machine: str = "2 cores"
+    short: bool = False
+
+
+AVX512 = "2 cores, AVX-512"
+SIGNAL, IMAGE = "300000 samples, 3 filters", "256x256, 64 filters 7x7, stride"
+FIGURES = (
+    Figure("Encode 300,000 samples: 3 filters of 45, 60 iterations", "encoder", ("peak", SIGNAL, ("CRsAE",), "median"),
+           ("peak", SIGNAL, ("plain Keras, unrolled",), "median"), "plain Keras", machine=AVX512, short=True),
+    Figure("Encode 10 s at 30 kHz: 3 units of 61, 100 iterations; `active=True`", "encoder",
+           ("peak", "30 kHz", ("CRsAE, active",), "median of 10 s"), ("peak", "30 kHz", ("CRsAE",), "median of 10 s"),
+           "without `active`", machine=AVX512, short=True),
+    Figure("Encode an image of 256 x 256: 64 filters of 7 x 7, stride 1, XLA", "encoder",
+           ("peak", IMAGE + " 1", ("CRsAE, XLA",), "median"), ("peak", IMAGE + " 1", ("plain Keras, XLA",), "median"),
+           "plain Keras, XLA", machine=AVX512),
+    Figure("Solve ten windows of 1 s to a thousandth of the drop, one thread; `active=True`", "solvers",
+           ("solvers", "drop of 0.001 ", ("CRsAE, active",), "median time"),
+           ("solvers", "drop of 0.001 ", ("alphacsc LGCD",), "median time"), "alphacsc LGCD", machine=AVX512,
+           command="--threads 1 --windows 3", short=True),
+    Figure("A training step, `gradient=\"unrolled\"`", "training",
+           ("training", "one step", ("CRsAE, unrolled",), "median"),
+           ("training", "one step", ("plain Keras",), "median"),
+           "plain Keras", machine=AVX512),
+    Figure("A training step, `gradient=\"decoder\"`", "training",
+           ("training", "one step", ("CRsAE, decoder",), "median"),
+           ("training", "one step", ("plain Keras",), "median"),
+           "plain Keras", machine=AVX512, short=True),
+    Figure("Encode an hour at 30 kHz from a memory-mapped file", "scaling",
+           ("scaling", "a long recording from a memmap (", ("108,000,000",), "time"), "", "", machine=AVX512,
+           command="--hour", short=True),
+    Figure("The exported file in onnxruntime: 300,000 samples, 60 iterations", "onnx",
+           ("onnx_runtime", "60 iterations", ("ONNX",), "median"),
+           ("onnx_runtime", "60 iterations", ("Keras",), "median"), "`encode` in Keras", machine=AVX512, short=True),
+    Figure("`denoise-gray`, one shift of 512 x 512, onnxruntime on a GPU", "gpu",
+           ("gpu", "medians", ("denoise-gray", "reconstruct", "1 x 512 x 512 x 1"), "GPU"),
+           ("gpu", "medians", ("denoise-gray", "reconstruct", "1 x 512 x 512 x 1"), "CPU"), "16 cores of its machine",
+           machine="H100"),
+    Figure("Sort one channel, three units, white noise: accuracy", "spike-sorting",
+           ("spike_sorting", "single_white", ("crsae",), "accuracy"),
+           ("spike_sorting", "single_white", ("mountainsort5",), "accuracy"), "mountainsort5", ratio=False),
+    Figure("Sort a tetrode, six units: accuracy", "spike-sorting", ("spike_sorting", "tetrode", ("crsae",), "accuracy"),
+           ("spike_sorting", "tetrode", ("lupin",), "accuracy"), "lupin", ratio=False, short=True),
+    Figure("Sort a semi-real tetrode, the confirmed unit: accuracy", "spike-sorting",
+           ("spike_sorting", "hc1_semireal", ("crsae",), "accuracy"),
+           ("spike_sorting", "hc1_semireal", ("simple",), "accuracy"), "simple", ratio=False, short=True),
+    Figure("Denoise `set68`, sigma 25, untied, 300 steps: PSNR, parameters", "paper",
+           ("paper_short", "(d)", ("CRsAE, untied",), "PSNR (dB)", "trainable parameters"),
+           ("paper_short", "(d)", ("LCSC",), "PSNR (dB)", "trainable parameters"), "LCSC", ratio=False,
+           command="--short"),
+    Figure("Learn lambda by EM, tied, sigma 25: PSNR", "paper",
+           ("paper", "PSNR (dB), peak 1", ("tied", "one a filter", "em"), "sigma 25"),
+           ("paper", "PSNR (dB), peak 1", ("tied", "one a filter", "backprop"), "sigma 25"), "back-propagation",
+           ratio=False, machine="1 core"),
+    Figure("Denoise `brick.png` from itself alone, sigma 25: PSNR", "denoising",
+           ("one_image", "", ("brick.png", "144"), "EM on the image"),
+           ("one_image", "", ("brick.png", "144"), "best TV"),
+           "total variation, best weight", ratio=False, short=True),
+)
+
+
+def cell(results, name, title, row, *columns):
+    """Text of one cell (or several, joined by " at ") of a stored table."""
+    sections = [s for s in results[name]["sections"] if title in s["title"]]
+    rows = [r for r in sections[0]["rows"] if tuple(r[:len(row)]) == row] if sections else []
+    if not rows:
+        raise KeyError(f"{name}.json has no row {row} in a section called {title!r}.")
+    return " at ".join(rows[0][sections[0]["headers"].index(column)] for column in columns)
+
+
+def amount(text):
+    """Seconds of a time like "91.6 ms"."""
+    number, unit = re.fullmatch(r"([\d.]+) (ms|s)", text).groups()
+    return float(number) * (0.001 if unit == "ms" else 1.0)
+
+
+def figure_row(figure, results, folder, short=False):
+    """Cells of one line of the table of figures; links are relative to ``folder``."""
+    name = figure.ours[0]
+    stored = results[name]
+    ours = cell(results, *figure.ours)
+    other = cell(results, *figure.other) if figure.other else ""
+    times = f"{amount(other) / amount(ours):.3g}" if other and figure.ratio else ""
+    link = "/".join([*[".."] * len(folder.relative_to(ROOT).parts), "docs", "benchmarks", f"{figure.page}.md"])
+    if folder == PAGES_FOLDER:
+        link = f"{figure.page}.md"
+    other = f"{other} ({figure.other_name})" if other else ""
+    if short:
+        return [f"[{figure.question}]({link})", ours, other, times]
+    command = " ".join(["benchmarks." + stored["question"].replace("paper_em", "paper.em"), figure.command]).strip()
+    return [f"[{figure.question}]({link})", ours, other, times, f"{figure.machine}, {stored['machine']['date'][:10]}",
+            f"`{command}`"]
+
+
+def figures(results, folder, short=False):
+    """The table of figures as Markdown."""
+    headers = ["question", "keras-crsae", "best other", "times"]
+    headers += [] if short else ["machine, date", "command (`python -m ...`)"]
+    return markdown(headers, [figure_row(f, results, folder, short) for f in FIGURES if f.short or not short])
+
+
+def markdown(headers, rows):
+    """A Markdown table, unaligned: a page for the reader of the site."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in [headers, ["---"] * len(headers), *rows])
+
+
+def command(stored):
+    """The command line of a result, as far as it departs from the defaults that matter."""
     given = stored["options"]
     shown = [f"--threads {given['threads']}"] if stored["question"] == "solvers" else []
     shown += [f"--windows {given['windows']}"] if given.get("windows") else []
-    shown += ["--short"] if given.get("short") else []
-    shown += ["--hour"] if given.get("hour") else []
-    return " ".join(["benchmarks." + stored["question"].replace("paper_em", "paper.em"), *shown])
+    shown += [f"--{name}" for name in ("short", "hour") if given.get(name)]
+    return " ".join(["python -m benchmarks." + stored["question"].replace("paper_em", "paper.em"), *shown])
 
 
-def machine(stored):
+def versions(stored):
+    """Processor and versions, one line."""
     described = stored["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in described["versions"].items())
-    gpu = f"{described['gpu']}, " if "gpu" in described else ""
-    return (f"{described['date']}, {gpu}{described['cpu']}, {described['cores']} cores, "
-            f"{described['threads']} thread(s), load {described['load_at_start'][0]:g} at the start; {versions}.")
+    gpu = f"{described['gpu']}; " if "gpu" in described else ""
+    listed = ", ".join(f"{name} {version}" for name, version in described["versions"].items())
+    return f"{gpu}{described['cpu']}, {described['cores']} cores; {listed}."
 
 
-def sentence(title):
-    return f"{title[:1].upper()}{title[1:]}."
+def part(source, stored):
+    """Paragraphs of one source of a page: heading, command and date, note, tables."""
+    described = stored["machine"]
+    measured = (f"`{command(stored)}`, {described['date']}, {described['threads']} thread(s), load "
+                f"{described['load_at_start'][0]:g} at the start.")
+    paragraphs = [f"## {source.heading}"] if source.heading else []
+    paragraphs += [measured, *([source.note] if source.note else [])]
+    level = "###" if source.heading else "##"
+    for section in stored["sections"]:
+        title = section["title"]
+        paragraphs += [f"{level} {title[:1].upper()}{title[1:]}"] if title else []
+        paragraphs.append(markdown(section["headers"], section["rows"]))
+    return paragraphs
 
 
-def section(stored, name=None):
-    heading, note = QUESTIONS[name or stored["question"]]
-    parts = [f"### {heading}: `{options(stored)}`", machine(stored), *([note] if note else [])]
-    for part in stored["sections"]:
-        rows = [part["headers"], ["---"] * len(part["headers"]), *part["rows"]]
-        lines = ["| " + " | ".join(row) + " |" for row in rows]
-        parts += [*([sentence(part["title"])] if part["title"] else []), "\n".join(lines)]
-    return "\n\n".join(parts)
+def page(described, results):
+    """Text of one page; the line of versions comes once where all sources share it."""
+    stored = [(source, results[source.name]) for source in described.sources]
+    lines = list(dict.fromkeys(versions(one) for _, one in stored))
+    paragraphs = [EDITED, f"# {described.title}", *([described.note] if described.note else []), *lines]
+    return "\n\n".join([*paragraphs, *(text for source, one in stored for text in part(source, one))]) + "\n"
 
 
-def page(text, results):
-    """``text`` with new tables behind its heading "Results"."""
-    head, found, _ = text.partition(START)
-    if not found:
-        raise SystemExit(f"benchmarks/README.md has no heading {START.strip()!r}.")
-    intro = ("`python -m benchmarks.tables` writes this part from the JSON files beside this page. The machines are "
-             "virtual and shared, and change their speed by up to 1.7 within a minute: ratios within a table carry "
-             "further than its times.")
-    sections = [section(stored, name) for name, stored in results.items()]
-    return "\n\n".join([head + START.rstrip(), intro, *sections]) + "\n"
+def index(results):
+    """Text of the first page: the figures, and what each page answers."""
+    rows = [[f"[{described.title}]({name}.md)",
+             ", ".join(dict.fromkeys(f"`{command(results[s.name])}`" for s in described.sources))]
+            for name, described in PAGES.items()]
+    return "\n\n".join([
+        EDITED, "# Benchmarks", "The figures that matter. `benchmarks/README.md` in the source tree says how they are "
+        "measured and how to run them. " + VARIATION, figures(results, PAGES_FOLDER), "## All tables",
+        markdown(["page", "command"], rows)]) + "\n"
 
 
-def stored_results():
-    """{name: content} of the JSON files that are there."""
-    files = {name: FOLDER / "results" / f"{name}.json" for name in QUESTIONS}
-    return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+def with_figures(text, table):
+    """``text`` with ``table`` between the two marks."""
+    head, begun, rest = text.partition(BEGIN)
+    _, ended, tail = rest.partition(END)
+    if not begun or not ended:
+        raise SystemExit(f"The page lacks the marks {BEGIN} and {END}, between which the table of figures stands.")
+    return f"{head}{BEGIN}\n\n{table}\n\n{END}{tail}"
+
+
+def stored_results(folder=RESULTS):
+    """{name: content} of the JSON files that the pages are made from."""
+    names = {source.name for described in PAGES.values() for source in described.sources}
+    return {name: json.loads((folder / f"{name}.json").read_text()) for name in sorted(names)}
+
+
+def documents(results):
+    """{path: text} of all pages that hold stored figures."""
+    texts = {PAGES_FOLDER / f"{name}.md": page(described, results) for name, described in PAGES.items()}
+    texts[PAGES_FOLDER / "index.md"] = index(results)
+    for path, short in ((ROOT / "benchmarks" / "README.md", False), (ROOT / "README.md", True)):
+        texts[path] = with_figures(path.read_text(), figures(results, path.parent, short))
+    return texts
 
 
 def main():
-    path = FOLDER / "README.md"
-    results = stored_results()
-    path.write_text(page(path.read_text(), results))
-    print(f"{path}: {len(results)} of {len(QUESTIONS)} tables")
+    texts = documents(stored_results())
+    for path, text in texts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    print(f"{len(texts)} pages")
 
 
 if __name__ == "__main__":

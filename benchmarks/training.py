@@ -7,7 +7,8 @@ again, a lambda step by Adam on the second stage's loss.
 
 import numpy as np
 
-from benchmarks import common, plain
+from benchmarks import common
+from benchmarks.reference_implementations import keras_fista, lipschitz, momenta, torch_fista, torch_weight
 
 WINDOWS, SAMPLES, FILTERS, SIZE, ITERATIONS = 16, 2048, 8, 45, 60
 MODES = ("unrolled", "truncated", "decoder")
@@ -38,7 +39,7 @@ def plain_keras_step(filters):
     import keras
     import tensorflow as tf
 
-    step_size = tf.Variable(1 / plain.lipschitz(filters), dtype=tf.float32)
+    step_size = tf.Variable(1 / lipschitz(filters), dtype=tf.float32)
     kernel, lambda_reg = keras.Variable(filters), keras.Variable(np.full(FILTERS, LAMBDA, "float32"))
     optimizer, lambda_optimizer = keras.optimizers.Adam(1e-3), keras.optimizers.Adam(0.01 * LAMBDA)
     optimizer.build([kernel])
@@ -52,7 +53,7 @@ def plain_keras_step(filters):
         return value / tf.sqrt(tf.reduce_sum(tf.square(value), axis=(0, 1), keepdims=True))
 
     def encode(signal, filters):
-        return plain.keras_fista(signal, filters, step_size, lambda_reg.value, ITERATIONS, (1,), unroll=True)
+        return keras_fista(signal, filters, step_size, lambda_reg.value, ITERATIONS, (1,), unroll=True)
 
     @tf.function(jit_compile=False)
     def step(signal):
@@ -83,14 +84,14 @@ def plain_torch_step(filters, threads):
     import torch.nn.functional as functional
 
     torch.set_num_threads(threads)
-    weight = plain.torch_weight(filters).requires_grad_()
+    weight = torch_weight(filters).requires_grad_()
     lambda_reg = torch.full((FILTERS,), LAMBDA, requires_grad=True)
     optimizer, lambda_optimizer = torch.optim.Adam([weight], 1e-3), torch.optim.Adam([lambda_reg], 0.01 * LAMBDA)
-    factors, positions, grid = plain.momenta(ITERATIONS), float(SAMPLES - SIZE + 1), 32 * SIZE
-    step_size = 1 / plain.lipschitz(filters)
+    factors, positions, grid = momenta(ITERATIONS), float(SAMPLES - SIZE + 1), 32 * SIZE
+    step_size = 1 / lipschitz(filters)
 
     def encode(signal, unit):
-        return plain.torch_fista(signal, unit, step_size, lambda_reg.detach()[:, None], factors, (1,))
+        return torch_fista(signal, unit, step_size, lambda_reg.detach()[:, None], factors, (1,))
 
     def step(signal):
         nonlocal step_size

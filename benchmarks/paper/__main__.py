@@ -51,7 +51,7 @@ def main(arguments=None):
     parser = common.parser(__doc__.splitlines()[0])
     parser.add_argument("--claims", nargs="+", choices=tuple("abcd"), default=list("abcd"))
     parser.add_argument("--minutes", type=float, default=LONGEST,
-                        help="start no further cell after this time; those left out are shown, the next run does them")
+                        help="start no further cell after this time; the next run does those left out")
     args = parser.parse_args(arguments)
     common.limit_threads(args.threads)
     described = common.machine(args.threads)
@@ -82,18 +82,18 @@ def _run_all(cells, setting, folder, minutes):
 
 
 def _value(results, cells, name="psnr"):
-    """Mean and, over seeds, spread of the cells that were run, as text."""
+    """Mean and, over seeds, spread of the cells that were run, as text; "" where none was."""
     values = [results[cell][name] for cell in cells if cell in results]
     if not values:
-        return "not run"
+        return ""
     digits = 4 if name == "ssim" else 2
     spread = f" +- {np.std(values, ddof=1):.{digits}f} ({len(values)} seeds)" if len(values) > 1 else ""
     return f"{np.mean(values):.{digits}f}{spread}"
 
 
 def _learning(cells, results, folder, args):
-    """(b): one row a way to learn lambda, one column a noise level."""
-    sigmas = sorted({cell.sigma for cell in cells})
+    """(b): one row a way to learn lambda, one column a noise level, of the cells that were run."""
+    sigmas = sorted({cell.sigma for cell in cells if cell in results})
     groups = sorted({(not cell.tied, cell.shared) for cell in cells})
     sections = []
     for name, text in (("psnr", "PSNR (dB), peak 1"), ("psnr_clean_max", "PSNR (dB), peak the clean maximum"),
@@ -101,7 +101,8 @@ def _learning(cells, results, folder, args):
         rows = []
         for untied, shared in groups:
             for how in LEARNING:
-                mine = [c for c in cells if (not c.tied, c.shared, c.learning) == (untied, shared, how)]
+                mine = [c for c in cells if (not c.tied, c.shared, c.learning) == (untied, shared, how)
+                        and c in results]
                 if mine:
                     rows.append(("untied" if untied else "tied", "shared" if shared else "one a filter", how,
                                  *(_value(results, [c for c in mine if c.sigma == s], name) for s in sigmas)))
@@ -112,10 +113,7 @@ def _learning(cells, results, folder, args):
 
 def _iterations(cells, results, folder, args):
     rows, times, quality = [], [], []
-    for cell in cells:
-        if cell not in results:
-            rows.append((cell.iterations, "not run", "", ""))
-            continue
+    for cell in (cell for cell in cells if cell in results):
         made = results[cell]
         times.append(made["score_seconds"] / len(made["images"]))
         quality.append(made["psnr"])
@@ -145,9 +143,9 @@ def _curve(times, quality, iterations, path):
 def _parameters(cells, results, folder, args):
     names = {("crsae", True): "CRsAE, tied", ("crsae", False): "CRsAE, untied", ("lcsc", True): "LCSC",
              ("tlae", True): "TLAE"}
-    rows = [(names[cell.model, cell.tied], results[cell]["parameters"] if cell in results else "not run",
-             _value(results, [cell]), _value(results, [cell], "ssim"),
-             f"{results[cell]['train_seconds']:.0f} s" if cell in results else "") for cell in cells]
+    rows = [(names[cell.model, cell.tied], results[cell]["parameters"], _value(results, [cell]),
+             _value(results, [cell], "ssim"), f"{results[cell]['train_seconds']:.0f} s")
+            for cell in cells if cell in results]
     return [common.report("paper", args, ("model", "trainable parameters", "PSNR (dB)", "SSIM", "training"), rows, None,
                           "(d) parameters, thresholds by backprop, sigma 25")]
 
@@ -161,8 +159,6 @@ def _gabor(cells, results, folder, args):
     for cell in cells:
         if cell in results:
             kernels[cell.key] = np.load(Path(folder) / f"{cell.key}.npy")
-        else:
-            rows.append((cell.key, "not run", "", ""))
     for name, filters in kernels.items():
         explained = np.array([fit(filters[:, :, 0, c])[1] for c in range(filters.shape[-1])])
         order = np.argsort(-explained)

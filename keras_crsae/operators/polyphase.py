@@ -115,7 +115,7 @@ def resolve_block(block_size, kernel_size, strides, channels):
 
 
 def choose_block(kernel_size, strides, channels):
-    """Block size an axis by a cost model fitted to measured times (``benchmarks/blocks.py``).
+    """Block size an axis by a cost model fitted to measured times (``benchmarks/block_size_choice.py``).
 
     Time a position is close to ``work * (1 + 11 / rows)``: ``work``, the folded samples under a position
     (``taps * block * stride`` an axis; a larger block pads the kernel with more zeros), and ``rows``, the folded

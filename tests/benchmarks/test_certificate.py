@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from benchmarks import plain
 from benchmarks.certificate import Problem, dictionary_matrix
+from benchmarks.reference_implementations import numpy_fista
 from keras_crsae.data.simulate import simulate_spikes, spike_templates
 from tests.twin import dictionary_matrix as twin_matrix
 
@@ -37,7 +37,7 @@ def test_the_minimum_equals_that_of_an_independent_solver(problem):
 def test_the_zero_code_has_drop_one_and_a_converged_one_none(problem):
     shape = (2, problem.positions, 2)
     assert problem.drop(np.zeros(shape)) == pytest.approx(1.0)
-    code = plain.numpy_fista(problem.filters, problem.lambda_reg, 2000)(problem.windows.astype("float32"))
+    code = numpy_fista(problem.filters, problem.lambda_reg, 2000)(problem.windows.astype("float32"))
     assert -1e-6 < problem.drop(code) < 1e-4 and np.any(code)
     assert problem.certified < 1e-6
 

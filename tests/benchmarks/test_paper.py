@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -62,9 +63,13 @@ def test_a_cell_that_was_run_is_read_from_its_file(tmp_path, monkeypatch):
         cells.run(cell, cells.Setting(steps=2, test_images=1), tmp_path)
 
 
-def test_cells_that_were_not_run_are_shown_as_such():
+def test_only_cells_that_were_run_are_shown():
     one, other = cells.Cell("em", 25), cells.Cell("em", 25, seed=1)
-    assert paper._value({}, [one]) == "not run"
+    made = {"psnr": 28.0, "psnr_clean_max": 28.0, "ssim": 0.8}
+    arguments = SimpleNamespace(threads=1, short=True)
+    (table, *_) = paper._learning([one, other, cells.Cell("fixed", 50)], {one: made}, None, arguments)
+    assert table["headers"][3:] == ("sigma 25",) and table["rows"] == [["tied", "one a filter", "em", "28.00"]]
+    assert paper._iterations([one], {}, None, arguments)[0]["rows"] == []
     assert paper._value({one: {"psnr": 28.0}}, [one, other]) == "28.00"
     assert paper._value({one: {"psnr": 28.0}, other: {"psnr": 29.0}}, [one, other]) == "28.50 +- 0.71 (2 seeds)"
 

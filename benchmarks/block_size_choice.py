@@ -40,9 +40,9 @@ def main():
                                   for b in (1, 2, 4, 8, 16, 32, 64)), chosen])
         data.append({"case": case, "seconds": {str(b): t for b, t in times.items()}, "chosen": chosen})
     sizes = [str(b) for b in (1, 2, 4, 8, 16, 32, 64)]
-    section = common.report("blocks", arguments, ["filters, size, channels, stride, rank", *sizes, "auto"], rows, data,
-                            "time over the fastest")
-    common.save("blocks", arguments, described, [section])
+    headers = ["filters, size, channels, stride, rank", *sizes, "auto"]
+    section = common.report("block_size_choice", arguments, headers, rows, data, "time over the fastest")
+    common.save("block_size_choice", arguments, described, [section])
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import common, plain, solvers
+from benchmarks import common, solvers
 from benchmarks.certificate import Problem
+from benchmarks.reference_implementations import keras_encoder, lipschitz, numpy_fista
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def test_plain_encoders_give_the_models_code(case, form):
     signal, filters = case
     model, missing = common.encoder_model(filters, 15)
     expected = model.encode(signal)
-    code = plain.numpy_fista(filters, 4.0, 15)(signal[..., 0]) if form == "numpy" else plain.keras_encoder(
+    code = numpy_fista(filters, 4.0, 15)(signal[..., 0]) if form == "numpy" else keras_encoder(
         filters, 4.0, 15, signal.shape, unroll="unrolled" in form)(signal)
     assert not missing and 0 < np.count_nonzero(expected) < expected.size
     # The step sizes differ by the bound's margin, hence the codes by a little.
@@ -32,7 +33,7 @@ def test_the_strided_plain_encoder_pads_as_the_model_does():
     filters = common.unit_filters((5, 5, 1, 4))
     model, _ = common.encoder_model(filters, 10, 2.0, strides=3)
     expected = model.encode(image)
-    code = plain.keras_encoder(filters, 2.0, 10, image.shape, 3, step=float(model.step_size))(image)
+    code = keras_encoder(filters, 2.0, 10, image.shape, 3, step=float(model.step_size))(image)
     assert code.shape == expected.shape and np.any(expected)
     assert np.abs(code - expected).max() < 1e-4 * expected.max()
 
@@ -43,7 +44,7 @@ def test_the_spectral_bound_is_no_less_than_the_true_eigenvalue(case):
     _, filters = case
     matrix = dictionary_matrix(filters.astype(float), 300).toarray()
     true = np.linalg.eigvalsh(matrix.T @ matrix).max()
-    assert true <= plain.lipschitz(filters) < 1.05 * true
+    assert true <= lipschitz(filters) < 1.05 * true
 
 
 def test_a_missing_peer_is_a_row_that_names_the_extra(case, monkeypatch):
@@ -61,6 +62,6 @@ def test_a_missing_peer_is_a_row_that_names_the_extra(case, monkeypatch):
 def test_the_effort_found_reaches_the_drop_and_the_one_below_does_not(case):
     signal, filters = case
     problem = Problem(signal[..., 0], filters, solvers.LAMBDA)
-    solver = solvers.Solver("numpy", lambda effort: plain.numpy_fista(filters, solvers.LAMBDA, effort))
+    solver = solvers.Solver("numpy", lambda effort: numpy_fista(filters, solvers.LAMBDA, effort))
     effort = solver.effort_for(problem, 1e-2)
     assert solver.drop(problem, effort) <= 1e-2 < solver.drop(problem, effort - 1)

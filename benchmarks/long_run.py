@@ -4,9 +4,9 @@ A recording is simulated block by block into a file, with stretches of NaN in it
 (``window_batches``), bad batches skipped, progress saved; the process is killed in the middle and started again. Then
 the file is encoded in windows, and reconstructed window by window.
 
-    python -m benchmarks.soak                             # two hours of recording, about ten minutes of training
-    python -m benchmarks.soak --minutes 10 --epochs 40    # four minutes of training
-    python -m benchmarks.soak --short                     # half a minute of recording: too short to judge memory
+    python -m benchmarks.long_run                             # two hours of recording, about ten minutes of training
+    python -m benchmarks.long_run --minutes 10 --epochs 40    # four minutes of training
+    python -m benchmarks.long_run --short                     # half a minute of recording: too short to judge memory
 
 It fails where memory grows faster than ``--limit``, a sample is lost, codes differ or bad batches go unnoticed.
 Memory is what the process holds of its own (without mapped files), with one arena of glibc's allocator: with the
@@ -189,8 +189,8 @@ def main():
         batches = samples // (WINDOW * BATCH)
         began = time.monotonic()
         for kill_after in (batches // 2, 0):  # killed in the first epoch, then left to its end
-            made = subprocess.run([sys.executable, "-m", "benchmarks.soak", "--threads", str(args.threads), "--epochs",
-                                   str(args.epochs), "--work", name, str(kill_after)],
+            made = subprocess.run([sys.executable, "-m", "benchmarks.long_run", "--threads", str(args.threads),
+                                   "--epochs", str(args.epochs), "--work", name, str(kill_after)],
                                   env={**os.environ, "MALLOC_ARENA_MAX": "1"})
             if made.returncode != (-signal.SIGKILL if kill_after else 0):
                 raise SystemExit(f"The training process ended with {made.returncode}.")
@@ -199,11 +199,11 @@ def main():
                    "bad samples": bad, "seconds in all": time.monotonic() - began})
     rows = [[key, "less than a minute" if value is None else f"{value:.4g}" if isinstance(value, float) else value]
             for key, value in result.items()]
-    section = common.report("soak", args, ["what", "found"], rows, result)
+    section = common.report("long_run", args, ["what", "found"], rows, result)
     args.work = None
-    common.save("soak", args, common.machine(args.threads), [section])
+    common.save("long_run", args, common.machine(args.threads), [section])
     if wrong := failures(result, args.limit):
-        raise SystemExit("The soak run failed: " + "; ".join(wrong) + ".")
+        raise SystemExit("The long run failed: " + "; ".join(wrong) + ".")
     return result
 
 

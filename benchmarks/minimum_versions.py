@@ -3,7 +3,7 @@
 Makes an environment with exactly those (TensorFlow's wheel is large: some minutes), then fits, saves, loads, converts
 and runs a model in it, in Keras, in onnxruntime and on the command line.
 
-    python -m benchmarks.lowest
+    python -m benchmarks.minimum_versions
 """
 
 import argparse
@@ -31,7 +31,7 @@ from keras_crsae.callbacks import SaveProgress
 from keras_crsae.cli import main
 from keras_crsae.data.images import write_image
 from keras_crsae.data.simulate import simulate_spikes, spike_templates
-from keras_crsae.data.stream import window_batches
+from keras_crsae.data.streams.recording_windows import window_batches
 from keras_crsae.plots import plot_templates
 
 for pin in sys.argv[1:]:
