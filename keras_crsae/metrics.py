@@ -5,6 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+__all__ = ["FilterMatch", "dictionary_error", "match_filters", "psnr"]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
+
 
 @dataclass(frozen=True)
 class FilterMatch:

@@ -10,6 +10,14 @@ import numpy as np
 
 from keras_crsae.metrics import match_filters, psnr
 
+__all__ = ["align_filters", "plot_code", "plot_curves", "plot_denoising", "plot_filters", "plot_lambda",
+           "plot_templates"]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
+
+
 #: Colours of units, in order (the safe palette of Okabe and Ito).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 _GRAY = "0.35"

@@ -5,6 +5,13 @@ from pathlib import Path
 
 from keras_crsae.data.files import FileError
 
+__all__ = ["folder", "load_model_from_zoo", "metadata", "names", "path_of"]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
+
+
 #: Files of a model's folder.
 CARD, CONFIG, METADATA, MODEL, ENCODER = "README.md", "config.json", "metadata.json", "model.keras", "encoder.onnx"
 

@@ -1,1 +1,32 @@
-"""Data: simulation from the generative model."""
+"""Data: read arrays, images and recordings, simulate signals from the model, and feed training from memory or disk."""
+
+from typing import TYPE_CHECKING
+
+from keras_crsae._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from keras_crsae.data import simulate
+    from keras_crsae.data.files import FileError, read_array
+    from keras_crsae.data.images import load_images, photographs, random_patches, read_image, write_image
+    from keras_crsae.data.recordings import read_recording
+    from keras_crsae.data.simulate import Simulation, perturb_filters, simulate_codes, simulate_spikes, spike_templates
+    from keras_crsae.data.streams.folder_crops import image_batches
+    from keras_crsae.data.streams.noisy_crops import noisy_crops
+    from keras_crsae.data.streams.recording_windows import window_batches
+    from keras_crsae.data.streams.tfrecords import record_batches
+    from keras_crsae.data.streams.windows import cut_windows
+
+__all__ = ["FileError", "Simulation", "cut_windows", "image_batches", "load_images", "noisy_crops", "perturb_filters",
+           "photographs", "random_patches", "read_array", "read_image", "read_recording", "record_batches", "simulate",
+           "simulate_codes", "simulate_spikes", "spike_templates", "window_batches", "write_image"]
+__getattr__, __dir__ = lazy_names(__name__, {
+    **{name: "keras_crsae.data.files" for name in ("FileError", "read_array")},
+    **{name: "keras_crsae.data.images" for name in ("load_images", "photographs", "random_patches", "read_image",
+                                                    "write_image")},
+    **{name: "keras_crsae.data.simulate" for name in ("Simulation", "perturb_filters", "simulate", "simulate_codes",
+                                                      "simulate_spikes", "spike_templates")},
+    "read_recording": "keras_crsae.data.recordings",
+    "image_batches": "keras_crsae.data.streams.folder_crops", "noisy_crops": "keras_crsae.data.streams.noisy_crops",
+    "window_batches": "keras_crsae.data.streams.recording_windows",
+    "record_batches": "keras_crsae.data.streams.tfrecords", "cut_windows": "keras_crsae.data.streams.windows",
+})

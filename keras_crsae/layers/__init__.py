@@ -1,8 +1,19 @@
-"""Keras layers: the dictionary, one FISTA iteration as a recurrent cell, the sparse coder that drives it."""
+"""Keras layers: the dictionary, one iteration of the encoder as a recurrent cell, the sparse coder that drives it."""
 
-from keras_crsae.layers.conv_dictionary import ConvDictionary
-from keras_crsae.layers.free_norm_dictionary import FreeDictionary
-from keras_crsae.layers.sparse_coding import SparseCoding
-from keras_crsae.layers.sparse_coding_cell import SparseCodingCell
+from typing import TYPE_CHECKING
 
-__all__ = ["ConvDictionary", "FreeDictionary", "SparseCoding", "SparseCodingCell"]
+from keras_crsae._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from keras_crsae.layers.conv_dictionary import ConvDictionary
+    from keras_crsae.layers.free_norm_dictionary import FreeNormDictionary
+    from keras_crsae.layers.sparse_coding import SparseCoding
+    from keras_crsae.layers.sparse_coding_cell import SparseCodingCell
+
+__all__ = ["ConvDictionary", "FreeNormDictionary", "SparseCoding", "SparseCodingCell"]
+__getattr__, __dir__ = lazy_names(__name__, {
+    "ConvDictionary": "keras_crsae.layers.conv_dictionary",
+    "FreeNormDictionary": "keras_crsae.layers.free_norm_dictionary",
+    "SparseCoding": "keras_crsae.layers.sparse_coding",
+    "SparseCodingCell": "keras_crsae.layers.sparse_coding_cell",
+})

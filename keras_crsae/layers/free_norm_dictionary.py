@@ -8,7 +8,7 @@ from keras_crsae.layers.conv_dictionary import ConvDictionary
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
-class FreeDictionary(ConvDictionary):
+class FreeNormDictionary(ConvDictionary):
     """``ConvDictionary`` whose filters have any norm, or with ``ball`` one of at most 1.
 
     Args:
@@ -16,7 +16,7 @@ class FreeDictionary(ConvDictionary):
         others: see ``ConvDictionary``.
 
     Example:
-        >>> layer = FreeDictionary(filters=3, kernel_size=9, ball=True)
+        >>> layer = FreeNormDictionary(filters=3, kernel_size=9, ball=True)
     """
 
     def __init__(self, filters, kernel_size, ball=False, **options):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_crsae._validation import as_whole
-from keras_crsae.layers import FreeDictionary
+from keras_crsae.layers import FreeNormDictionary
 from keras_crsae.losses import weighted_error
 from keras_crsae.models.crsae import CRsAE
 from keras_crsae.models.cycle_spinning import cut_shifts, mean_of_shifts, random_shifts, spread_shifts
@@ -89,7 +89,7 @@ class Denoiser(ShiftAveraging, CRsAE):
         self.free_norms, self.sigma_power = bool(free_norms), float(sigma_power)
 
     def _untied_decoder(self, options):
-        return FreeDictionary(**options, name="decoder") if self.free_norms else super()._untied_decoder(options)
+        return FreeNormDictionary(**options, name="decoder") if self.free_norms else super()._untied_decoder(options)
 
     def get_config(self):
         return {**super().get_config(), "free_norms": self.free_norms, "sigma_power": self.sigma_power}

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_crsae.constraints import filter_norms
-from keras_crsae.layers import FreeDictionary, SparseCoding, SparseCodingCell
+from keras_crsae.layers import FreeNormDictionary, SparseCoding, SparseCodingCell
 from keras_crsae.models.crsae import CRsAE
 from keras_crsae.models.denoiser import ShiftAveraging
 from keras_crsae.operators import polyphase
@@ -23,7 +23,7 @@ class LearnedCoding(SparseCoding):
 
     Args:
         cell: ``SparseCodingCell`` of the synthesis dictionary D; its threshold is b.
-        analysis: ``FreeDictionary`` W.
+        analysis: ``FreeNormDictionary`` W.
         options: of ``SparseCoding``; there is one way to run.
     """
 
@@ -87,7 +87,7 @@ class _Baseline(ShiftAveraging, CRsAE):
         code_shape = (None,) * (self.rank + 1) + (self.filters,)
 
         def free(name):
-            layer = FreeDictionary(**options, name=name)
+            layer = FreeNormDictionary(**options, name=name)
             layer.build(code_shape)
             return layer
 
