@@ -17,8 +17,8 @@ CARD, CONFIG, METADATA, MODEL, ENCODER = "README.md", "config.json", "metadata.j
 
 
 def folder():
-    """Folder of the models: inside the installed package, or ``models/`` of a source tree."""
-    inside = Path(__file__).parent / "models"
+    """Folder of the models: ``zoo_models`` inside the installed package, or ``models/`` of a source tree."""
+    inside = Path(__file__).parent / "zoo_models"
     return inside if inside.is_dir() else Path(__file__).parent.parent / "models"
 
 
