@@ -1,10 +1,7 @@
 """The version, from the metadata of the installed package; pyproject.toml is where it is written."""
 
-from importlib.metadata import PackageNotFoundError, version
+from crsae_onnx.core.version import package_version
 
 __all__ = ["__version__"]
 
-try:
-    __version__ = version("keras-crsae")
-except PackageNotFoundError:  # a source tree on the path
-    __version__ = "unknown"
+__version__ = package_version()

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from crsae_onnx.core.signals import robust_std
 
 _REDRAWS = 100
 
@@ -31,12 +32,12 @@ def robust_sigma(data, rank, mask=None):
         rows, columns = (n // 2 * 2 for n in data.shape[1:3])
         d = data[:, :rows, :columns]
         d = (d[:, ::2, ::2] - d[:, 1::2, ::2] - d[:, ::2, 1::2] + d[:, 1::2, 1::2]) / 2.0
-        d = np.abs(d[np.isfinite(d)])
-        return float(np.median(d) / 0.6745) if d.size else 0.0
+        d = d[np.isfinite(d)]
+        return float(robust_std(d, center=0.0)) if d.size else 0.0
     levels = []
     for c in range(data.shape[-1]):
         seen = data[..., c][np.isfinite(data[..., c])]
-        levels.append(np.median(np.abs(seen - np.median(seen))) / 0.6745 if seen.size else np.nan)
+        levels.append(robust_std(seen) if seen.size else np.nan)
     levels = np.asarray(levels)[np.isfinite(levels)]
     return float(levels.mean()) if levels.size else 0.0
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from keras_crsae.data.files import FileError
+from crsae_onnx.core.errors import FileError
 
 __all__ = ["folder", "load_model_from_zoo", "metadata", "names", "path_of"]
 

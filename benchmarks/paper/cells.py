@@ -1,12 +1,12 @@
 """One cell of the tables: a model trained at one noise level with one way to learn lambda, scored image by image."""
 
 import json
-import os
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from crsae_onnx.core.atomic_files import atomic_write
 
 from benchmarks.train_zoo import train_folder
 
@@ -97,9 +97,8 @@ def run(cell, setting, folder):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / f"{cell.key}.npy", kernel)
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(result, indent=1) + "\n")
-    os.replace(temporary, path)
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(result, indent=1) + "\n")
     return result
 
 

@@ -21,6 +21,7 @@ from crsae_onnx.core.spec import (
 )
 from crsae_onnx.core.spikes.detector import SpikeReader
 from crsae_onnx.core.spikes.peak_rule import rule_of
+from crsae_onnx.core.version import package_version
 from crsae_onnx.file_format import container
 from crsae_onnx.graph import encoder as graph
 from crsae_onnx.graph import pipelines
@@ -256,7 +257,7 @@ def _describe(model, encoder, outputs, inputs):
         "lambda_reg": np.broadcast_to(np.asarray(model.lambda_reg, float), encoder.filters).tolist(),
         "threshold": (encoder.scale * encoder.sigma).tolist(),
         "config": json.loads(json.dumps(model.get_config(), default=str)),
-        "versions": {"keras-crsae": _version(), "keras": keras.__version__, "backend": keras.backend.backend(),
+        "versions": {"keras-crsae": package_version(), "keras": keras.__version__, "backend": keras.backend.backend(),
                      "onnx": onnx.__version__},
     }
 
@@ -296,12 +297,3 @@ def preprocessing(model):
     return [f"subtract {slow} from the image; add it to the reconstruction",
             f"noise of another level than sigma: multiply by sigma / level, and the result by level / sigma{told}",
             "average the reconstructions over all shifts of the image below the stride, edges reflected"]
-
-
-def _version():
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("keras-crsae")
-    except PackageNotFoundError:  # run from a source tree on the path
-        return "unknown"

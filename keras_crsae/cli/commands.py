@@ -7,9 +7,11 @@ import sys
 import traceback
 import warnings
 
+from crsae_onnx.core.errors import FileError
+
 from keras_crsae.cli.parser import parser
 from keras_crsae.cli.startup import Failure, start_keras
-from keras_crsae.data.files import FileError, by
+from keras_crsae.data.paths import by
 
 #: Missing package -> the extra of keras-crsae that brings it.
 EXTRAS = {"keras": "train", "tensorflow": "train", "scipy": "train", "tf2onnx": "export", "onnx": "export",
@@ -57,11 +59,13 @@ def _encode(args):
     if unfit:
         raise FileError(f"{', '.join(unfit)}: for a folder that `keras-crsae sort` wrote, and {args.model} is none.")
     import numpy as np
+    from crsae_onnx.core.atomic_files import atomic_write
     from crsae_onnx.core.windowing import LONGEST_PIECE, WINDOW
 
     from keras_crsae.applications.denoising.pipeline import LOW_PASS, split
-    from keras_crsae.data.files import as_batch, check_finite, check_output, read_array, replacing
+    from keras_crsae.data.arrays import as_batch, check_finite, read_array
     from keras_crsae.data.images import is_image, opaque, read_image, unit_image
+    from keras_crsae.data.paths import check_output
     from keras_crsae.models.serialization import load_crsae, saved_config
 
     if args.sparse and not args.output.endswith(".npz"):
@@ -102,7 +106,7 @@ def _encode(args):
                 out[i] = code[0]
         return (*(np.concatenate(part) for part in zip(*pieces, strict=True)), shape) if sparse else None
 
-    with replacing(output, args.overwrite) as temporary:
+    with atomic_write(output, args.overwrite) as temporary:
         if sparse:
             index, channel, value, _ = run(None)
             np.savez_compressed(temporary, index=index, filter=channel, value=value, shape=np.array(shape))
@@ -138,9 +142,10 @@ def _zoo_file(name):
 
 def _denoise(args):
     import numpy as np
+    from crsae_onnx.core.atomic_files import atomic_write
 
-    from keras_crsae.data.files import IMAGE_SUFFIXES, check_output, replacing
     from keras_crsae.data.images import check_image_dtype, read_image, write_image
+    from keras_crsae.data.paths import IMAGE_SUFFIXES, check_output
     from keras_crsae.models.serialization import load_crsae, saved_config
 
     name = _zoo_file(args.model)
@@ -163,7 +168,7 @@ def _denoise(args):
 
     clean = denoise(image, model=model, sigma=None if args.sigma == "estimate" else args.sigma / 255,
                     low_pass=args.low_pass, shifts=args.shifts, mask=mask)
-    with replacing(output, args.overwrite) as temporary:
+    with atomic_write(output, args.overwrite) as temporary:
         write_image(temporary, clean)
     top = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1.0
     change = 255 / top * math.sqrt(np.mean(np.square(clean.astype(float) - image)))
@@ -201,8 +206,10 @@ def _zoo(args):
 
 
 def _train_denoiser(args):
-    from keras_crsae.data.files import check_output, replacing
+    from crsae_onnx.core.atomic_files import atomic_write
+
     from keras_crsae.data.images import load_images
+    from keras_crsae.data.paths import check_output
 
     output = check_output(args.output, (".keras",), args.overwrite, inputs=args.input)
     channels = 3 if args.colour else 1
@@ -223,7 +230,7 @@ def _train_denoiser(args):
             lambda_learning="em" if args.unsupervised else args.lambda_learning)
     except FloatingPointError as error:
         raise Failure(f"{error} No model was written; the option here is --learning-rate.") from error
-    with replacing(output, args.overwrite) as temporary:
+    with atomic_write(output, args.overwrite) as temporary:
         model.save(temporary)
     done = model.training_record
     print(f"{output}: {model.filters} filters of {by(model.kernel_size)}, {done['steps']} steps in "
@@ -231,7 +238,9 @@ def _train_denoiser(args):
 
 
 def _export(args):
-    from keras_crsae.data.files import check_output, replacing
+    from crsae_onnx.core.atomic_files import atomic_write
+
+    from keras_crsae.data.paths import check_output
     from keras_crsae.models.serialization import load_crsae, saved_config
 
     output = check_output(args.output, (".onnx",), args.overwrite, inputs=(args.model,))
@@ -242,7 +251,7 @@ def _export(args):
 
     model = load_crsae(args.model)
     # Only a file that passed the comparison gets the name asked for.
-    with replacing(output, args.overwrite) as temporary:
+    with atomic_write(output, args.overwrite) as temporary:
         convert(model, temporary, outputs=tuple(args.outputs))
         try:
             report = validate(model, temporary) if args.validate else None
@@ -256,7 +265,7 @@ def _export(args):
 
 
 def _info(args):
-    from keras_crsae.data.files import existing_file
+    from keras_crsae.data.paths import existing_file
 
     suffix = os.path.splitext(args.file)[1].lower()
     if suffix == ".onnx":

@@ -1,19 +1,21 @@
 """``keras-crsae sort`` and ``encode`` with a sorter: from a recording file to a folder, or to a table of spikes."""
 
 import math
-import sys
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from crsae_onnx.core.atomic_files import atomic_write
+from crsae_onnx.core.errors import FileError
+from crsae_onnx.core.progress import ProgressBar
 from crsae_onnx.core.raw_binary import RAW_SUFFIXES
 
 from keras_crsae.applications.spike_sorting.persistence import check_folder, load_reader, write_spikes
 from keras_crsae.applications.spike_sorting.recording import as_recording
 from keras_crsae.applications.spike_sorting.unit_table import unit_table
 from keras_crsae.cli.startup import start_keras
-from keras_crsae.data.files import ARRAY_SUFFIXES, FileError, check_output, replacing
+from keras_crsae.data.paths import ARRAY_SUFFIXES, check_output
 from keras_crsae.data.recordings import read_recording, told_frequency
 
 #: Files beside those of a saved result.
@@ -43,7 +45,7 @@ def sort(args):
     start_keras()
     from keras_crsae.applications.spike_sorting import pipeline as spike_sorting
 
-    with Progress() as tell:
+    with ProgressBar(shown=None) as tell:
         result = spike_sorting.sort(recording, args.fs, units=args.units, band=args.band,
                                     common_reference=args.common_reference, seed=args.seed, progress=tell)
     result.save(folder, overwrite=args.overwrite)
@@ -98,9 +100,9 @@ def encode(args):
     if not math.isclose(frequency, reader.sampling_frequency, rel_tol=1e-3):
         raise FileError(f"{args.input} has a sampling frequency of {frequency:g} Hz; the sorter {args.model} was "
                         f"trained at {reader.sampling_frequency:g} Hz. Resample the recording, or sort it anew.")
-    with Progress() as tell:
+    with ProgressBar(shown=None) as tell:
         spikes = reader.find(model.encode, traces, lambda done, total: tell("read spikes", done / total))
-    with replacing(output, args.overwrite) as temporary:
+    with atomic_write(output, args.overwrite) as temporary:
         write_spikes(temporary, spikes, reader.sampling_frequency)
     counts = np.bincount(spikes.unit, minlength=len(reader.amplitude))
     print(f"{output}: {len(spikes.sample)} spikes in {traces.shape[0] / frequency:.6g} s; "
@@ -113,49 +115,3 @@ def table_text(columns):
     rows = [list(columns), *zip(*columns.values(), strict=True)]
     return "\n".join("  ".join(f"{text:>{width}}" for text, width in zip(row, widths.values(), strict=True))
                      for row in rows)
-
-
-class Progress:
-    """``tell(step, share)`` on stderr, where someone watches: a bar of tqdm for each step, or a line.
-
-    Example:
-        >>> with Progress() as tell:
-        ...     tell("train", 0.5)
-    """
-
-    def __init__(self, shown=None):
-        self.shown = sys.stderr.isatty() if shown is None else shown
-        self.step, self.bar = None, None
-        self.make = None
-        if self.shown and find_spec("tqdm"):
-            from tqdm import tqdm
-
-            self.make = tqdm
-
-    def __enter__(self):
-        return self.tell
-
-    def __exit__(self, *_):
-        if self.bar is not None:
-            self.bar.close()
-
-    def tell(self, step, share):
-        """The share of a step that is done; what follows a comma in ``step`` says where it stands."""
-        if not self.shown:
-            return
-        name, _, where = step.partition(", ")
-        if self.make is None:
-            if step != self.step:
-                print(f"{step} ...", file=sys.stderr, flush=True)
-            self.step = step
-            return
-        if name != self.step:
-            if self.bar is not None:
-                self.bar.update(1.0 - self.bar.n)
-                self.bar.close()
-            self.step = name
-            self.bar = self.make(total=1.0, desc=name, bar_format="{desc:20} {percentage:3.0f}%|{bar:30}| {elapsed} "
-                                                                  "{postfix}")
-        self.bar.set_postfix_str(where, refresh=False)
-        self.bar.update(share - self.bar.n)
-        self.bar.refresh()

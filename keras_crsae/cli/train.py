@@ -6,10 +6,14 @@ import time
 import warnings
 
 import numpy as np
+from crsae_onnx.core.atomic_files import atomic_write
+from crsae_onnx.core.errors import FileError
+from crsae_onnx.core.signals import robust_std
 
 from keras_crsae.cli.startup import Failure, start_workers
-from keras_crsae.data.files import FileError, as_batch, by, check_finite, check_output, read_array, replacing
+from keras_crsae.data.arrays import as_batch, check_finite, read_array
 from keras_crsae.data.images import INTEGER_PIXELS, gray_image, is_image, opaque, random_patches, read_image, unit_image
+from keras_crsae.data.paths import by, check_output
 from keras_crsae.data.streams.windows import cut_windows
 from keras_crsae.initializers import robust_sigma
 
@@ -94,7 +98,7 @@ def train(args):
     if not writes:
         print(f"Worker {args.worker_index} of {len(args.workers)} is done; worker 0 writes the model.")
         return history
-    with replacing(output, args.overwrite) as temporary:
+    with atomic_write(output, args.overwrite) as temporary:
         model.save(temporary)
     print(_summary(model, history, scale, seconds) if history else
           f"  {args.checkpoint} held a training that was complete: nothing was left to do")
@@ -204,7 +208,7 @@ def _patches(args, arrays, kernel_size, rng):
 def _note_offset(data):
     """Say so when a channel does not lie around zero, as the model supposes it to."""
     middle = np.median(data, axis=(0, 1))
-    spread = np.median(np.abs(data - middle), axis=(0, 1)) / 0.6745
+    spread = robust_std(data, axis=(0, 1), center=middle)
     far = np.flatnonzero(np.abs(middle) > 2 * spread)
     if len(far):
         warnings.warn(f"channel {far[0]} has a median of {middle[far[0]]:.4g}, far from zero against its noise of "

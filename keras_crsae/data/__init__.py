@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 from keras_crsae._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from crsae_onnx.core.errors import FileError
+
     from keras_crsae.data import simulate
-    from keras_crsae.data.files import FileError, read_array
+    from keras_crsae.data.arrays import read_array
     from keras_crsae.data.images import load_images, photographs, random_patches, read_image, write_image
     from keras_crsae.data.recordings import read_recording
     from keras_crsae.data.simulate import Simulation, perturb_filters, simulate_codes, simulate_spikes, spike_templates
@@ -20,7 +22,7 @@ __all__ = ["FileError", "Simulation", "cut_windows", "image_batches", "load_imag
            "photographs", "random_patches", "read_array", "read_image", "read_recording", "record_batches", "simulate",
            "simulate_codes", "simulate_spikes", "spike_templates", "window_batches", "write_image"]
 __getattr__, __dir__ = lazy_names(__name__, {
-    **{name: "keras_crsae.data.files" for name in ("FileError", "read_array")},
+    "FileError": "crsae_onnx.core.errors", "read_array": "keras_crsae.data.arrays",
     **{name: "keras_crsae.data.images" for name in ("load_images", "photographs", "random_patches", "read_image",
                                                     "write_image")},
     **{name: "keras_crsae.data.simulate" for name in ("Simulation", "perturb_filters", "simulate", "simulate_codes",

@@ -4,8 +4,7 @@ import zipfile
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
-
-from keras_crsae.data.files import FileError, one_line
+from crsae_onnx.core.errors import FileError, one_line
 
 #: Content up to this size is unpacked whatever its archive weighs.
 FREE = 256 * 2**20

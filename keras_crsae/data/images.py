@@ -6,8 +6,10 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from crsae_onnx.core.errors import FileError, one_line
 
-from keras_crsae.data.files import IMAGE_SUFFIXES, FileError, check_finite, existing_file, one_line
+from keras_crsae.data.arrays import check_finite
+from keras_crsae.data.paths import IMAGE_SUFFIXES, existing_file
 
 #: Values of the largest image that is read (Pillow has a limit of its own, which is lower), of those that are read
 #: whatever their file weighs, and of the others for each byte of the file: beyond what a blank page compresses to.

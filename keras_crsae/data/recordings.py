@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from crsae_onnx.core.errors import FileError, one_line
 from crsae_onnx.core.raw_binary import RAW_SUFFIXES, open_raw
 
-from keras_crsae.data.files import ARRAY_SUFFIXES, WAV, FileError, existing_file, one_line, read_array
+from keras_crsae.data.arrays import read_array
+from keras_crsae.data.paths import ARRAY_SUFFIXES, WAV, existing_file
 from keras_crsae.data.wav import read_wav
 
 
@@ -133,6 +135,6 @@ def _tried(path, read):
     except ModuleNotFoundError as error:
         raise FileError(f"{path} needs a package that is not installed: {one_line(error)}.") from error
     except Exception as error:  # every format raises a family of its own
-        text = " ".join(str(error).split())
+        text = one_line(error, 600)
         hint = " Say which with --stream NAME." if "stream" in text or "electrical_series" in text else ""
-        raise FileError(f"{path} cannot be read through SpikeInterface: {text[:600]}.{hint}") from error
+        raise FileError(f"{path} cannot be read through SpikeInterface: {text}.{hint}") from error

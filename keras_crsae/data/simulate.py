@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-
-from keras_crsae._validation import as_positive, as_sizes, as_whole
+from crsae_onnx.core.validation import as_positive, as_positive_int, as_sizes
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def simulate_spikes(filters, windows=100, samples=2000, events_per_window=8, amp
     """
     filters = _checked_filters(filters, 1)
     size, _, count = filters.shape
-    windows, positions = as_whole(windows, "windows"), as_whole(samples, "samples") - size + 1
+    windows, positions = as_positive_int(windows, "windows"), as_positive_int(samples, "samples") - size + 1
     rates = np.broadcast_to(np.asarray(events_per_window, float), (count,))
     if positions < 1 or not (rates >= 0).all() or 2 * rates.max() > positions:
         raise ValueError(f"samples={samples} leaves {max(positions, 0)} positions for filters of {size} samples, too "
@@ -146,7 +145,7 @@ def simulate_codes(filters, lambda_reg, space, windows=100, density=1.0, nonnega
     if min(positions) < 1:
         raise ValueError(f"space={space} is smaller than the filters, {filters.shape[:rank]}.")
     rng = np.random.default_rng(seed)
-    shape = (as_whole(windows, "windows"), *positions, count)
+    shape = (as_positive_int(windows, "windows"), *positions, count)
     code = rng.exponential(1.0 / rates, shape)
     if not nonnegative:
         code *= rng.choice([-1.0, 1.0], shape)

@@ -2,7 +2,9 @@
 
 import warnings
 
-from keras_crsae.data.files import FileError, existing_file, one_line
+from crsae_onnx.core.errors import FileError, one_line
+
+from keras_crsae.data.paths import existing_file
 
 #: Types of samples that are read: those around zero, in containers that can be mapped.
 _DTYPES = ("int16", "int32", "float32", "float64")

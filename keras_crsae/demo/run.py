@@ -6,9 +6,9 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from crsae_onnx.core.atomic_files import atomic_write
 
 from keras_crsae.applications.denoising.pipeline import denoise, split
-from keras_crsae.data.files import replacing
 from keras_crsae.data.images import gray_image, photographs, random_patches, unit_image
 from keras_crsae.data.simulate import simulate_spikes, spike_templates
 from keras_crsae.demo.scoring import detect_events, match_events
@@ -254,7 +254,7 @@ def _draw_code(path, plots, test, code, lags, reconstruction):
 
 def _put(path, figure):
     """A figure's file, whole at every moment."""
-    with replacing(path, overwrite=True) as temporary:
+    with atomic_write(path, overwrite=True) as temporary:
         figure.savefig(temporary, dpi=120)
 
 

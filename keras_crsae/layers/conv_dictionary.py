@@ -1,9 +1,9 @@
 """The convolutional dictionary: one kernel, both directions."""
 
 import keras
+from crsae_onnx.core.validation import as_positive_int, as_sizes
 from keras import ops
 
-from keras_crsae._validation import as_sizes, as_whole
 from keras_crsae.constraints import UnitNormFilters, filter_norms
 from keras_crsae.operators import polyphase
 from keras_crsae.operators.convolution import adjoint, code_length, signal_length, synthesis
@@ -44,8 +44,8 @@ class ConvDictionary(keras.layers.Layer):
         if rank not in (1, 2):
             raise ValueError(f"`rank` must be 1 (signals) or 2 (images). Received: rank={rank!r}")
         self.rank = rank
-        self.filters = as_whole(filters, "filters")
-        self.channels = as_whole(channels, "channels")
+        self.filters = as_positive_int(filters, "filters")
+        self.channels = as_positive_int(channels, "channels")
         self.kernel_size = as_sizes(kernel_size, rank, "kernel_size")
         self.strides = as_sizes(strides, rank, "strides")
         if any(s > k for s, k in zip(self.strides, self.kernel_size, strict=True)):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+from crsae_onnx.core.validation import as_positive_int
 from keras import ops
 
 from keras_crsae.operators import polyphase
@@ -92,9 +93,8 @@ class SparseCoding(keras.layers.Layer):
     def __init__(self, cell, iterations=100, unroll=False, return_sequences=False, gradient="unrolled",
                  gradient_steps=10, tolerance=None, active=False, block_size="auto", remat=False, **kwargs):
         super().__init__(**kwargs)
-        for name, value in (("iterations", iterations), ("gradient_steps", gradient_steps)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` must be a positive int. Received: {name}={value!r}")
+        iterations = as_positive_int(iterations, "iterations")
+        gradient_steps = as_positive_int(gradient_steps, "gradient_steps")
         if gradient not in GRADIENTS:
             raise ValueError(f"`gradient` must be one of {GRADIENTS}. Received: {gradient!r}")
         if tolerance is not None and not tolerance > 0:

@@ -4,10 +4,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from crsae_onnx.core.signals import as_signal
+from crsae_onnx.core.validation import as_sizes
 from keras import ops
 
 from keras_crsae import initializers
-from keras_crsae._validation import as_signal, as_sizes
 from keras_crsae.operators.convolution import adjoint, code_length
 
 FIRST_FILTERS = ("dct", "energy", "windows")

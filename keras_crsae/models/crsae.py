@@ -2,9 +2,11 @@
 
 import keras
 import numpy as np
+from crsae_onnx.core.signals import as_signal
+from crsae_onnx.core.validation import as_positive, as_positive_int, as_sizes
 from keras import ops
 
-from keras_crsae._validation import as_lambda, as_positive, as_signal, as_sizes, as_whole
+from keras_crsae._validation import as_lambda
 from keras_crsae.data.batch_order import SEEDS, Place
 from keras_crsae.initializers import donoho_lambda
 from keras_crsae.layers import ConvDictionary, SparseCoding, SparseCodingCell
@@ -77,10 +79,10 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
                              "holds the code constant. Use gradient='unrolled' or 'truncated', or other learning.")
         if lambda_prior is not None and not isinstance(lambda_prior, GammaPrior):
             raise ValueError(f"`lambda_prior` must be a GammaPrior or None. Received: {lambda_prior!r}")
-        self.rank = as_whole(rank, "rank")
+        self.rank = as_positive_int(rank, "rank")
         if self.rank not in (1, 2):
             raise ValueError(f"`rank` must be 1 (signals) or 2 (images). Received: rank={rank!r}")
-        self.filters = as_whole(filters, "filters")
+        self.filters = as_positive_int(filters, "filters")
         self.kernel_size = as_sizes(kernel_size, self.rank, "kernel_size")
         self.sigma_init = sigma if isinstance(sigma, str) and sigma == "estimate" else as_positive(sigma, "sigma")
         self.sigma_learning, self.sigma_rate = bool(sigma_learning), as_positive(sigma_rate, "sigma_rate")
@@ -99,10 +101,10 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
             step_size=step_size if isinstance(step_size, str) and step_size == "auto"
             else as_positive(step_size, "step_size"))
         self._coding_options = dict(
-            iterations=as_whole(iterations, "iterations"), gradient=gradient,
-            gradient_steps=as_whole(gradient_steps, "gradient_steps"), unroll=bool(unroll), remat=bool(remat),
+            iterations=as_positive_int(iterations, "iterations"), gradient=gradient,
+            gradient_steps=as_positive_int(gradient_steps, "gradient_steps"), unroll=bool(unroll), remat=bool(remat),
             tolerance=None if tolerance is None else as_positive(tolerance, "tolerance"), active=bool(active),
-            block_size=block_size if isinstance(block_size, str) else as_whole(block_size, "block_size"))
+            block_size=block_size if isinstance(block_size, str) else as_positive_int(block_size, "block_size"))
         # What the layers refuse is refused here, before data arrives.
         SparseCoding(SparseCodingCell(ConvDictionary(**self._options), **self._cell_options), **self._coding_options)
         self.supports_masking = True  # `mask` marks observed samples; none is passed on

@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 import tensorflow as tf
+from crsae_onnx.core.validation import as_int
 
 
 def padded_length(length, kernel, stride):
@@ -48,9 +49,7 @@ def spread_shifts(strides, count=None):
     shifts = all_shifts(strides)
     if count is None:
         return shifts
-    if not isinstance(count, int) or not 1 <= count <= len(shifts):
-        raise ValueError(f"`shifts` must be None (all) or a whole number from 1 to {len(shifts)}, the product of the "
-                         f"strides. Received: {count!r}")
+    count = as_int(count, "shifts", maximum=len(shifts))
     chosen = [0]
     distance = np.full(len(shifts), np.inf)
     while len(chosen) < count:

@@ -4,9 +4,9 @@ import math
 
 import keras
 import tensorflow as tf
+from crsae_onnx.core.validation import as_positive_int
 from keras import ops
 
-from keras_crsae._validation import as_whole
 from keras_crsae.layers import FreeNormDictionary
 from keras_crsae.losses import weighted_error
 from keras_crsae.models.crsae import CRsAE
@@ -25,7 +25,7 @@ class ShiftAveraging:
         """What the class's own arguments of these names say; ``low_pass`` is for ``applications.denoising``."""
         every = math.prod(self._options["strides"])
         self.training_shifts = None if training_shifts is None \
-            else min(as_whole(training_shifts, "training_shifts"), every)
+            else min(as_positive_int(training_shifts, "training_shifts"), every)
         if not low_pass >= 0:
             raise ValueError(f"`low_pass` must be 0 or a positive number of pixels. Received: {low_pass!r}")
         self.low_pass = float(low_pass)

@@ -7,21 +7,21 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from crsae_onnx.core.parallel import cores, in_threads
+from crsae_onnx.core.parallel import cores, ordered_thread_map
+from crsae_onnx.core.signals import as_sigma, as_signal, check_layout
+from crsae_onnx.core.validation import as_positive_int
 from crsae_onnx.core.windowing import (
     LEAST_PART,
     LONGEST_PIECE,
     WINDOW,
-    as_sigma,
-    check_layout,
     encode_windows,
-    reach_of,
+    receptive_field,
     reconstruct_windows,
     shared_window,
 )
 from keras import ops
 
-from keras_crsae._validation import as_sample_weight, as_signal, as_whole
+from keras_crsae._validation import as_sample_weight
 from keras_crsae.layers.sparse_coding import in_place
 from keras_crsae.models.compiled_passes import a_copy_for_each_call
 from keras_crsae.problem.likelihoods import observation_mask
@@ -246,21 +246,22 @@ class Inference:
         workers = 1 if whole or batch_size is not None else _workers()
         if len(signal) == 1 and self.rank == 1 and name == "encode":
             (size,), (stride,) = self.kernel_size, self.dictionary.strides
-            reach = reach_of({"iterations": self.encoder.iterations, "kernel_size": (size,), "strides": (stride,)})
+            reach = receptive_field({"iterations": self.encoder.iterations, "kernel_size": (size,),
+                                     "strides": (stride,)})
             window = shared_window(signal.shape[1], kernel_size=size, strides=stride, filters=self.filters, reach=reach,
                                    workers=workers)
             if window is not None:
                 return encode_windows(self._encode_piece, signal, filters=self.filters, mask=mask, sigma=sigma,
                                       workers=workers, **self._windows(window, None))
         slices = self._batches(signal, batch_size, workers)
-        parts = list(in_threads(lambda i: self._run_graph(name, signal[i], **_given(mask, sigma, i)), slices,
+        parts = list(ordered_thread_map(lambda i: self._run_graph(name, signal[i], **_given(mask, sigma, i)), slices,
                                 min(workers, len(slices))))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _batches(self, signal, batch_size, workers):
         """Slices of the batch: of ``batch_size``, or of about 2^20 samples and at least one for each worker."""
         if batch_size is not None:
-            size = as_whole(batch_size, "batch_size")
+            size = as_positive_int(batch_size, "batch_size")
         else:
             values = signal.size // signal.shape[-1] * self.filters // math.prod(self.dictionary.strides)
             share = -(-len(signal) // max(1, min(workers, values // LEAST_PART)))

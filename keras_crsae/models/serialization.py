@@ -3,8 +3,10 @@
 import json
 import zipfile
 
+from crsae_onnx.core.errors import FileError
+
 from keras_crsae.data.archives import check_archive, check_description, check_weights, read_description
-from keras_crsae.data.files import FileError, existing_file
+from keras_crsae.data.paths import existing_file
 
 _CLASSES = tuple(f"keras_crsae>{name}" for name in ("CRsAE", "Denoiser", "LCSC", "TLAE"))
 

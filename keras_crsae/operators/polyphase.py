@@ -10,6 +10,7 @@ position and a stride above 1 is space-to-depth by the stride.
 
 import math
 
+from crsae_onnx.core.validation import as_positive_int
 from keras import ops
 
 from keras_crsae.operators.convolution import adjoint, synthesis
@@ -109,8 +110,7 @@ def resolve_block(block_size, kernel_size, strides, channels):
     if block_size == "auto":
         block = choose_block(kernel_size, strides, channels)
         return None if all(n == 1 for n in (*block, *strides)) else block
-    if not isinstance(block_size, int) or block_size < 1:
-        raise ValueError(f"`block_size` must be 'auto' or a positive int. Received: block_size={block_size!r}")
+    block_size = as_positive_int(block_size, "block_size")
     return None if block_size == 1 else (block_size,) * len(kernel_size)
 
 

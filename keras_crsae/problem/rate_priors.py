@@ -1,8 +1,7 @@
 """The Gamma prior on lambda and the closed form of the second M-step (arXiv 1904.08827, section III)."""
 
 import keras
-
-from keras_crsae._validation import as_positive
+from crsae_onnx.core.validation import as_positive
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")

@@ -5,8 +5,9 @@ import itertools
 import keras
 import numpy as np
 import tensorflow as tf
+from crsae_onnx.core.signals import as_signal
 
-from keras_crsae._validation import as_sample_weight, as_signal
+from keras_crsae._validation import as_sample_weight
 from keras_crsae.problem.likelihoods import observation_mask
 from keras_crsae.training import distribution as replicas
 

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 from crsae_onnx import SparseEncoder
+from crsae_onnx.core.errors import FileError
 
 import keras_crsae as kc
 from keras_crsae import zoo
 from keras_crsae.applications.denoising.pipeline import denoise
-from keras_crsae.data.files import FileError
 from keras_crsae.data.images import photographs
 from keras_crsae.metrics import psnr
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from crsae_onnx.cli.spikes import run_spikes
-from crsae_onnx.core.atomic_files import beside
+from crsae_onnx.core.atomic_files import atomic_write
 from crsae_onnx.core.raw_binary import RAW_DTYPES, RAW_SUFFIXES, open_raw
+from crsae_onnx.core.signals import check_layout
 from crsae_onnx.core.spec import ABOUT, INPUTS, OUTPUTS, PIPELINES, TOLERANCES
-from crsae_onnx.core.windowing import check_layout, code_shape
+from crsae_onnx.core.windowing import code_shape
 from crsae_onnx.file_format.description import describe
 from crsae_onnx.runtime.sparse_encoder import SparseEncoder
 from crsae_onnx.serving.triton_repository import write_repository
@@ -70,7 +71,7 @@ def _run(args):
         options["window"] = args.window
     if args.sigma is not None:
         options["sigma"] = args.sigma
-    with beside(output) as temporary:
+    with atomic_write(output) as temporary:
         told = _write(encoder, signal, temporary, args, options)
     print(f"{output}: {told}")
 

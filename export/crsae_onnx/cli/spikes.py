@@ -2,6 +2,7 @@
 
 import time
 
+from crsae_onnx.core.progress import ProgressBar
 from crsae_onnx.core.spikes.csv_table import write_header, write_rows
 from crsae_onnx.core.spikes.detector import SpikeReader
 
@@ -53,8 +54,8 @@ def run_spikes(encoder, recording, output, chunk=None, progress=False):
     begin, count = time.perf_counter(), 0
     with output.open("w", encoding="utf-8", newline="") as file:
         write_header(file)
-        with _Bar(progress, recording.shape[0] / rate) as advance:
-            for spikes in _pieces(reader, encoder, recording, chunk, advance):
+        with ProgressBar(progress) as bar:
+            for spikes in _pieces(reader, encoder, recording, chunk, lambda share: bar("read spikes", share)):
                 write_rows(file, spikes, rate)
                 count += len(spikes.sample)
     seconds, length = time.perf_counter() - begin, recording.shape[0] / rate
@@ -76,30 +77,3 @@ def _pieces(reader, encoder, recording, chunk, advance):
         yield stream.push(recording[start:start + step])
         advance(min(1.0, (start + step) / samples))
     yield stream.finish()
-
-
-class _Bar:
-    """``advance(share)`` on a bar of seconds of recording: of tqdm where it is installed, else lines."""
-
-    def __init__(self, shown, seconds):
-        self.shown, self.seconds, self.bar = shown, seconds, None
-
-    def __enter__(self):
-        if self.shown:
-            try:
-                from tqdm import tqdm
-            except ModuleNotFoundError:
-                pass
-            else:
-                self.bar = tqdm(total=round(self.seconds, 1), unit="s", desc="read spikes")
-        return self._advance
-
-    def _advance(self, share):
-        if self.bar is not None:
-            self.bar.update(round(share * self.bar.total, 1) - self.bar.n)
-        elif self.shown:
-            print(f"read spikes: {share:.0%}", flush=True)
-
-    def __exit__(self, *_):
-        if self.bar is not None:
-            self.bar.close()

@@ -10,11 +10,11 @@ def cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_threads(compute, items, workers):
+def ordered_thread_map(compute, items, workers):
     """``map(compute, items)`` with ``workers`` items computed at a time; items are made in the caller's thread.
 
     Example:
-        >>> list(in_threads(abs, [-1, -2, 3], workers=2))
+        >>> list(ordered_thread_map(abs, [-1, -2, 3], workers=2))
         [1, 2, 3]
     """
     if workers == 1:

@@ -5,14 +5,16 @@ a window that reads that many positions beyond what it keeps gives the same code
 (with a data-dependent stop, ``tolerance``, each window stops by itself and the equality is that of the tolerance).
 """
 
-import math
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
-from crsae_onnx.core.parallel import in_threads
+from crsae_onnx.core.errors import SignalError
+from crsae_onnx.core.parallel import ordered_thread_map
+from crsae_onnx.core.progress import progress_counter
+from crsae_onnx.core.signals import as_finite, as_sigma, check_layout
+from crsae_onnx.core.validation import as_positive_int
 
 #: Samples that one window keeps at most.
 WINDOW = 2**18
@@ -20,10 +22,6 @@ WINDOW = 2**18
 LONGEST_PIECE = 2**20
 #: A signal is shared among workers in parts of at least this many code values, and of this many times their overlap.
 LEAST_PART, LEAST_OVERLAPS = 2**18, 16
-
-
-class SignalError(ValueError):
-    """A signal that cannot be encoded: wrong type, shape, length or values."""
 
 
 class SparseCode(NamedTuple):
@@ -91,7 +89,7 @@ def encode_windows(encode, signal, *, kernel_size, strides=1, filters, iteration
         out: array, memmap or dataset (batch, positions, filters) of a floating dtype that receives the code.
         sparse: return a ``SparseCode`` in place of the dense code.
         batch_size: batch entries encoded at a time.
-        progress: None; ``callable(done, total)`` in windows; True: a bar on stderr (tqdm where it is installed).
+        progress: None; ``callable(done, total)`` in windows; True: a bar on stderr.
         mask: 0/1, of the signal's shape: the observed samples.
         sigma: noise standard deviation of the call, a number or one a batch entry.
         workers: windows computed at a time, in threads; ``encode`` must bear that.
@@ -163,69 +161,12 @@ def reconstruct_windows(reconstruct, signal, *, kernel_size, strides=1, iteratio
     return out
 
 
-def check_layout(signal, rank, kernel_size, channels=None):
-    """Raise SignalError unless ``signal`` is real, (batch, *space, channels), not empty, not below the kernel."""
-    space = {1: "time", 2: "height, width"}[rank]
-    layout = f"(batch, {space}, {channels if channels is not None else ''} channels)".replace(",  ", ", ")
-    shape, dtype = getattr(signal, "shape", None), getattr(signal, "dtype", None)
-    if shape is None or not hasattr(signal, "__getitem__"):
-        raise SignalError(f"Expected an array {layout}, or an object with `shape` and `__getitem__`. "
-                          f"Received: {type(signal).__name__}.")
-    if dtype is not None and np.dtype(dtype).kind not in "fiub":
-        raise SignalError(f"Expected real numbers {layout}. Received: dtype {dtype}.")
-    if len(shape) != rank + 2 or (channels is not None and shape[-1] != channels):
-        raise SignalError(f"Expected shape {layout}. Received: shape {tuple(shape)}. "
-                          "Add or move axes, for example signal[None, :, None].")
-    if 0 in shape:
-        raise SignalError(f"The signal is empty: shape {tuple(shape)}, expected {layout}.")
-    if any(n < k for n, k in zip(shape[1:-1], kernel_size, strict=True)):
-        raise SignalError(f"The signal is shorter than the kernel: shape {tuple(shape)} against kernel size "
-                          f"{tuple(kernel_size)}. Give longer signals.")
-
-
-def as_finite(piece, first_sample=0, name="signal"):
-    """``piece`` as float32; a SignalError names the first sample that is NaN or infinite."""
-    piece = np.asarray(piece)
-    if piece.dtype.kind not in "fiub":
-        raise SignalError(f"Expected real numbers. Received: {name} of dtype {piece.dtype}.")
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows or cancels is reported below
-        piece = np.ascontiguousarray(piece, np.float32)
-        # The sum is finite when every value is (float32 values cannot overflow it), and reads memory once.
-        total = float(np.sum(piece, dtype=np.float64))
-    if not math.isfinite(total):
-        bad = np.argwhere(~np.isfinite(piece))[0]
-        bad[1] += first_sample
-        raise SignalError(f"The {name} holds NaN or infinite values (as float32), the first at index "
-                          f"{tuple(int(i) for i in bad)} (batch, *space, channel). Fill them, and mark them with a 0/1 "
-                          "mask where they are missing.")
-    return piece
-
-
-def as_sigma(sigma, batch):
-    """A noise standard deviation as float32, () or (batch,)."""
-    try:
-        array = np.asarray(sigma, np.float32)
-    except (TypeError, ValueError):
-        array = np.full(1 + batch, np.nan)  # no number at all: refused below
-    if array.shape not in ((), (batch,)) or not np.isfinite(array).all() or not (array > 0).all():
-        raise SignalError(f"`sigma` must be a positive number or one a batch entry ({batch}). "
-                          f"Received: sigma={sigma!r}")
-    return array
-
-
-def as_count(value, name):
-    """A positive int; anything else is refused by its name."""
-    if not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"`{name}` must be a positive int. Received: {name}={value!r}")
-    return int(value)
-
-
 class _Job:
     """One signal, its windows and what goes along with them."""
 
     def __init__(self, signal, kernel_size, strides, overlap, window, batch_size, mask, sigma, workers):
-        window, self.batch_size = as_count(window, "window"), as_count(batch_size, "batch_size")
-        self.signal, self.mask, self.workers = signal, mask, as_count(workers, "workers")
+        window, self.batch_size = as_positive_int(window, "window"), as_positive_int(batch_size, "batch_size")
+        self.signal, self.mask, self.workers = signal, mask, as_positive_int(workers, "workers")
         batch, length, _ = signal.shape
         if mask is not None and tuple(getattr(mask, "shape", ())) != tuple(signal.shape):
             raise SignalError(f"`mask` must have the signal's shape {tuple(signal.shape)}. "
@@ -240,12 +181,12 @@ class _Job:
         batch = self.signal.shape[0]
         groups = [slice(b, min(b + self.batch_size, batch)) for b in range(0, batch, self.batch_size)]
         windows = [(entries, *piece) for entries in groups for piece in self.pieces]
-        with _Progress(progress, len(windows)) as step:
+        with progress_counter(progress, "encode", "windows") as report:
             given = (self._read(entries, read) for entries, read, _ in windows)
-            made = in_threads(lambda window: compute(window[0], **window[1]), given, self.workers)
-            for (entries, read, keep), values in zip(windows, made, strict=True):
+            made = ordered_thread_map(lambda window: compute(window[0], **window[1]), given, self.workers)
+            for done, ((entries, read, keep), values) in enumerate(zip(windows, made, strict=True), 1):
                 yield entries, keep, read.start // self.strides, values
-                step()
+                report(done, len(windows))
 
     def _read(self, entries, read):
         """What ``compute`` is given for a window: the piece, and by name what goes along with it."""
@@ -300,41 +241,6 @@ class _Writer:
         self.pending = self.thread.submit(self.out.__setitem__, index, values)
 
 
-class _Progress:
-    """Calls the user's function, or draws a bar, once a window."""
-
-    def __init__(self, progress, total):
-        if progress not in (None, False, True) and not callable(progress):
-            raise ValueError(f"`progress` must be None, True or callable(done, total). Received: {progress!r}")
-        self.call, self.bar, self.done, self.total = progress if callable(progress) else None, None, 0, total
-        if progress is True:
-            try:
-                from tqdm import tqdm
-            except ModuleNotFoundError:
-                self.call = self._line
-            else:
-                self.bar = tqdm(total=total, unit="window")
-
-    def __enter__(self):
-        return self._step
-
-    def __exit__(self, *_):
-        if self.bar is not None:
-            self.bar.close()
-
-    def _step(self):
-        self.done += 1
-        if self.bar is not None:
-            self.bar.update()
-        elif self.call is not None:
-            self.call(self.done, self.total)
-
-    @staticmethod
-    def _line(done, total):
-        print(f"\rwindow {done} of {total} ({done / total:.0%})", end="\n" if done == total else "", file=sys.stderr,
-              flush=True)
-
-
 def _one(value, name):
     """A positive int, given as itself or as a tuple of one."""
     single = value[0] if isinstance(value, (tuple, list)) and len(value) == 1 else value
@@ -344,13 +250,13 @@ def _one(value, name):
     return int(single)
 
 
-def reach_of(facts):
+def receptive_field(facts):
     """Code positions on each side that a code of a file (rank 1) with these facts depends on.
 
     By its iterations, and by the whitening inside its graph.
 
     Example:
-        >>> reach_of({"iterations": 10, "kernel_size": [5], "strides": [2], "whitening_reach": [7, 3]})
+        >>> receptive_field({"iterations": 10, "kernel_size": [5], "strides": [2], "whitening_reach": [7, 3]})
         24
     """
     (size,), (stride,) = facts["kernel_size"], facts["strides"]

@@ -14,7 +14,7 @@ import json
 import os
 from pathlib import Path
 
-from crsae_onnx.core.atomic_files import beside
+from crsae_onnx.core.atomic_files import atomic_write
 from crsae_onnx.core.spec import CHECKSUM_KEY, FORMAT_VERSION, METADATA_KEY
 
 #: No encoder is larger; a larger file is refused before it is read.
@@ -104,7 +104,7 @@ def rewrite(path, facts):
 
 def write(path, content):
     """Write bytes; a killed process leaves no half file."""
-    with beside(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 
 

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from crsae_onnx.core.atomic_files import beside
-from crsae_onnx.core.windowing import check_layout, reach_of
+from crsae_onnx.core.atomic_files import atomic_write
+from crsae_onnx.core.signals import check_layout
+from crsae_onnx.core.validation import as_positive_int
+from crsae_onnx.core.windowing import receptive_field
 from crsae_onnx.file_format import container
 from crsae_onnx.runtime.sparse_encoder import SparseEncoder
 
@@ -52,11 +54,10 @@ def encode_blocks(path, recording, output="code", chunk=None, threads=1):
     if info["rank"] != 1 or output not in info["outputs"] or output not in ("code", "reconstruction"):
         raise ValueError(f"Expected a file of signals (rank 1) with the output {output!r}. Received: rank "
                          f"{info['rank']}, outputs {info['outputs']}.")
-    if chunk is not None and (not isinstance(chunk, int) or chunk < 1):
-        raise ValueError(f"`chunk` must be None or a positive number of samples. Received: {chunk!r}")
+    chunk = None if chunk is None else as_positive_int(chunk, "chunk")
     check_layout(recording, 1, info["kernel_size"], info["channels"])
     size, stride = info["kernel_size"][0], info["strides"][0]
-    reach = reach_of(info) + (0 if output == "code" else (size - 1) // stride)
+    reach = receptive_field(info) + (0 if output == "code" else (size - 1) // stride)
     before, after = reach * stride, reach * stride + size - stride
     chunks = _chunks(recording.shape[1], CHUNK if chunk is None else chunk, max(before, after), stride)
     blocks = da.asarray(recording) if isinstance(recording, da.Array) else \
@@ -188,7 +189,7 @@ def run_cluster(path, source, target, scheduler=None, output="code", chunk=None,
     except OSError as error:
         raise OSError(f"No Dask scheduler answers at {scheduler}: {error}. Start one with `dask scheduler`, and "
                       "workers with `dask worker ADDRESS`.") from error
-    with beside(target.absolute()) as temporary, client:
+    with atomic_write(target.absolute()) as temporary, client:
         # One Zarr chunk a task, but the last task, which may fill two: no two tasks write into one chunk.
         made = zarr.open_array(str(temporary), mode="w", shape=blocks.shape, dtype="f4",
                                chunks=tuple(c[0] for c in blocks.chunks))

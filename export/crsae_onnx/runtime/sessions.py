@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from crsae_onnx.core.parallel import cores, in_threads
+from crsae_onnx.core.errors import one_line
+from crsae_onnx.core.parallel import cores, ordered_thread_map
+from crsae_onnx.core.validation import as_positive_int
 from crsae_onnx.file_format.container import ModelFileError
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -76,9 +78,9 @@ def session(ort, content, path, providers=None, threads=None, arena=True, optimi
             if _name(wanted[0]) == CPU:
                 raise
             made, reason = ort.InferenceSession(content, options, providers=[CPU], enable_fallback=0), \
-                _one_line(error)
+                _failure(error)
     except Exception as error:  # onnxruntime raises a family of its own, with no common public base
-        raise ModelFileError(f"{path} cannot be loaded by this onnxruntime ({ort.__version__}): {_one_line(error)}. "
+        raise ModelFileError(f"{path} cannot be loaded by this onnxruntime ({ort.__version__}): {_failure(error)}. "
                              "Update onnxruntime, or convert the model again.") from error
     first, running = _name(wanted[0]), made.get_providers()
     if first not in running:
@@ -115,13 +117,12 @@ def _name(provider):
 
 
 def _options(ort, threads, arena, optimization, spinning):
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise ValueError(f"`threads` must be None or a whole number from 1. Received: {threads!r}")
+    threads = 0 if threads is None else as_positive_int(threads, "threads")
     if optimization not in OPTIMIZATION:
         raise ValueError(f"`optimization` must be one of {tuple(OPTIMIZATION)}. Received: {optimization!r}")
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what is wrong is raised or warned of; the log would repeat it
-    options.intra_op_num_threads = threads or 0
+    options.intra_op_num_threads = threads
     options.enable_cpu_mem_arena = bool(arena)
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
     options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, OPTIMIZATION[optimization])
@@ -140,13 +141,13 @@ def _why_not(ort, name):
         ctypes.CDLL(str(library))
     except OSError as error:
         if "undefined symbol" not in str(error):  # which only says that its libraries were found
-            return _one_line(error)
+            return _failure(error)
     return "its libraries are there, but no CUDA device answers"
 
 
-def _one_line(error):
+def _failure(error):
     """An error's text; of CUDA's, which comes with the names of C++ functions, the failure alone."""
-    text = " ".join(str(error).split()).rstrip(".")
+    text = one_line(error, longest=1000).rstrip(".")
     failure = re.search(r"CU\w+ failure \d+: [^;]*[^; ]", text)
     return failure[0] if failure else text
 
@@ -201,7 +202,7 @@ class Parts:
             starts = [min(at, batch - size) for at in range(0, batch, size)]
         parts = [{name: array[at:at + size] for name, array in feed.items()} for at in starts]
         if 1 < self.threads <= len(parts):
-            made = list(in_threads(partial(self.alone(), names, options=options), parts, self.threads))
+            made = list(ordered_thread_map(partial(self.alone(), names, options=options), parts, self.threads))
         else:
             made = [self.whole(names, part, options) for part in parts]
         if self.even:

@@ -6,18 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
+from crsae_onnx.core.errors import SignalError
+from crsae_onnx.core.signals import as_finite, as_sigma, check_layout
 from crsae_onnx.core.spec import INPUT, INPUTS, MASK, OUTPUTS, PIPELINES, SIGMA, SPIKE_TENSORS
+from crsae_onnx.core.validation import as_positive_int
 from crsae_onnx.core.windowing import (
     LEAST_OVERLAPS,
     LONGEST_PIECE,
     WINDOW,
-    SignalError,
-    as_count,
-    as_finite,
-    as_sigma,
-    check_layout,
     encode_windows,
-    reach_of,
+    receptive_field,
     reconstruct_windows,
     shared_window,
 )
@@ -240,11 +238,11 @@ class SparseEncoder:
         workers = self._parts.threads if signal.shape[0] == 1 and info.get("tolerance") is None else 1
         most = self._window(signal.shape, workers, asked) if info["rank"] == 1 else None
         if most is not None:
-            window = most if window is None else as_count(window, "window")
+            window = most if window is None else as_positive_int(window, "window")
             if -(-signal.shape[1] // window) < workers:
                 workers = 1  # fewer windows than threads: each has all threads
             if options["overlap"] is None:
-                options["overlap"] = reach_of(info)
+                options["overlap"] = receptive_field(info)
             if options["batch_size"] is None:
                 options["batch_size"] = max(1, LONGEST_PIECE // min(signal.shape[1], most))
             run = None if workers == 1 else self._parts.alone()
@@ -261,7 +259,7 @@ class SparseEncoder:
 
     def _window(self, shape, workers, asked):
         """Samples of a window of a long signal, or of one that the threads share; None where it stays whole."""
-        reach = reach_of(self.info)
+        reach = receptive_field(self.info)
         if asked or shape[0] * shape[1] > LONGEST_PIECE:
             least = min(WINDOW, max(2**16, LEAST_OVERLAPS * reach))
             return max(least, min(WINDOW, LONGEST_PIECE // workers)) if self.provider == sessions.CPU else LONGEST_PIECE

@@ -10,8 +10,8 @@ from functools import partial
 
 import numpy as np
 
+from crsae_onnx.core.errors import SignalError
 from crsae_onnx.core.spec import INPUT, MASK, SIGMA, is_index, sizes, tensors
-from crsae_onnx.core.windowing import SignalError
 from crsae_onnx.runtime.sparse_encoder import SparseEncoder
 from crsae_onnx.serving.triton_repository import by_name
 

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from crsae_onnx.core.version import package_version
 from crsae_onnx.runtime.sessions import run_options
 from crsae_onnx.serving.protocol import LARGEST_BODY, LARGEST_SIGNAL, Models, Refusal
 
@@ -78,7 +79,8 @@ async def _ready(request):
 
 
 async def _server(request):
-    return JSONResponse({"name": "crsae-onnx", "version": _version(), "extensions": [], "models": _loaded().names})
+    return JSONResponse({"name": "crsae-onnx", "version": package_version(), "extensions": [],
+                         "models": _loaded().names})
 
 
 async def _metadata(request):
@@ -128,15 +130,6 @@ def _failed(request, error):
 def _http_error(request, error):
     return JSONResponse({"error": f"{error.detail}: {request.method} {request.url.path}"},
                         status_code=error.status_code, headers=getattr(error, "headers", None))
-
-
-def _version():
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("keras-crsae")
-    except PackageNotFoundError:  # run from a source tree on the path
-        return "unknown"
 
 
 _app = Starlette(routes=[

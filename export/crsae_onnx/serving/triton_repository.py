@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
-from crsae_onnx.core.atomic_files import beside
+from crsae_onnx.core.atomic_files import atomic_write
 from crsae_onnx.core.spec import SIGMA, is_index, sizes, tensors
+from crsae_onnx.core.validation import as_int
 from crsae_onnx.file_format import container
 
 _OURS = "Written by `crsae-onnx serve-repo`"
@@ -72,10 +73,8 @@ def write_repository(folder, files, max_batch=8, delay=1000, device="auto", inst
         >>> write_repository("models", ["encoder.onnx"])
         {'encoder': 1}
     """
-    for name, value, least in (("max_batch", max_batch, 1), ("delay", delay, 0), ("instances", instances, 1),
-                               ("threads", 1 if threads is None else threads, 1)):
-        if not isinstance(value, int) or value < least:
-            raise ValueError(f"`{name}` must be a whole number from {least}. Received: {value!r}")
+    max_batch, delay = as_int(max_batch, "max_batch"), as_int(delay, "delay", minimum=0)
+    instances, threads = as_int(instances, "instances"), None if threads is None else as_int(threads, "threads")
     if device not in _KINDS:
         raise ValueError(f"`device` must be one of {tuple(_KINDS)}. Received: {device!r}")
     read = by_name(files, container.read, lambda made: made[1])
@@ -105,7 +104,7 @@ def _write_version(folder, content):
         return known[-1]
     version = known[-1] + 1 if known else 1
     # A polling server must not see half a version: it appears with one rename.
-    with beside(folder / str(version)) as temporary:
+    with atomic_write(folder / str(version)) as temporary:
         temporary.mkdir()
         (temporary / "model.onnx").write_bytes(content)
     return version

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from crsae_onnx.core.atomic_files import atomic_write
 
 from keras_crsae import plots
 from keras_crsae.applications.denoising.pipeline import denoise
-from keras_crsae.data.files import replacing
 
 
 class DrawProgress(keras.callbacks.Callback):
@@ -68,7 +68,7 @@ class DrawProgress(keras.callbacks.Callback):
     def _put(self, name, epoch, figure, one=False):
         if not self.tensorboard:
             path = self.folder / (f"{name}.png" if one else f"{name}-{epoch + 1:04d}.png")
-            with replacing(path, overwrite=True) as temporary:  # who looks at it while training runs sees it whole
+            with atomic_write(path, overwrite=True) as temporary:  # who looks at it while training runs sees it whole
                 figure.savefig(temporary, dpi=100)
             return
         import tensorflow as tf

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from crsae_onnx.core.spec import effective_sigma
+from crsae_onnx.core.validation import as_positive
 
-from keras_crsae._validation import as_positive
 from keras_crsae.applications.denoising.training import train_denoiser
 from keras_crsae.data.images import unit_image
 from keras_crsae.initializers import robust_sigma

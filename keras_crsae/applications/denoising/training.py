@@ -7,10 +7,11 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from crsae_onnx.core.atomic_files import atomic_write
+from crsae_onnx.core.errors import FileError, one_line
 from crsae_onnx.core.spec import effective_sigma
+from crsae_onnx.core.validation import as_positive, as_positive_int
 
-from keras_crsae._validation import as_positive, as_whole
-from keras_crsae.data.files import FileError, one_line, replacing
 from keras_crsae.data.images import load_images
 from keras_crsae.data.streams.noisy_crops import noise_range, noisy_crops
 from keras_crsae.models.denoiser import Denoiser
@@ -91,7 +92,7 @@ def train_denoiser(images=None, sigma=25 / 255, steps=3000, minutes=None, seed=0
         sigma_power = SIGMA_POWER if levels[0] < levels[1] else 0.0
     if steps is None and minutes is None:
         raise ValueError("Give `steps`, `minutes` or both: training needs an end.")
-    steps = None if steps is None else as_whole(steps, "steps")
+    steps = None if steps is None else as_positive_int(steps, "steps")
     minutes = None if minutes is None else as_positive(minutes, "minutes")
     if lambda_learning == "auto":
         lambda_learning = "backprop" if supervised else "em"
@@ -226,7 +227,7 @@ class _Progress(keras.callbacks.Callback):
     def save(self):
         """Model and record, each put in place whole."""
         self._saved = time.monotonic()
-        with replacing(self.checkpoint, overwrite=True) as temporary:
+        with atomic_write(self.checkpoint, overwrite=True) as temporary:
             save_apart(self.model, temporary)
-            with replacing(self._facts, overwrite=True) as facts:  # in place first: ``resume`` expects it so
+            with atomic_write(self._facts, overwrite=True) as facts:  # in place first: ``resume`` expects it so
                 facts.write_text(json.dumps({"rates": list(self.rates), "record": self.record}))

@@ -1,6 +1,7 @@
 """The noise of a recording: its level, its correlation over time and channels, and the whitening that undoes it."""
 
 import numpy as np
+from crsae_onnx.core.signals import robust_std
 from crsae_onnx.core.spikes.whitening import Whitening
 from scipy.linalg import solve_toeplitz
 from scipy.signal import firwin
@@ -22,7 +23,7 @@ def channel_noise(signal):
         >>> float(channel_noise(np.array([[-1.0], [0.0], [1.0]]))[0].round(3))
         1.483
     """
-    return np.median(np.abs(signal - np.median(signal, axis=0)), axis=0) / 0.6745
+    return robust_std(signal, axis=0)
 
 
 def quiet_samples(signal, sampling_frequency):

@@ -1,16 +1,14 @@
 """A sorting result on disk: a folder of a table, arrays, the model and what reads spikes with it."""
 
 import json
-import os
-import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from crsae_onnx.core.atomic_files import atomic_update
+from crsae_onnx.core.errors import FileError, one_line
 from crsae_onnx.core.spikes.csv_table import read_table, write_header, write_rows
 from crsae_onnx.core.spikes.detector import SpikeReader, Spikes
-
-from keras_crsae.data.files import FileError
 
 #: Files of a saved result.
 SPIKES, TEMPLATES, MODEL = "spikes.csv", "templates.npy", "model.keras"
@@ -67,19 +65,13 @@ def save_result(result, folder, overwrite=False):
         True
     """
     folder = check_folder(folder, overwrite)
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.absolute().parent))
-    try:
-        write_spikes(beside / SPIKES, Spikes(result.spike_samples, result.spike_units, result.spike_amplitudes),
+    with atomic_update(folder) as temporary:
+        write_spikes(temporary / SPIKES, Spikes(result.spike_samples, result.spike_units, result.spike_amplitudes),
                      result.sampling_frequency)
-        np.save(beside / TEMPLATES, np.asarray(result.templates, np.float32), allow_pickle=False)
-        result.model.save(beside / MODEL)
-        (beside / READER).write_text(result.reader.to_json(), encoding="utf-8")
-        (beside / SETTINGS).write_text(json.dumps(_settings(result), indent=2), encoding="utf-8")
-        folder.mkdir(exist_ok=True)
-        for file in sorted(beside.iterdir()):
-            os.replace(file, folder / file.name)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        np.save(temporary / TEMPLATES, np.asarray(result.templates, np.float32), allow_pickle=False)
+        result.model.save(temporary / MODEL)
+        (temporary / READER).write_text(result.reader.to_json(), encoding="utf-8")
+        (temporary / SETTINGS).write_text(json.dumps(_settings(result), indent=2), encoding="utf-8")
     return folder
 
 
@@ -172,4 +164,4 @@ def _read(path, how):
     try:
         return how(path)
     except (ValueError, EOFError, OSError) as error:
-        raise FileError(f"{path} cannot be read: {' '.join(str(error).split())[:300]}") from error
+        raise FileError(f"{path} cannot be read: {one_line(error, 300)}") from error

@@ -4,8 +4,10 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+from crsae_onnx.core.signals import robust_std
 from crsae_onnx.core.spikes.detector import SpikeReader
 from crsae_onnx.core.spikes.whitening import Whitening
+from crsae_onnx.core.validation import as_int, as_positive, as_positive_int
 
 from keras_crsae.applications.spike_sorting import templates as found_in
 from keras_crsae.applications.spike_sorting.discovery import SMALLEST, discover
@@ -157,13 +159,11 @@ def _check(traces, frequency, units, iterations, epochs, learning_seconds):
     if traces.shape[0] < SHORTEST * frequency:
         raise ValueError(f"The recording has {traces.shape[0]} samples, {traces.shape[0] / frequency:.3g} s at "
                          f"{frequency:g} Hz. Sorting needs at least {SHORTEST:g} s; spikes must repeat to be learned.")
-    if units is not None and (not isinstance(units, (int, np.integer)) or isinstance(units, bool) or units < 1):
-        raise ValueError(f"`units` must be None or a positive int. Received: units={units!r}")
-    for name, value, least in (("iterations", iterations, 1), ("epochs", epochs, 0)):
-        if not isinstance(value, (int, np.integer)) or value < least:
-            raise ValueError(f"`{name}` must be an int of at least {least}. Received: {name}={value!r}")
-    if not learning_seconds > 0 or not math.isfinite(learning_seconds):
-        raise ValueError(f"`learning_seconds` must be a positive number. Received: {learning_seconds!r}")
+    if units is not None:
+        as_positive_int(units, "units")
+    as_positive_int(iterations, "iterations")
+    as_int(epochs, "epochs", minimum=0)
+    as_positive(learning_seconds, "learning_seconds")
 
 
 def _limited(templates, units, white, refractory):
@@ -255,7 +255,7 @@ def _amplitudes(found, samples, spread):
         heights = found.height[found.unit == u]
         variance = np.square(prior * mean)
         c = heights * (1 + 1 / variance) - mean / variance
-        width = np.median(np.abs(c - np.median(c))) / 0.6745 if len(c) else 0.0
+        width = robust_std(c) if len(c) else 0.0
         spreads.append(np.clip(math.sqrt(max(width**2 - 1, 0)) / mean, *SPREAD))
         # A spike's place is known to about three samples: so many positions share its prior.
         costs.append(np.clip(math.log(samples / max(len(heights), 1) / 3), *COST))

@@ -4,8 +4,8 @@ Names and definitions are those of SpikeInterface's quality metrics, so that fig
 """
 
 import numpy as np
+from crsae_onnx.core.validation import as_positive, as_positive_int
 
-from keras_crsae._validation import as_positive, as_whole
 from keras_crsae.applications.spike_sorting.noise import channel_noise
 
 
@@ -122,12 +122,12 @@ def noise_level(traces):
 
 
 def _checked(spike_samples, spike_units, units, samples):
-    times, labels, units = np.asarray(spike_samples), np.asarray(spike_units), as_whole(units, "units")
+    times, labels, units = np.asarray(spike_samples), np.asarray(spike_units), as_positive_int(units, "units")
     whole = all(a.dtype.kind in "iu" or not a.size for a in (times, labels))
     if not whole or times.ndim != 1 or times.shape != labels.shape:
         raise ValueError("`spike_samples` and `spike_units` must be whole numbers, one each a spike. Received: "
                          f"{times.dtype} of shape {times.shape} and {labels.dtype} of shape {labels.shape}")
-    samples = as_whole(samples, "samples")
+    samples = as_positive_int(samples, "samples")
     times, labels = times.astype(np.int64), labels.astype(np.int64)
     if times.size and not (0 <= times.min() and times.max() < samples):
         raise ValueError(f"`spike_samples` must lie in 0 ... {samples - 1}, the recording. Received: "

@@ -6,12 +6,12 @@ import io
 import json
 
 import numpy as np
+from crsae_onnx.core.atomic_files import atomic_write
 from crsae_onnx.core.spikes.template_matching import pooled_maxima
 
 from keras_crsae.applications.spike_sorting import templates as found_in
 from keras_crsae.applications.spike_sorting.recording import as_recording
 from keras_crsae.applications.spike_sorting.unit_table import unit_table
-from keras_crsae.data.files import replacing
 from keras_crsae.plots import COLOURS, _figure
 
 #: Seconds of the recording that the spectrum and the code are taken from, where spikes are densest.
@@ -64,7 +64,7 @@ def write_report(result, path, recording):
             *parts, "<h2>Settings</h2>",
             _table({"setting": list(result.settings), "value": [json.dumps(v) for v in result.settings.values()]},
                    "text"), "</body></html>"]
-    with replacing(path, overwrite=True) as temporary:
+    with atomic_write(path, overwrite=True) as temporary:
         temporary.write_text("\n".join(page), encoding="utf-8")
 
 

@@ -1,12 +1,12 @@
 """The sorter ``"crsae"`` as SpikeInterface runs sorters. Import it through ``spikeinterface.register``."""
 
-import importlib.metadata
 import importlib.util
 import shutil
 import tempfile
 import warnings
 from pathlib import Path
 
+from crsae_onnx.core.version import package_version
 from spikeinterface.core import BaseRecording, load
 from spikeinterface.sorters import BaseSorter
 
@@ -57,7 +57,7 @@ class CrsaeSorter(BaseSorter):
 
     @classmethod
     def get_sorter_version(cls):
-        return importlib.metadata.version("keras-crsae")
+        return package_version()
 
     @classmethod
     def initialize_folder(cls, recording, output_folder, verbose, remove_existing_folder):
@@ -69,14 +69,12 @@ class CrsaeSorter(BaseSorter):
             return super().initialize_folder(recording, output_folder, verbose, remove_existing_folder)
         # The folder must not exist yet: the recording waits beside it.
         target.parent.mkdir(parents=True, exist_ok=True)
-        waiting = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        try:
-            saved = _save(recording, waiting / "recording", verbose=verbose, progress_bar=verbose)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent,
+                                         ignore_cleanup_errors=True) as waiting:
+            saved = _save(recording, Path(waiting) / "recording", verbose=verbose, progress_bar=verbose)
             folder = super().initialize_folder(saved, target, verbose, remove_existing_folder)
-            del saved  # lets go of the files, which Windows would not move
-            shutil.move(waiting / "recording", folder / "recording")
-        finally:
-            shutil.rmtree(waiting, ignore_errors=True)
+            del saved  # closes the files, which Windows would not move
+            shutil.move(Path(waiting) / "recording", folder / "recording")
         load(folder / "recording").dump(folder / "spikeinterface_recording.json", relative_to=folder)
         return folder
 

@@ -4,10 +4,10 @@ import time
 
 import numpy as np
 import tensorflow as tf
+from crsae_onnx.core.errors import FileError
+from crsae_onnx.core.validation import as_positive_int
 
-from keras_crsae._validation import as_whole
 from keras_crsae.data.batch_order import Place, following
-from keras_crsae.data.files import FileError
 from keras_crsae.data.images import image_files, image_size, load_images, unit_image
 from keras_crsae.data.streams.noisy_crops import blur
 
@@ -40,7 +40,8 @@ def image_batches(folder, size, batch_size, crops=1, channels=1, low_pass=0.0, s
     Example:
         >>> batches = image_batches("photographs", size=64, batch_size=16, crops=4, low_pass=2.0)
     """
-    size, batch_size, crops = as_whole(size, "size"), as_whole(batch_size, "batch_size"), as_whole(crops, "crops")
+    size, batch_size = as_positive_int(size, "size"), as_positive_int(batch_size, "batch_size")
+    crops = as_positive_int(crops, "crops")
     if channels not in (1, 3):
         raise ValueError(f"`channels` must be 1 (grey) or 3 (colour). Received: {channels!r}")
     if batch_size % crops:
@@ -78,4 +79,4 @@ def image_batches(folder, size, batch_size, crops=1, channels=1, low_pass=0.0, s
         return made - blur(made, low_pass)[:, :size, :size]  # TensorFlow's convolution of no crop has another size
 
     return following(place, len(files), batch_size // crops, load, shuffle, prefetch=2,
-                     num_parallel_calls=as_whole(readers, "readers"), deterministic=True)
+                     num_parallel_calls=as_positive_int(readers, "readers"), deterministic=True)

@@ -3,8 +3,7 @@
 import numpy as np
 import tensorflow as tf
 from crsae_onnx.core.spec import REFERENCE_SIGMA, effective_sigma
-
-from keras_crsae._validation import as_positive, as_whole
+from crsae_onnx.core.validation import as_positive, as_positive_int
 
 #: Reach of the Gaussian blur in standard deviations, as scipy.ndimage.gaussian_filter has it.
 _REACH = 4.0
@@ -45,7 +44,7 @@ def noisy_crops(images, size, batch_size, sigma, clean=None, add_noise=True, tar
         >>> tuple(noisy.shape)
         (4, 32, 32, 1)
     """
-    size, batch_size = as_whole(size, "size"), as_whole(batch_size, "batch_size")
+    size, batch_size = as_positive_int(size, "size"), as_positive_int(batch_size, "batch_size")
     low, high = noise_range(sigma)
     if target not in ("clean", "noisy"):
         raise ValueError(f"`target` must be 'clean' or 'noisy'. Received: {target!r}")

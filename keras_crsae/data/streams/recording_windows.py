@@ -4,8 +4,8 @@ import time
 
 import numpy as np
 import tensorflow as tf
+from crsae_onnx.core.validation import as_positive_int
 
-from keras_crsae._validation import as_whole
 from keras_crsae.data.batch_order import Place, following
 
 
@@ -39,8 +39,8 @@ def window_batches(source, window, batch_size, step=None, shuffle=True, scale=1.
         >>> [tuple(batch.shape) for batch in window_batches(recording, 100, 8)]
         [(8, 100, 4), (2, 100, 4)]
     """
-    window, batch_size = as_whole(window, "window"), as_whole(batch_size, "batch_size")
-    step = window if step is None else as_whole(step, "step")
+    window, batch_size = as_positive_int(window, "window"), as_positive_int(batch_size, "batch_size")
+    step = window if step is None else as_positive_int(step, "step")
     samples, channels, read = _reader(source)
     if samples < window:
         raise ValueError(f"The recording has {samples} samples, fewer than one window of {window}. Use a shorter "
@@ -66,7 +66,7 @@ def window_batches(source, window, batch_size, step=None, shuffle=True, scale=1.
         return tf.ensure_shape(tf.numpy_function(place.reading(load), [indices], tf.float32), (None, window, channels))
 
     return following(place, len(starts), batch_size, batch, shuffle, prefetch=2,
-                     num_parallel_calls=as_whole(readers, "readers"), deterministic=True)
+                     num_parallel_calls=as_positive_int(readers, "readers"), deterministic=True)
 
 
 def _reader(source):

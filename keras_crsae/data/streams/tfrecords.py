@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from crsae_onnx.core.errors import FileError, one_line
+from crsae_onnx.core.validation import as_positive_int
 
-from keras_crsae._validation import as_whole
 from keras_crsae.data.batch_order import Place, following
-from keras_crsae.data.files import FileError, existing_file, one_line
+from keras_crsae.data.paths import existing_file
 
 #: A record: length (uint64) and its checksum (uint32), the content, its checksum (uint32); all little-endian.
 _HEADER, _FOOTER = struct.Struct("<QI"), 4
@@ -47,7 +48,7 @@ def record_batches(files, batch_size, parse=None, dtype="float32", shuffle=True,
         >>> [tuple(batch.shape) for batch in record_batches("windows.tfrecord", 8)]
         [(8, 100, 4), (2, 100, 4)]
     """
-    batch_size, place = as_whole(batch_size, "batch_size"), Place()
+    batch_size, place = as_positive_int(batch_size, "batch_size"), Place()
     paths = _found(files)
     places = [record_places(path) for path in paths]
     which = np.repeat(np.arange(len(paths)), [len(p) for p in places])
@@ -80,7 +81,7 @@ def record_batches(files, batch_size, parse=None, dtype="float32", shuffle=True,
                          tf.ensure_shape(records, (None,)), fn_output_signature=tf.TensorSpec(shape, tf.float32))
 
     return following(place, len(offsets), batch_size, load, shuffle, prefetch=2,
-                     num_parallel_calls=as_whole(readers, "readers"), deterministic=True)
+                     num_parallel_calls=as_positive_int(readers, "readers"), deterministic=True)
 
 
 def _found(files):

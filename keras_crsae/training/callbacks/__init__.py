@@ -1,7 +1,6 @@
 """Callbacks for training a CRsAE."""
 
 import logging
-import os
 import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +8,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from crsae_onnx.core.atomic_files import atomic_write
+from crsae_onnx.core.errors import FileError, one_line
+from crsae_onnx.core.validation import as_positive_int
 
 from keras_crsae.data.archives import check_archive, check_weights
-from keras_crsae.data.files import FileError, check_output, one_line
+from keras_crsae.data.paths import check_output
 from keras_crsae.training.distribution import several_machines
 
 CENTRES = ("energy", "extremum")
@@ -157,14 +159,8 @@ class SaveProgress(keras.callbacks.Callback):
 
     def __init__(self, path, every=None):
         super().__init__()
-        self.path, self.every = Path(path), every
-        if every is not None and not (isinstance(every, int) and every > 0):
-            raise ValueError(f"`every` must be None or a positive int, in batches. Received: every={every!r}")
+        self.path, self.every = Path(path), None if every is None else as_positive_int(every, "every")
         self._failed = False
-
-    @property
-    def _beside(self):
-        return self.path.with_name(f"{self.path.stem}.writing{self.path.suffix}")
 
     def restore_into(self, model):
         """Load the file into a model where there is one; ``fit`` calls it. Returns the epoch to go on in, or None."""
@@ -196,12 +192,9 @@ class SaveProgress(keras.callbacks.Callback):
         if not _first_machine(self.model.distribute_strategy):
             return
         try:
-            save_apart(self.model, self._beside)
-            with self._beside.open("rb") as file:
-                os.fsync(file.fileno())  # on the disk before it takes the old one's name
-            os.replace(self._beside, self.path)
+            with atomic_write(self.path) as temporary:
+                save_apart(self.model, temporary)
         except (OSError, RuntimeError, ValueError) as error:  # h5py tells a full disk as any of these
-            self._beside.unlink(missing_ok=True)
             if not self._failed:
                 kept = "the file of the save before is whole" if self.path.exists() else "there is no file yet"
                 warnings.warn(f"Progress could not be saved to {self.path} ({one_line(error)}); {kept}, and training "

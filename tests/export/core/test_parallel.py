@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from crsae_onnx.core.parallel import cores, in_threads
+from crsae_onnx.core.parallel import cores, ordered_thread_map
 
 
 def test_there_is_at_least_one_core():
@@ -30,7 +30,7 @@ def test_results_come_in_order_and_few_run_at_once(workers):
             running -= 1
         return i * i
 
-    assert list(in_threads(compute, items(), workers)) == [i * i for i in range(20)]
+    assert list(ordered_thread_map(compute, items(), workers)) == [i * i for i in range(20)]
     assert 1 <= most <= workers and makers == {threading.get_ident()}
 
 
@@ -44,13 +44,13 @@ def test_an_error_reaches_the_caller_and_ends_the_work(workers):
         done.append(i)
 
     with pytest.raises(OSError, match="disk full"):
-        list(in_threads(compute, iter(range(100)), workers))
+        list(ordered_thread_map(compute, iter(range(100)), workers))
     assert len(done) < 10
 
 
 def test_a_caller_that_stops_reading_waits_for_what_runs_alone():
     done = []
-    results = in_threads(lambda i: done.append(i) or i, iter(range(100)), 2)
+    results = ordered_thread_map(lambda i: done.append(i) or i, iter(range(100)), 2)
     assert next(results) == 0
     results.close()
     assert len(done) < 10

@@ -5,15 +5,8 @@ import sys
 
 import numpy as np
 import pytest
-from crsae_onnx.core.windowing import (
-    LEAST_PART,
-    SignalError,
-    SparseCode,
-    encode_windows,
-    plan,
-    reconstruct_windows,
-    shared_window,
-)
+from crsae_onnx.core.errors import SignalError
+from crsae_onnx.core.windowing import LEAST_PART, SparseCode, encode_windows, plan, reconstruct_windows, shared_window
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

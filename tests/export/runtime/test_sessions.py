@@ -193,8 +193,8 @@ def test_of_cudas_errors_the_failure_is_told():
     text = ("/src/cuda_call.cc:154 std::conditional_t<THRW, void, Status> CudaCall(ERRTYPE, int) [with ERRTYPE = "
             "cudaError; bool THRW = true] CUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; "
             "hostname=vm ; file=/src/cuda_execution_provider.cc ; line=355 ; expr=cudaSetDevice(info_.device_id);.")
-    assert sessions._one_line(RuntimeError(text)) == "CUDA failure 100: no CUDA-capable device is detected"
-    assert sessions._one_line(ValueError("two\n lines.")) == "two lines"
+    assert sessions._failure(RuntimeError(text)) == "CUDA failure 100: no CUDA-capable device is detected"
+    assert sessions._failure(ValueError("two\n lines.")) == "two lines"
 
 
 def test_the_libraries_that_pip_installed_are_loaded_quietly(exported, monkeypatch, capsys):

@@ -129,18 +129,3 @@ def test_noise_holds_no_spikes(tmp_path, monkeypatch, capsys, rng):
     np.save("noise.npy", rng.standard_normal(20000))
     assert main(["sort", "noise.npy", "--fs", "10000", "--output", "out"]) == 2
     assert "No repeating waveform" in capsys.readouterr().err and not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("tqdm", [True, False])
-def test_progress_is_a_bar_for_each_step_or_lines(tqdm, monkeypatch, capsys):
-    if not tqdm:
-        monkeypatch.setattr(cli_sort, "find_spec", lambda name: None)
-    with cli_sort.Progress(shown=True) as tell:
-        for step, share in (("find units", 0.0), ("find units, round 1", 0.5), ("train", 0.0), ("train", 1.0)):
-            tell(step, share)
-    err = capsys.readouterr().err
-    assert "find units" in err and "round 1" in err and "train" in err
-    assert ("100%|" in err) == tqdm and (err.count("train ...\n") == 1) != tqdm
-    with cli_sort.Progress() as tell:  # nobody watches
-        tell("train", 0.5)
-    assert capsys.readouterr().err == ""

@@ -13,11 +13,12 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from crsae_onnx.core.errors import FileError
 from scipy.io import wavfile
 
 import keras_crsae as kc
 from keras_crsae.data.archives import check_archive
-from keras_crsae.data.files import FileError, read_array
+from keras_crsae.data.arrays import read_array
 from keras_crsae.data.images import read_image, write_image
 from keras_crsae.data.recordings import read_recording
 from keras_crsae.models.serialization import load_crsae, saved_config

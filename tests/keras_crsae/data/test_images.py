@@ -3,8 +3,8 @@
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from crsae_onnx.core.errors import FileError
 
-from keras_crsae.data.files import FileError
 from keras_crsae.data.images import (
     PHOTOGRAPHS,
     check_image_dtype,

@@ -4,8 +4,8 @@ import sys
 
 import numpy as np
 import pytest
+from crsae_onnx.core.errors import FileError
 
-from keras_crsae.data.files import FileError
 from keras_crsae.data.recordings import read_recording
 
 # SpikeInterface leaves closing the files it writes and maps to the garbage collector.

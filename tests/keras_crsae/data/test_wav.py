@@ -5,10 +5,11 @@ import sys
 
 import numpy as np
 import pytest
+from crsae_onnx.core.errors import FileError
 from scipy.io import wavfile
 
 from keras_crsae.cli import main
-from keras_crsae.data.files import FileError, read_array
+from keras_crsae.data.arrays import read_array
 from keras_crsae.data.recordings import read_recording, told_frequency
 from keras_crsae.data.simulate import simulate_spikes, spike_templates
 from keras_crsae.data.wav import read_wav

@@ -6,9 +6,9 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+from crsae_onnx.core.errors import FileError
 
 import keras_crsae as kc
-from keras_crsae.data.files import FileError
 from keras_crsae.models.serialization import describe, load_crsae, saved_config
 
 

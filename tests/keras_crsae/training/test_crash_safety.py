@@ -11,9 +11,9 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+from crsae_onnx.core.errors import FileError
 
 import keras_crsae as kc
-from keras_crsae.data.files import FileError
 from keras_crsae.data.simulate import perturb_filters, simulate_spikes, spike_templates
 from keras_crsae.training.callbacks import RecentreFilters, SaveProgress, save_apart
 

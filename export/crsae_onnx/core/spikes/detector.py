@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from crsae_onnx.core.errors import SignalError
 from crsae_onnx.core.spikes.template_matching import Matcher
 from crsae_onnx.core.spikes.whitening import Whitening
-from crsae_onnx.core.windowing import SignalError
 
 #: Format of ``SpikeReader.to_json``.
 FORMAT = 1

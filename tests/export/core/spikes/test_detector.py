@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from crsae_onnx.core.errors import SignalError
 from crsae_onnx.core.spikes.detector import SpikeReader, SpikeStream
 from crsae_onnx.core.spikes.whitening import Whitening
-from crsae_onnx.core.windowing import SignalError
 
 SIZE, SAMPLES = 20, 12_000
 

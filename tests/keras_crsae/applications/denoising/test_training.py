@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from crsae_onnx.core.errors import FileError
 
 from keras_crsae.applications.denoising import training as denoising_training
 from keras_crsae.applications.denoising.pipeline import denoise, train_denoiser
-from keras_crsae.data.files import FileError
 from keras_crsae.metrics import psnr
 from keras_crsae.models.baselines import LCSC
 from keras_crsae.models.denoiser import Denoiser

@@ -6,9 +6,9 @@ import os
 import numpy as np
 import pytest
 from crsae_onnx import SpikeReader
+from crsae_onnx.core.errors import FileError
 
 from keras_crsae.applications.spike_sorting.persistence import SETTINGS, load_reader, load_result, save_result
-from keras_crsae.data.files import FileError
 
 
 @pytest.fixture(scope="module")

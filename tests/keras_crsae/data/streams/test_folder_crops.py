@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
+from crsae_onnx.core.errors import FileError
 
 import keras_crsae as kc
-from keras_crsae.data.files import FileError
 from keras_crsae.data.images import image_size, write_image
 from keras_crsae.data.streams.folder_crops import image_batches
 from keras_crsae.training.callbacks import SaveProgress

@@ -5,8 +5,8 @@ import random
 import numpy as np
 import pytest
 import tensorflow as tf
+from crsae_onnx.core.errors import FileError
 
-from keras_crsae.data.files import FileError
 from keras_crsae.data.streams.tfrecords import record_batches, record_places
 
 

@@ -1,39 +1,17 @@
-"""Files in and out: arrays (``.npy``, ``.npz``), and outputs that overwrite nothing of the user's."""
+"""Arrays from files (``.npy``, ``.npz``, ``.wav``), and their layout as batches of signals or images."""
 
-import contextlib
-import errno
-import os
-import tempfile
+from __future__ import annotations
+
 import zipfile
-from pathlib import Path
 
 import numpy as np
+from crsae_onnx.core.errors import FileError, one_line
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-ARRAY_SUFFIXES = (".npy", ".npz")
-WAV = ".wav"
-#: What the system says of a disk that takes no more. NumPy's own words, without a number: "10 requested and 3 written".
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+from keras_crsae.data.archives import check_archive, check_array_member
+from keras_crsae.data.paths import ARRAY_SUFFIXES, IMAGE_SUFFIXES, WAV, by, existing_file
+from keras_crsae.data.wav import read_wav
+
 _CHUNK = 1 << 22  # values looked at in one piece, so that a memory-mapped file never comes into memory whole
-
-
-class FileError(ValueError):
-    """An input that is missing, damaged or of another kind, or an output that may not be written."""
-
-
-def existing_file(path, kind):
-    """``path`` as a Path, or a FileError that says what was expected there."""
-    path = Path(path)
-    if path.is_dir():
-        raise FileError(f"{path} is a folder. Expected {kind}.")
-    if not path.is_file():
-        raise FileError(f"No file at {path}. Expected {kind}.")
-    if path.stat().st_size == 0:
-        raise FileError(f"{path} is empty (0 bytes). Expected {kind}.")
-    return path
-
-
-# Reading
 
 
 def read_array(path, key=None):
@@ -53,8 +31,6 @@ def read_array(path, key=None):
     """
     path = existing_file(path, "a .npy, .npz or .wav file")
     if path.suffix.lower() == WAV and key is None:
-        from keras_crsae.data.wav import read_wav
-
         return read_wav(path)[1]
     if path.suffix.lower() not in ARRAY_SUFFIXES:
         raise FileError(f"{path}: cannot read files of type {path.suffix!r}. Expected one of "
@@ -89,8 +65,6 @@ def _starts_with(path, magic):
 
 
 def _member(path, key):
-    from keras_crsae.data.archives import check_archive, check_array_member
-
     check_archive(path)  # also, np.load takes a file of any kind, whatever its name
     with np.load(path, allow_pickle=False) as archive:
         names = list(archive.files)
@@ -141,85 +115,3 @@ def check_finite(array, path):
             index[0] += start
             raise FileError(f"{path} holds NaN or infinite values, the first at index {tuple(index)} of shape "
                             f"{array.shape}. Remove or fill them first, for example with numpy.nan_to_num.")
-
-
-def by(sizes):
-    """Sizes as a reader writes them: "7 x 5"."""
-    return " x ".join(str(n) for n in sizes)
-
-
-def one_line(error):
-    """An exception's text on one line, cut where it gets long."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-# Writing
-
-
-def check_output(path, suffixes, overwrite=False, inputs=()):
-    """Check, before any work, that ``path`` can be written and that nothing is lost by it.
-
-    Args:
-        path: file to write.
-        suffixes: allowed endings of its name.
-        overwrite: an existing file may be replaced.
-        inputs: files that are read; the output may be none of them.
-
-    Returns:
-        Path.
-
-    Raises:
-        FileError: wrong ending, no such folder, unwritable folder, existing file, or an input.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in suffixes:
-        raise FileError(f"The output {path} must end in {' or '.join(suffixes)}.")
-    if path.is_dir():
-        raise FileError(f"The output {path} is a folder. Give a file name.")
-    if not path.parent.is_dir():
-        raise FileError(f"No folder {path.parent} for the output {path.name}. Create it first.")
-    if path.exists() and any(Path(i).exists() and path.samefile(i) for i in inputs):
-        raise FileError(f"The output {path} is also an input. Choose another name.")
-    if path.exists() and not overwrite:
-        raise FileError(f"{path} exists. Choose another name or pass --overwrite.")
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise FileError(f"The folder {path.parent.resolve()} cannot be written to ({error.strerror}). "
-                        "Choose another output.") from error
-    return path
-
-
-@contextlib.contextmanager
-def replacing(path, overwrite=False):
-    """A temporary name beside ``path`` to write to; renamed to ``path`` on success, removed on failure.
-
-    A file that appeared at ``path`` meanwhile is kept, unless ``overwrite``; the new one then keeps its temporary
-    name, which the error tells. The content is on the disk before it takes the name.
-
-    Raises:
-        FileError: a file appeared at ``path``.
-        OSError: the disk is full, or the folder cannot be written to any more; ``path`` is as it was.
-
-    Example:
-        >>> with replacing("code.npy") as temporary:
-        ...     np.save(temporary, code)
-    """
-    path = Path(path)
-    temporary = path.with_name(f"{path.stem}.part-{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        if temporary.is_file():
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and (error.errno in _NO_ROOM or "written" in str(error)):
-            raise OSError(f"{path} could not be written ({error.strerror or one_line(error)}). What was there before "
-                          "is unchanged. Free space on the disk, or choose another output.") from error
-        raise
-    if path.exists() and not overwrite:
-        raise FileError(f"{path} appeared while this command ran, and is kept. The result is in {temporary}.")
-    os.replace(temporary, path)

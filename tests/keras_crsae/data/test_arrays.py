@@ -1,11 +1,10 @@
-"""Arrays from files, and outputs that lose nothing."""
-
-import resource
+"""Arrays from files, and their layouts as batches."""
 
 import numpy as np
 import pytest
+from crsae_onnx.core.errors import FileError
 
-from keras_crsae.data.files import FileError, as_batch, check_finite, check_output, read_array, replacing
+from keras_crsae.data.arrays import as_batch, check_finite, read_array
 
 
 def test_npy_is_memory_mapped_and_keeps_its_dtype(tmp_path, rng):
@@ -98,60 +97,3 @@ def test_a_non_finite_value_is_refused_with_its_position(shape, index, value):
     with pytest.raises(FileError) as caught:
         check_finite(data, "y.npy")
     assert f"index {index}" in str(caught.value) and "y.npy" in str(caught.value)
-
-
-def test_an_output_is_checked_before_work(tmp_path):
-    taken = tmp_path / "a.npy"
-    taken.write_text("mine")
-    assert check_output(taken, (".npy",), overwrite=True) == taken
-    assert check_output(tmp_path / "new.npy", (".npy",)) == tmp_path / "new.npy"
-    for path, options, words in ((taken, {}, "exists.*--overwrite"), (tmp_path / "a.txt", {}, "must end in .npy"),
-                                 (tmp_path / "no" / "a.npy", {}, "No folder"), (taken / "a.npy", {}, "No folder"),
-                                 (taken, {"overwrite": True, "inputs": (taken,)}, "also an input")):
-        with pytest.raises(FileError, match=words):
-            check_output(path, (".npy",), **options)
-    (tmp_path / "folder.npy").mkdir()
-    with pytest.raises(FileError, match="is a folder"):
-        check_output(tmp_path / "folder.npy", (".npy",), overwrite=True)
-    assert taken.read_text() == "mine"
-
-
-def test_an_unwritable_folder_is_refused_before_work(tmp_path, monkeypatch):
-    def refuse(*_, **__):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("keras_crsae.data.files.tempfile.TemporaryFile", refuse)  # tests may run as root
-    with pytest.raises(FileError, match="cannot be written to.*Permission denied"):
-        check_output(tmp_path / "a.npy", (".npy",))
-
-
-def test_a_failed_write_leaves_nothing_behind(tmp_path):
-    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "a.npy") as temporary:
-        temporary.write_text("half")
-        raise KeyboardInterrupt
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("write", [lambda f: np.save(f, np.zeros(10000)), lambda f: f.write_bytes(bytes(10000))])
-def test_a_full_disk_is_said_and_leaves_the_file_before_it_whole(tmp_path, write):
-    (tmp_path / "a.npy").write_text("before")
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))  # the system refuses larger files, as a full disk does
-    try:
-        with pytest.raises(OSError, match="a.npy could not be written .*unchanged"), \
-                replacing(tmp_path / "a.npy", overwrite=True) as temporary:
-            write(temporary)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-    assert (tmp_path / "a.npy").read_text() == "before" and len(list(tmp_path.iterdir())) == 1
-
-
-def test_a_file_that_appears_meanwhile_is_kept(tmp_path):
-    with pytest.raises(FileError, match="appeared") as caught, replacing(tmp_path / "a.npy") as temporary:
-        temporary.write_text("ours")
-        (tmp_path / "a.npy").write_text("theirs")
-    assert (tmp_path / "a.npy").read_text() == "theirs"
-    assert temporary.read_text() == "ours" and str(temporary) in str(caught.value)
-    with replacing(tmp_path / "a.npy", overwrite=True) as temporary:
-        temporary.write_text("new")
-    assert (tmp_path / "a.npy").read_text() == "new"

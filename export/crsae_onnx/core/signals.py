@@ -1,0 +1,180 @@
+"""Signals (batch, *space, channels): layout, finite values, noise level (NumPy)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from crsae_onnx.core.errors import SignalError
+
+#: Median of |x| for x ~ N(0, 1).
+_NORMAL_MAD = 0.6745
+#: Axes of space, by rank.
+_SPACE = {1: "time", 2: "height, width"}
+#: Real types of TensorFlow and JAX that NumPy does not count among its own floats.
+_SMALL_FLOATS = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
+
+
+def robust_std(values: Any, axis: int | tuple[int, ...] | None = None, center: Any = None) -> Any:
+    """Standard deviation of normal noise that outliers hardly change: median |x - median x| / 0.6745.
+
+    The median absolute deviation (MAD) of N(0, sigma^2) is 0.6745 sigma.
+
+    Args:
+        values: array.
+        axis: axes of the medians; None: all.
+        center: what is subtracted; None: the median over ``axis``.
+
+    Returns:
+        The values' dtype (floats), without ``axis``.
+
+    Example:
+        >>> from crsae_onnx.core.signals import robust_std
+        >>> round(float(robust_std([-1.0, 0.0, 1.0, 1000.0])), 3)
+        1.483
+    """
+    values = np.asarray(values)
+    middle = np.median(values, axis=axis, keepdims=True) if center is None else center
+    return np.median(np.abs(values - middle), axis=axis) / _NORMAL_MAD
+
+
+def layout_text(rank: int, channels: int | None = None) -> str:
+    """The axes of a signal as messages show them: "(batch, time, 2 channels)"."""
+    return f"(batch, {_SPACE[rank]}, {'' if channels is None else f'{channels} '}channels)"
+
+
+def check_layout(signal: Any, rank: int, kernel_size: Sequence[int] | None = None, channels: int | None = None,
+                 name: str = "signal") -> None:
+    """Check the type and the shape of a signal; its values are not read.
+
+    Args:
+        signal: an array, memory map, HDF5 or Zarr dataset, or any object with ``shape`` and ``__getitem__``.
+        rank: axes of space: 1 signals, 2 images.
+        kernel_size: None, or the filters' sizes, one an axis of space, which the signal must not be shorter than.
+        channels: None, or the size of the last axis.
+        name: for the message.
+
+    Raises:
+        SignalError: not real, other axes than (batch, *space, channels), empty, or shorter than the kernel.
+
+    Example:
+        >>> import numpy as np
+        >>> from crsae_onnx.core.signals import check_layout
+        >>> check_layout(np.zeros((1, 100, 2)), rank=1, kernel_size=(45,), channels=2)
+    """
+    layout = layout_text(rank)
+    shape, dtype = getattr(signal, "shape", None), getattr(signal, "dtype", None)
+    if shape is None or not hasattr(signal, "__getitem__"):
+        raise SignalError(f"`{name}` must be an array {layout}, or an object with `shape` and `__getitem__`. "
+                          f"Received: {type(signal).__name__}.")
+    shape = tuple(shape)
+    if dtype is not None and not _is_real(dtype):
+        raise SignalError(f"`{name}` must hold real numbers in one regular array {layout}. Received: dtype {dtype}, "
+                          f"shape {shape}. Take its real part or convert it first.")
+    if len(shape) != rank + 2:
+        hint = f"Add the missing axes, for example {name}[None, ..., None]." if len(shape) < rank + 2 else \
+            "Give one array of signals, not several." + (" For images use rank=2." if rank == 1 else "")
+        raise SignalError(f"`{name}` must have shape {layout_text(rank, channels)}. Received: shape {shape}. {hint}")
+    if 0 in shape:
+        raise SignalError(f"`{name}` is empty: shape {shape}. Expected at least one sample in {layout}.")
+    if channels is not None and shape[-1] != channels:
+        raise SignalError(f"`{name}` must have shape {layout_text(rank, channels)}. Received: shape {shape}.")
+    if kernel_size is not None and any(n < k for n, k in zip(shape[1:-1], kernel_size, strict=True)):
+        raise SignalError(f"`{name}` is shorter than the kernel: shape {shape} against kernel size "
+                          f"{tuple(kernel_size)}. Use longer signals or a smaller kernel_size.")
+
+
+def _is_real(dtype: Any) -> bool:
+    return str(dtype) in _SMALL_FLOATS or np.dtype(dtype).kind in "fiub"
+
+
+def as_float32(values: Any, name: str = "signal", rank: int | None = None) -> np.ndarray:
+    """``values`` as a contiguous float32 array; real types alone are taken.
+
+    Raises:
+        SignalError: parts of different shapes, complex numbers, texts, objects.
+    """
+    layout = "" if rank is None else f" {layout_text(rank)}"
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise SignalError(f"`{name}` must be one regular array{layout}. Received: {type(values).__name__} whose parts "
+                          "have different shapes. Cut or pad them to one length.") from error
+    if not _is_real(array.dtype):
+        raise SignalError(f"`{name}` must hold real numbers in one regular array{layout}. Received: dtype "
+                          f"{array.dtype}, shape {array.shape}. Take its real part or convert it first.")
+    with np.errstate(over="ignore", invalid="ignore"):  # a float64 too large for float32 becomes infinite
+        return np.asarray(array, np.float32)
+
+
+def as_finite(piece: Any, first_sample: int = 0, name: str = "signal") -> np.ndarray:
+    """``piece`` as a contiguous float32 array of finite values.
+
+    Args:
+        piece: real array (batch, *space, channels).
+        first_sample: index of its first sample in the whole signal, for the message.
+        name: for the message.
+
+    Raises:
+        SignalError: NaN or infinite values, as float32; the first one's index is named.
+
+    Example:
+        >>> import numpy as np
+        >>> from crsae_onnx.core.signals import as_finite
+        >>> as_finite(np.zeros((1, 3, 1), "int16")).dtype.name
+        'float32'
+    """
+    piece = np.ascontiguousarray(as_float32(piece, name))
+    with np.errstate(over="ignore", invalid="ignore"):
+        # The sum is finite when every value is (float32 values cannot overflow it), and reads memory once.
+        total = float(np.sum(piece, dtype=np.float64))
+    if not math.isfinite(total):
+        bad = np.argwhere(~np.isfinite(piece))
+        first = [int(i) for i in bad[0]]
+        first[1] += first_sample
+        raise SignalError(f"`{name}` holds {len(bad)} NaN or infinite values of {piece.size} (as float32), the first "
+                          f"at index {tuple(first)} (batch, *space, channel). Remove or fill them, and mark them as "
+                          "missing with a 0/1 mask.")
+    return piece
+
+
+def as_signal(data: Any, rank: int, channels: int | None = None, kernel_size: Sequence[int] | None = None,
+              name: str = "data", finite: bool = True) -> np.ndarray:
+    """``data`` as a float32 array (batch, *space, channels).
+
+    Args:
+        data: array-like of real numbers.
+        rank, channels, kernel_size, name: see ``check_layout``.
+        finite: False lets NaN and infinite values pass.
+
+    Raises:
+        SignalError: see ``check_layout`` and ``as_finite``.
+
+    Example:
+        >>> import numpy as np
+        >>> from crsae_onnx.core.signals import as_signal
+        >>> as_signal(np.ones((1, 3, 1), "int16"), rank=1).dtype.name
+        'float32'
+    """
+    array = as_float32(data, name, rank)
+    check_layout(array, rank, kernel_size, channels, name)
+    return as_finite(array, name=name) if finite else array
+
+
+def as_sigma(sigma: Any, batch: int) -> np.ndarray:
+    """A noise standard deviation as float32, () or (batch,).
+
+    Raises:
+        SignalError: not a positive number, or not one for each batch entry.
+    """
+    try:
+        array = np.asarray(sigma, np.float32)
+    except (TypeError, ValueError):
+        array = np.full(1 + batch, np.nan)  # refused below by its shape
+    if array.shape not in ((), (batch,)) or not np.isfinite(array).all() or not (array > 0).all():
+        raise SignalError(f"`sigma` must be a positive number or one a batch entry ({batch}). "
+                          f"Received: sigma={sigma!r}")
+    return array

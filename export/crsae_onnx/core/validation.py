@@ -1,0 +1,88 @@
+"""Checks of numbers given as arguments: what cannot be used is refused before work starts (NumPy)."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def as_int(value: Any, name: str, minimum: int = 1, maximum: int | None = None) -> int:
+    """``value`` as a Python int in a range; NumPy integers are taken, booleans and floats are not.
+
+    Raises:
+        ValueError: anything else.
+
+    Example:
+        >>> import numpy as np
+        >>> from crsae_onnx.core.validation import as_int
+        >>> as_int(np.int16(0), "epochs", minimum=0)
+        0
+    """
+    if maximum is not None:
+        expected = f"an int from {minimum} to {maximum}"
+    else:
+        expected = "a positive int" if minimum == 1 else f"an int of at least {minimum}"
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool | np.bool_) or not minimum <= number <= (number if maximum is None else maximum):
+        raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}")
+    return number
+
+
+def as_positive_int(value: Any, name: str) -> int:
+    """``value`` as a positive Python int; NumPy integers are taken, booleans and floats are not.
+
+    Raises:
+        ValueError: anything else.
+
+    Example:
+        >>> import numpy as np
+        >>> from crsae_onnx.core.validation import as_positive_int
+        >>> as_positive_int(np.int64(3), "filters")
+        3
+    """
+    return as_int(value, name)
+
+
+def as_sizes(value: Any, rank: int, name: str) -> tuple[int, ...]:
+    """A positive int, or ``rank`` of them, as a tuple of ``rank`` ints.
+
+    Raises:
+        ValueError: anything else.
+
+    Example:
+        >>> from crsae_onnx.core.validation import as_sizes
+        >>> as_sizes(5, 2, "kernel_size"), as_sizes([5, 7], 2, "kernel_size")
+        ((5, 5), (5, 7))
+    """
+    values: Sequence[Any] = tuple(value) if isinstance(value, tuple | list | np.ndarray) and np.ndim(value) \
+        else (value,) * rank
+    if len(values) != rank:
+        raise ValueError(f"`{name}` must be a positive int or {rank} of them. Received: {name}={value!r}")
+    return tuple(as_positive_int(v, name) for v in values)
+
+
+def as_positive(value: Any, name: str) -> float:
+    """``value`` as a positive finite float.
+
+    Raises:
+        ValueError: anything else, texts and booleans included.
+
+    Example:
+        >>> from crsae_onnx.core.validation import as_positive
+        >>> as_positive(2, "sigma")
+        2.0
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, str | bool) or not 0 < number < math.inf:
+        raise ValueError(f"`{name}` must be a positive finite number. Received: {name}={value!r}")
+    return number
