@@ -30,7 +30,8 @@ def as_int(value: Any, name: str, minimum: int = 1, maximum: int | None = None) 
         number = operator.index(value)
     except TypeError:
         number = None
-    if number is None or isinstance(value, bool | np.bool_) or not minimum <= number <= (number if maximum is None else maximum):
+    highest = number if maximum is None else maximum
+    if number is None or isinstance(value, bool | np.bool_) or not minimum <= number <= highest:
         raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}")
     return number
 
