@@ -1,12 +1,33 @@
-"""Keras against onnxruntime: names, shapes, then values."""
+"""A model against its exported file: names, shapes, then values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from crsae_onnx.core.spec import MASK, OUTPUTS, SIGMA, TOLERANCES
+from crsae_onnx.core.cycle_spinning import average_over_shifts
+from crsae_onnx.core.spec import (
+    MASK,
+    OUTPUTS,
+    SIGMA,
+    TOLERANCES,
+    DenoiserSpec,
+    EncoderSpec,
+    Exportable,
+    Reference,
+    effective_sigma,
+)
 from crsae_onnx.core.spikes.detector import SpikeReader
 from crsae_onnx.core.spikes.peak_rule import SpikeRule
+from crsae_onnx.core.spikes.whitening import Whitening
 from crsae_onnx.file_format import container
 from crsae_onnx.runtime.sparse_encoder import SparseEncoder
+
+Array = NDArray[np.floating]
 
 
 class ValidationError(ValueError):
@@ -14,7 +35,7 @@ class ValidationError(ValueError):
 
 
 class NameMismatch(ValidationError):
-    """The file was made from another kind of model: rank, sizes or shrinkage differ."""
+    """The file belongs to another kind of model: rank, sizes or code prior differ."""
 
 
 class ShapeMismatch(ValidationError):
@@ -28,33 +49,34 @@ class ValueMismatch(ValidationError):
         difference: the largest, relative to the reference's largest absolute value.
     """
 
-    def __init__(self, message, difference):
+    def __init__(self, message: str, difference: float) -> None:
         super().__init__(message)
         self.difference = difference
 
 
-class Report(list):
+class Report(list[dict[str, Any]]):
     """One dict a comparison: output, shape (of the signal), given (further inputs), difference, nonzero.
 
     Prints as a table; ``difference`` is the largest of all.
     """
 
     @property
-    def difference(self):
+    def difference(self) -> float:
         return max(row["difference"] for row in self)
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [f"{'output':15} {'signal':20} {'with':12} {'difference':>10} {'non-zero':>9}"]
         lines += [f"{row['output']:15} {str(row['shape']):20} {' '.join(row['given']) or '-':12} "
                   f"{row['difference']:10.1e} {row['nonzero']:9.1%}" for row in self]
         return "\n".join(lines)
 
 
-def validate(model, path, shapes=None, tolerance=None, seed=0, record=False):
+def validate(model: Exportable, path: str | os.PathLike[str], shapes: Sequence[Sequence[int]] | None = None,
+             tolerance: float | None = None, seed: int = 0, record: bool = False) -> Report:
     """Compare a model with its exported file on random signals: noise, and filters placed at random.
 
     Args:
-        model: ``keras_crsae.CRsAE``.
+        model: ``keras_crsae.CRsAE``, or any object with ``export_spec()`` and ``export_reference()``.
         path: its ``.onnx`` file.
         shapes: signal shapes (batch, *space, channels); None: several batch sizes and lengths, some the shortest
             possible, most of them dividing neither by the stride nor by the block.
@@ -77,170 +99,209 @@ def validate(model, path, shapes=None, tolerance=None, seed=0, record=False):
         >>> report.difference < 1e-4
         True
     """
-    encoder, rng = SparseEncoder(path), np.random.default_rng(seed)
-    _compare_names(model, encoder.info)
+    encoder, spec = SparseEncoder(path), model.export_spec()
+    _compare_names(spec, encoder.info)
     tolerance = TOLERANCES[encoder.info["precision"]] if tolerance is None else tolerance
-    reference = _reference(model, encoder.info)
-    rows = Report()
-    whitening = _whitening(encoder.info)
-    plain = [name for name in encoder.info["outputs"] if name in OUTPUTS]
-    for shape in shapes or _shapes(encoder.info):
-        if "denoised" in encoder.info["outputs"]:
-            rows.append(_compare_denoised(model, encoder, shape, rng, tolerance))
-        if "spikes" in encoder.info["outputs"]:
-            rows.append(_compare_spikes(reference, encoder, whitening, shape, rng, tolerance))
-        if not plain:
-            continue
-        signal = _signal(reference, shape, rng) if whitening is None else _recording(whitening, reference, shape, rng)
-        for given in _givens(encoder.info, reference, signal, rng):
-            expected = {"code": reference.encode(_whitened(whitening, signal), **given)}
-            share = np.count_nonzero(expected["code"]) / expected["code"].size
-            if share in (0.0, 1.0):
-                raise ValidationError(
-                    f"The reference code is all {'zero' if share == 0 else 'non-zero'} for shape {tuple(shape)}: "
-                    "comparing it proves nothing. "
-                    + ("Lower lambda or validate on longer signals." if share == 0
-                       else "Raise lambda or run more iterations."))
-            # What model(signal) is, without encoding twice.
-            seen = tuple(slice(0, n) for n in shape[1:-1])
-            expected["reconstruction"] = reference.decode(expected["code"])[(slice(None), *seen)]
-            for name in plain:
-                got = encoder.encode(signal, **given) if name == "code" else encoder.reconstruct(signal, **given)
-                rows.append({"output": name, "shape": tuple(shape), "given": sorted(given), "nonzero": share,
-                             "difference": _difference(name, shape, expected[name], got, tolerance)})
+    comparison = _Comparison(spec, model.export_reference(encoder.info["tolerance"]), encoder, tolerance, seed)
+    report = Report(row for shape in shapes or _default_shapes(encoder.info) for row in comparison.rows(tuple(shape)))
     if record:
-        _record(path, rows, tolerance, encoder)
-    return rows
+        _record(path, report, tolerance, encoder, spec)
+    return report
 
 
-def _record(path, rows, tolerance, encoder):
-    import keras
+def _record(path: str | os.PathLike[str], report: Report, tolerance: float, encoder: SparseEncoder,
+            spec: EncoderSpec) -> None:
     import onnxruntime
 
     container.rewrite(path, {**encoder.info, "parity": {
-        "difference": rows.difference, "tolerance": tolerance, "comparisons": len(rows),
-        "shapes": sorted({row["shape"] for row in rows}), "provider": encoder.provider, "keras": keras.__version__,
+        "difference": report.difference, "tolerance": tolerance, "comparisons": len(report),
+        "shapes": sorted({row["shape"] for row in report}), "provider": encoder.provider, **spec.versions,
         "onnxruntime": onnxruntime.__version__}})
 
 
-def _whitening(info):
-    """The ``Whitening`` inside a file's graph, or None."""
-    return SpikeReader.from_json(info["spikes"]).whitening if info.get("whitening_inside") else None
-
-
-def _whitened(whitening, signal):
-    if whitening is None:
-        return signal
-    return np.stack([whitening(recording, 0, len(recording)) for recording in signal])
-
-
-def _recording(whitening, model, shape, rng, most=None):
-    """White noise about the offset, so loud that it passes the threshold when whitened; one sample is missing."""
-    most = np.max(np.asarray(model.lambda_reg)) * float(model.sigma) ** 2 if most is None else most
-    noise = rng.standard_normal(shape)
-    noise *= 1.5 * most / np.std(_whitened(whitening, noise + whitening.offset))
-    made = (noise + whitening.offset).astype(np.float32)
-    made[0, shape[1] // 2, 0] = np.nan if shape[1] > 2 else made[0, 0, 0]
-    return np.nan_to_num(made, nan=float(whitening.offset[0]))
-
-
-def _compare_spikes(model, encoder, whitening, shape, rng, tolerance):
-    """A row of the report. A maximum so near its threshold that rounding decides may be a spike or not."""
-    rule = SpikeRule(**{name: np.asarray(value) for name, value in encoder.info["spike_rule"].items()})
-    if whitening is None:
-        positions = (shape[0], shape[1] - encoder.info["kernel_size"][0] + 1, encoder.info["filters"])
-        code = (rng.random(positions) < 0.01) * rng.uniform(1.2, 3, positions) * rule.threshold
-        signal = (model.decode(code.astype(np.float32)) + float(model.sigma) * rng.standard_normal(shape))
-    else:
-        signal = _recording(whitening, model, shape, rng, rule.threshold.max())
-    index, unit, height = encoder.spikes(signal.astype(np.float32))
-    code = model.encode(_whitened(whitening, signal.astype(np.float32)))
-    margin = max(10 * tolerance, 1e-3)
-    likely, sure = ({(*at, u): h for at, u, h in zip(*(v.tolist() for v in
-                     rule._replace(threshold=rule.threshold * f).find(code)), strict=True) for at in [tuple(at)]}
-                    for f in (1 - margin, 1 + margin))
-    got = {(*at, u): h for at, u, h in zip(index.tolist(), unit.tolist(), height.tolist(), strict=True)}
-    if not set(sure) <= set(got) <= set(likely):
-        raise ValueMismatch(f"spikes of a signal {tuple(shape)}: {len(set(sure) - set(got))} missing, "
-                            f"{len(set(got) - set(likely))} too many of {len(sure)}. If the model was trained since, "
-                            "convert it again.", 1.0)
-    expected = np.array([[likely[spike] for spike in got] or [1.0]])
-    difference = _difference("spikes", shape, expected, np.array([list(got.values()) or [1.0]]), tolerance)
-    return {"output": "spikes", "shape": tuple(shape), "given": [], "nonzero": len(got) / code.size,
-            "difference": difference}
-
-
-def _compare_denoised(model, encoder, shape, rng, tolerance):
-    """A row of the report: noisy images against ``applications.denoising.pipeline``."""
-    from keras_crsae.applications.denoising.pipeline import denoise
-
-    clean = 0.5 + 0.3 * np.sin(np.arange(np.prod(shape[1:])).reshape(shape[1:]) / 7)
-    level = np.linspace(0.05, 0.12, shape[0]).astype(np.float32)
-    noisy = (clean + level[:, None, None, None] * rng.standard_normal(shape)).astype(np.float32)
-    expected = np.stack([denoise(image, model, sigma=float(s)) for image, s in zip(noisy, level, strict=True)])
-    return {"output": "denoised", "shape": tuple(shape), "given": [SIGMA], "nonzero": 1.0,
-            "difference": _difference("denoised", shape, expected, encoder.denoise(noisy, level), tolerance)}
-
-
-def _compare_names(model, info):
-    dictionary = model.dictionary
-    facts = {"rank": dictionary.rank, "channels": dictionary.channels, "filters": dictionary.filters,
-             "kernel_size": list(dictionary.kernel_size), "strides": list(dictionary.strides),
-             "iterations": model.encoder.iterations, "shrinkage": model.encoder.cell.shrinkage}
+def _compare_names(spec: EncoderSpec, info: dict[str, Any]) -> None:
+    facts = {"rank": spec.rank, "channels": spec.channels, "filters": spec.filters,
+             "kernel_size": list(spec.kernel_size), "strides": list(spec.strides), "iterations": spec.iterations,
+             "code_prior": spec.code_prior, "likelihood": spec.likelihood}
     for name, value in facts.items():
         if info.get(name) != value:
             raise NameMismatch(f"The model has {name}={value}, the file {name}={info.get(name)}: it was not converted "
                                "from this model. Convert the model again.")
 
 
-def _reference(model, info):
-    """The model, or a copy that computes as the file does: in float32, densely, with the file's tolerance."""
-    wanted = {"tolerance": info.get("tolerance"), "active": False}
-    if all(getattr(model.encoder, name) == value for name, value in wanted.items()) \
-            and model.compute_dtype == "float32":
-        return model
-    more = {"dtype": "float32"}
-    if wanted["tolerance"] is not None:
-        more["unroll"] = False
-    copy = type(model).from_config({**model.get_config(), **wanted, **more})
-    copy.build((None,) * (model.rank + 1) + (model.dictionary.channels,))
-    copy.set_weights(model.get_weights())
-    return copy
-
-
-def _shapes(info):
-    sizes = zip(info["kernel_size"], info["strides"], info.get("block", info["strides"]), strict=True)
-    period = [(k, s * b) for k, s, b in sizes]
+def _default_shapes(info: dict[str, Any]) -> list[tuple[int, ...]]:
+    period = [(k, s * b) for k, s, b in zip(info["kernel_size"], info["strides"], info["block"], strict=True)]
     return [(batch, *(k + (p * 5 if whole else 0) + extra + axis for axis, (k, p) in enumerate(period)),
              info["channels"])
             for batch, whole, extra in ((1, False, 40), (2, True, 0), (3, True, 37), (1, True, 101))]
 
 
-def _signal(model, shape, rng):
-    """Noise and filters: loud enough for a code, quiet enough for zeros in it."""
-    kernel = np.asarray(model.dictionary.kernel, np.float32)
-    # FISTA scales with signal and threshold together: so many of them give the same share of zeros for any lambda.
-    threshold = float(np.max(np.asarray(model.lambda_reg))) * float(model.sigma) ** 2
-    positions = model.dictionary.code_space(shape[1:-1])
-    code_shape = (shape[0], *positions, kernel.shape[-1])
-    code = (rng.random(code_shape) < 0.02) * rng.uniform(3, 9, code_shape) * threshold
-    made = model.decode(code)[(slice(None), *(slice(0, n) for n in shape[1:-1]))]
-    return (made + 1.5 * threshold * rng.standard_normal(shape)).astype(np.float32)
+class _Comparison:
+    """A file against its reference, on random signals of one stream of random numbers."""
+
+    def __init__(self, spec: EncoderSpec, reference: Reference, encoder: SparseEncoder, tolerance: float,
+                 seed: int) -> None:
+        self.spec, self.reference, self.encoder, self.tolerance = spec, reference, encoder, tolerance
+        self.rng = np.random.default_rng(seed)
+        self.outputs = [name for name in encoder.info["outputs"] if name in OUTPUTS]
+        inside = encoder.info.get("whitening_inside")
+        self.whitening: Whitening | None = SpikeReader.from_json(encoder.info["spikes"]).whitening if inside else None
+
+    def rows(self, shape: tuple[int, ...]) -> Iterator[dict[str, Any]]:
+        """Rows of the report for signals of one shape."""
+        if "denoised" in self.encoder.info["outputs"]:
+            yield self._denoised(shape)
+        if "spikes" in self.encoder.info["outputs"]:
+            yield self._spikes(shape)
+        if self.outputs:
+            yield from self._encoded(shape)
+
+    def _encoded(self, shape: tuple[int, ...]) -> Iterator[dict[str, Any]]:
+        """Code and reconstruction, without and with the optional inputs."""
+        signal = self._signal(shape) if self.whitening is None else self._recording(self.whitening, shape)
+        for inputs in self._inputs(signal):
+            code = self.reference.encode(_whiten(self.whitening, signal), **inputs)
+            nonzero = np.count_nonzero(code) / code.size
+            if nonzero in (0.0, 1.0):
+                raise ValidationError(
+                    f"The reference code is all {'zero' if nonzero == 0 else 'non-zero'} for shape {shape}: comparing "
+                    "it proves nothing. " + ("Lower lambda or validate on longer signals." if nonzero == 0
+                                             else "Raise lambda or run more iterations."))
+            for name in self.outputs:
+                if name == "code":
+                    expected, received = code, self.encoder.encode(signal, **inputs)
+                else:
+                    expected, received = self._decode(code, shape), self.encoder.reconstruct(signal, **inputs)
+                yield self._row(name, shape, sorted(inputs), nonzero, expected, received)
+
+    def _spikes(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        """Spikes. A maximum so near its threshold that rounding decides may be a spike or not."""
+        rule = SpikeRule(**{name: np.asarray(value) for name, value in self.encoder.info["spike_rule"].items()})
+        if self.whitening is None:
+            code = self._random_code(shape, 0.01, 1.2, 3) * rule.threshold
+            signal = self._decode(code, shape) + self.spec.sigma * self.rng.standard_normal(shape)
+        else:
+            signal = self._recording(self.whitening, shape, rule.threshold.max())
+        index, unit, amplitude = self.encoder.spikes(signal.astype(np.float32))
+        code = self.reference.encode(_whiten(self.whitening, signal.astype(np.float32)))
+        margin = max(10 * self.tolerance, 1e-3)
+        likely, certain = (_by_place(*rule._replace(threshold=rule.threshold * factor).find(code))
+                           for factor in (1 - margin, 1 + margin))
+        received = _by_place(index, unit, amplitude)
+        if not set(certain) <= set(received) <= set(likely):
+            raise ValueMismatch(f"spikes of a signal {shape}: {len(set(certain) - set(received))} missing, "
+                                f"{len(set(received) - set(likely))} too many of {len(certain)}. If the model was "
+                                "trained since, convert it again.", 1.0)
+        expected = np.array([[likely[spike] for spike in received] or [1.0]])
+        return self._row("spikes", shape, [], len(received) / code.size, expected,
+                         np.array([list(received.values()) or [1.0]]))
+
+    def _denoised(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        """Noisy images, each of a noise level of its own."""
+        clean = 0.5 + 0.3 * np.sin(np.arange(np.prod(shape[1:])).reshape(shape[1:]) / 7)
+        level = np.linspace(0.05, 0.12, shape[0]).astype(np.float32)
+        noisy = (clean + level[:, None, None, None] * self.rng.standard_normal(shape)).astype(np.float32)
+        expected = np.concatenate([
+            denoise_by_reference(self.reference, self.spec, image[None], float(sigma))
+            for image, sigma in zip(noisy, level, strict=True)])
+        return self._row("denoised", shape, [SIGMA], 1.0, expected, self.encoder.denoise(noisy, level))
+
+    def _row(self, name: str, shape: tuple[int, ...], given: list[str], nonzero: float, expected: Array,
+             received: Array) -> dict[str, Any]:
+        return {"output": name, "shape": shape, "given": given, "nonzero": nonzero,
+                "difference": relative_difference(name, shape, expected, received, self.tolerance)}
+
+    def _decode(self, code: Array, shape: tuple[int, ...]) -> Array:
+        """Reconstruction of the signal's extent: samples that the stride padded are cut off."""
+        extent = (slice(None), *(slice(0, n) for n in shape[1:-1]))
+        return self.reference.decode(code.astype(np.float32))[extent]
+
+    def _random_code(self, shape: tuple[int, ...], density: float, low: float, high: float) -> Array:
+        positions = (-(-(n - k) // s) + 1 for n, k, s in
+                     zip(shape[1:-1], self.spec.kernel_size, self.spec.strides, strict=True))
+        code_shape = (shape[0], *positions, self.spec.filters)
+        return (self.rng.random(code_shape) < density) * self.rng.uniform(low, high, code_shape)
+
+    def _signal(self, shape: tuple[int, ...]) -> Array:
+        """Noise and filters: loud enough for a code, quiet enough for zeros in it."""
+        # The encoder scales with signal and penalty together: multiples of it give the same share of zeros for any.
+        weight = float(self.spec.penalty_weight.max())
+        signal = self._decode(self._random_code(shape, 0.02, 3, 9) * weight, shape)
+        return (signal + 1.5 * weight * self.rng.standard_normal(shape)).astype(np.float32)
+
+    def _recording(self, whitening: Whitening, shape: tuple[int, ...], level: float | None = None) -> Array:
+        """White noise about the offset, 1.5 ``level`` when whitened; None: the penalty weight. One sample is missing.
+        """
+        level = float(self.spec.penalty_weight.max()) if level is None else level
+        noise = self.rng.standard_normal(shape)
+        noise *= 1.5 * level / np.std(_whiten(whitening, noise + whitening.offset))
+        recording = (noise + whitening.offset).astype(np.float32)
+        if shape[1] > 2:
+            recording[0, shape[1] // 2, 0] = whitening.offset[0]
+        return recording
+
+    def _inputs(self, signal: Array) -> list[dict[str, Array]]:
+        """The optional inputs: without, and with all that the file has."""
+        random: dict[str, Callable[[], Array]] = {
+            MASK: lambda: (self.rng.random(signal.shape) < 0.8).astype(np.float32),
+            SIGMA: lambda: (self.spec.sigma * self.rng.uniform(0.7, 1.4, signal.shape[0])).astype(np.float32)}
+        names = [name for name in random if name in self.encoder.info["inputs"]]
+        return [{}] + ([{name: random[name]() for name in names}] if names else [])
 
 
-def _givens(info, model, signal, rng):
-    """Without and with each optional input."""
-    made = {MASK: lambda: (rng.random(signal.shape) < 0.8).astype(np.float32),
-            SIGMA: lambda: (float(model.sigma) * rng.uniform(0.7, 1.4, signal.shape[0])).astype(np.float32)}
-    names = [name for name in made if name in info["inputs"]]
-    return [{}] + ([{name: made[name]() for name in names}] if names else [])
+def _whiten(whitening: Whitening | None, signal: Array) -> Array:
+    if whitening is None:
+        return signal
+    return np.stack([whitening(recording, 0, len(recording)) for recording in signal])
 
 
-def _difference(name, shape, expected, got, tolerance):
-    if got.shape != expected.shape:
-        raise ShapeMismatch(f"{name} for a signal {tuple(shape)}: Keras gives {expected.shape}, the file {got.shape}. "
-                            "Convert the model again.")
-    difference = float(np.max(np.abs(got - expected)) / np.max(np.abs(expected)))
+def _by_place(index: NDArray, unit: NDArray, amplitude: Array) -> dict[tuple[int, ...], float]:
+    """{(batch entry, sample, unit): amplitude}."""
+    return {(*at, u): a for at, u, a in zip(index.tolist(), unit.tolist(), amplitude.tolist(), strict=True)}
+
+
+def denoise_by_reference(reference: Reference, spec: EncoderSpec, image: Array, sigma: float) -> Array:
+    """One image (1, height, width, channels) in [0, 1] without its noise, as the output "denoised" is defined (NumPy).
+
+    Args:
+        reference: encodes and decodes.
+        spec: of the model.
+        image: with noise of standard deviation ``sigma``.
+        sigma: in units of [0, 1].
+
+    Returns:
+        float array of the image's shape.
+    """
+    denoiser = spec.denoiser or DenoiserSpec()
+    slow = gaussian_blur(image, denoiser.low_pass) if denoiser.low_pass else image.mean(axis=(1, 2, 3), keepdims=True)
+    level = np.float32(effective_sigma(sigma, denoiser.sigma_power))
+
+    def reconstruct(batch: Array) -> Array:
+        code = reference.encode(batch.astype(np.float32), sigma=level)
+        return reference.decode(code)[:, :batch.shape[1], :batch.shape[2]]
+
+    rest = average_over_shifts(reconstruct, image - slow, spec.kernel_size, spec.strides)
+    return np.clip(slow + rest, 0.0, 1.0)
+
+
+def gaussian_blur(images: Array, width: float) -> Array:
+    """Gaussian blur of standard deviation ``width`` pixels, cut at 4 of them, edges mirrored with the edge repeated."""
+    radius = int(4 * width + 0.5)
+    weight = np.exp(-0.5 * (np.arange(-radius, radius + 1) / width) ** 2)
+    for axis in (1, 2):
+        pads = [(radius, radius) if at == axis else (0, 0) for at in range(images.ndim)]
+        padded = np.pad(images, pads, mode="symmetric")
+        images = sum(w * np.take(padded, range(i, i + images.shape[axis]), axis=axis)
+                     for i, w in enumerate(weight / weight.sum()))
+    return images
+
+
+def relative_difference(name: str, shape: Sequence[int], expected: Array, received: Array, tolerance: float) -> float:
+    """Largest difference over the largest absolute value expected; a ValidationError where it exceeds ``tolerance``."""
+    if received.shape != expected.shape:
+        raise ShapeMismatch(f"{name} for a signal {tuple(shape)}: the model gives {expected.shape}, the file "
+                            f"{received.shape}. Convert the model again.")
+    difference = float(np.max(np.abs(received - expected)) / np.max(np.abs(expected)))
     if not difference <= tolerance:
         raise ValueMismatch(f"{name} for a signal {tuple(shape)}: largest relative difference {difference:.2e}, "
                             f"tolerated {tolerance:.0e}. If the model was trained since, convert it again.", difference)

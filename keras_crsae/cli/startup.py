@@ -24,6 +24,19 @@ def start_keras():
     import keras  # noqa: F401
 
 
+def load_model(path):
+    """The ``CRsAE`` of a ``.keras`` file, TensorFlow started quietly: how ``crsae-onnx`` loads models.
+
+    Raises:
+        FileError: the file is no ``CRsAE`` (found before TensorFlow starts, where its description says so).
+    """
+    from keras_crsae.models.serialization import load_crsae, saved_config
+
+    saved_config(path)
+    start_keras()
+    return load_crsae(path)
+
+
 def start_workers(workers, index):
     """Keras as one of several machines that train together, or alone.
 

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 from crsae_onnx.core.signals import as_signal
+from crsae_onnx.core.spec import EncoderSpec
 from crsae_onnx.core.validation import as_positive, as_positive_int, as_sizes
 from keras import ops
 
@@ -12,6 +13,7 @@ from keras_crsae.initializers import donoho_lambda
 from keras_crsae.layers import ConvDictionary, SparseCoding, SparseCodingCell
 from keras_crsae.models.adaptation import first_filters, lambda_max, resolve, unit_filters
 from keras_crsae.models.encoding import Inference
+from keras_crsae.models.export_spec import encoder_spec, reference_model
 from keras_crsae.problem.likelihoods import observation_mask
 from keras_crsae.problem.rate_priors import GammaPrior
 from keras_crsae.training.two_stage_trainer import REPORTED, TwoStageTraining
@@ -222,6 +224,20 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
                 index = [slice(None)] * (axis - 1) + [slice(None, n)]
                 reconstruction = reconstruction[tuple([slice(None)] + index)]
         return reconstruction
+
+    # Export
+
+    def export_spec(self) -> EncoderSpec:
+        """The encoder and decoder in plain numbers, as an exporter needs them.
+
+        Raises:
+            ValueError: the model is not built, or holds values that are not finite.
+        """
+        return encoder_spec(self)
+
+    def export_reference(self, tolerance: float | None = None) -> "CRsAE":
+        """The model, or a copy that computes as a file of this ``tolerance`` does: in float32, every position."""
+        return reference_model(self, tolerance)
 
     # Values resolved from data
 

@@ -1,64 +1,15 @@
-"""All shifts of an image below the stride: cutting them, and averaging what a strided code makes of them.
+"""Cycle spinning in TensorFlow: shifts of images cut as one batch, and the mean of what was computed on them.
 
-A code of stride s sees an image on a grid; the mean over the s^2 places of that grid sees it on all of them
-(Simon and Elad, arXiv 1909.05742). Each shift is padded to a whole number of strides, by reflection and no further
-than the filters that touch the image reach, so shifts of one image have one size and make one batch.
+Which pixels a shift takes is written in ``crsae_onnx.core.cycle_spinning``.
 """
 
-import itertools
 import math
 
 import numpy as np
 import tensorflow as tf
-from crsae_onnx.core.validation import as_int
+from crsae_onnx.core.cycle_spinning import all_shifts, padded_length, padding
 
-
-def padded_length(length, kernel, stride):
-    """Pixels of one padded shift on one axis: every filter position of its grid that touches the image fits in.
-
-    Example:
-        >>> padded_length(60, kernel=8, stride=4)
-        72
-    """
-    return -(-(length + kernel - stride - 1) // stride) * stride + kernel
-
-
-def padding(length, kernel, stride):
-    """(before, after) on one axis: from an image so padded every shift can be cut."""
-    before = kernel - 1
-    return before, padded_length(length, kernel, stride) - length - (kernel - stride)
-
-
-def all_shifts(strides):
-    """(count, 2) ints: every shift below the strides."""
-    return np.array(list(itertools.product(*(range(s) for s in strides))), np.int32)
-
-
-def spread_shifts(strides, count=None):
-    """``count`` shifts that lie far from each other, (count, 2) ints; None: all of them.
-
-    Each next one is the farthest from those before, on the torus of the stride's grid.
-
-    Raises:
-        ValueError: more shifts than there are, or none.
-
-    Example:
-        >>> spread_shifts((4, 4), 2).tolist()
-        [[0, 0], [2, 2]]
-    """
-    shifts = all_shifts(strides)
-    if count is None:
-        return shifts
-    count = as_int(count, "shifts", maximum=len(shifts))
-    chosen = [0]
-    distance = np.full(len(shifts), np.inf)
-    while len(chosen) < count:
-        apart = np.abs(shifts - shifts[chosen[-1]])
-        apart = np.minimum(apart, np.array(strides) - apart)
-        distance = np.minimum(distance, np.square(apart).sum(axis=1))
-        distance[chosen] = -1
-        chosen.append(int(distance.argmax()))
-    return shifts[chosen]
+__all__ = ["cut_shifts", "mean_of_shifts", "random_shifts"]
 
 
 def random_shifts(strides, count, seed):

@@ -1,16 +1,19 @@
 """A ``CRsAE`` of images that learns on the mean over random shifts of the stride's grid."""
 
 import math
+from dataclasses import replace
 
 import keras
 import tensorflow as tf
+from crsae_onnx.core.cycle_spinning import spread_shifts
+from crsae_onnx.core.spec import DenoiserSpec, EncoderSpec
 from crsae_onnx.core.validation import as_positive_int
 from keras import ops
 
 from keras_crsae.layers import FreeNormDictionary
 from keras_crsae.losses import weighted_error
 from keras_crsae.models.crsae import CRsAE
-from keras_crsae.models.cycle_spinning import cut_shifts, mean_of_shifts, random_shifts, spread_shifts
+from keras_crsae.models.cycle_spinning import cut_shifts, mean_of_shifts, random_shifts
 
 
 class ShiftAveraging:
@@ -51,6 +54,10 @@ class ShiftAveraging:
 
     def get_config(self):
         return {**super().get_config(), "training_shifts": self.training_shifts, "low_pass": self.low_pass}
+
+    def export_spec(self) -> EncoderSpec:
+        """As ``CRsAE.export_spec``, with how images are prepared."""
+        return replace(super().export_spec(), denoiser=DenoiserSpec(self.low_pass))
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
@@ -93,3 +100,7 @@ class Denoiser(ShiftAveraging, CRsAE):
 
     def get_config(self):
         return {**super().get_config(), "free_norms": self.free_norms, "sigma_power": self.sigma_power}
+
+    def export_spec(self) -> EncoderSpec:
+        """As ``CRsAE.export_spec``, with how images are prepared."""
+        return replace(super().export_spec(), denoiser=DenoiserSpec(self.low_pass, self.sigma_power))

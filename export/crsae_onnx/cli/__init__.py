@@ -1,5 +1,5 @@
 """``crsae-onnx``: the command line."""
 
-from crsae_onnx.cli.commands import main
+from crsae_onnx.cli.entry import main
 
 __all__ = ["main"]

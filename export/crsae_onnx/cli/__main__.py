@@ -1,5 +1,5 @@
 import sys
 
-from crsae_onnx.cli.commands import main
+from crsae_onnx.cli.entry import main
 
 sys.exit(main())

@@ -1,7 +1,16 @@
-"""What every exported file promises: names, axes, opset, metadata keys, tolerances. Plain data."""
+"""What an exporter needs of a model (``EncoderSpec``), and what every exported file promises: names, axes, tolerances."""
 
-#: 1 had no checksum.
-FORMAT_VERSION = 2
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT_VERSION = 1
 OPSET = 18
 INPUT = "signal"
 MASK = "mask"
@@ -14,19 +23,212 @@ OUTPUTS = ("code", "reconstruction")
 #: Outputs that do more than an encoder; "spikes" are three tensors: (batch entry, sample), unit, amplitude.
 PIPELINES = ("spikes", "denoised")
 SPIKE_TENSORS = ("spike_index", "spike_unit", "spike_amplitude")
-#: What ``convert(about=...)`` may tell of a file.
+#: Keys that ``convert(about=...)`` accepts.
 ABOUT = ("name", "unit", "sampling_frequency", "pixel_range", "data", "training")
 #: Spatial axes of the signal, by rank.
 SPACE_AXES = {1: ("time",), 2: ("height", "width")}
-#: Largest difference between Keras and onnxruntime, relative to the largest absolute value, by precision.
+#: Largest difference between a model and its file, relative to the largest absolute value, by precision.
 TOLERANCES = {"float32": 1e-4, "float16": 5e-3}
-TOLERANCE = TOLERANCES["float32"]
 #: The metadata property that holds our JSON, and the one after it, the SHA-256 of all bytes before it.
 METADATA_KEY = "crsae"
 CHECKSUM_KEY = "crsae_sha256"
 
 
-def axes(name, rank):
+@dataclass(frozen=True)
+class DenoiserSpec:
+    """How images are prepared for an encoder that removes noise.
+
+    Args:
+        low_pass: standard deviation, in pixels, of the Gaussian blur that is subtracted from an image and added to its
+            reconstruction; 0: the image's mean alone.
+        sigma_power: the penalty weight grows as sigma ** (1 + sigma_power) with the noise level sigma of images in
+            [0, 1]; see ``effective_sigma``.
+
+    Example:
+        >>> DenoiserSpec(low_pass=0.0).preprocessing()[0]
+        'subtract its mean from the image; add it to the reconstruction'
+    """
+
+    low_pass: float = 2.0
+    sigma_power: float = 0.0
+
+    def preprocessing(self) -> list[str]:
+        """What an image goes through before it reaches the encoder, in order."""
+        slow = f"a Gaussian blur of {self.low_pass:g} pixels (edges mirrored)" if self.low_pass else "its mean"
+        power = f", the level replaced by level * (level / {REFERENCE_SIGMA:g}) ** {self.sigma_power:g}" \
+            if self.sigma_power else ""
+        return [f"subtract {slow} from the image; add it to the reconstruction",
+                f"noise of another level than sigma: multiply by sigma / level, and the result by level / sigma{power}",
+                "average the reconstructions over all shifts of the image below the stride, edges reflected"]
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """A convolutional sparse encoder and its decoder as plain numbers: all that an exporter needs.
+
+    The encoder minimises ``1/2 ||y - D z||^2 + sum_c penalty_weight_c ||z_c||_1`` by proximal gradient steps,
+
+        z' = prox(w + step_size A (y - D w), penalty_weight * step_size),    w' = z' + momentum_k (z' - z)
+
+    with A the adjoint of D (or a kernel of its own); the reconstruction is the decoder's ``D' z``.
+
+    Args:
+        kernel: filters D as the encoder uses them, float32 (*kernel_size, channels, filters).
+        decoder_kernel: the decoder's, same shape.
+        strides: samples from one code position to the next, one an axis.
+        step_size: of one step, 1 / L.
+        lambda_reg: rate of the code's prior, (filters,).
+        sigma: noise standard deviation, in the signal's unit.
+        momentum: (iterations,), zeros for ISTA.
+        code_prior: name of the prior's form in a graph, "soft" or "nonnegative_soft"; None: it has none.
+        likelihood: name of the likelihood's form in a graph, "gaussian"; None: it has none.
+        block: code positions an axis that are folded into channels for speed; None: one.
+        adjoint_kernel: filters of A where it is not the adjoint of D, same shape as ``kernel``; None: it is.
+        tolerance: relative change of the code in one iteration below which the iterations end; None: all are done.
+        check_every: iterations after each of which ``tolerance`` is compared.
+        active: whether the model, unlike its file, goes on to the optimum where the signal holds events.
+        denoiser: how images are prepared, for models made to remove noise; None: nothing is said.
+        config: the model's configuration, for the file's metadata.
+        versions: names and versions of the software that made the model.
+
+    Raises:
+        ValueError: sizes that do not fit each other, values that are not finite.
+
+    Example:
+        >>> filters = np.ones((5, 1, 2)) / 5**0.5
+        >>> spec = EncoderSpec(filters, filters, strides=(1,), step_size=0.1, lambda_reg=[2.0, 3.0], sigma=0.5,
+        ...                    momentum=np.zeros(20), code_prior="soft")
+        >>> spec.kernel_size, spec.filters, spec.penalty_weight.tolist()
+        ((5,), 2, [0.5, 0.75])
+    """
+
+    kernel: NDArray[np.float32]
+    decoder_kernel: NDArray[np.float32]
+    strides: tuple[int, ...]
+    step_size: float
+    lambda_reg: NDArray[np.float64]
+    sigma: float
+    momentum: NDArray[np.float32]
+    code_prior: str | None = "nonnegative_soft"
+    likelihood: str | None = "gaussian"
+    block: tuple[int, ...] | None = None
+    adjoint_kernel: NDArray[np.float32] | None = None
+    tolerance: float | None = None
+    check_every: int = 10
+    active: bool = False
+    denoiser: DenoiserSpec | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)  # how a frozen dataclass sets its fields while it is made
+
+        put("kernel", np.asarray(self.kernel, np.float32))
+        put("decoder_kernel", np.asarray(self.decoder_kernel, np.float32))
+        if self.adjoint_kernel is not None:
+            put("adjoint_kernel", np.asarray(self.adjoint_kernel, np.float32))
+        put("strides", tuple(int(s) for s in self.strides))
+        put("block", (1,) * len(self.strides) if self.block is None else tuple(int(b) for b in self.block))
+        put("momentum", np.asarray(self.momentum, np.float32))
+        put("step_size", float(self.step_size))
+        put("sigma", float(self.sigma))
+        self._check_sizes()
+        put("lambda_reg", np.broadcast_to(np.asarray(self.lambda_reg, np.float64), self.filters).copy())
+        for name in ("kernel", "decoder_kernel", "adjoint_kernel", "step_size", "lambda_reg", "sigma", "momentum"):
+            value = getattr(self, name)
+            if value is not None and not np.isfinite(value).all():
+                raise ValueError(f"The model's {name} is not finite: training diverged. Load the last good weights.")
+
+    def _check_sizes(self) -> None:
+        kernel, rank = self.kernel, len(self.strides)
+        if rank not in SPACE_AXES or kernel.ndim != rank + 2 or len(self.block or ()) != rank:
+            raise ValueError("Expected a kernel (*kernel_size, channels, filters) with one stride and block size an "
+                             f"axis. Received: kernel {kernel.shape}, strides {self.strides}, block {self.block}")
+        for name in ("decoder_kernel", "adjoint_kernel"):
+            other = getattr(self, name)
+            if other is not None and other.shape != kernel.shape:
+                raise ValueError(f"`{name}` must have the kernel's shape {kernel.shape}. Received: {other.shape}")
+        if np.shape(self.lambda_reg) not in ((), (1,), (self.filters,)) or self.momentum.ndim != 1:
+            raise ValueError(f"Expected one `lambda_reg` or one a filter ({self.filters}), and `momentum` of shape "
+                             f"(iterations,). Received: {np.shape(self.lambda_reg)}, {self.momentum.shape}")
+
+    @property
+    def rank(self) -> int:
+        """Spatial axes: 1 (signals) or 2 (images)."""
+        return len(self.strides)
+
+    @property
+    def kernel_size(self) -> tuple[int, ...]:
+        return self.kernel.shape[:-2]
+
+    @property
+    def channels(self) -> int:
+        return self.kernel.shape[-2]
+
+    @property
+    def filters(self) -> int:
+        return self.kernel.shape[-1]
+
+    @property
+    def iterations(self) -> int:
+        return len(self.momentum)
+
+    @property
+    def penalty_weight(self) -> NDArray[np.float64]:
+        """Weight of the code's l1 norm, lambda sigma^2, (filters,), in the signal's unit."""
+        return self.lambda_reg * self.sigma**2
+
+    @property
+    def threshold(self) -> NDArray[np.float64]:
+        """Threshold of one iteration, penalty weight * step size, (filters,)."""
+        return self.lambda_reg * self.sigma * self.step_size * self.sigma
+
+    def preprocessing(self) -> list[str]:
+        """What a signal goes through before it reaches the encoder, in order."""
+        return [] if self.denoiser is None else self.denoiser.preprocessing()
+
+    def weights_sha256(self) -> str:
+        """SHA-256 of what encoder and decoder compute with: filters, lambda, sigma, step size, as float32.
+
+        Options of the conversion do not change it, further training does.
+        """
+        values: dict[str, object] = {"dictionary": self.kernel, "decoder": self.decoder_kernel}
+        if self.adjoint_kernel is not None:
+            values["analysis"] = self.adjoint_kernel
+        digest = hashlib.sha256()
+        for name, value in {**values, "lambda": self.lambda_reg, "sigma": self.sigma, "step": self.step_size}.items():
+            array = np.ascontiguousarray(value, "<f4")
+            digest.update(f"{name}{array.shape}".encode() + array.tobytes())
+        return digest.hexdigest()
+
+
+class Reference(Protocol):
+    """What an exported file is compared with: a model that computes as the file does."""
+
+    def encode(self, signal: Any, mask: Any = None, sigma: Any = None) -> NDArray[np.float32]:
+        """Code (batch, *positions, filters) of a signal (batch, *space, channels)."""
+        ...
+
+    def decode(self, code: Any) -> NDArray[np.float32]:
+        """Reconstruction (batch, *space, channels) of a code."""
+        ...
+
+
+@runtime_checkable
+class Exportable(Protocol):
+    """A model that can be exported and compared with its file, such as ``keras_crsae.CRsAE``."""
+
+    def export_spec(self) -> EncoderSpec:
+        """The model in plain numbers; a ValueError says why it has no weights, or no form in a graph."""
+        ...
+
+    def export_reference(self, tolerance: float | None = None) -> Reference:
+        """The model as a file of this ``tolerance`` computes: in float32, every position, these iterations."""
+        ...
+
+
+def axes(name: str, rank: int) -> tuple[str | int, ...]:
     """Names of the axes of a tensor of the file, e.g. ("batch", "time", "channels")."""
     if name == SIGMA:
         return ("batch",)
@@ -38,23 +240,35 @@ def axes(name, rank):
     return ("batch", *space, "channels")
 
 
-def tensors(outputs):
+def tensors(outputs: Iterable[str]) -> list[str]:
     """Names of the tensors that some outputs are, e.g. ("code",) -> ["code"]; "spikes" are three."""
     return [tensor for output in outputs for tensor in (SPIKE_TENSORS if output == "spikes" else (output,))]
 
 
-def sizes(name, facts, unknown=-1):
+def sizes(name: str, facts: Mapping[str, Any], unknown: int | None = -1) -> list[Any]:
     """Sizes of the axes of a tensor of a file with these facts; ``unknown`` where any size will do, None: its name."""
     fixed = {axis: facts[axis] for axis in ("channels", "filters")}
     return [fixed.get(axis, axis if isinstance(axis, int) or unknown is None else unknown)
             for axis in axes(name, facts["rank"])]
 
 
-def effective_sigma(sigma, power):
-    """Noise level that a denoiser of ``sigma_power`` power is told where it is sigma: sigma (sigma / 0.1) ** power."""
+def is_index(name: str) -> bool:
+    """Whether a tensor holds whole numbers."""
+    return name in SPIKE_TENSORS[:2]
+
+
+def effective_sigma(sigma: Any, power: float) -> Any:
+    """Noise level that a denoiser is given in place of sigma: ``sigma * (sigma / 0.1) ** power``."""
     return sigma * (sigma / REFERENCE_SIGMA) ** power
 
 
-def is_index(name):
-    """Whether a tensor holds whole numbers."""
-    return name in SPIKE_TENSORS[:2]
+def select_names(names: str | Sequence[str], known: Sequence[str], argument: str) -> tuple[str, ...]:
+    """``names`` as a tuple of distinct names in the order of ``known``.
+
+    Raises:
+        ValueError: no name, or one that is not among ``known``.
+    """
+    chosen = (names,) if isinstance(names, str) else tuple(names)
+    if not chosen or any(name not in known for name in chosen):
+        raise ValueError(f"`{argument}` must be some of {tuple(known)}. Received: {chosen}")
+    return tuple(name for name in known if name in chosen)

@@ -1,7 +1,7 @@
 """The exported graph, node by node.
 
 It is written with ``onnx.helper``, not traced: a traced loop body keeps shape arithmetic around every convolution,
-and the body below has none. The dictionary is folded into blocks (``keras_crsae.operators.polyphase``), so that it
+and the body below has none. The dictionary is folded into blocks (``graph.folding``), so that it
 is a stride-1 convolution of many channels, channels first, and one iteration is
 
     r = y - D w                             Conv, Add
@@ -10,11 +10,11 @@ is a stride-1 convolution of many channels, channels first, and one iteration is
 
 onnxruntime makes each of the first two rows one kernel (its ConvAddActivationFusion), which it does only where the
 arrays have four axes, the convolution has a bias, and both summands name their axes alike: so signals are images of
-one row here, no bias is left out, and shapes are noted beside the nodes.
+one row here, no convolution lacks a bias, and shapes are noted beside the nodes.
 
 The threshold is the convolution's bias. Positions past the end of the code (the tail of the last block) are closed
 by one channel more in ``y``: it is 1 in the last block, and its weights are hugely negative at the tail's positions.
-A ``sigma`` of the call's own enters the same way, as a channel that holds it.
+The input ``sigma`` enters the same way, as a channel that holds it.
 
 In float16 the two convolutions alone are half: their inputs are cast to it, their results back. The signal is divided
 by its largest value (and the threshold with it), so that nothing overflows; codes, residuals and all sums over
@@ -22,68 +22,59 @@ iterations stay float32, or the small steps of late iterations would be lost. -1
 subtracted there, not a bias.
 """
 
+from __future__ import annotations
+
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crsae_onnx.core.spec import INPUT, MASK, SIGMA
+from crsae_onnx.graph.folding import FoldedEncoder
 from crsae_onnx.graph.nodes import Nodes
 
+if TYPE_CHECKING:
+    import onnx
+
+#: Code priors and likelihoods that the iteration is written for.
+CODE_PRIORS = ("soft", "nonnegative_soft")
+LIKELIHOODS = ("gaussian",)
 #: Added to a closed position, far beyond any signal and far from overflow.
 _CLOSED = -1e30
-#: Of the code's squared norm, so that a silent code has changed by 0.
+#: Least squared norm of a code, so that a silent code has changed by 0.
 _TINY = 1e-30
 _FLOAT, _HALF = 1, 10  # onnx.TensorProto
 
 
-class Encoder(NamedTuple):
-    """What the graph is made from, in NumPy."""
-
-    kernel: np.ndarray          #: folded (*taps, prod(block * strides) * channels, prod(block) * filters)
-    decoder_kernel: np.ndarray  #: the same for the decoder
-    kernel_size: tuple
-    strides: tuple
-    block: tuple                #: code positions an axis that one block holds
-    channels: int
-    filters: int
-    step_size: float
-    scale: np.ndarray           #: (filters,), the threshold is scale * sigma
-    sigma: float
-    shrinkage: str
-    momentum: np.ndarray        #: (iterations,), FISTA's (t_k - 1) / t_{k+1}
-    loop_body: int              #: iterations in one pass of the Loop; ``tolerance`` is looked at after each pass
-    tolerance: float | None
-    adjoint_kernel: np.ndarray | None = None  #: of D^T where that is no transpose of D (LCSC), folded; None: kernel
-    half: bool = False          #: convolutions in float16
-
-
-def as_images(encoder):
+def as_images(encoder: FoldedEncoder) -> FoldedEncoder:
     """A signal as an image of one row."""
     if len(encoder.strides) == 2:
         return encoder
-    row = {name: (1, *getattr(encoder, name)) for name in ("kernel_size", "strides", "block")}
-    own = None if encoder.adjoint_kernel is None else encoder.adjoint_kernel[None]
-    return encoder._replace(kernel=encoder.kernel[None], decoder_kernel=encoder.decoder_kernel[None],
-                            adjoint_kernel=own, **row)
+    return replace(encoder, kernel=encoder.kernel[None], decoder_kernel=encoder.decoder_kernel[None],
+                   adjoint_kernel=None if encoder.adjoint_kernel is None else encoder.adjoint_kernel[None],
+                   kernel_size=(1, *encoder.kernel_size), strides=(1, *encoder.strides), block=(1, *encoder.block))
 
 
 class Graph:
     """Builds an encoder into ``nodes``; the Loop's body is a ``Nodes`` of its own that reads their tensors.
 
     Args:
-        encoder: ``as_images`` of an Encoder.
+        encoder: ``as_images`` of a FoldedEncoder.
         inputs: names of the file's inputs: whether there is a mask and a sigma.
         flat: whether signals are one-dimensional.
         nodes: Nodes.
         signal, sigma: names of the signal and of the noise level in them.
     """
 
-    def __init__(self, encoder, inputs, flat, nodes, signal=INPUT, sigma=SIGMA):
+    def __init__(self, encoder: FoldedEncoder, inputs: Sequence[str], flat: bool, nodes: Nodes, signal: str = INPUT,
+                 sigma: str = SIGMA) -> None:
         self.encoder, self.flat, self.top, self.level = encoder, flat, nodes, sigma
         self.taps, self.columns = encoder.kernel.shape[:2], encoder.kernel.shape[-1]
         self.period = [b * s for b, s in zip(encoder.block, encoder.strides, strict=True)]
-        self.soft, self.half = encoder.shrinkage == "soft", encoder.half
+        self.soft, self.half = encoder.code_prior == "soft", encoder.half
         self.biased = not (self.soft or self.half)  # the threshold is the second convolution's bias
         top, constant = self.top, self.top.constant
         signal = self._image(signal)
@@ -109,24 +100,25 @@ class Graph:
         self.negative_synthesis = self._more_rows(weight if self.half else top("Neg", weight), len(extras))
         self._adjoint(SIGMA in inputs)
 
-    def _image(self, name):
+    def _image(self, name: str) -> str:
         return self.top("Unsqueeze", name, self.top.constant([1])) if self.flat else name
 
-    def _largest(self, signal, masked):
+    def _largest(self, signal: str, masked: bool) -> str:
         """(batch, 1, 1, 1): the largest magnitude of the observed samples, which float16 is scaled by."""
         top, constant = self.top, self.top.constant
-        seen = top("Mul", signal, self._image(MASK)) if masked else signal
-        most = top("ReduceMax", top("Abs", seen), constant([1, 2, 3]), keepdims=1)
+        observed = top("Mul", signal, self._image(MASK)) if masked else signal
+        most = top("ReduceMax", top("Abs", observed), constant([1, 2, 3]), keepdims=1)
         return top("Max", most, constant(_TINY, np.float32))
 
-    def unscaled(self, array):
-        """Back in the signal's unit."""
+    def unscale(self, array: str) -> str:
+        """An array back in the signal's unit."""
         return self.top("Mul", array, self.scale) if self.half else array
 
-    def weight(self, array, half=False):
+    def weight(self, array: NDArray, half: bool = False) -> str:
+        """Name of an initialiser in the precision of the file's convolutions, or in float32."""
         return self.top.constant(array, np.float16 if half else np.float32)
 
-    def synthesis_weight(self, kernel):
+    def synthesis_weight(self, kernel: NDArray) -> str:
         """Folded kernel (*taps, channels, filters) as Conv's (channels, filters, *taps); taps run backwards.
 
         Each kernel is stored once; what is derived from it onnxruntime computes when it loads the file.
@@ -136,16 +128,16 @@ class Graph:
         backwards = top("Slice", self.weight(kernel, self.half), back, end, constant([0, 1]), back)
         return top("Transpose", backwards, perm=[2, 3, 0, 1])
 
-    def _more_rows(self, weight, count):
+    def _more_rows(self, weight: str, count: int) -> str:
         """Zeros for the outputs that the code does not reach."""
         if not count:
             return weight
         return self.top("Pad", weight, self.top.constant([0, 0, 0, 0, count, 0, 0, 0]))
 
-    def _concat(self, *parts):
+    def _concat(self, *parts: str) -> str:
         return self.top("Concat", *parts, axis=0)
 
-    def _fold(self, array, batch):
+    def _fold(self, array: str, batch: str) -> str:
         """(batch, *space, channels) -> (batch, period * channels, *blocks), zeros on the right."""
         top, constant, channels = self.top, self.top.constant, self.encoder.channels
         missing = top("Sub", top("Mul", self.signal_blocks, constant(self.period)), self.space)
@@ -161,7 +153,7 @@ class Graph:
         array = top("Transpose", array, perm=[0, 2, 4, 5, 1, 3])
         return top("Reshape", array, folded)
 
-    def unfold(self, array, period, channels, space, name):
+    def unfold(self, array: str, period: Sequence[int], channels: int, space: str, name: str) -> None:
         """(batch, period * channels, *blocks) -> (batch, *space, channels), an output of the graph."""
         top, constant = self.top, self.top.constant
         if self.flat:
@@ -176,30 +168,31 @@ class Graph:
                                                    constant([channels])))
         top("Slice", array, constant([0, 0]), space, constant([1, 2]), name=name)
 
-    def _entry(self, vector, axis):
+    def _entry(self, vector: str, axis: int) -> str:
         return self.top("Slice", vector, self.top.constant([axis]), self.top.constant([axis + 1]))
 
-    def _last_block(self, axis, count):
+    def _last_block(self, axis: int, count: str) -> str:
         """1 in the last block of codes along ``axis``, else 0; ``count`` blocks, shape (1, 1, count, 1) or its like."""
         top, constant = self.top, self.top.constant
         index = top("Range", constant(0), top("Squeeze", self._entry(count, axis)), constant(1))
         last = top("Equal", index, top("Sub", self._entry(self.blocks, axis), constant([1])))
         return top("Reshape", top("Cast", last, to=1), constant([1, 1, -1, 1] if axis == 0 else [1, 1, 1, -1]))
 
-    def _extras(self, sigma):
+    def _extras(self, sigma: bool) -> list[str]:
         """Channels beside the signal's: the last block of each axis that has a tail, and sigma."""
         top = self.top
         shape = self._concat(self.batch, top.constant([1]), self.signal_blocks)
-        made = [self._last_block(axis, self.signal_blocks) for axis in self.tail] + ([self._sigma()] if sigma else [])
-        return [top("Expand", extra, shape) for extra in made]
+        extras = [self._last_block(axis, self.signal_blocks) for axis in self.tail]
+        extras += [self._sigma()] if sigma else []
+        return [top("Expand", extra, shape) for extra in extras]
 
-    def _sigma(self):
+    def _sigma(self) -> str:
         return self.top("Reshape", self.level, self.top.constant([-1, 1, 1, 1]))
 
-    def _with(self, array, extras):
+    def _with(self, array: str, extras: Sequence[str]) -> str:
         return self.top("Concat", array, *extras, axis=1) if extras else array
 
-    def _mask(self, given, extras):
+    def _mask(self, given: bool, extras: int) -> str | None:
         """0/1 of the folded signal's shape, or None where every sample that a code reaches is observed."""
         top, constant, encoder = self.top, self.top.constant, self.encoder
         if not given and encoder.strides == (1, 1):
@@ -211,7 +204,7 @@ class Graph:
         more = [top("Expand", one, self._concat(batch, constant([extras]), self.signal_blocks))] if extras else []
         return self._with(self._fold(mask, batch), more)
 
-    def _adjoint(self, sigma):
+    def _adjoint(self, sigma: bool) -> None:
         """Weight and bias of the second convolution; where it has no bias, the threshold tensor instead."""
         encoder, top, constant = self.encoder, self.top, self.top.constant
         kernel = encoder.kernel if encoder.adjoint_kernel is None else encoder.adjoint_kernel
@@ -224,13 +217,13 @@ class Graph:
         first_tap = [(0, 0), (0, 0)] + [(0, t - 1) for t in self.taps]
         if not self.biased:
             scale = scale.reshape(1, -1, 1, 1)
-            made = top("Mul", self._sigma(), self.weight(scale)) if sigma else self.weight(encoder.sigma * scale)
-            made = top("Div", made, self.scale) if self.half else made
+            threshold = top("Mul", self._sigma(), self.weight(scale)) if sigma else self.weight(encoder.sigma * scale)
+            threshold = top("Div", threshold, self.scale) if self.half else threshold
             for axis, amount in closed.items():
                 amount = top("Mul", top("Reshape", amount, constant([1, -1, 1, 1])),
                              self._last_block(axis, self.blocks))
-                made = top("Sub", made, amount)
-            self.threshold, self.negative_threshold = made, top("Neg", made)
+                threshold = top("Sub", threshold, amount)
+            self.threshold, self.negative_threshold = threshold, top("Neg", threshold)
         else:
             low, high = zip(*first_tap, strict=True)
             parts += [top("Pad", amount, constant([*low, *high])) for amount in closed.values()]
@@ -238,7 +231,7 @@ class Graph:
                 parts.append(self.weight(np.pad(-scale.reshape(-1, 1, 1, 1), first_tap)))
         self.adjoint_weight = top("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
 
-    def _closed(self, axis):
+    def _closed(self, axis: int) -> str:
         """(filters, 1, 1, 1): ``_CLOSED`` at the positions of the last block that lie past the code's end."""
         top, constant, encoder = self.top, self.top.constant, self.encoder
         phase = np.indices((*encoder.block, encoder.filters))[axis].reshape(-1, 1, 1, 1)
@@ -248,23 +241,23 @@ class Graph:
 
     # The iterations
 
-    def synthesis(self, nodes, code, weight, rows):
+    def synthesis(self, nodes: Nodes, code: str, weight: str, rows: int) -> str:
         """``D`` on a folded code, (batch, rows, *signal_blocks)."""
         pads = [t - 1 for t in self.taps]
-        made = self._convolve(nodes, code, weight, self.weight(np.zeros(rows), self.half), pads=pads + pads)
-        return nodes.shaped(made, rows, "signal_blocks")
+        signal = self._convolve(nodes, code, weight, self.weight(np.zeros(rows), self.half), pads=pads + pads)
+        return nodes.shaped(signal, rows, "signal_blocks")
 
-    def _convolve(self, nodes, array, weight, bias, **options):
+    def _convolve(self, nodes: Nodes, array: str, weight: str, bias: str, **options: object) -> str:
         """A convolution of float32 arrays, inside in the file's precision."""
         if self.half:
             array = nodes("Cast", array, to=_HALF)
-        made = nodes("Conv", array, weight, bias, kernel_shape=list(self.taps), **options)
-        return nodes("Cast", made, to=_FLOAT) if self.half else made
+        result = nodes("Conv", array, weight, bias, kernel_shape=list(self.taps), **options)
+        return nodes("Cast", result, to=_FLOAT) if self.half else result
 
-    def _step(self, nodes, x, w, factor):
-        """One FISTA iteration; returns the new (x, w)."""
-        made = self.synthesis(nodes, w, self.negative_synthesis, self.rows)
-        residual = nodes("Sub", self.signal, made) if self.half else nodes("Add", made, self.signal)
+    def _step(self, nodes: Nodes, x: str, w: str, factor: str) -> tuple[str, str]:
+        """One iteration; returns the new (x, w)."""
+        synthesis = self.synthesis(nodes, w, self.negative_synthesis, self.rows)
+        residual = nodes("Sub", self.signal, synthesis) if self.half else nodes("Add", synthesis, self.signal)
         if self.mask is not None:
             residual = nodes("Mul", residual, self.mask)
         moved = self._convolve(nodes, residual, self.adjoint_weight, self.bias)
@@ -273,47 +266,48 @@ class Graph:
         moved = nodes("Add", nodes.shaped(moved, self.columns, "blocks"), w)
         if self.soft:
             # u - clip(u, -b, b); ONNX Clip takes one number as limit.
-            held = nodes("Max", nodes("Min", moved, self.threshold), self.negative_threshold)
-            new = nodes("Sub", moved, held)
+            clipped = nodes("Max", nodes("Min", moved, self.threshold), self.negative_threshold)
+            new = nodes("Sub", moved, clipped)
         else:
             new = nodes("Relu", moved if self.biased else nodes("Sub", moved, self.threshold))
         w = nodes("Add", new, nodes("Mul", nodes("Sub", new, x), factor))
         return new, nodes.shaped(w, self.columns, "blocks")
 
-    def code(self, folded, name):
+    def code(self, folded: str, name: str) -> None:
         """The folded code as an output (batch, *positions, filters)."""
-        self.unfold(self.unscaled(folded), self.encoder.block, self.encoder.filters, self.positions, name)
+        self.unfold(self.unscale(folded), self.encoder.block, self.encoder.filters, self.positions, name)
 
-    def reconstruction(self, folded, name):
-        """What the decoder makes of the folded code, an output of the signal's shape."""
+    def reconstruction(self, folded: str, name: str) -> None:
+        """The decoder on the folded code, an output of the signal's shape."""
         encoder = self.encoder
-        made = self.synthesis(self.top, folded, self.synthesis_weight(encoder.decoder_kernel),
-                              math.prod(self.period) * encoder.channels)
-        self.unfold(self.unscaled(made), self.period, encoder.channels, self.space, name)
+        signal = self.synthesis(self.top, folded, self.synthesis_weight(encoder.decoder_kernel),
+                                math.prod(self.period) * encoder.channels)
+        self.unfold(self.unscale(signal), self.period, encoder.channels, self.space, name)
 
-    def iterate(self):
+    def iterate(self) -> str:
         """Name of the folded code after all iterations."""
         top, constant, encoder = self.top, self.top.constant, self.encoder
         factors = encoder.momentum
-        passes, rest = divmod(len(factors), encoder.loop_body)
+        passes, rest = divmod(len(factors), encoder.check_every)
         x = top("Expand", constant(0.0, np.float32), self._concat(self.batch, constant([self.columns]), self.blocks))
         x = w = top.shaped(x, self.columns, "blocks")
         for factor in factors[:rest]:
             x, w = self._step(top, x, w, constant(factor, np.float32))
         if not passes:
             return x
-        table = self.weight(factors[rest:].reshape(passes, encoder.loop_body))
-        return top("Loop", constant(passes), constant(True, bool), x, w, count=2, body=self._body(table))[0]
+        table = self.weight(factors[rest:].reshape(passes, encoder.check_every))
+        return top.several("Loop", constant(passes), constant(True, bool), x, w, count=2, body=self._body(table))[0]
 
-    def _body(self, table):
+    def _body(self, table: str) -> onnx.GraphProto:
         from onnx import TensorProto, helper
 
         nodes = Nodes(f"{self.top.prefix}body/")
         names = {name: f"{self.top.prefix}{name}" for name in ("pass", "go", "x", "w", "go_on", "x_next", "w_next")}
         row = nodes("Gather", table, names["pass"])
-        count = self.encoder.loop_body
-        factors = nodes("Split", row, count=count, axis=0, num_outputs=count)
-        x, w, last = names["x"], names["w"], None
+        count = self.encoder.check_every
+        factors = nodes.several("Split", row, count=count, axis=0, num_outputs=count)
+        x = last = names["x"]
+        w = names["w"]
         for factor in factors:
             last = x
             x, w = self._step(nodes, x, w, factor)
@@ -324,7 +318,7 @@ class Graph:
         nodes("Identity", x, name=names["x_next"])
         nodes("Identity", w, name=names["w_next"])
 
-        def tensor(name, kind=TensorProto.FLOAT, shape=None):
+        def tensor(name: str, kind: int = TensorProto.FLOAT, shape: list | None = None) -> onnx.ValueInfoProto:
             shape = nodes.shape(self.columns, "blocks") if shape is None else shape
             return helper.make_tensor_value_info(names[name], kind, shape)
 
@@ -334,11 +328,11 @@ class Graph:
             [tensor("go_on", TensorProto.BOOL, []), tensor("x_next"), tensor("w_next")], nodes.constants,
             value_info=nodes.shapes)
 
-    def _go_on(self, nodes, x, last, name):
+    def _go_on(self, nodes: Nodes, x: str, last: str, name: str) -> None:
         """True while some code of the batch changed by the tolerance or more in the last iteration."""
         every = nodes.constant([1, 2, 3])
         moved = nodes("ReduceSumSquare", nodes("Sub", x, last), every, keepdims=0)
         size = nodes("ReduceSumSquare", x, every, keepdims=0)
-        share = nodes("Div", moved, nodes("Max", size, nodes.constant(_TINY, np.float32)))
-        change = nodes("Sqrt", nodes("ReduceMax", share, keepdims=0))
+        relative = nodes("Div", moved, nodes("Max", size, nodes.constant(_TINY, np.float32)))
+        change = nodes("Sqrt", nodes("ReduceMax", relative, keepdims=0))
         nodes("GreaterOrEqual", change, nodes.constant(self.encoder.tolerance, np.float32), name=name)

@@ -1,42 +1,65 @@
 """A list of ONNX nodes under construction: names, constants, shapes."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+if TYPE_CHECKING:
+    import onnx
 
 
 class Nodes:
-    """A list of nodes under construction; calling it adds one and gives its output's name.
+    """A list of nodes under construction; calling it appends one and returns the name of its output.
 
     Args:
-        prefix: of all names made here.
-        outer: Nodes of the graph around this one, which then keeps the constants of both; None: this one's own.
+        prefix: of all names that are given here.
+        outer: Nodes of the graph around this one, which then keeps the constants of both; None: this one.
+
+    Example:
+        >>> nodes = Nodes()
+        >>> nodes("Add", "x", nodes.constant(1.0, np.float32)), len(nodes.constants)
+        ('Add_0', 1)
     """
 
-    def __init__(self, prefix="", outer=None):
-        self.nodes, self.constants, self.shapes, self.prefix, self._known = [], [], [], prefix, {}
-        self.outer = outer
+    def __init__(self, prefix: str = "", outer: Nodes | None = None) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        self.shapes: list[onnx.ValueInfoProto] = []
+        self.prefix, self.outer = prefix, outer
+        self._names: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
-    def __call__(self, op, *inputs, count=1, name=None, **attributes):
+    def __call__(self, op: str, *inputs: str, name: str | None = None, **attributes: object) -> str:
+        """Append a node of one output, called ``name`` or by its operator and number."""
+        return self._append(op, inputs, [name or f"{self.prefix}{op}_{len(self.nodes)}"], attributes)[0]
+
+    def several(self, op: str, *inputs: str, count: int, **attributes: object) -> list[str]:
+        """Append a node of ``count`` outputs; returns their names."""
+        number = len(self.nodes)
+        return self._append(op, inputs, [f"{self.prefix}{op}_{number}_{i}" for i in range(count)], attributes)
+
+    def _append(self, op: str, inputs: tuple[str, ...], outputs: list[str], attributes: dict[str, object]) -> list[str]:
         from onnx import helper
 
-        number = len(self.nodes)
-        outputs = [name] if name else [f"{self.prefix}{op}_{number}" + (f"_{i}" if count > 1 else "")
-                                       for i in range(count)]
-        self.nodes.append(helper.make_node(op, list(inputs), outputs, name=f"{self.prefix}{op}_{number}", **attributes))
-        return outputs if count > 1 else outputs[0]
+        self.nodes.append(helper.make_node(op, list(inputs), outputs, name=f"{self.prefix}{op}_{len(self.nodes)}",
+                                           **attributes))
+        return outputs
 
-    def shaped(self, name, channels, blocks):
+    def shaped(self, name: str, channels: int, blocks: str) -> str:
         """``name``, noted as a float array (batch, channels, *blocks); ``blocks`` is a prefix of two axis names."""
         from onnx import TensorProto, helper
 
         self.shapes.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, self.shape(channels, blocks)))
         return name
 
-    def shape(self, channels, blocks):
+    def shape(self, channels: int, blocks: str) -> list[str | int]:
         """Shape of an array of the iterations, with named axes; equal names promise equal sizes within a file."""
         outer = self.prefix.removesuffix("body/")
         return [f"{outer}batch", channels, f"{outer}{blocks}_0", f"{outer}{blocks}_1"]
 
-    def constant(self, value, dtype=np.int64):
+    def constant(self, value: ArrayLike, dtype: DTypeLike = np.int64) -> str:
         """Name of an initialiser with this value; equal ones are stored once."""
         from onnx import numpy_helper
 
@@ -44,17 +67,17 @@ class Nodes:
             return self.outer.constant(value, dtype)
         array = np.asarray(value, dtype)
         key = (array.dtype.str, array.shape, array.tobytes())
-        if key not in self._known:
-            self._known[key] = f"{self.prefix}constant_{len(self.constants)}"
-            self.constants.append(numpy_helper.from_array(array, self._known[key]))
-        return self._known[key]
+        if key not in self._names:
+            self._names[key] = f"{self.prefix}constant_{len(self.constants)}"
+            self.constants.append(numpy_helper.from_array(array, self._names[key]))
+        return self._names[key]
 
-    def used_constants(self):
+    def used_constants(self) -> list[onnx.TensorProto]:
         """Initialisers that some node reads."""
-        read = set().union(*(_read(node) for node in self.nodes))
+        read = set().union(*(_inputs(node) for node in self.nodes))
         return [c for c in self.constants if c.name in read]
 
 
-def _read(node):
+def _inputs(node: onnx.NodeProto) -> set[str]:
     """Names that a node reads, those of its loop body too."""
-    return set(node.input).union(*(_read(inner) for a in node.attribute for inner in a.g.node))
+    return set(node.input).union(*(_inputs(inner) for a in node.attribute for inner in a.g.node))

@@ -1,60 +1,97 @@
-"""The exported file: the encoder's graph, and around it what finds spikes in recordings and denoises images."""
+"""The exported graph: the encoder, and around it spike detection in recordings and the denoising of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from crsae_onnx.core.spec import INPUT, OPSET, REFERENCE_SIGMA, SIGMA, SPIKE_TENSORS, is_index, sizes, tensors
+from crsae_onnx.core.spec import (
+    INPUT,
+    OPSET,
+    REFERENCE_SIGMA,
+    SIGMA,
+    SPIKE_TENSORS,
+    DenoiserSpec,
+    is_index,
+    sizes,
+    tensors,
+)
+from crsae_onnx.core.spikes.peak_rule import SpikeRule
 from crsae_onnx.core.spikes.template_matching import POOL
+from crsae_onnx.core.spikes.whitening import Whitening
 from crsae_onnx.graph.encoder import Graph, as_images
+from crsae_onnx.graph.folding import FoldedEncoder
 from crsae_onnx.graph.nodes import Nodes
+
+if TYPE_CHECKING:
+    import onnx
 
 #: Larger than any signal: what is not below it is NaN or infinite.
 _LARGEST = 3e38
 
 
-def build(encoder, outputs, inputs, whitening=None, rule=None, low_pass=None, sigma_power=0.0):
-    """ModelProto of an ``Encoder``.
+def build(encoder: FoldedEncoder, outputs: Sequence[str], inputs: Sequence[str], whitening: Whitening | None = None,
+          rule: SpikeRule | None = None, denoiser: DenoiserSpec | None = None) -> onnx.ModelProto:
+    """ONNX model of an encoder.
 
     Args:
-        encoder: ``graph.Encoder``.
+        encoder: FoldedEncoder.
         outputs: some of "code", "reconstruction", "spikes", "denoised".
-        inputs: "signal" and, where wanted, "mask" and "sigma".
+        inputs: "signal" and, optionally, "mask" and "sigma".
         whitening: None, or the ``Whitening`` that recordings go through first, inside the graph.
-        rule: ``SpikeRule`` of the output "spikes".
-        low_pass: width of the blur that the output "denoised" takes from images first; 0: their mean alone.
-        sigma_power: of the ``Denoiser``, for the output "denoised".
-    """
-    from onnx import TensorProto, helper
+        rule: of the output "spikes".
+        denoiser: of the output "denoised".
 
-    rank, images, top = len(encoder.strides), as_images(encoder), Nodes()
+    Raises:
+        ValueError: the output "spikes" without a rule, or "denoised" without a denoiser.
+    """
+    from onnx import helper
+
+    images, top = as_images(encoder), Nodes()
     signal = INPUT if whitening is None else whiten(top, INPUT, whitening)
     if set(outputs) - {"denoised"}:
-        graph = Graph(images, inputs, rank == 1, top, signal)
-        folded = graph.iterate()
-        if "code" in outputs or "spikes" in outputs:
-            name = "code" if "code" in outputs else "inner_code"
-            graph.code(folded, name)
-        if "spikes" in outputs:
-            find_spikes(top, name, rule)
-        if "reconstruction" in outputs:
-            graph.reconstruction(folded, "reconstruction")
+        _encoder_outputs(top, Graph(images, inputs, len(encoder.strides) == 1, top, signal), outputs, rule)
     if "denoised" in outputs:
-        denoise(top, images, low_pass, sigma_power)
-
-    def tensor(name):
-        kind = TensorProto.INT64 if is_index(name) else TensorProto.FLOAT
-        return helper.make_tensor_value_info(name, kind, sizes(name, facts, unknown=None))
-
-    facts = {"rank": rank, "channels": encoder.channels, "filters": encoder.filters}
-    body = helper.make_graph(top.nodes, "crsae", [tensor(n) for n in inputs], [tensor(n) for n in tensors(outputs)],
-                             top.used_constants(), value_info=top.shapes)
+        if denoiser is None:
+            raise ValueError("The output 'denoised' needs a DenoiserSpec. Received: denoiser=None")
+        denoise(top, images, denoiser)
+    facts = {"rank": len(encoder.strides), "channels": encoder.channels, "filters": encoder.filters}
+    graph = helper.make_graph(top.nodes, "crsae", [_value_info(n, facts) for n in inputs],
+                              [_value_info(n, facts) for n in tensors(outputs)], top.used_constants(),
+                              value_info=top.shapes)
     opsets = [helper.make_opsetid("", OPSET)]
-    return helper.make_model(body, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets),
+    return helper.make_model(graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets),
                              producer_name="keras-crsae")
 
 
-def whiten(nodes, recording, whitening):
+def _encoder_outputs(nodes: Nodes, graph: Graph, outputs: Sequence[str], rule: SpikeRule | None) -> None:
+    """The outputs "code", "reconstruction" and "spikes"."""
+    folded = graph.iterate()
+    name = "code" if "code" in outputs else "inner_code"
+    if "code" in outputs or "spikes" in outputs:
+        graph.code(folded, name)
+    if "spikes" in outputs:
+        if rule is None:
+            raise ValueError("The output 'spikes' needs a SpikeRule. Received: rule=None")
+        find_spikes(nodes, name, rule)
+    if "reconstruction" in outputs:
+        graph.reconstruction(folded, "reconstruction")
+
+
+def _value_info(name: str, facts: dict[str, int]) -> onnx.ValueInfoProto:
+    """An input or output of the file, with named axes."""
+    from onnx import TensorProto, helper
+
+    kind = TensorProto.INT64 if is_index(name) else TensorProto.FLOAT
+    return helper.make_tensor_value_info(name, kind, sizes(name, facts, unknown=None))
+
+
+def whiten(nodes: Nodes, recording: str, whitening: Whitening) -> str:
     """``Whitening`` of (batch, time, channels), zero beyond both ends; NaN and infinite samples count as zero."""
-    def number(value):
+    def number(value: ArrayLike) -> str:
         return nodes.constant(value, np.float32)
 
     channels, (past, future) = whitening.channels, whitening.reach
@@ -68,17 +105,17 @@ def whiten(nodes, recording, whitening):
     return nodes("MatMul", nodes("Transpose", values, perm=[0, 2, 1]), number(whitening.mixing))
 
 
-def _median(nodes, values, channels):
+def _median(nodes: Nodes, values: str, channels: int) -> str:
     """(batch, time, 1): the median over channels."""
     constant = nodes.constant
-    largest = nodes("TopK", values, constant([channels // 2 + 1]), count=2, axis=-1)[0]
+    largest = nodes.several("TopK", values, constant([channels // 2 + 1]), count=2, axis=-1)[0]
     middle = nodes("Slice", largest, constant([(channels - 1) // 2]), constant([channels // 2 + 1]), constant([-1]))
     return nodes("ReduceMean", middle, constant([-1]), keepdims=1)
 
 
-def find_spikes(nodes, code, rule):
+def find_spikes(nodes: Nodes, code: str, rule: SpikeRule) -> None:
     """``SpikeRule.find`` on (batch, positions, units), as the three outputs ``SPIKE_TENSORS``."""
-    def number(value):
+    def number(value: ArrayLike) -> str:
         return nodes.constant(value, np.float32)
 
     constant, reach = nodes.constant, int(rule.distance)
@@ -89,82 +126,89 @@ def find_spikes(nodes, code, rule):
     most = nodes("MaxPool", pooled, kernel_shape=[2 * reach + 1], pads=[reach, reach])
     earlier = nodes("Pad", pooled, constant([0, 0, 1, 0, 0, -1]), number(-1.0))
     before = nodes("MaxPool", earlier, kernel_shape=[reach], pads=[reach - 1, 0])
-    found = nodes("And", nodes("Greater", pooled, number(np.reshape(rule.threshold, (1, -1, 1)))),
+    peaks = nodes("And", nodes("Greater", pooled, number(np.reshape(rule.threshold, (1, -1, 1)))),
                   nodes("And", nodes("Equal", pooled, most), nodes("Greater", pooled, before)))
     if rule.alone:
         width = 2 * rule.alone + 1
         highest = nodes("ReduceMax", pooled, constant([1]), keepdims=1)
         highest = nodes("MaxPool", highest, kernel_shape=[width], pads=[rule.alone, rule.alone])
-        found = nodes("And", found, nodes("Equal", pooled, highest))
-    where = nodes("NonZero", nodes("Transpose", found, perm=[0, 2, 1]))  # batch, position, unit
+        peaks = nodes("And", peaks, nodes("Equal", pooled, highest))
+    where = nodes("NonZero", nodes("Transpose", peaks, perm=[0, 2, 1]))  # batch, position, unit
     batch, position, unit = (nodes("Gather", where, constant(i), axis=0) for i in range(3))
     heights = nodes("GatherND", nodes("Transpose", pooled, perm=[0, 2, 1]), nodes("Transpose", where, perm=[1, 0]))
     sample = nodes("Add", position, nodes("Gather", constant(rule.extremum), unit))
-    index, told, amplitude = SPIKE_TENSORS
-    nodes("Concat", *(nodes("Unsqueeze", part, constant([1])) for part in (batch, sample)), axis=1, name=index)
-    nodes("Identity", unit, name=told)
+    spike_index, spike_unit, amplitude = SPIKE_TENSORS
+    nodes("Concat", *(nodes("Unsqueeze", part, constant([1])) for part in (batch, sample)), axis=1,
+          name=spike_index)
+    nodes("Identity", unit, name=spike_unit)
     nodes("Mul", heights, nodes("Gather", number(rule.gain), unit), name=amplitude)
 
 
-def denoise(top, encoder, low_pass, sigma_power=0.0):
-    """The output "denoised": (batch, height, width, channels) in [0, 1], as ``applications.denoising.pipeline``.
+def denoise(top: Nodes, encoder: FoldedEncoder, denoiser: DenoiserSpec) -> None:
+    """The output "denoised": (batch, height, width, channels) in [0, 1].
 
-    The slow part apart, the rest reconstructed on every shift of the stride's grid (a Loop, one shift in memory at a
-    time) at the noise level of the input ``sigma``, the mean of all shifts, clipped to [0, 1].
+    The blurred image is kept; the rest is reconstructed on every shift of the stride's grid (a Loop, one shift in
+    memory at a time) at the noise level of the input ``sigma``; their mean is added, and clipped to [0, 1].
     """
-    from onnx import TensorProto, helper
-
     constant = top.constant
     shape = top("Shape", INPUT)
     height, width = (top("Gather", shape, constant(axis)) for axis in (1, 2))
-    slow = _blurred(top, INPUT, (height, width), low_pass) if low_pass else \
+    slow = _blur(top, INPUT, (height, width), denoiser.low_pass) if denoiser.low_pass else \
         top("ReduceMean", INPUT, constant([1, 2, 3]), keepdims=1)
     rest = top("Sub", INPUT, slow)
-    nodes = Nodes("shift/", outer=top)
-    rows, columns = encoder.strides
+    body = _shift_body(top, encoder, denoiser, rest, shape, (height, width))
+    shifts = encoder.strides[0] * encoder.strides[1]
+    zero = top("Expand", constant(0.0, np.float32), shape)
+    total = top("Loop", constant(shifts), constant(True, bool), zero, body=body)
+    clean = top("Add", slow, top("Div", total, constant(float(shifts), np.float32)))
+    top("Clip", clean, constant(0.0, np.float32), constant(1.0, np.float32), name="denoised")
+
+
+def _shift_body(top: Nodes, encoder: FoldedEncoder, denoiser: DenoiserSpec, image: str, shape: str,
+                space: tuple[str, str]) -> onnx.GraphProto:
+    """Loop body: the reconstruction of one shift, added to the sum of those before."""
+    from onnx import TensorProto, helper
+
+    nodes, constant = Nodes("shift/", outer=top), top.constant
+    columns = encoder.strides[1]
     shift = (nodes("Div", "shift/number", constant(columns)), nodes("Mod", "shift/number", constant(columns)))
-    piece = rest
-    for axis, (size, k, s, at) in enumerate(zip((height, width), encoder.kernel_size, encoder.strides, shift,
-                                                strict=True)):
+    piece = image
+    for axis, (size, k, s, at) in enumerate(zip(space, encoder.kernel_size, encoder.strides, shift, strict=True)):
         piece = nodes("Gather", piece, _shift_index(nodes, size, k, s, at), axis=axis + 1)
-    graph = Graph(encoder, (INPUT, SIGMA), False, nodes, piece, _effective_sigma(top, sigma_power))
+    graph = Graph(encoder, (INPUT, SIGMA), False, nodes, piece, _effective_sigma(top, denoiser.sigma_power))
     graph.reconstruction(graph.iterate(), "shift/made")
     starts = [nodes("Add", at, constant(k - s)) for at, k, s in
               zip(shift, encoder.kernel_size, encoder.strides, strict=True)]
-    starts = nodes("Concat", *(nodes("Unsqueeze", v, constant([0])) for v in starts), axis=0)
-    space = nodes("Slice", shape, constant([1]), constant([3]))
-    part = nodes("Slice", "shift/made", starts, nodes("Add", starts, space), constant([1, 2]))
+    start = nodes("Concat", *(nodes("Unsqueeze", v, constant([0])) for v in starts), axis=0)
+    extent = nodes("Slice", shape, constant([1]), constant([3]))
+    part = nodes("Slice", "shift/made", start, nodes("Add", start, extent), constant([1, 2]))
     nodes("Add", "shift/sum", part, name="shift/sum_next")
     nodes("Identity", "shift/more", name="shift/more_next")
-    image = ["batch", "height", "width", encoder.channels]
+    axes = ["batch", "height", "width", encoder.channels]
 
-    def tensor(name, kind=TensorProto.FLOAT, axes=image):
+    def tensor(name: str, kind: int = TensorProto.FLOAT, axes: list[str | int] = axes) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, kind, axes)
 
-    body = helper.make_graph(
+    return helper.make_graph(
         nodes.nodes, "shifts",
         [tensor("shift/number", TensorProto.INT64, []), tensor("shift/more", TensorProto.BOOL, []),
          tensor("shift/sum")],
         [tensor("shift/more_next", TensorProto.BOOL, []), tensor("shift/sum_next")], value_info=nodes.shapes)
-    zero = top("Expand", constant(0.0, np.float32), shape)
-    total = top("Loop", constant(rows * columns), constant(True, bool), zero, body=body)
-    clean = top("Add", slow, top("Div", total, constant(float(rows * columns), np.float32)))
-    top("Clip", clean, constant(0.0, np.float32), constant(1.0, np.float32), name="denoised")
 
 
-def _effective_sigma(nodes, power):
-    """``contract.effective_sigma`` of the input sigma."""
+def _effective_sigma(nodes: Nodes, power: float) -> str:
+    """``core.spec.effective_sigma`` of the input sigma."""
     if not power:
         return SIGMA
     ratio = nodes("Div", SIGMA, nodes.constant(REFERENCE_SIGMA, np.float32))
     return nodes("Mul", SIGMA, nodes("Pow", ratio, nodes.constant(power, np.float32)))
 
 
-def _shift_index(nodes, size, kernel, stride, at):
-    """Pixels of one axis that a padded shift is made of, edges reflected: see ``keras_crsae.models.cycle_spinning``."""
+def _shift_index(nodes: Nodes, size: str, kernel: int, stride: int, at: str) -> str:
+    """Pixels of one axis that a padded shift takes, edges reflected: see ``core.cycle_spinning``."""
     constant = nodes.constant
-    reach = nodes("Max", nodes("Add", size, constant(kernel - stride - 1)), constant(0))
-    length = nodes("Add", nodes("Mul", _ceil(nodes, reach, stride), constant(stride)), constant(kernel))
+    span = nodes("Max", nodes("Add", size, constant(kernel - stride - 1)), constant(0))
+    length = nodes("Add", nodes("Mul", _ceil(nodes, span, stride), constant(stride)), constant(kernel))
     first = nodes("Sub", constant(stride - kernel), at)
     index = nodes("Range", first, nodes("Add", first, length), constant(1))
     # Period 2 (n - 1): 0 1 2 3 2 1 | 0 1 ...
@@ -173,11 +217,11 @@ def _shift_index(nodes, size, kernel, stride, at):
     return nodes("Min", index, nodes("Sub", period, index))
 
 
-def _ceil(nodes, number, divisor):
+def _ceil(nodes: Nodes, number: str, divisor: int) -> str:
     return nodes("Div", nodes("Add", number, nodes.constant(divisor - 1)), nodes.constant(divisor))
 
 
-def _blurred(nodes, image, space, width):
+def _blur(nodes: Nodes, image: str, space: tuple[str, str], width: float) -> str:
     """Gaussian blur of each channel, edges mirrored with the edge pixel repeated: ``scipy.ndimage.gaussian_filter``."""
     constant = nodes.constant
     radius = int(4 * width + 0.5)

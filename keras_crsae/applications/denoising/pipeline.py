@@ -5,23 +5,22 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from crsae_onnx.core.spec import effective_sigma
+from crsae_onnx.core.cycle_spinning import average_over_shifts, spread_shifts
+from crsae_onnx.core.spec import DenoiserSpec, effective_sigma
 from crsae_onnx.core.validation import as_positive
 
 from keras_crsae.applications.denoising.training import train_denoiser
 from keras_crsae.data.images import unit_image
 from keras_crsae.initializers import robust_sigma
-from keras_crsae.models.cycle_spinning import padded_length, spread_shifts
 
 __all__ = ["average_over_shifts", "denoise", "split", "train_denoiser"]
 #: Width (standard deviation, in pixels) of the Gaussian that takes the slow part of an image, where the model does not
 #: say what it was trained with.
-LOW_PASS = 2.0
+LOW_PASS = DenoiserSpec().low_pass
 #: Side of the pieces in which large images are denoised, in pixels; memory is that of one piece.
 TILE = 512
 #: Pixels around a tile that are computed and thrown away, in kernel sizes. Measured: see ``tests``.
 _HALO = 3
-_PIECE = 2**19  # pixels that one call of the model is given
 #: Noise that is supposed where none is found but pixels are missing: half a grey level of 255.
 _LEAST_NOISE = 0.5 / 255
 
@@ -121,38 +120,6 @@ def split(images, low_pass=LOW_PASS, mask=None):
 
     low = blur(images) if mask is None else blur(images * mask) / np.maximum(blur(mask), 1e-3)
     return low, images - low
-
-
-def average_over_shifts(reconstruct, images, kernel_size, strides, shifts=None, mask=None):
-    """Mean of the reconstructions over shifts below the stride, edges reflected.
-
-    Args:
-        reconstruct: function from (batch, height, width, channels) to the same shape; takes ``mask=`` where one is
-            given.
-        images: (batch, height, width, channels).
-        kernel_size, strides: of the model, two ints each.
-        shifts: (count, 2) ints; None: all.
-        mask: None or 0/1 of the images' shape.
-    """
-    shifts = spread_shifts(strides) if shifts is None else shifts
-    space = images.shape[1:3]
-    size = [padded_length(n, k, s) for n, k, s in zip(space, kernel_size, strides, strict=True)]
-    total = np.zeros(images.shape, np.float64)
-    before = [k - 1 for k in kernel_size]
-    after = [m + s - 1 - b - n for m, s, b, n in zip(size, strides, before, space, strict=True)]
-    padded = [None if a is None else np.pad(a, [(0, 0), *zip(before, after, strict=True), (0, 0)], mode="reflect")
-              for a in (images, mask)]
-    together = max(1, _PIECE // (len(images) * size[0] * size[1]))
-    for first in range(0, len(shifts), together):
-        some = shifts[first:first + together]
-        corners = [[s - 1 - i for s, i in zip(strides, shift, strict=True)] for shift in some]
-        batch, seen = (None if a is None else np.concatenate(
-            [a[:, r:r + size[0], c:c + size[1]] for r, c in corners]) for a in padded)
-        made = reconstruct(batch) if seen is None else reconstruct(batch, mask=seen)
-        for part, corner in zip(np.split(made, len(some)), corners, strict=True):
-            row, column = (b - c for b, c in zip(before, corner, strict=True))
-            total += part[:, row:row + space[0], column:column + space[1]]
-    return (total / len(shifts)).astype(np.float32)
 
 
 def _in_tiles(reconstruct, images, mask, facts, shifts, tile):

@@ -1,0 +1,114 @@
+"""The command line ``crsae-onnx``: its commands and options."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import Any
+
+from crsae_onnx.cli import commands
+from crsae_onnx.cli.run import run
+from crsae_onnx.core.raw_binary import RAW_DTYPES
+from crsae_onnx.core.spec import ABOUT, INPUTS, OUTPUTS, PIPELINES, TOLERANCES
+
+_FILE = ("file", "exported .onnx file")
+_OVERWRITE = {"action": "store_true", "help": "replace an existing output"}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line as an argparse parser; each command's function is its default ``action``."""
+    top = argparse.ArgumentParser(prog="crsae-onnx",
+                                  description="Convert, validate, run and describe exported encoders.")
+    subparsers = top.add_subparsers(required=True, metavar="command")
+
+    def command(name: str, action: Callable[[argparse.Namespace], None], text: str,
+                *arguments: tuple[str, str]) -> argparse.ArgumentParser:
+        sub = subparsers.add_parser(name, help=text, description=text)
+        for argument, explanation in arguments:
+            sub.add_argument(argument, help=explanation)
+        sub.set_defaults(action=action)
+        return sub
+
+    _add_convert(command("convert", commands.convert, "Keras model to ONNX (extra: export)", ("model", ".keras file"),
+                         ("output", ".onnx file to write")))
+    validate = command("validate", commands.validate, "compare a Keras model with its export (extra: export)",
+                       ("model", ".keras file"), _FILE)
+    validate.add_argument("--tolerance", type=float, help="of the largest value (default: by the file's precision)")
+    validate.add_argument("--record", action="store_true", help="write the measured difference into the file")
+    _add_run(command("run", run, "encode a .npy signal (batch, *space, channels), or find a recording's spikes", _FILE,
+                     ("input", ".npy signal, any real dtype, read in place; with --spikes (samples, channels) or "
+                               "(samples,), or raw binary .dat, .bin, .raw"),
+                     ("output", ".npy file to write (.npz with --sparse, .csv with --spikes)")))
+    _add_repository(command("serve-repo", commands.serve_repo, "write a model repository for NVIDIA Triton or KServe",
+                            ("folder", "of the repository, made where it is missing")))
+    _add_serve(command("serve", commands.serve, "serve files over HTTP in the Open Inference Protocol (extra: serve)"))
+    info = command("info", commands.info, "print what a file says about itself", _FILE)
+    info.add_argument("--json", action="store_true", help="everything, as JSON")
+    return top
+
+
+def _add_convert(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--outputs", nargs="+", choices=OUTPUTS + PIPELINES, default=OUTPUTS,
+                     help="default: code and reconstruction")
+    sub.add_argument("--min-peak", type=float, metavar="VALUE", help="smallest code of a spike, for the output spikes")
+    sub.add_argument("--inputs", nargs="+", choices=INPUTS, default=INPUTS[:1], help="default: signal alone")
+    sub.add_argument("--tolerance", type=float, help="stop below this relative change an iteration")
+    sub.add_argument("--precision", choices=tuple(TOLERANCES), default="float32",
+                     help="of the convolutions; float16 is for GPUs")
+    sub.add_argument("--about", nargs="+", type=_fact, default=(), metavar="KEY=VALUE",
+                     help=f"facts for a user of the file: {', '.join(ABOUT)}")
+    sub.add_argument("--overwrite", **_OVERWRITE)
+
+
+def _add_run(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--reconstruct", action="store_true", help="write the reconstruction in place of the code")
+    sub.add_argument("--sparse", action="store_true",
+                     help="write index (batch, position), filter, value and shape of the non-zero values")
+    sub.add_argument("--spikes", action="store_true",
+                     help="write time (s), unit, amplitude and sample of each spike; the file must come from a sorter")
+    sub.add_argument("--dtype", choices=RAW_DTYPES, default="int16",
+                     help="with --spikes: type of a raw binary file's samples (default int16)")
+    sub.add_argument("--chunk", type=float, metavar="SECONDS",
+                     help="with --spikes: give the recording in such chunks, as it would arrive")
+    sub.add_argument("--window", type=int, metavar="SAMPLES", help="samples that one window keeps")
+    sub.add_argument("--scheduler", metavar="ADDRESS",
+                     help="encode on the workers of a Dask scheduler (local: processes here), from a .npy, .zarr or "
+                          "FILE.h5:DATASET into a .zarr (extra: cluster); --window is then the length of a chunk")
+    sub.add_argument("--sigma", type=float, help="noise standard deviation of this signal")
+    sub.add_argument("--progress", action="store_true", help="show a bar, one step a window")
+    sub.add_argument("--overwrite", **_OVERWRITE)
+
+
+def _add_repository(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("files", nargs="+", help="exported .onnx files; each is a model of its own")
+    sub.add_argument("--max-batch", type=int, default=8, help="signals in one run (default 8)")
+    sub.add_argument("--delay", type=int, default=1000, metavar="MICROSECONDS",
+                     help="that a request may wait for others (default 1000; 0: no batching by the server)")
+    sub.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
+    sub.add_argument("--instances", type=int, default=1, help="sessions of each model (default 1)")
+    sub.add_argument("--threads", type=int, help="of one run on the CPU")
+
+
+def _add_serve(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("files", nargs="+", help="exported .onnx files; each is a model of its own")
+    sub.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
+    sub.add_argument("--port", type=int, default=3000)
+    sub.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="of a request (default 30)")
+    sub.add_argument("--concurrency", type=int, default=8, help="requests at a time (default 8)")
+    sub.add_argument("--threads", type=int, help="of one run; default: the cores")
+    sub.add_argument("--largest-body", type=int, default=2**25, metavar="BYTES", help="default 32 MiB")
+    sub.add_argument("--largest-signal", type=int, default=2**21, metavar="NUMBERS", help="default 2,097,152")
+
+
+def _fact(text: str) -> tuple[str, Any]:
+    """KEY=VALUE as a pair; values that are numbers are read as JSON."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, received {text!r}")
+    if key not in ("sampling_frequency", "pixel_range"):
+        return key, value
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value  # refused by convert, which names what is expected

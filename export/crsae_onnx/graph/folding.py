@@ -1,0 +1,120 @@
+"""An encoder's kernels folded into blocks: a dictionary of stride 1 with many channels (NumPy).
+
+One block of S code positions and the S * stride samples under it become channels (the polyphase components of
+Vaidyanathan, Multirate Systems and Filter Banks, 1993); convolutions of few channels become matrix products. The
+values are those of the plain dictionary. ``keras_crsae.operators.polyphase`` is the same for tensors.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crsae_onnx.core.spec import EncoderSpec
+
+
+@dataclass(frozen=True)
+class FoldedEncoder:
+    """What the graph is made from.
+
+    Args:
+        kernel: folded (*taps, prod(block * strides) * channels, prod(block) * filters).
+        decoder_kernel: the same for the decoder.
+        adjoint_kernel: folded filters of the adjoint where it is no transpose of D (LCSC); None: ``kernel``.
+        kernel_size, strides, channels, filters: of the plain dictionary.
+        block: code positions an axis that one block holds.
+        step_size: of one iteration.
+        scale: (filters,): the threshold of one iteration is ``scale * sigma``.
+        sigma: noise level where the file has no such input.
+        code_prior: "soft" or "nonnegative_soft".
+        momentum: (iterations,), FISTA's (t_k - 1) / t_{k+1}.
+        check_every: iterations in one pass of the Loop; ``tolerance`` is compared after each pass.
+        tolerance: relative change that ends the Loop; None: all iterations are done.
+        half: whether convolutions are in float16.
+    """
+
+    kernel: NDArray[np.float32]
+    decoder_kernel: NDArray[np.float32]
+    adjoint_kernel: NDArray[np.float32] | None
+    kernel_size: tuple[int, ...]
+    strides: tuple[int, ...]
+    channels: int
+    filters: int
+    block: tuple[int, ...]
+    step_size: float
+    scale: NDArray[np.float64]
+    sigma: float
+    code_prior: str
+    momentum: NDArray[np.float32]
+    check_every: int
+    tolerance: float | None
+    half: bool = False
+
+
+def fold_encoder(spec: EncoderSpec, tolerance: float | None = None, half: bool = False) -> FoldedEncoder:
+    """An encoder with its kernels folded into blocks of ``smallest_block`` positions.
+
+    Args:
+        spec: EncoderSpec.
+        tolerance: in place of the spec's; None: the spec's.
+        half: whether convolutions are in float16.
+
+    Example:
+        >>> filters = np.ones((45, 1, 3), "float32")
+        >>> fold_encoder(EncoderSpec(filters, filters, (1,), 1.0, [1.0], 1.0, np.zeros(9), block=(16,))).kernel.shape
+        (4, 15, 45)
+    """
+    block = tuple(smallest_block(k, s, b) for k, s, b in
+                  zip(spec.kernel_size, spec.strides, spec.block or (1,) * spec.rank, strict=True))
+    adjoint = None if spec.adjoint_kernel is None else fold_kernel(spec.adjoint_kernel, spec.strides, block)
+    return FoldedEncoder(
+        fold_kernel(spec.kernel, spec.strides, block), fold_kernel(spec.decoder_kernel, spec.strides, block), adjoint,
+        spec.kernel_size, spec.strides, spec.channels, spec.filters, block, spec.step_size,
+        spec.lambda_reg * spec.sigma * spec.step_size, spec.sigma, spec.code_prior or "", spec.momentum,
+        spec.check_every, spec.tolerance if tolerance is None else float(tolerance), half)
+
+
+def taps(kernel_size: int, stride: int, block: int) -> int:
+    """Taps of the folded kernel on one axis: ceil(((block - 1) stride + kernel_size) / (block stride))."""
+    return -(-((block - 1) * stride + kernel_size) // (block * stride))
+
+
+def smallest_block(kernel_size: int, stride: int, block: int) -> int:
+    """Smallest block with as many taps as ``block``: a power of two gains nothing in onnxruntime, padded taps cost.
+
+    Example:
+        >>> smallest_block(45, 1, 16)
+        15
+    """
+    most = taps(kernel_size, stride, block)
+    return next(b for b in range(1, block + 1) if taps(kernel_size, stride, b) == most)
+
+
+def fold_kernel(kernel: NDArray[np.float32], strides: tuple[int, ...], block: tuple[int, ...]) -> NDArray[np.float32]:
+    """Kernel of the folded dictionary.
+
+    Code position p of a block is a filter that begins p * stride samples after the block's first, so the folded filter
+    of position p is the kernel moved by so much, read in rows of block * stride samples.
+
+    Args:
+        kernel: (*kernel_size, channels, filters).
+        strides, block: one int an axis.
+
+    Returns:
+        (*taps, prod(block * strides) * channels, prod(block) * filters).
+    """
+    rank, (channels, filters) = len(strides), kernel.shape[-2:]
+    period = [b * s for b, s in zip(block, strides, strict=True)]
+    count = [taps(k, s, b) for k, s, b in zip(kernel.shape, strides, block, strict=False)]
+    moved = np.zeros((*(t * p for t, p in zip(count, period, strict=True)), channels, *block, filters), kernel.dtype)
+    for position in product(*map(range, block)):
+        at = tuple(slice(p * s, p * s + k) for p, s, k in zip(position, strides, kernel.shape, strict=False))
+        moved[(*at, slice(None), *position)] = kernel
+    split = moved.reshape(*(n for pair in zip(count, period, strict=True) for n in pair), channels,
+                          math.prod(block) * filters)
+    rows = split.transpose(*range(0, 2 * rank, 2), *range(1, 2 * rank, 2), 2 * rank, 2 * rank + 1)
+    return rows.reshape(*count, math.prod(period) * channels, math.prod(block) * filters)

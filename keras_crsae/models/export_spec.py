@@ -1,0 +1,71 @@
+"""A model in plain numbers, for exporters: what ``CRsAE.export_spec`` and ``CRsAE.export_reference`` return."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import keras
+import numpy as np
+from crsae_onnx.core.spec import EncoderSpec
+from crsae_onnx.core.version import package_version
+from keras import ops
+
+from keras_crsae.layers.sparse_coding import LOOP_BODY
+
+__all__ = ["encoder_spec", "reference_model"]
+
+
+def encoder_spec(model: Any) -> EncoderSpec:
+    """The encoder and decoder of a model as NumPy values.
+
+    Args:
+        model: built ``CRsAE``.
+
+    Raises:
+        ValueError: a model without weights, or values that are not finite.
+
+    Example:
+        >>> model = kc.CRsAE(filters=3, kernel_size=9, iterations=20)
+        >>> model.build((None, None, 1))
+        >>> spec = encoder_spec(model)
+        >>> spec.kernel.shape, spec.iterations
+        ((9, 1, 3), 20)
+    """
+    if not model.built:
+        raise ValueError("The model has no weights yet: call model.build((None, None, channels)) or fit it first.")
+    dictionary, encoder, analysis = model.dictionary, model.encoder, getattr(model.encoder, "analysis", None)
+    return EncoderSpec(
+        kernel=_unit_kernel(dictionary), decoder_kernel=_unit_kernel(model.decoder),
+        adjoint_kernel=None if analysis is None else _unit_kernel(analysis),
+        strides=dictionary.strides, block=encoder.block, step_size=float(model.step_size),
+        lambda_reg=ops.convert_to_numpy(model.lambda_reg), sigma=float(model.sigma),
+        code_prior=encoder.cell.shrinkage, momentum=np.array(encoder.factors(), np.float32),
+        tolerance=encoder.tolerance, check_every=LOOP_BODY, active=encoder.active,
+        config=json.loads(json.dumps(model.get_config(), default=str)),
+        versions={"keras-crsae": package_version(), "keras": keras.__version__, "backend": keras.backend.backend()})
+
+
+def reference_model(model: Any, tolerance: float | None = None) -> Any:
+    """The model, or a copy that computes as its exported file does: in float32, every position, with ``tolerance``.
+
+    Args:
+        model: built ``CRsAE``.
+        tolerance: of the file.
+
+    Returns:
+        A model of the same class and weights.
+    """
+    if model.encoder.tolerance == tolerance and not model.encoder.active and model.compute_dtype == "float32":
+        return model
+    options: dict[str, Any] = {"tolerance": tolerance, "active": False, "dtype": "float32"}
+    if tolerance is not None:
+        options["unroll"] = False
+    copy = type(model).from_config({**model.get_config(), **options})
+    copy.build((None,) * (model.rank + 1) + (model.dictionary.channels,))
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _unit_kernel(layer: Any) -> np.ndarray:
+    return ops.convert_to_numpy(layer.unit_kernel()).astype(np.float32)
