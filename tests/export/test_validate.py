@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from crsae_onnx.convert import convert
-from crsae_onnx.validate import NameMismatch, ShapeMismatch, ValidationError, ValueMismatch, _difference, validate
+from crsae_onnx.validate import NameMismatch, ShapeMismatch, ValidationError, ValueMismatch, relative_difference, validate
 
 import keras_crsae as kc
 
@@ -55,9 +55,9 @@ def test_a_smaller_tolerance_than_rounding_fails(exported):
 def test_a_nan_is_a_mismatch_and_so_is_a_shape():
     ones = np.ones((1, 3))
     with pytest.raises(ValueMismatch, match="nan"):
-        _difference("code", (1, 9, 1), ones, ones * np.nan, 1e-4)
+        relative_difference("code", (1, 9, 1), ones, ones * np.nan, 1e-4)
     with pytest.raises(ShapeMismatch, match=r"\(1, 3\)"):
-        _difference("code", (1, 9, 1), ones, ones[0], 1e-4)
+        relative_difference("code", (1, 9, 1), ones, ones[0], 1e-4)
 
 
 def test_a_silent_and_a_dense_reference_are_refused(exported, monkeypatch):
