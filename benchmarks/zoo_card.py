@@ -88,9 +88,10 @@ def for_use(model, **changes):
 
 def speed(encoder, size=512):
     """Seconds for one ``size`` x ``size`` image in onnxruntime, and what fewer shifts cost on camera.png."""
+    from crsae_onnx.core.cycle_spinning import all_shifts
+
     from keras_crsae.applications.denoising.pipeline import denoise
     from keras_crsae.metrics import psnr
-    from crsae_onnx.core.cycle_spinning import all_shifts
 
     channels, sigma = encoder.info["channels"], 25 / 255
     clean = dict(image_scores.test_images("photographs", channels))["camera.png"][:size, :size]

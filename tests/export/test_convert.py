@@ -86,6 +86,7 @@ def test_file_describes_itself_and_names_its_axes(exported, tmp_path):
     model, path = exported
     info = SparseEncoder(path).info
     assert info["filters"] == 3 and info["kernel_size"] == [9] and info["iterations"] == 25
+    np.testing.assert_allclose(info["penalty_weight"], 0.7, rtol=1e-6)  # lambda sigma^2, sigma = 1
     np.testing.assert_allclose(info["threshold"], 0.7 * float(model.step_size), rtol=1e-6)
     assert info["versions"]["onnx"] == onnx.__version__ and info["config"]["filters"] == 3
     proto = onnx.load(path)
@@ -180,4 +181,4 @@ def test_unfit_models_are_refused(tmp_path):
 
 def test_metadata_is_plain_json(exported):
     stored = {p.key: p.value for p in onnx.load(exported[1]).metadata_props}
-    assert json.loads(stored["crsae"])["format_version"] == 2
+    assert json.loads(stored["crsae"])["format_version"] == 1

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 from crsae_onnx import SparseEncoder
-from crsae_onnx.convert import convert, weights_hash
+from crsae_onnx.convert import convert
 from crsae_onnx.core.spec import TOLERANCES
 from crsae_onnx.validate import validate
 
@@ -73,7 +73,7 @@ def test_a_zoo_file_says_what_it_is_and_belongs_to_its_model(name):
     path, facts = zoo.path_of(name, zoo.ENCODER), zoo.metadata(name)
     info = SparseEncoder(path).info
     assert info["name"] == name and info["training"] == facts["training_command"] and info["data"] == facts["data"]
-    assert info["weights_sha256"] == weights_hash(zoo.load_model_from_zoo(name))
+    assert info["weights_sha256"] == zoo.load_model_from_zoo(name).export_spec().weights_sha256()
     assert info["parity"]["difference"] <= 1e-5 and info["preprocessing"]
     assert info["pixel_range"] == [0, 1] if info["rank"] == 2 else info["sampling_frequency"] > 0
     content = path.read_bytes()

@@ -3,9 +3,21 @@
 import numpy as np
 import pytest
 from crsae_onnx.convert import convert
-from crsae_onnx.validate import NameMismatch, ShapeMismatch, ValidationError, ValueMismatch, relative_difference, validate
+from crsae_onnx.core.spec import Exportable
+from crsae_onnx.validate import (
+    NameMismatch,
+    ShapeMismatch,
+    ValidationError,
+    ValueMismatch,
+    denoise_by_reference,
+    gaussian_blur,
+    relative_difference,
+    validate,
+)
+from scipy.ndimage import gaussian_filter
 
 import keras_crsae as kc
+from keras_crsae.applications.denoising import denoise
 
 
 def built(seed=0, **options):
@@ -60,17 +72,58 @@ def test_a_nan_is_a_mismatch_and_so_is_a_shape():
         relative_difference("code", (1, 9, 1), ones, ones[0], 1e-4)
 
 
-def test_a_silent_and_a_dense_reference_are_refused(exported, monkeypatch):
+def test_a_silent_reference_is_refused(exported):
     silent = built()
     silent.dictionary.kernel.assign(np.zeros((9, 1, 3)))  # dead filters: no signal can wake the code
     with pytest.raises(ValidationError, match="all zero"):
         validate(silent, exported[1], shapes=[(1, 40, 1)])
-    dense = built(filters=1, kernel_size=1)
-    dense.dictionary.kernel.assign(np.ones((1, 1, 1)))
-    monkeypatch.setattr("crsae_onnx.validate._signal", lambda *_: np.full((1, 40, 1), 5.0))
-    path = convert(dense, exported[1].with_name("dense.onnx"))
+
+
+class Constant:
+    """A model without Keras, whose code is 1 everywhere."""
+
+    def __init__(self, spec):
+        self.spec = spec
+
+    def export_spec(self):
+        return self.spec
+
+    def export_reference(self, tolerance=None):
+        return self
+
+    def encode(self, signal, mask=None, sigma=None):
+        positions = signal.shape[1] - self.spec.kernel_size[0] + 1
+        return np.ones((len(signal), positions, self.spec.filters), np.float32)
+
+    def decode(self, code):
+        return np.zeros((len(code), code.shape[1] + self.spec.kernel_size[0] - 1, self.spec.channels), np.float32)
+
+
+def test_a_reference_without_a_zero_is_refused_and_needs_no_keras(exported):
+    model = Constant(exported[0].export_spec())
+    assert isinstance(model, Exportable)
     with pytest.raises(ValidationError, match="non-zero"):
-        validate(dense, path, shapes=[(1, 40, 1)])
+        validate(model, exported[1], shapes=[(1, 40, 1)])
+    # Such an object converts to the same file as the model that gave it its numbers.
+    path = convert(model, exported[1].with_name("stub.onnx"))
+    assert path.read_bytes() == exported[1].read_bytes()
+
+
+@pytest.mark.parametrize("low_pass, strides, sigma_power", [(0.0, 2, 0.0), (1.5, 2, 0.17), (1.0, 1, 0.0)])
+def test_denoising_by_reference_is_the_applications(low_pass, strides, sigma_power, rng):
+    model = kc.Denoiser(12, 4, strides=strides, iterations=5, sigma=1.0, lambda_init=1.5, low_pass=low_pass,
+                        sigma_power=sigma_power, seed=0)
+    model.build((None, None, None, 1))
+    image = rng.random((1, 23, 18, 1), dtype=np.float32)
+    expected = denoise(image[0], model, sigma=0.1)
+    np.testing.assert_allclose(denoise_by_reference(model, model.export_spec(), image, 0.1)[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [0.7, 2.0, 5.0])
+def test_the_blur_is_scipys(width, rng):
+    image = rng.random((2, 13, 17, 3))
+    expected = gaussian_filter(image, (0, width, width, 0), mode="reflect")
+    np.testing.assert_allclose(gaussian_blur(image, width), expected, atol=1e-12)
 
 
 def test_active_and_mixed_precision_models_are_compared_by_what_they_stand_for(tmp_path):

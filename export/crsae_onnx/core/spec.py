@@ -1,4 +1,4 @@
-"""What an exporter needs of a model (``EncoderSpec``), and what every exported file promises: names, axes, tolerances."""
+"""``EncoderSpec``, all that an exporter needs of a model, and what every file promises: names, axes, tolerances."""
 
 from __future__ import annotations
 

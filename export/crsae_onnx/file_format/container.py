@@ -9,13 +9,17 @@ file is refused before any parser sees it. That matters, since onnxruntime's par
 A checksum is no signature: it tells damage, not who wrote the file.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from crsae_onnx.core.atomic_files import atomic_write
 from crsae_onnx.core.spec import CHECKSUM_KEY, FORMAT_VERSION, METADATA_KEY
+from crsae_onnx.file_format.facts import Facts
 
 #: No encoder is larger; a larger file is refused before it is read.
 LARGEST_FILE = 2**28
@@ -23,14 +27,17 @@ LARGEST_FILE = 2**28
 _MOST_FIELDS = 10_000
 _METADATA = 14  # field of an ONNX model that holds key and value entries
 _HEX = 64  # characters of a SHA-256
-_REQUIRED = ("rank", "channels", "filters", "kernel_size", "strides", "iterations", "sigma", "inputs", "outputs")
+#: Facts of every file (``file_format.facts.encoder_facts``).
+REQUIRED = ("rank", "channels", "filters", "kernel_size", "strides", "iterations", "tolerance", "code_prior",
+            "likelihood", "active", "block", "inputs", "outputs", "sigma", "step_size", "unit", "precision",
+            "weights_sha256", "preprocessing", "lambda_reg", "penalty_weight", "threshold", "config", "versions")
 
 
 class ModelFileError(ValueError):
     """The file is missing, damaged, or no encoder of this package."""
 
 
-def pack(graph, facts):
+def pack(graph: bytes, facts: Facts) -> bytes:
     """The bytes of a file.
 
     Args:
@@ -45,7 +52,7 @@ def pack(graph, facts):
     return body + _entry(CHECKSUM_KEY, hashlib.sha256(body).hexdigest())
 
 
-def unpack(content, path="The file"):
+def unpack(content: bytes, path: str | Path = "The file") -> tuple[bytes, Facts]:
     """(graph, facts) of the bytes of a file whose checksum is right.
 
     Args:
@@ -58,7 +65,7 @@ def unpack(content, path="The file"):
     found = content[-_HEX:]
     ending = _entry(CHECKSUM_KEY, found.decode("latin-1"))
     if not content.endswith(ending):
-        raise _unmarked(content, path)
+        raise _no_checksum(content, path)
     body = content[:-len(ending)]
     if hashlib.sha256(body).hexdigest().encode() != found:
         raise ModelFileError(f"{path} is damaged, or was changed since it was written: its checksum does not fit its "
@@ -71,7 +78,7 @@ def unpack(content, path="The file"):
                              "again.") from error
 
 
-def read(path):
+def read(path: str | os.PathLike[str] | bytes) -> tuple[bytes, Facts]:
     """(bytes, facts) of an exported file, checked: whole, of this package, of a format that this release reads.
 
     Args:
@@ -86,13 +93,13 @@ def read(path):
         3
     """
     if isinstance(path, bytes):
-        return path, _checked(unpack(path)[1], "The file")
+        return path, _check_facts(unpack(path)[1], "The file")
     path = Path(path)
     content = _content(path)
-    return content, _checked(unpack(content, path)[1], path)
+    return content, _check_facts(unpack(content, path)[1], path)
 
 
-def rewrite(path, facts):
+def rewrite(path: str | os.PathLike[str], facts: Facts) -> None:
     """Replace what a file says about itself; its graph stays as it is, and a killed process leaves no half file.
 
     Example:
@@ -102,13 +109,13 @@ def rewrite(path, facts):
     write(path, pack(unpack(_content(path), path)[0], facts))
 
 
-def write(path, content):
+def write(path: str | os.PathLike[str], content: bytes) -> None:
     """Write bytes; a killed process leaves no half file."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 
 
-def _content(path):
+def _content(path: Path) -> bytes:
     """The bytes, if a look at the file's size and first byte does not already rule it out."""
     if not path.is_file():
         raise ModelFileError(f"No file at {path}. Expected an .onnx file written by crsae_onnx.convert.")
@@ -127,7 +134,7 @@ def _content(path):
     return content
 
 
-def _unmarked(content, path):
+def _no_checksum(content: bytes, path: str | Path) -> ModelFileError:
     """The error for a file that does not end in a checksum: why, as far as its metadata tells."""
     try:
         entries, _ = _entries(content)
@@ -137,7 +144,7 @@ def _unmarked(content, path):
         return ModelFileError(f"{path} is an ONNX file, but not an encoder of this package: its metadata has no "
                               f"{METADATA_KEY!r}. Convert a CRsAE with crsae_onnx.convert.")
     try:
-        _checked(json.loads(entries[METADATA_KEY]), path)  # a newer format may keep its checksum elsewhere
+        _check_facts(json.loads(entries[METADATA_KEY]), path)  # a newer format may keep its checksum elsewhere
     except ModelFileError as error:
         return error
     except (ValueError, RecursionError) as error:
@@ -146,7 +153,7 @@ def _unmarked(content, path):
                           "the model again (onnxruntime itself runs such a file without this package's checks).")
 
 
-def _checked(facts, path):
+def _check_facts(facts: Facts, path: str | Path) -> Facts:
     try:
         version = int(facts["format_version"])
     except (ValueError, TypeError, KeyError) as error:
@@ -155,7 +162,7 @@ def _checked(facts, path):
     if version > FORMAT_VERSION:
         raise ModelFileError(f"{path} has format version {version}; this release reads up to {FORMAT_VERSION}. "
                              "Update keras-crsae.")
-    missing = [name for name in _REQUIRED if name not in facts]
+    missing = [name for name in REQUIRED if name not in facts]
     if missing:
         raise ModelFileError(f"{path}: the metadata lacks {missing}. Convert the model again.")
     return facts
@@ -164,14 +171,14 @@ def _checked(facts, path):
 # Protobuf, as far as a list of top-level fields needs it.
 
 
-def _entry(key, value):
+def _entry(key: str, value: str) -> bytes:
     """One metadata entry as protobuf: a message of the strings 1 (key) and 2 (value)."""
     inner = b"".join(bytes([number << 3 | 2]) + _varint(len(text)) + text
                      for number, text in ((1, key.encode()), (2, value.encode("latin-1", "replace"))))
     return bytes([_METADATA << 3 | 2]) + _varint(len(inner)) + inner
 
 
-def _varint(number):
+def _varint(number: int) -> bytes:
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)
@@ -179,7 +186,7 @@ def _varint(number):
     return bytes(out) + bytes([number])
 
 
-def _entries(content):
+def _entries(content: bytes) -> tuple[dict[str, str], int]:
     """({key: value} of the metadata entries, where the last of our JSON begins); ValueError where it is no protobuf."""
     found, ours = {}, len(content)
     for count, (number, start, value) in enumerate(_fields(memoryview(content))):
@@ -193,7 +200,7 @@ def _entries(content):
     return found, ours
 
 
-def _fields(content):
+def _fields(content: memoryview) -> Iterator[tuple[int, int, memoryview | None]]:
     """Yield (number, start, value) of the fields of a message; value: a view where the field holds bytes, else None."""
     at, size = 0, len(content)
     while at < size:
@@ -215,7 +222,7 @@ def _fields(content):
         yield number, start, value
 
 
-def _read_varint(content, at):
+def _read_varint(content: memoryview, at: int) -> tuple[int, int]:
     number = shift = 0
     while at < len(content) and shift < 64:
         byte = content[at]

@@ -1,11 +1,18 @@
-"""What an exported file is, as text: for ``crsae-onnx info``. Reads the file alone; onnxruntime is not needed."""
+"""An exported file as text, for ``crsae-onnx info``. Reads the file alone; onnxruntime is not needed."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from crsae_onnx.file_format import container
+from crsae_onnx.file_format.facts import Facts
+
+_UNIT = "in the signal's unit"
 
 
-def describe(path):
+def describe(path: str | os.PathLike[str]) -> tuple[Facts, str]:
     """(facts, text) of an exported file whose checksum is right.
 
     Args:
@@ -27,63 +34,56 @@ def describe(path):
     return facts, "\n".join(f"{name:15} {value}" for name, value in rows.items())
 
 
-def _file(path, size, facts):
+def _file(path: str | os.PathLike[str], size: int, facts: Facts) -> dict[str, object]:
     name = f"{facts['name']}, " if "name" in facts else ""
     return {"file": f"{name}{Path(path).name}, {size / 1024:.0f} KiB, checksum right",
-            "format version": facts["format_version"],
-            "weights": f"sha256 {facts['weights_sha256']}" if "weights_sha256" in facts else "unknown"}
+            "format version": facts["format_version"], "weights": f"sha256 {facts['weights_sha256']}"}
 
 
-def _model(facts):
-    stop = f", stops at a relative change of {facts['tolerance']:g}" if facts.get("tolerance") else ""
+def _model(facts: Facts) -> dict[str, object]:
+    stop = f", stops at a relative change of {facts['tolerance']:g}" if facts["tolerance"] else ""
+    active = ", these iterations; the model, active=True, goes on to the optimum" if facts["active"] else ""
     return {"dictionary": f"{facts['filters']} filters of {_sizes(facts['kernel_size'])}, stride "
                           f"{_sizes(facts['strides'])}",
-            "encoder": f"{facts['iterations']} iterations at most, {facts.get('shrinkage', 'unknown')}{stop}",
-            "computes": "every position" + (", these iterations; the model, active=True, goes on to the optimum"
-                                            if facts.get("config", {}).get("active") else ""),
-            "precision": facts.get("precision", "float32"), "sigma": f"{facts['sigma']:.4g}",
-            "step size": _number(facts, "step_size"), "lambda": _numbers(facts, "lambda_reg"),
-            "threshold": _numbers(facts, "threshold")}
+            "encoder": f"{facts['iterations']} iterations at most{stop}",
+            "code prior": facts["code_prior"], "likelihood": facts["likelihood"],
+            "computes": f"every position{active}", "precision": facts["precision"],
+            "sigma": f"{facts['sigma']:.4g} ({_UNIT})", "step size": f"{facts['step_size']:.4g}",
+            "lambda": f"{_numbers(facts['lambda_reg'])} (rate of the code's prior, 1 / unit)",
+            "penalty weight": f"{_numbers(facts['penalty_weight'])} (lambda sigma^2, {_UNIT})"}
 
 
-def _signals(facts):
+def _signals(facts: Facts) -> dict[str, object]:
     kind = "images" if facts["rank"] == 2 else "one-dimensional"
-    rows = {"signals": f"rank {facts['rank']} ({kind}), {facts['channels']} channels, unit: "
-                       f"{facts.get('unit', 'unknown')}"}
+    rows: dict[str, object] = {"signals": f"rank {facts['rank']} ({kind}), {facts['channels']} channels, unit: "
+                                          f"{facts['unit']}"}
     if "sampling_frequency" in facts:
         rows["sampling rate"] = f"{facts['sampling_frequency']:g} Hz"
     if "pixel_range" in facts:
         rows["pixel range"] = " to ".join(f"{v:g}" for v in facts["pixel_range"])
     rows["inputs"], rows["outputs"] = ", ".join(facts["inputs"]), ", ".join(facts["outputs"])
-    rows["preprocessing"] = f"\n{'':15} ".join(facts.get("preprocessing") or ["none beyond the unit"])
+    rows["preprocessing"] = f"\n{'':15} ".join(facts["preprocessing"] or ["none beyond the unit"])
     if "spikes" in facts:
         rows["spikes"] = "carries a reader: run --spikes"
     return rows
 
 
-def _origin(facts):
-    rows = {key: facts[key] for key in ("data", "training") if key in facts}
+def _origin(facts: Facts) -> dict[str, object]:
+    rows: dict[str, object] = {key: facts[key] for key in ("data", "training") if key in facts}
     parity = facts.get("parity")
     rows["parity"] = "not recorded; run validate --record" if parity is None else (
         f"{parity['difference']:.1e} of the largest value from Keras, tolerated {parity['tolerance']:.0e} "
         f"({parity['comparisons']} comparisons, onnxruntime {parity['onnxruntime']} on {parity['provider']})")
-    rows["made with"] = ", ".join(f"{name} {version}" for name, version in facts.get("versions", {}).items())
+    rows["made with"] = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     return rows
 
 
-def _sizes(sizes):
+def _sizes(sizes: Sequence[int]) -> str:
     return " x ".join(map(str, sizes))
 
 
-def _number(facts, name):
-    return f"{facts[name]:.4g}" if name in facts else "unknown"
-
-
-def _numbers(facts, name, most=8):
+def _numbers(values: Sequence[float], most: int = 8) -> str:
     """The values, or their range where there are many."""
-    values = facts.get(name)
-    if not values:
-        return "unknown"
     if len(values) <= most:
         return ", ".join(f"{v:.4g}" for v in values)
-    return f"{min(values):.4g} to {max(values):.4g} ({len(values)} values; all with --json)"
+    return f"{min(values):.4g} to {max(values):.4g}, {len(values)} values, all with --json"

@@ -25,9 +25,9 @@ async function loadModel(bytes, name) {
   element("noise").hidden = !model.session.inputNames.includes("sigma") || facts.rank !== 2;
   const rows = [["file", name], ["weights", facts.weights_sha256],
     ["dictionary", `${facts.filters} filters of ${facts.kernel_size.join(" x ")}, stride ${facts.strides.join(" x ")}`],
-    ["encoder", `${facts.iterations} iterations at most, ${facts.shrinkage}, ${facts.precision}`],
+    ["encoder", `${facts.iterations} iterations at most, ${facts.code_prior}, ${facts.precision}`],
     ["signals", `rank ${facts.rank}, ${facts.channels} channels, unit: ${facts.unit}`],
-    ["sigma", String(facts.sigma)], ["outputs", facts.outputs.join(", ")],
+    ["sigma", `${facts.sigma} (in the signal's unit)`], ["outputs", facts.outputs.join(", ")],
     ["preprocessing", facts.preprocessing.join("; ") || "none beyond the unit"]];
   for (const key of ["sampling_frequency", "data", "training"]) if (facts[key]) rows.push([key, String(facts[key])]);
   element("info").replaceChildren(table(rows));

@@ -1,6 +1,6 @@
 // The exported file as bytes: its checksum and what it says about itself. As crsae_onnx/file_format/container.py.
 const CHECKSUM = 82; // bytes of the last entry: two headers, the key "crsae_sha256", 64 digits
-const FORMAT = 2;
+const FORMAT = 1;
 
 export async function readFacts(bytes) {
   const text = new TextDecoder("latin1");

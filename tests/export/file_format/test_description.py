@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from crsae_onnx import SparseEncoder
 from crsae_onnx.cli import main
-from crsae_onnx.convert import convert, weights_hash
+from crsae_onnx.convert import convert
 from crsae_onnx.file_format.description import describe
 from crsae_onnx.validate import validate
 
@@ -33,13 +33,16 @@ def test_info_says_everything_a_user_needs(model, tmp_path):
     facts, text = describe(path)
     said = rows(text)
     assert said["file"].startswith("demo, e.onnx, ") and said["dictionary"] == "2 filters of 7, stride 1"
-    assert said["encoder"] == "10 iterations at most, nonnegative_soft, stops at a relative change of 0.001"
+    assert said["encoder"] == "10 iterations at most, stops at a relative change of 0.001"
+    assert said["code prior"] == "nonnegative_soft" and said["likelihood"] == "gaussian"
     assert said["signals"] == "rank 1 (one-dimensional), 3 channels, unit: uV"
     assert said["sampling rate"] == "30000 Hz" and said["data"] == "simulated" and said["training"] == "here"
-    assert said["precision"] == "float32" and said["sigma"] == "0.5" and said["lambda"] == "0.7, 0.9"
-    np.testing.assert_allclose([float(v) for v in said["threshold"].split(",")],
-                               np.array([0.7, 0.9]) * 0.25 * float(model.step_size), rtol=1e-3)
-    assert said["weights"] == f"sha256 {weights_hash(model)}" and len(facts["weights_sha256"]) == 64
+    assert said["precision"] == "float32" and said["sigma"] == "0.5 (in the signal's unit)"
+    assert said["lambda"] == "0.7, 0.9 (rate of the code's prior, 1 / unit)"
+    assert said["penalty weight"] == "0.175, 0.225 (lambda sigma^2, in the signal's unit)"
+    assert "threshold" not in text  # lambda sigma^2 step is a number of the iteration, and stays in the JSON
+    np.testing.assert_allclose(facts["threshold"], np.array([0.7, 0.9]) * 0.25 * float(model.step_size), rtol=1e-6)
+    assert said["weights"] == f"sha256 {model.export_spec().weights_sha256()}" and len(facts["weights_sha256"]) == 64
     assert said["inputs"] == "signal, sigma" and "keras-crsae" in said["made with"]
     assert said["preprocessing"] == "none beyond the unit" and "validate --record" in said["parity"]
 
@@ -64,26 +67,23 @@ def test_the_hash_of_weights_follows_the_weights_alone(model, tmp_path):
     assert describe(both)[0]["weights_sha256"] == describe(code)[0]["weights_sha256"]
     other = kc.CRsAE(2, 7, iterations=10, tolerance=1e-3, sigma=0.5, lambda_init=[0.7, 0.9], seed=1)
     other.build((None, None, 3))
-    assert weights_hash(other) != weights_hash(model)
+    assert other.export_spec().weights_sha256() != model.export_spec().weights_sha256()
     other.set_weights(model.get_weights())
-    assert weights_hash(other) == weights_hash(model)
+    assert other.export_spec().weights_sha256() == model.export_spec().weights_sha256()
     other.sigma.assign(0.6)
-    assert weights_hash(other) != weights_hash(model)
+    assert other.export_spec().weights_sha256() != model.export_spec().weights_sha256()
 
 
 def test_images_tell_their_range_and_preprocessing(tmp_path):
-    made = kc.Denoiser(12, 4, strides=2, iterations=3, sigma=1.0, lambda_init=1.5) if hasattr(kc, "Denoiser") else None
-    if made is None:
-        from keras_crsae.models.denoiser import Denoiser
-
-        made = Denoiser(12, 4, strides=2, iterations=3, sigma=1.0, lambda_init=1.5)
+    made = kc.Denoiser(12, 4, strides=2, iterations=3, sigma=1.0, lambda_init=1.5)
     made.build((None, None, None, 1))
     path = convert(made, tmp_path / "e.onnx", about={"pixel_range": [0, 1]})
     text = describe(path)[1]
     said = rows(text)
     assert said["pixel range"] == "0 to 1" and said["signals"].startswith("rank 2 (images), 1 channels")
     assert said["preprocessing"].startswith("subtract its mean from the image")
-    assert said["threshold"].endswith("(12 values; all with --json)") and "average the reconstructions" in text
+    assert said["penalty weight"].startswith("1.5 to 1.5, 12 values, all with --json")
+    assert "average the reconstructions" in text
 
 
 def test_an_active_model_s_file_says_that_it_computes_every_position(tmp_path, capsys):
@@ -117,7 +117,7 @@ def test_facts_from_the_command_line(model, tmp_path, capsys):
     assert "colour" in capsys.readouterr().err
     for wrong in ({"sampling_frequency": "30kHz"}, {"pixel_range": [0]}, {"name": 3},
                   {"pixel_range": [0, float("nan")]}):
-        with pytest.raises(ValueError, match="`about`"):
+        with pytest.raises(ValueError, match="`about"):
             convert(model, tmp_path / "f.onnx", about=wrong)
     with pytest.raises(ValueError, match="texts and numbers"):
         convert(model, tmp_path / "f.onnx", about={"data": object()})

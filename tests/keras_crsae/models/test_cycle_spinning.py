@@ -2,17 +2,9 @@
 
 import numpy as np
 import pytest
+from crsae_onnx.core.cycle_spinning import all_shifts, average_over_shifts, padded_length, padding, spread_shifts
 
-from keras_crsae.applications.denoising.pipeline import average_over_shifts
-from keras_crsae.models.cycle_spinning import (
-    all_shifts,
-    cut_shifts,
-    mean_of_shifts,
-    padded_length,
-    padding,
-    random_shifts,
-    spread_shifts,
-)
+from keras_crsae.models.cycle_spinning import cut_shifts, mean_of_shifts, random_shifts
 
 SIZES = [((8, 8), (4, 4)), ((7, 7), (5, 5)), ((6, 9), (2, 3)), ((5, 5), (1, 1))]
 
