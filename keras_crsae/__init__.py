@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from keras_crsae._version import __version__ as __version__
     from keras_crsae.constraints import UnitNormFilters
     from keras_crsae.layers import ConvDictionary, FreeNormDictionary, SparseCoding, SparseCodingCell
-    from keras_crsae.models import CRsAE, Denoiser, lambda_max
-    from keras_crsae.problem import GammaPrior
+    from keras_crsae.models import CRsAE, Denoiser
+    from keras_crsae.problem import GammaPrior, lambda_max
     from keras_crsae.zoo import load_model_from_zoo
 
 __all__ = ["CRsAE", "ConvDictionary", "Denoiser", "FreeNormDictionary", "GammaPrior", "SparseCoding",
@@ -22,8 +22,9 @@ _SOURCES = {
     **{name: f"keras_crsae.{name}" for name in __all__ if name.islower() and "_" not in name},
     **{name: "keras_crsae.layers" for name in ("ConvDictionary", "FreeNormDictionary", "SparseCoding",
                                                "SparseCodingCell")},
-    **{name: "keras_crsae.models" for name in ("CRsAE", "Denoiser", "lambda_max")},
-    "GammaPrior": "keras_crsae.problem", "UnitNormFilters": "keras_crsae.constraints",
+    **{name: "keras_crsae.models" for name in ("CRsAE", "Denoiser")},
+    **{name: "keras_crsae.problem" for name in ("GammaPrior", "lambda_max")},
+    "UnitNormFilters": "keras_crsae.constraints",
     "load_model_from_zoo": "keras_crsae.zoo", "__version__": "keras_crsae._version",
 }
 __getattr__, __dir__ = lazy_names(__name__, _SOURCES)

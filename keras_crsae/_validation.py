@@ -2,6 +2,10 @@
 ``crsae_onnx.core``.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 
@@ -59,3 +63,19 @@ def as_sample_weight(weight, signal, name="sample_weight"):
     if not weight.any():
         raise ValueError(f"`{name}` marks every sample as missing. Mark observed samples with 1.")
     return weight
+
+
+def as_unit_filters(filters: Any, expected: tuple[int | None, ...]) -> np.ndarray:
+    """``filters`` as float32 with unit norms, or a ValueError; ``expected`` is its shape, None where any will do."""
+    filters = np.asarray(filters)
+    if filters.dtype.kind not in "fiu":
+        raise ValueError(f"`filters` must hold real numbers. Received: dtype {filters.dtype}")
+    filters = filters.astype(np.float64)
+    if filters.ndim != len(expected) or any(e not in (None, n) for e, n in zip(expected, filters.shape, strict=True)):
+        shown = tuple("any" if e is None else e for e in expected)
+        raise ValueError(f"`filters` must have shape (*kernel_size, channels, filters) = {shown}. "
+                         f"Received: shape {filters.shape}")
+    norms = np.sqrt(np.sum(np.square(filters), axis=tuple(range(filters.ndim - 1))))
+    if not np.isfinite(norms).all() or (norms == 0).any():
+        raise ValueError(f"`filters` must be finite and none of them all zero. Received: norms {norms.tolist()}")
+    return (filters / norms).astype(np.float32)

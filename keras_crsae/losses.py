@@ -1,23 +1,33 @@
-"""Losses of the two stages of the M-step."""
+"""Loss of the first stage of the M-step; that of the second is the rate prior's (``problem.rate_priors``)."""
+
+from __future__ import annotations
 
 from keras import ops
 
-from keras_crsae.problem.likelihoods import Gaussian
+from keras_crsae.problem import likelihoods
+from keras_crsae.problem.likelihoods import Likelihood
+from keras_crsae.typing import Tensor
 
 
-def reconstruction_loss(target, reconstruction, mask=None, sample_weight=None, likelihood=None):
-    """Mean squared error over observed samples: the first stage (arXiv 1904.08827, section III).
+def reconstruction_loss(target: Tensor, reconstruction: Tensor, mask: Tensor | None = None,
+                        sample_weight: Tensor | None = None, likelihood: Likelihood | str = "gaussian") -> Tensor:
+    """Mean loss over observed samples: the first stage (arXiv 1904.08827, section III).
+
+    For the Gaussian likelihood the plain mean squared error; for others the mean of ``likelihood.value``.
 
     Args:
-        target, reconstruction: (batch, *space, channels).
+        target: (batch, *space, channels).
+        reconstruction: eta = D z, of target's shape.
         mask: None or 0/1, broadcastable to target; 0 marks a missing sample.
         sample_weight: None or (batch,), weighs the loss only.
-        likelihood: None (``Gaussian``) or an object with its ``residual``.
+        likelihood: object or registered name.
 
     Returns:
-        Scalar, in the signal's unit squared.
+        Scalar; Gaussian: in the signal's unit squared.
 
     Example:
+        >>> from keras import ops
+        >>> from keras_crsae.losses import reconstruction_loss
         >>> float(reconstruction_loss(ops.ones((2, 8, 1)), ops.zeros((2, 8, 1))))
         1.0
     """
@@ -25,31 +35,12 @@ def reconstruction_loss(target, reconstruction, mask=None, sample_weight=None, l
     return error / ops.maximum(weight, 1e-12)
 
 
-def weighted_error(target, reconstruction, mask=None, sample_weight=None, likelihood=None):
+def weighted_error(target: Tensor, reconstruction: Tensor, mask: Tensor | None = None,
+                   sample_weight: Tensor | None = None,
+                   likelihood: Likelihood | str = "gaussian") -> tuple[Tensor, Tensor]:
     """Numerator and denominator of ``reconstruction_loss``: training sums each over the devices of a batch."""
-    residual = (likelihood or Gaussian()).residual(target, reconstruction, mask)
-    weight = ops.ones_like(residual) if mask is None else ops.broadcast_to(mask, ops.shape(residual))
+    loss = likelihoods.get(likelihood).loss(target, reconstruction)
+    weight = ops.ones_like(loss) if mask is None else ops.broadcast_to(mask, ops.shape(loss))
     if sample_weight is not None:
-        weight = weight * ops.reshape(sample_weight, (-1,) + (1,) * (len(residual.shape) - 1))
-    return ops.sum(weight * ops.square(residual)), ops.sum(weight)
-
-
-def lambda_loss(lambda_reg, norms, positions, shape, rate):
-    """Negative log posterior of lambda with the codes held fixed (arXiv 1904.08827, section III).
-
-    Args:
-        lambda_reg: (filters,), or (1,) when shared.
-        norms: (filters,), batch mean of ||z_c||_1.
-        positions: N_e, code positions a filter.
-        shape, rate: Gamma prior, scalars or of lambda's shape; counted once for each lambda.
-
-    Returns:
-        Scalar sum_c [lambda_c a_c - N_e log lambda_c - (r - 1) log lambda_c + delta lambda_c], in nats.
-
-    Example:
-        >>> float(lambda_loss(ops.array([1.0]), ops.array([3.0]), positions=10, shape=1.0, rate=2.0))
-        5.0
-    """
-    if lambda_reg.shape[0] == 1 and norms.shape[0] > 1:
-        norms, positions = ops.sum(norms, keepdims=True), positions * norms.shape[0]
-    return ops.sum(lambda_reg * (norms + rate) - (positions + shape - 1.0) * ops.log(lambda_reg))
+        weight = weight * ops.reshape(sample_weight, (-1,) + (1,) * (len(loss.shape) - 1))
+    return ops.sum(weight * loss), ops.sum(weight)

@@ -246,7 +246,7 @@ def _summary(model, history, scale, seconds):
     rows = {
         "trained": f"{epochs} epochs in {seconds:.1f} s",
         "filters": f"{model.dictionary.filters} of {by(model.dictionary.kernel_size)}, "
-                   f"{model.encoder.iterations} iterations, {model.encoder.cell.shrinkage}",
+                   f"{model.encoder.iterations} iterations, {model.get_config()['code_prior']}",
         "reconstruction loss": f"{course('reconstruction_loss')} (mean squared residual, first -> last epoch)",
         "lambda loss": course("lambda_loss"),
         "sigma": _sigma(model, scale),

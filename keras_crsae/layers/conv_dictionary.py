@@ -38,6 +38,9 @@ class ConvDictionary(keras.layers.Layer):
         (2, 100, 1)
     """
 
+    #: Whether every filter has norm 1.
+    unit_norm = True
+
     def __init__(self, filters, kernel_size, channels=1, strides=1, rank=1,
                  kernel_initializer="random_normal", block_size="auto", **kwargs):
         super().__init__(**kwargs)

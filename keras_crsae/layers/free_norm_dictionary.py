@@ -16,8 +16,11 @@ class FreeNormDictionary(ConvDictionary):
         others: see ``ConvDictionary``.
 
     Example:
+        >>> from keras_crsae.layers import FreeNormDictionary
         >>> layer = FreeNormDictionary(filters=3, kernel_size=9, ball=True)
     """
+
+    unit_norm = False
 
     def __init__(self, filters, kernel_size, ball=False, **options):
         super().__init__(filters, kernel_size, **options)

@@ -5,14 +5,12 @@ from typing import TYPE_CHECKING
 from keras_crsae._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from keras_crsae.models.adaptation import lambda_max
     from keras_crsae.models.baselines import LCSC, TLAE
     from keras_crsae.models.crsae import CRsAE
     from keras_crsae.models.denoiser import Denoiser
 
-__all__ = ["CRsAE", "Denoiser", "LCSC", "TLAE", "lambda_max"]
+__all__ = ["CRsAE", "Denoiser", "LCSC", "TLAE"]
 __getattr__, __dir__ = lazy_names(__name__, {
     "CRsAE": "keras_crsae.models.crsae", "Denoiser": "keras_crsae.models.denoiser",
     "LCSC": "keras_crsae.models.baselines", "TLAE": "keras_crsae.models.baselines",
-    "lambda_max": "keras_crsae.models.adaptation",
 })

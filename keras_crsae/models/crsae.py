@@ -7,18 +7,20 @@ from crsae_onnx.core.spec import EncoderSpec
 from crsae_onnx.core.validation import as_positive, as_positive_int, as_sizes
 from keras import ops
 
-from keras_crsae._validation import as_lambda
+from keras_crsae._validation import as_lambda, as_unit_filters
 from keras_crsae.data.batch_order import SEEDS, Place
 from keras_crsae.initializers import donoho_lambda
 from keras_crsae.layers import ConvDictionary, SparseCoding, SparseCodingCell
-from keras_crsae.models.adaptation import first_filters, lambda_max, resolve, unit_filters
+from keras_crsae.models.adaptation import first_filters, resolve
 from keras_crsae.models.encoding import Inference
 from keras_crsae.models.export_spec import encoder_spec, reference_model
-from keras_crsae.problem.likelihoods import observation_mask
+from keras_crsae.problem import code_priors, likelihoods
+from keras_crsae.problem.measurements import observation_mask
 from keras_crsae.problem.rate_priors import GammaPrior
+from keras_crsae.solvers import base as solvers
 from keras_crsae.training.two_stage_trainer import REPORTED, TwoStageTraining
 
-__all__ = ["CRsAE", "lambda_max"]
+__all__ = ["CRsAE"]
 LAMBDA_LEARNING = ("em", "em_closed_form", "backprop", None)
 #: Counted in training: batches left out, step sizes estimated anew, sigma held at its floor.
 _COUNTERS = ("skipped_batches", "step_rescues", "sigma_held")
@@ -36,8 +38,8 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
 
     Args:
         filters, kernel_size, strides, rank: dictionary; sizes are ints or tuples of ``rank`` ints.
-        iterations: FISTA iterations.
-        shrinkage: "nonnegative_soft" or "soft".
+        iterations: iterations of the solver.
+        shrinkage: short form of ``code_prior``, a name: "nonnegative_soft" (the default) or "soft".
         sigma: noise standard deviation, in the data's unit, or "estimate" (robust, from data, in ``adapt``).
         sigma_learning, sigma_rate: average a bias-free noise estimate into sigma after each batch.
         lambda_init: "donoho", a number, or one a filter.
@@ -51,6 +53,8 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
         tolerance, active, block_size, unroll, remat: how the encoder runs, see ``SparseCoding``.
         kernel_initializer: Keras initialiser; None: random normal from ``seed``.
         seed: int.
+        code_prior, likelihood: objects of ``problem.code_priors`` and ``problem.likelihoods``, or their names.
+        solver: object of ``solvers`` or its name, see ``SparseCoding``.
 
     Raises:
         ValueError: an option out of range; half-precision variables or float16 compute (lambda, step size and
@@ -65,11 +69,11 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
 
     _rescuable = True  # 1 / L is a safe step size; the baselines' kernels have none
 
-    def __init__(self, filters, kernel_size, strides=1, rank=1, iterations=100, shrinkage="nonnegative_soft",
+    def __init__(self, filters, kernel_size, strides=1, rank=1, iterations=100, shrinkage=None,
                  sigma=1.0, sigma_learning=False, sigma_rate=0.01, lambda_init="donoho", lambda_shared=False,
                  lambda_learning="em", lambda_prior=None, gradient="unrolled", gradient_steps=10, tied=True,
                  step_size="auto", tolerance=None, active=False, block_size="auto", unroll=False, remat=False,
-                 kernel_initializer=None, seed=None, **kwargs):
+                 kernel_initializer=None, seed=None, code_prior=None, likelihood="gaussian", solver="fista", **kwargs):
         super().__init__(**kwargs)
         if self.variable_dtype not in ("float32", "float64") or self.compute_dtype == "float16":
             raise ValueError("CRsAE keeps lambda, step size and losses in float32: use the dtype policy 'float32', "
@@ -87,6 +91,10 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
         self.filters = as_positive_int(filters, "filters")
         self.kernel_size = as_sizes(kernel_size, self.rank, "kernel_size")
         self.sigma_init = sigma if isinstance(sigma, str) and sigma == "estimate" else as_positive(sigma, "sigma")
+        self.code_prior, self.likelihood = _code_prior(code_prior, shrinkage), likelihoods.get(likelihood)
+        if not self.likelihood.quadratic and (self.sigma_init == "estimate" or sigma_learning):
+            raise ValueError("sigma='estimate' and sigma_learning measure Gaussian noise. Give `sigma` a number and "
+                             f"sigma_learning=False. Received: likelihood={type(self.likelihood).__name__}")
         self.sigma_learning, self.sigma_rate = bool(sigma_learning), as_positive(sigma_rate, "sigma_rate")
         if self.sigma_rate > 1:
             raise ValueError(f"`sigma_rate` must lie in (0, 1]. Received: sigma_rate={sigma_rate!r}")
@@ -99,12 +107,13 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
         self._options = dict(filters=self.filters, kernel_size=self.kernel_size, rank=self.rank,
                              strides=as_sizes(strides, self.rank, "strides"))
         self._cell_options = dict(
-            shrinkage=shrinkage, lambda_shared=self.lambda_shared,
+            code_prior=self.code_prior, likelihood=self.likelihood, lambda_shared=self.lambda_shared,
             step_size=step_size if isinstance(step_size, str) and step_size == "auto"
             else as_positive(step_size, "step_size"))
         self._coding_options = dict(
             iterations=as_positive_int(iterations, "iterations"), gradient=gradient,
             gradient_steps=as_positive_int(gradient_steps, "gradient_steps"), unroll=bool(unroll), remat=bool(remat),
+            solver=solvers.get(solver),
             tolerance=None if tolerance is None else as_positive(tolerance, "tolerance"), active=bool(active),
             block_size=block_size if isinstance(block_size, str) else as_positive_int(block_size, "block_size"))
         # What the layers refuse is refused here, before data arrives.
@@ -243,7 +252,7 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
 
     def set_dictionary(self, filters):
         """Set the filters, (*kernel_size, channels, filters); normalised, step size refreshed."""
-        filters = unit_filters(filters, (*self.kernel_size, self.dictionary.channels if self.built else None,
+        filters = as_unit_filters(filters, (*self.kernel_size, self.dictionary.channels if self.built else None,
                                          self.filters))
         if not self.built:
             self.build((None,) * (self.rank + 1) + (filters.shape[-2],))
@@ -269,7 +278,7 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
         elif not self.built:
             self.build((None,) * (self.rank + 1) + (data.shape[-1],))
         found = resolve(data, ops.convert_to_numpy(self.dictionary.kernel), self.dictionary.strides,
-                        self.sigma_init, self.lambda_init == "donoho", mask)
+                        self.sigma_init, self.lambda_init == "donoho", mask, self.code_prior, self.likelihood)
         self.sigma.assign(found.sigma)
         if found.lambda_reg is not None:
             self.lambda_reg.assign(ops.full(self.lambda_reg.shape, found.lambda_reg))
@@ -282,6 +291,9 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
 
     def get_config(self):
         return {**super().get_config(), **self._options, **self._cell_options, **self._coding_options,
+                "code_prior": code_priors.serialize(self.code_prior),
+                "likelihood": likelihoods.serialize(self.likelihood),
+                "solver": solvers.registry.serialize(self._coding_options["solver"]),
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
                 "sigma": self.sigma_init, "sigma_learning": self.sigma_learning, "sigma_rate": self.sigma_rate,
                 "lambda_init": self.lambda_init, "lambda_learning": self.lambda_learning,
@@ -300,3 +312,13 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
 
     def build_from_config(self, config):
         self.build(tuple(config["input_shape"]))
+
+
+def _code_prior(code_prior, shrinkage):
+    """The prior that ``code_prior`` (object or name) or its short form ``shrinkage`` (name) stands for."""
+    if code_prior is None:
+        return code_priors.get(shrinkage)
+    if shrinkage is not None and code_priors.serialize(code_priors.get(code_prior)) != shrinkage:
+        raise ValueError("`shrinkage` is a short form of `code_prior`: give one of them. "
+                         f"Received: shrinkage={shrinkage!r}, code_prior={code_prior!r}")
+    return code_priors.get(code_prior)

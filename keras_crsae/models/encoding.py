@@ -22,10 +22,10 @@ from crsae_onnx.core.windowing import (
 from keras import ops
 
 from keras_crsae._validation import as_sample_weight
-from keras_crsae.layers.sparse_coding import in_place
 from keras_crsae.models.compiled_passes import a_copy_for_each_call
-from keras_crsae.problem.likelihoods import observation_mask
-from keras_crsae.problem.objective import dual_objective, objective
+from keras_crsae.problem.measurements import mask_or_identity, observation_mask
+from keras_crsae.problem.objective import Problem, dual_objective, objective
+from keras_crsae.solvers.proximal_step import in_place
 from keras_crsae.training.inputs import is_array
 
 
@@ -196,13 +196,12 @@ class Inference:
         if code.shape != expected:
             raise ValueError(f"`code` must have shape {expected} for a signal {signal.shape}. Received: {code.shape}")
         padded, observed = self.encoder.pad_to_strides(ops.convert_to_tensor(signal), observation_mask(mask, signal))
-        padded = padded if observed is None else observed * padded
-        limit = self.encoder.cell.threshold(sigma) / self.step_size
-        zero = tf.reshape(objective(padded, tf.zeros((len(signal), 1)), 0.0), [-1])
-        residual = padded - self.dictionary(code)
-        residual = residual if observed is None else observed * residual
-        value = objective(residual, code, limit)
-        lower = dual_objective(padded, residual, self.dictionary.adjoint(residual), limit, self.encoder.cell.shrinkage)
+        problem = Problem(self.likelihood, self.code_prior, mask_or_identity(observed))
+        padded, weight = problem.measurement.forward(padded), self.encoder.cell.penalty_weight(sigma)
+        eta = self.dictionary(code)
+        zero = objective(problem, padded, tf.zeros_like(code), tf.zeros_like(eta), weight)
+        value = objective(problem, padded, code, eta, weight)
+        lower = dual_objective(problem, padded, eta, self.dictionary.adjoint, weight)
         gap = tf.maximum(value - lower, 0.0)
         return Convergence(*(v.numpy() for v in (value, gap, gap / tf.maximum(zero - value, 1e-30))))
 

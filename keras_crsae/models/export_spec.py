@@ -34,13 +34,14 @@ def encoder_spec(model: Any) -> EncoderSpec:
     """
     if not model.built:
         raise ValueError("The model has no weights yet: call model.build((None, None, channels)) or fit it first.")
-    dictionary, encoder, analysis = model.dictionary, model.encoder, getattr(model.encoder, "analysis", None)
+    dictionary, encoder, analysis = model.dictionary, model.encoder, model.encoder.analysis
     return EncoderSpec(
         kernel=_unit_kernel(dictionary), decoder_kernel=_unit_kernel(model.decoder),
         adjoint_kernel=None if analysis is None else _unit_kernel(analysis),
         strides=dictionary.strides, block=encoder.block, step_size=float(model.step_size),
         lambda_reg=ops.convert_to_numpy(model.lambda_reg), sigma=float(model.sigma),
-        code_prior=encoder.cell.shrinkage, momentum=np.array(encoder.factors(), np.float32),
+        code_prior=model.code_prior.onnx, likelihood=model.likelihood.onnx,
+        momentum=np.array(encoder.solver.momentum(encoder.iterations), np.float32),
         tolerance=encoder.tolerance, check_every=LOOP_BODY, active=encoder.active,
         config=json.loads(json.dumps(model.get_config(), default=str)),
         versions={"keras-crsae": package_version(), "keras": keras.__version__, "backend": keras.backend.backend()})
@@ -61,6 +62,8 @@ def reference_model(model: Any, tolerance: float | None = None) -> Any:
     options: dict[str, Any] = {"tolerance": tolerance, "active": False, "dtype": "float32"}
     if tolerance is not None:
         options["unroll"] = False
+    if model.encoder.solver.active:
+        options["solver"] = "fista"
     copy = type(model).from_config({**model.get_config(), **options})
     copy.build((None,) * (model.rank + 1) + (model.dictionary.channels,))
     copy.set_weights(model.get_weights())

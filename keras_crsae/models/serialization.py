@@ -95,15 +95,15 @@ def describe(path):
     _, metadata = saved_config(path)
     model = load_crsae(path)
     dictionary, coding = model.dictionary, model.encoder
-    threshold = np.asarray(coding.cell.threshold(), float) / float(model.step_size)
+    penalty_weight = np.asarray(coding.cell.penalty_weight(), float)
     steps = int(model.optimizer.iterations) if model.compiled else 0
     return {
         "kind": f"CRsAE for {'signals' if model.rank == 1 else 'images'}", "rank": model.rank,
         "channels": dictionary.channels, "filters": dictionary.filters,
         "kernel_size": list(dictionary.kernel_size), "strides": list(dictionary.strides),
-        "iterations": coding.iterations, "shrinkage": coding.cell.shrinkage,
+        "iterations": coding.iterations, "code_prior": model.get_config()["code_prior"],
         "sigma": float(model.sigma), "lambda_reg": np.asarray(model.lambda_reg, float).tolist(),
-        "lambda_sigma_squared": threshold.tolist(), "step_size": float(model.step_size),
+        "penalty_weight": penalty_weight.tolist(), "step_size": float(model.step_size),
         "lambda_learning": model.lambda_learning or "none", "sigma_learning": model.sigma_learning,
         "training_steps": steps, "values_resolved_from_data": bool(float(model.adapted)),
         "saved": metadata.get("date_saved"), "keras_version": metadata.get("keras_version"),

@@ -1,34 +1,131 @@
-"""Proximal operators of the prior on the code: the (two-sided) ReLU with a bias."""
+"""Priors on the code: the penalty that the encoder adds, and its proximal operator.
+
+For a prior with density exp(-lambda p(z)) the encoder adds ``weight_c p(z)``, weight = lambda sigma^2, for each value z
+of filter c's code, and its iteration shrinks by ``prox``.
+
+The next prior is one class below, or in your own code, with ``@register_code_prior("name")``: ``prox``, ``penalty``
+and ``dual_excess``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
 
 from keras import ops
 
-
-def soft(x, threshold):
-    """Two-sided: relu(x - b) - relu(-x - b), the prox of ``b |x|`` (Laplace prior)."""
-    return ops.relu(x - threshold) - ops.relu(-x - threshold)
+from keras_crsae.problem.registry import Registry
+from keras_crsae.typing import Tensor
 
 
-def nonnegative_soft(x, threshold):
-    """One-sided: relu(x - b), the prox of ``b x`` on x >= 0 (exponential prior)."""
-    return ops.relu(x - threshold)
+class CodePrior:
+    """Prior of the code's values, stated as a positively homogeneous convex penalty p: p(a z) = a p(z) for a > 0.
 
-
-SHRINKAGES = {"soft": soft, "nonnegative_soft": nonnegative_soft}
-
-
-def shrink(x, threshold, kind):
-    """Shrink ``x`` by ``threshold``, the proximal step of the encoder (arXiv 1904.08827, section II).
-
-    Args:
-        x: (batch, *positions, filters).
-        threshold: same unit as x, broadcastable to it, for example (filters,).
-        kind: a key of SHRINKAGES, "soft" or "nonnegative_soft".
-
-    Returns:
-        Tensor of x's shape.
+    Attributes:
+        signed: whether codes of both signs occur.
+        bias_form: whether prox(x, b) = relu(x - b), so that b may be the bias of a convolution.
+        group_axes: axes of the code over which one penalty is shared; (): each value by itself.
+        onnx: form in an exported graph; None: the exporter refuses.
 
     Example:
-        >>> np.asarray(shrink(ops.array([-3.0, 0.5, 2.0]), 1.0, "soft")).tolist()
+        >>> import keras
+        >>> from keras_crsae.problem import Laplace
+        >>> keras.ops.convert_to_numpy(Laplace().prox(keras.ops.array([-3.0, 0.5, 2.0]), 1.0)).tolist()
         [-2.0, 0.0, 1.0]
     """
-    return SHRINKAGES[kind](x, threshold)
+
+    signed: bool = True
+    bias_form: bool = False
+    group_axes: tuple[int, ...] = ()
+    onnx: str | None = None
+
+    def prox(self, x: Tensor, threshold: Tensor) -> Tensor:
+        """argmin_z (z - x)^2 / 2 + threshold p(z) for each value; 0 where the threshold is infinite.
+
+        Args:
+            x: (batch, *positions, filters).
+            threshold: same unit as x, broadcastable to it, for example (filters,).
+        """
+        raise NotImplementedError
+
+    def penalty(self, code: Tensor, weight: Tensor) -> Tensor:
+        """weight p(code), elementwise, of the code's shape; infinite where the prior excludes the code."""
+        raise NotImplementedError
+
+    def dual_excess(self, correlation: Tensor) -> Tensor | None:
+        """What pushes a code away from zero: zero is optimal where this is at most the penalty weight.
+
+        It is max over z with p(z) = 1 of correlation z, the polar of the penalty, elementwise: the dual's feasible set
+        is dual_excess(D^T u) <= weight, and prox(x, b) moves 0 by relu(dual_excess(x) - b).
+
+        Args:
+            correlation: D^T residual, of the code's shape.
+
+        Returns:
+            Tensor of its shape; None: unknown. The active-set solver, ``convergence`` and ``lambda_max`` then refuse.
+        """
+        return None
+
+    def magnitude(self, code: Tensor) -> Tensor:
+        """p(code), elementwise: its sum is what the rate lambda is estimated from."""
+        return ops.abs(code)
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> CodePrior:
+        return cls(**config)
+
+
+registry = Registry("code prior", CodePrior, default="nonnegative_soft")
+get, names, serialize, register_code_prior = registry.get, registry.names, registry.serialize, registry.register
+
+
+@register_code_prior("soft")
+class Laplace(CodePrior):
+    """Laplace prior, codes of both signs: p(z) = |z|, prox(x, b) = relu(x - b) - relu(-x - b).
+
+    The prox is the two-sided ReLU with a bias (arXiv 1904.08827, section II).
+
+    Example:
+        >>> import keras
+        >>> from keras_crsae.problem import Laplace
+        >>> keras.ops.convert_to_numpy(Laplace().dual_excess(keras.ops.array([-3.0, 0.5]))).tolist()
+        [3.0, 0.5]
+    """
+
+    onnx = "soft"
+
+    def prox(self, x: Tensor, threshold: Tensor) -> Tensor:
+        return ops.relu(x - threshold) - ops.relu(-x - threshold)
+
+    def penalty(self, code: Tensor, weight: Tensor) -> Tensor:
+        return weight * ops.abs(code)
+
+    def dual_excess(self, correlation: Tensor) -> Tensor:
+        return ops.abs(correlation)
+
+
+@register_code_prior("nonnegative_soft")
+class Exponential(CodePrior):
+    """Exponential prior, non-negative codes: p(z) = z for z >= 0, else infinite; prox(x, b) = relu(x - b).
+
+    Example:
+        >>> import keras
+        >>> from keras_crsae.problem import Exponential
+        >>> keras.ops.convert_to_numpy(Exponential().prox(keras.ops.array([-3.0, 0.5, 2.0]), 1.0)).tolist()
+        [0.0, 0.0, 1.0]
+    """
+
+    signed = False
+    bias_form = True
+    onnx = "nonnegative_soft"
+
+    def prox(self, x: Tensor, threshold: Tensor) -> Tensor:
+        return ops.relu(x - threshold)
+
+    def penalty(self, code: Tensor, weight: Tensor) -> Tensor:
+        return ops.where(code < 0, float("inf"), weight * code)
+
+    def dual_excess(self, correlation: Tensor) -> Tensor:
+        return correlation

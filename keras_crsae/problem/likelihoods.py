@@ -1,53 +1,139 @@
-"""Noise models of the data: the one place where a likelihood is spelt out."""
+"""Likelihoods: how the data y follow from the natural parameter eta = D z.
 
-import math
+The encoder minimises ``sum_i value(y_i, eta_i) + sum_c weight_c penalty(z_c)``. A likelihood says what ``value`` is,
+its derivative, and what is known of it; iteration, losses, certificate and export read it from here alone.
+
+The next likelihood is one class below, or in your own code, with ``@register_likelihood("name")``: ``value``,
+``residual``, ``curvature``, and ``dual_value`` where the convex conjugate is known.
+"""
+
+from __future__ import annotations
+
+from typing import Any
 
 from keras import ops
 
-
-def observation_mask(mask, signal):
-    """0/1 mask of ``signal``'s shape and dtype from any real mask, or None.
-
-    Args:
-        mask: None, or bool, int or float, broadcastable to ``signal``; without the channel axis, that is
-            (batch, *space), it holds for every channel.
-        signal: (batch, *space, channels).
-    """
-    if mask is None:
-        return None
-    mask = ops.cast(mask, signal.dtype)
-    if len(mask.shape) == len(signal.shape) - 1:
-        mask = ops.expand_dims(mask, -1)
-    return ops.broadcast_to(mask, ops.shape(signal))
+from keras_crsae.problem.registry import Registry
+from keras_crsae.typing import Tensor
 
 
-class Gaussian:
-    """White Gaussian noise, y = D z + v with v ~ N(0, sigma^2) (arXiv 1904.08827, section II).
+class Likelihood:
+    """Negative log likelihood of y given eta, up to a factor and terms of y alone: ``value``, summed over samples.
+
+    ``value`` is convex in eta. All methods act elementwise on tensors of any equal shape, (batch, *space, channels)
+    in the encoder, and on any floating dtype (the certificate computes in float64).
+
+    Attributes:
+        curvature: least upper bound of the second derivative of ``value`` by eta. 1 / (curvature L), L the largest
+            eigenvalue of D^T D, is then a safe step size. None: there is no bound, and step_size="auto" is refused.
+        quadratic: whether ``value`` is (y - eta)^2 / 2. The active-set solver, noise estimation and the refit of
+            amplitudes on their support need that.
+        onnx: form in an exported graph; None: the exporter refuses.
 
     Example:
-        >>> float(Gaussian().negative_log_likelihood(ops.zeros((1, 4, 1)), ops.ones((1, 4, 1)), sigma=1.0)[0])
-        5.675754...
+        >>> import keras
+        >>> from keras_crsae.problem import Gaussian
+        >>> y, eta = keras.ops.array([3.0]), keras.ops.array([1.0])
+        >>> float(Gaussian().value(y, eta)[0]), float(Gaussian().residual(y, eta)[0])
+        (2.0, 2.0)
     """
 
-    def residual(self, target, prediction, mask=None):
-        """Observed part of ``target - prediction``: minus the gradient of the loss by ``prediction``, times sigma^2.
+    curvature: float | None = None
+    quadratic: bool = False
+    onnx: str | None = None
+
+    def mean(self, eta: Tensor) -> Tensor:
+        """Mean of y given eta, the inverse link; the identity unless overridden."""
+        return eta
+
+    def value(self, y: Tensor, eta: Tensor) -> Tensor:
+        """Negative log likelihood of each sample, of y's shape."""
+        raise NotImplementedError
+
+    def residual(self, y: Tensor, eta: Tensor) -> Tensor:
+        """Minus the derivative of ``value`` by eta, of y's shape."""
+        raise NotImplementedError
+
+    def loss(self, y: Tensor, eta: Tensor) -> Tensor:
+        """What ``reconstruction_loss`` averages over the observed samples: ``value``, unless overridden."""
+        return self.value(y, eta)
+
+    def bregman(self, y: Tensor, eta: Tensor, change: Tensor) -> Tensor:
+        """``value`` at eta + change above its tangent at eta; at most curvature change^2 / 2."""
+        return self.value(y, eta + change) - self.value(y, eta) + self.residual(y, eta) * change
+
+    def dispersion(self, sigma: float) -> float:
+        """The sigma^2 by which the objective weighs lambda: penalty weight = lambda sigma^2.
 
         Args:
-            target, prediction: (batch, *space, channels).
-            mask: None or 0/1, broadcastable to target; 0 marks a missing sample.
+            sigma: what the user gave, the noise standard deviation. A likelihood whose dispersion is known by itself
+                (one over the number of trials) returns that.
         """
-        difference = target - prediction
-        return difference if mask is None else mask * difference
+        return sigma * sigma
 
-    def negative_log_likelihood(self, target, prediction, sigma, mask=None):
-        """Negative log likelihood of each example, (batch,), over its observed samples, in nats.
+    def initial_baseline(self, y: Tensor) -> Tensor | float:
+        """eta of the zero code, broadcastable to y; 0 unless overridden."""
+        return 0.0
 
-        Args:
-            target, prediction: (batch, *space, channels).
-            sigma: noise standard deviation in the data's unit, scalar or broadcastable to target.
-            mask: None or 0/1, broadcastable to target.
+    def dual_value(self, y: Tensor, u: Tensor) -> Tensor | None:
+        """Minus the convex conjugate of ``value`` at -u, elementwise; None: unknown, and ``convergence`` refuses.
+
+        With u = residual(y, eta) its sum, u scaled into the dual's feasible set, bounds the optimum from below.
         """
-        observed = ops.ones_like(target) if mask is None else ops.broadcast_to(mask, ops.shape(target))
-        scaled = self.residual(target, prediction, mask) / sigma
-        constant = ops.log(ops.cast(sigma, target.dtype)) + 0.5 * math.log(2.0 * math.pi)
-        return ops.sum(0.5 * ops.square(scaled) + observed * constant, axis=tuple(range(1, len(target.shape))))
+        return None
+
+    def dual_scale(self, y: Tensor, residual: Tensor) -> Tensor:
+        """Factor of the residual with the largest dual value where nothing restricts it, one a signal, (batch,).
+
+        1 unless overridden; factors in [0, 1] must be allowed.
+        """
+        return ops.ones(ops.shape(y)[:1], dtype=y.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Likelihood:
+        return cls(**config)
+
+
+registry = Registry("likelihood", Likelihood, default="gaussian")
+get, names, serialize, register_likelihood = registry.get, registry.names, registry.serialize, registry.register
+
+
+@register_likelihood("gaussian")
+class Gaussian(Likelihood):
+    """White Gaussian noise: y = eta + v, v ~ N(0, sigma^2); value (y - eta)^2 / 2 (arXiv 1904.08827, section II).
+
+    The value is times sigma^2, so that the penalty weight is lambda sigma^2 in the data's unit. Conjugate:
+    -f*(-u) = y u - u^2 / 2.
+
+    Example:
+        >>> import keras
+        >>> from keras_crsae.problem import Gaussian
+        >>> y = keras.ops.array([3.0])
+        >>> float(Gaussian().dual_value(y, y)[0])    # at u = y: the value of eta = 0
+        4.5
+    """
+
+    curvature = 1.0
+    quadratic = True
+    onnx = "gaussian"
+
+    def value(self, y: Tensor, eta: Tensor) -> Tensor:
+        return 0.5 * ops.square(y - eta)
+
+    def residual(self, y: Tensor, eta: Tensor) -> Tensor:
+        return y - eta
+
+    def loss(self, y: Tensor, eta: Tensor) -> Tensor:
+        """The squared error, twice ``value``: its mean is in the data's unit squared."""
+        return ops.square(y - eta)
+
+    def dual_value(self, y: Tensor, u: Tensor) -> Tensor:
+        return y * u - 0.5 * ops.square(u)
+
+    def dual_scale(self, y: Tensor, residual: Tensor) -> Tensor:
+        """Vertex of the parabola that the dual is along the residual."""
+        axes = tuple(range(1, len(y.shape)))
+        return ops.sum(y * residual, axis=axes) / ops.maximum(ops.sum(ops.square(residual), axis=axes), 1e-30)

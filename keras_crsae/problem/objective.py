@@ -1,44 +1,153 @@
-"""How far a code is from the optimum of 1/2 ||y - D z||^2 + sum_c limit_c ||z_c||_1, proved by duality.
+"""What the encoder minimises, a bound of its minimum from below, and the penalty weight that makes every code zero.
 
-The dual problem is to maximise 1/2 ||y||^2 - 1/2 ||y - u||^2 over u with |D_c^T u| <= limit_c (D_c^T u <= limit_c
-for non-negative codes). A scaled residual is such a u, so its dual value bounds the optimum from below (Kim, Koh,
-Lustig, Boyd, Gorinevsky, An interior-point method for large-scale l1-regularized least squares, 2007, section III).
+    F(z) = sum_i value(y_i, (Phi D z)_i) + sum_c weight_c sum_j p(z_cj)
+
+Fenchel's dual is to maximise sum_i -f*(-u_i) over u with dual_excess((Phi D)_c^T u) <= weight_c, f* the conjugate of
+``value`` by eta. A residual, scaled into that set, is such a u, so its dual value bounds the optimum from below (Kim,
+Koh, Lustig, Boyd, Gorinevsky, An interior-point method for large-scale l1-regularized least squares, 2007, section
+III). Sums are in float64: a long recording's noise energy swallows float32 digits.
 """
 
-import tensorflow as tf
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from crsae_onnx.core.signals import as_signal
+from crsae_onnx.core.validation import as_sizes
+from keras import ops
+
+from keras_crsae._validation import as_unit_filters
+from keras_crsae.operators.convolution import adjoint
+from keras_crsae.problem import code_priors, likelihoods
+from keras_crsae.problem.code_priors import CodePrior
+from keras_crsae.problem.likelihoods import Likelihood
+from keras_crsae.problem.measurements import Identity, Measurement
+from keras_crsae.typing import Sizes, Tensor
 
 
-def objective(residual, code, limit):
+@dataclass(frozen=True)
+class Problem:
+    """Likelihood, prior of the code and measurement: what is minimised, apart from data, dictionary and lambda.
+
+    Example:
+        >>> from keras_crsae.problem import Gaussian, Laplace, Problem
+        >>> Problem(Gaussian(), Laplace()).measurement.norm
+        1.0
+    """
+
+    likelihood: Likelihood
+    code_prior: CodePrior
+    measurement: Measurement = field(default_factory=Identity)
+
+    def residual(self, signal: Tensor, eta: Tensor) -> Tensor:
+        """Phi^T residual(y, Phi eta): D^T of it is minus the gradient by the code."""
+        if not self.measurement.projection:
+            eta = self.measurement.forward(eta)
+        return self.measurement.adjoint(self.likelihood.residual(signal, eta))
+
+
+def objective(problem: Problem, signal: Tensor, code: Tensor, eta: Tensor, penalty_weight: Tensor) -> Tensor:
     """Value of the objective for each signal, (batch,) float64.
 
     Args:
-        residual: observed part of y - D z, (batch, *space, channels).
+        problem: likelihood, code prior, measurement.
+        signal: the data y, (batch, *space, channels).
         code: (batch, *positions, filters).
-        limit: lambda * sigma^2, (filters,) or broadcastable to the code.
+        eta: D z, before the measurement.
+        penalty_weight: lambda * sigma^2, (filters,) or broadcastable to the code.
     """
-    return 0.5 * _sum(tf.square(residual)) + _sum(limit * tf.abs(code))
+    y, eta = ops.cast(signal, "float64"), ops.cast(eta, "float64")
+    value = problem.likelihood.value(y, problem.measurement.forward(eta))
+    return _sum(_observed(problem, value)) + _sum(problem.code_prior.penalty(code, penalty_weight))
 
 
-def dual_objective(signal, residual, correlation, limit, shrinkage):
-    """Lower bound of the optimum for each signal, (batch,) float64.
+def dual_objective(problem: Problem, signal: Tensor, eta: Tensor, correlate: Callable[[Tensor], Tensor],
+                   penalty_weight: Tensor) -> Tensor:
+    """Lower bound of the optimum for each signal, (batch,) float64; tight at the optimum.
 
     Args:
-        signal: observed samples, 0 elsewhere, (batch, *space, channels).
-        residual: observed part of y - D z.
-        correlation: D^T residual, (batch, *positions, filters).
-        limit: lambda * sigma^2, (filters,) or broadcastable to the code.
-        shrinkage: "soft" or "nonnegative_soft".
+        problem, signal, eta, penalty_weight: as for ``objective``.
+        correlate: D^T, from a residual of signal's shape to the code's shape.
+
+    Raises:
+        ValueError: the likelihood or the code prior has no dual.
     """
-    two_sided = shrinkage == "soft"
-    excess = tf.reduce_max((tf.abs(correlation) if two_sided else correlation) / limit,
-                           axis=list(range(1, len(correlation.shape))))
-    largest = 1.0 / tf.maximum(tf.cast(excess, tf.float64), 1e-30)
-    # Along the residual the dual is a parabola; its vertex, moved into the feasible interval.
-    vertex = _sum(signal * residual) / tf.maximum(_sum(tf.square(residual)), 1e-30)
-    scale = tf.clip_by_value(vertex, -largest if two_sided else tf.zeros_like(largest), largest)
-    return scale * _sum(signal * residual) - 0.5 * tf.square(scale) * _sum(tf.square(residual))
+    likelihood, prior = problem.likelihood, problem.code_prior
+    residual = _observed(problem, likelihood.residual(signal, problem.measurement.forward(eta)))
+    correlation = correlate(problem.measurement.adjoint(residual))
+    ends = [_largest_scale(prior, sign * correlation, penalty_weight) for sign in (1.0, -1.0)]
+    y, u = ops.cast(signal, "float64"), ops.cast(residual, "float64")
+    scale = ops.clip(likelihood.dual_scale(y, u), ends[1], ends[0])
+    scale = ops.reshape(scale, (-1,) + (1,) * (len(u.shape) - 1))
+    value = likelihood.dual_value(y, scale * u)
+    if value is None:
+        raise ValueError(f"The likelihood {type(likelihood).__name__} has no dual value, so there is no bound of the "
+                         "optimum. Give its class a method `dual_value`, or compare codes after more iterations.")
+    return _sum(_observed(problem, value))
 
 
-def _sum(array):
-    """Sum over all but the batch axis, in float64: a long recording's noise energy swallows float32 digits."""
-    return tf.reduce_sum(tf.cast(array, tf.float64), axis=list(range(1, len(array.shape))))
+def _largest_scale(prior: CodePrior, correlation: Tensor, penalty_weight: Tensor) -> Tensor:
+    """Largest factor of a dual point that keeps it feasible, (batch,) float64."""
+    excess = prior.dual_excess(correlation)
+    if excess is None:
+        raise ValueError(f"The code prior {type(prior).__name__} has no dual excess, so there is no bound of the "
+                         "optimum. Give its class a method `dual_excess`, or compare codes after more iterations.")
+    largest = ops.max(excess / penalty_weight, axis=tuple(range(1, len(correlation.shape))))
+    return 1.0 / ops.maximum(ops.cast(largest, "float64"), 1e-30)
+
+
+def lambda_max(signal: Tensor, filters: Tensor, strides: Sizes = 1, code_prior: CodePrior | str = "soft",
+               likelihood: Likelihood | str = "gaussian") -> float:
+    """Smallest penalty weight, lambda * sigma^2, with an all-zero code: the largest dual excess of D^T residual.
+
+    For the Gaussian likelihood and the prior "soft" it is the largest |D^T y|, in the signal's unit.
+
+    Args:
+        signal: (batch, *space, channels).
+        filters: (*kernel_size, channels, filters); normalised here.
+        strides: int or tuple.
+        code_prior, likelihood: object or registered name.
+
+    Raises:
+        ValueError: shapes that do not match, NaN or infinite values, an all-zero filter, an unknown name.
+
+    Example:
+        >>> import numpy as np
+from crsae_onnx.core.signals import as_signal
+from crsae_onnx.core.validation import as_sizes
+        >>> from keras_crsae import lambda_max
+        >>> lambda_max(np.ones((1, 8, 1)), np.ones((4, 1, 1)))
+        2.0
+    """
+    filters = np.asarray(filters, np.float32)
+    rank = filters.ndim - 2
+    if rank not in (1, 2):
+        raise ValueError("`filters` must have shape (kernel_size, channels, filters) or "
+                         f"(height, width, channels, filters). Received: shape {filters.shape}")
+    filters = as_unit_filters(filters, (None,) * filters.ndim)
+    signal = ops.convert_to_tensor(as_signal(signal, rank, filters.shape[-2], filters.shape[:rank], "signal"))
+    correlation = adjoint(zero_residual(likelihoods.get(likelihood), signal), ops.convert_to_tensor(filters),
+                          as_sizes(strides, rank, "strides"))
+    excess = code_priors.get(code_prior).dual_excess(correlation)
+    if excess is None:
+        raise ValueError(f"The code prior {code_prior!r} has no dual excess, so its largest useful penalty weight is "
+                         "unknown. Give its class a method `dual_excess`.")
+    return max(float(ops.max(excess)), 0.0)
+
+
+def zero_residual(likelihood: Likelihood, signal: Tensor) -> Tensor:
+    """Residual of the zero code, of signal's shape."""
+    baseline = likelihood.initial_baseline(signal)
+    return likelihood.residual(signal, ops.broadcast_to(ops.cast(baseline, signal.dtype), ops.shape(signal)))
+
+
+def _observed(problem: Problem, values: Tensor) -> Tensor:
+    observed = problem.measurement.observed
+    return values if observed is None else ops.cast(observed, values.dtype) * values
+
+
+def _sum(array: Tensor) -> Tensor:
+    """Sum over all but the batch axis, in float64."""
+    return ops.sum(ops.cast(array, "float64"), axis=tuple(range(1, len(array.shape))))

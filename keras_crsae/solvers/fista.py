@@ -1,64 +1,50 @@
-"""Proximal gradient methods as init and step. They know neither dictionary nor prior.
+"""FISTA: proximal gradient descent with Nesterov's momentum (Beck and Teboulle 2009, section 4)."""
 
-``descend(w)`` returns the shrunk gradient step from w, prox(w - step * gradient(w)).
-FISTA: Beck and Teboulle 2009; unrolled as an encoder in arXiv 1904.08827, algorithm 1.
-"""
+from __future__ import annotations
 
 import math
 
 from keras import ops
 
-
-def ista_init(code):
-    """State of ISTA: the code alone."""
-    return (code,)
+from keras_crsae.solvers.base import Descend, Solver, State, register_solver
+from keras_crsae.typing import Tensor
 
 
-def ista_step(state, descend):
-    """x <- prox(x - step * gradient(x))."""
-    (x,) = state
-    return (descend(x),)
+@register_solver("fista")
+class FISTA(Solver):
+    """x_{k+1} = prox(w_k - step * gradient(w_k)), t_{k+1} = (1 + sqrt(1 + 4 t_k^2)) / 2,
+    w_{k+1} = x_{k+1} + (t_k - 1) / t_{k+1} (x_{k+1} - x_k); the objective falls as 1 / k^2.
 
-
-def fista_init(code):
-    """State of FISTA: code x, extrapolated point w, momentum scalar t (one a batch entry, shape (batch, 1))."""
-    return code, code, ops.ones((ops.shape(code)[0], 1), dtype=code.dtype)
-
-
-def fista_step(state, descend, factor=None):
-    """One FISTA iteration from (x, w, t); the code is x, never w.
-
-    Args:
-        state: ``fista_init(code)`` or an earlier step's.
-        descend: w -> prox(w - step * gradient(w)), for example ``functional.descent``.
-        factor: this step's (t_k - 1) / t_{k+1} where the caller has it (``momentum``), t then stays as it is; None:
-            computed from t.
-
-    Returns:
-        The next (x, w, t).
+    Unrolled as an encoder in arXiv 1904.08827, algorithm 1. The code is x, never w.
 
     Example:
-        >>> state = fista_init(ops.zeros((1, 5, 2)))
-        >>> code, _, _ = fista_step(state, lambda w: ops.relu(w - (w - 3.0) - 1.0))
-        >>> float(code[0, 0, 0])
-        2.0
+        >>> from keras_crsae.solvers import FISTA
+        >>> [round(factor, 3) for factor in FISTA().momentum(3)]
+        [0.0, 0.282, 0.434]
     """
-    x, w, t = state
-    x_next = descend(w)
-    if factor is not None:
-        return x_next, x_next + factor * (x_next - x), t
-    t_next = (1.0 + ops.sqrt(1.0 + 4.0 * ops.square(t))) / 2.0
-    factor = (t - 1.0) / t_next
-    for _ in range(len(x.shape) - 2):
-        factor = ops.expand_dims(factor, -1)
-    return x_next, x_next + factor * (x_next - x), t_next
 
+    def init(self, code: Tensor) -> State:
+        """Code x, extrapolated point w, momentum scalar t (one a batch entry, shape (batch, 1))."""
+        return code, code, ops.ones((ops.shape(code)[0], 1), dtype=code.dtype)
 
-def momentum(iterations):
-    """FISTA's factors (t_k - 1) / t_{k+1}, k = 0 ... iterations - 1, as a list of floats."""
-    factors, t = [], 1.0
-    for _ in range(iterations):
-        t_next = (1.0 + math.sqrt(1.0 + 4.0 * t * t)) / 2.0
-        factors.append((t - 1.0) / t_next)
-        t = t_next
-    return factors
+    def step(self, state: State, descend: Descend, factor: Tensor | None = None) -> State:
+        """The next (x, w, t); t stays as it is where ``factor`` is given, since a table costs less than t's sums."""
+        x, w, t = state
+        x_next = descend(w)
+        if factor is not None:
+            return x_next, x_next + factor * (x_next - x), t
+        t_next = (1.0 + ops.sqrt(1.0 + 4.0 * ops.square(t))) / 2.0
+        factor = (t - 1.0) / t_next
+        for _ in range(len(x.shape) - 2):
+            factor = ops.expand_dims(factor, -1)
+        return x_next, x_next + factor * (x_next - x), t_next
+
+    def momentum(self, iterations: int) -> list[float]:
+        """(t_k - 1) / t_{k+1} for k = 0 ... iterations - 1."""
+        factors: list[float] = []
+        t = 1.0
+        for _ in range(iterations):
+            t_next = (1.0 + math.sqrt(1.0 + 4.0 * t * t)) / 2.0
+            factors.append((t - 1.0) / t_next)
+            t = t_next
+        return factors

@@ -1,80 +1,109 @@
 """One step of proximal gradient descent on the code, in as few passes over memory as the machine's kernels allow.
 
-The step is ``shrink(w + step D^T (y - D w), threshold)``. On images at stride 1, and on signals written as images of
-one row, both operators are plain convolutions (``D`` by the reversed kernel, padded), and TensorFlow's graph optimiser
-makes ``relu(w + step D^T r - threshold)`` one kernel of oneDNN's where it meets exactly Conv2D, BiasAdd, AddN and Relu
-in a row: AddN, whose summands need no proof of equal shapes. That kernel was 12 % faster than separate passes, and it
-keeps memory in the operator: two calls at a time crashed or mixed their values (TensorFlow 2.21 with AVX-512). So it is
-asked for where a graph serves one call at a time (``in_place``); elsewhere the order of operations avoids it.
+The step is ``prox(w + step D^T Phi^T residual(y, Phi D w), threshold)``. The places for TensorFlow's own mechanics are
+this file and ``models.compiled_passes``; everything else speaks ``keras.ops``.
+
+For the Gaussian likelihood, on images at stride 1 and on signals written as images of one row, both operators are plain
+convolutions (``D`` by the reversed kernel, padded), and TensorFlow's graph optimiser makes ``relu(w + step D^T r -
+threshold)`` one kernel of oneDNN's where it meets exactly Conv2D, BiasAdd, AddN and Relu in a row: AddN, whose
+summands need no proof of equal shapes. That kernel was 12 % faster than separate passes, and it keeps memory in the
+operator: two calls at a time crashed or mixed their values (TensorFlow 2.21 with AVX-512). So it is used where a graph
+serves one call at a time (``in_place``); elsewhere the order of operations avoids it.
 A code that starts at zero takes its first step without ``D``, and the tail of the last block, which stays zero, is
 written over in place: a multiplication by 0 and 1 everywhere took 6 % of the time.
 """
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 from keras import ops
 
 from keras_crsae.operators.convolution import adjoint, is_thin, synthesis
-from keras_crsae.problem.code_priors import shrink
+from keras_crsae.problem.objective import Problem, zero_residual
+from keras_crsae.typing import Shape, Tensor
+
+_IN_PLACE = contextvars.ContextVar("in_place", default=False)
+#: The last filters of a code's last entry: where they start, and the zeros that are written there.
+Tail = tuple[Tensor, Tensor]
 
 
-def descent(signal, kernel, strides, step_size, threshold, shrinkage, observed=None, exists=None, tail=None,
-            in_place=False):
-    """The function ``w -> shrink(w + step D^T (y - D w), threshold)``.
+@contextlib.contextmanager
+def in_place() -> Iterator[None]:
+    """Allow in-place kernels in graphs that this thread traces meanwhile: none that is exported or run concurrently.
+
+    They are faster. Training uses them without this.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from keras_crsae.layers import ConvDictionary, SparseCoding, SparseCodingCell
+        >>> encoder = SparseCoding(SparseCodingCell(ConvDictionary(filters=3, kernel_size=9)), iterations=20)
+        >>> with in_place():
+        ...     graph = tf.function(encoder).get_concrete_function(tf.TensorSpec((None, None, 1)))
+    """
+    outside = _IN_PLACE.set(True)
+    try:
+        yield
+    finally:
+        _IN_PLACE.reset(outside)
+
+
+def is_in_place() -> bool:
+    """Whether ``in_place`` holds in this thread."""
+    return _IN_PLACE.get()
+
+
+def descent(problem: Problem, signal: Tensor, kernel: Tensor, strides: Shape, step_size: Tensor, threshold: Tensor, *,
+            adjoint_kernel: Tensor | None = None, exists: Tensor | None = None, tail: Tail | None = None,
+            in_place: bool = False) -> Callable[[Tensor | None], Tensor]:
+    """The function ``w -> prox(w + step D^T Phi^T residual(y, Phi D w), threshold)``.
 
     What depends on the kernel alone is computed here, once for all the steps that are then taken.
 
     Args:
+        problem: likelihood, code prior and measurement Phi.
         signal: (batch, *space, channels).
         kernel: (*kernel_size, channels, filters).
-        strides: tuple of ints, one an axis; space must be whole strides.
+        strides: one int an axis; space must be whole strides.
         step_size: scalar tensor, 1 / L.
         threshold: (filters,), or broadcastable to the code.
-        shrinkage: "soft" or "nonnegative_soft".
-        observed: None, or 0/1 of the signal's shape: the samples that count.
+        adjoint_kernel: None (``kernel``), or the one that stands in D^T.
         exists: None, or 0/1 broadcastable to the code: 0 where it stays 0.
         tail: None, or the code's ``last_filters`` that stay 0. Kept so by an operation that works in place, which
-            converters to ONNX do not know.
+            converters to ONNX do not support.
         in_place: True where no two calls of the graph run at a time: the sum with w is made inside the convolution.
 
     Returns:
         Function of w, (batch, *positions, filters), or of None for the code 0.
 
     Example:
+        >>> from keras import ops
+        >>> from keras_crsae.problem import Exponential, Gaussian, Problem
         >>> filters, zero = ops.ones((3, 1, 1)), ops.zeros((1, 2, 1))
-        >>> step = descent(ops.ones((1, 4, 1)), filters, (1,), 0.5, ops.array([0.5]), "nonnegative_soft")
+        >>> problem = Problem(Gaussian(), Exponential())
+        >>> step = descent(problem, ops.ones((1, 4, 1)), filters, (1,), 0.5, ops.array([0.5]))
         >>> ops.convert_to_numpy(step(zero)).ravel().tolist()
         [1.0, 1.0]
     """
-    rising = step_size * kernel  # the step scales the small kernel, not the large code
-    as_bias = shrinkage == "nonnegative_soft" and len(threshold.shape) == 1
-    if len(strides) == 2 and all(s == 1 for s in strides):
-        bias = tf.broadcast_to(-threshold if as_bias else tf.zeros((), kernel.dtype), (kernel.shape[-1],))
+    prior = problem.code_prior
+    rising = step_size * (kernel if adjoint_kernel is None else adjoint_kernel)  # the small kernel, not the large code
+    as_bias = prior.bias_form and len(threshold.shape) == 1
+    explain = _residual(problem, signal, kernel, strides)
+    rise = (_fused_ascent if _is_plain(strides) else _ascent)(rising, strides, threshold if as_bias else None, in_place)
 
-        def rise(w, residual):
-            made = tf.nn.conv2d(residual, rising, strides=1, padding="VALID")
-            if in_place and w is not None:
-                return tf.add_n([tf.nn.bias_add(made, bias), w])
-            # The bias last: TensorFlow would make conv, bias and sum in this order one kernel by itself.
-            return tf.nn.bias_add(made if w is None else w + made, bias)
-    else:
-        def rise(w, residual):
-            moved = adjoint(residual, rising, strides)
-            moved = moved if w is None else w + moved
-            return moved - threshold if as_bias else moved
-
-    explain = _residual(signal, kernel, strides)
-
-    def descend(w):
-        residual = signal if w is None else explain(w)
-        moved = rise(w, residual if observed is None else observed * residual)
-        code = ops.relu(moved) if as_bias else shrink(moved, threshold, shrinkage)
+    def descend(w: Tensor | None) -> Tensor:
+        moved = rise(w, explain(w))
+        code = ops.relu(moved) if as_bias else prior.prox(moved, threshold)
         code = code if exists is None else code * exists
         return code if tail is None else _write(code, tail)
 
     return descend
 
 
-def last_filters(shape, count, dtype):
+def last_filters(shape: tuple[Tensor, ...], count: Tensor, dtype: str) -> Tail:
     """Where, in the last entry on the axis before them, the last ``count`` filters of a code lie: (start, zeros).
 
     Args:
@@ -86,7 +115,7 @@ def last_filters(shape, count, dtype):
     return start, tf.zeros(tf.stack([*shape[:-2], 1, count]), dtype)
 
 
-def _write(code, part):
+def _write(code: Tensor, part: Tail) -> Tensor:
     start, values = part
     rank = len(code.shape)
     whole = 2**rank - 1  # a bit an axis
@@ -94,9 +123,52 @@ def _write(code, part):
                                                value=values, begin_mask=whole >> 2, end_mask=whole)
 
 
-def _residual(signal, kernel, strides):
+def _is_plain(strides: Shape) -> bool:
+    """Whether both operators are ordinary two-dimensional convolutions."""
+    return len(strides) == 2 and all(s == 1 for s in strides)
+
+
+def _ascent(rising: Tensor, strides: Shape, bias: Tensor | None, in_place: bool) -> Callable[..., Tensor]:
+    """The function ``(w, r) -> w + D^T r - bias``, D^T by the kernel ``rising``."""
+    def rise(w: Tensor | None, residual: Tensor) -> Tensor:
+        moved = adjoint(residual, rising, strides)
+        moved = moved if w is None else w + moved
+        return moved if bias is None else moved - bias
+
+    return rise
+
+
+def _fused_ascent(rising: Tensor, strides: Shape, bias: Tensor | None, in_place: bool) -> Callable[..., Tensor]:
+    """As ``_ascent`` where both operators are plain convolutions, in the order that TensorFlow fuses."""
+    bias = tf.broadcast_to(tf.zeros((), rising.dtype) if bias is None else -bias, (rising.shape[-1],))
+
+    def rise(w: Tensor | None, residual: Tensor) -> Tensor:
+        moved = tf.nn.conv2d(residual, rising, strides=1, padding="VALID")
+        if in_place and w is not None:
+            return tf.add_n([tf.nn.bias_add(moved, bias), w])
+        # The bias last: TensorFlow would make conv, bias and sum in this order one kernel by itself.
+        return tf.nn.bias_add(moved if w is None else w + moved, bias)
+
+    return rise
+
+
+def _residual(problem: Problem, signal: Tensor, kernel: Tensor, strides: Shape) -> Callable[[Tensor | None], Tensor]:
+    """The function ``w -> Phi^T residual(y, Phi D w)``; w None stands for the code 0."""
+    measurement = problem.measurement
+    if not problem.likelihood.quadratic or not measurement.projection:
+        def general(w: Tensor | None) -> Tensor:
+            if w is None:
+                return measurement.adjoint(zero_residual(problem.likelihood, signal))
+            return problem.residual(signal, synthesis(w, kernel, strides))
+
+        return general
+    subtract = _subtract(signal, kernel, strides)
+    return lambda w: measurement.adjoint(signal if w is None else subtract(w))
+
+
+def _subtract(signal: Tensor, kernel: Tensor, strides: Shape) -> Callable[[Tensor], Tensor]:
     """The function ``w -> y - D w``."""
-    if len(strides) != 2 or any(s != 1 for s in strides) or is_thin(kernel, strides):
+    if not _is_plain(strides) or is_thin(kernel, strides):
         return lambda w: signal - synthesis(w, kernel, strides)
     reverse = -tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))
     padding = [[0, 0], *([n - 1, n - 1] for n in kernel.shape[:2]), [0, 0]]

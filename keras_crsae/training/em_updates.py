@@ -5,7 +5,8 @@ What a batch tells is summed over the replicas that share it (``replicas``).
 
 from keras import ops
 
-from keras_crsae.problem.likelihoods import Gaussian
+from keras_crsae.problem import code_priors, likelihoods
+from keras_crsae.problem.objective import zero_residual
 from keras_crsae.training.distribution import highest, total
 
 _REFIT_STEPS = 20
@@ -13,18 +14,19 @@ _ENOUGH = 1e-12  # share of the first squared gradient at which a signal counts 
 _TINY = 1e-30
 
 
-def code_norms(code, sample_weight=None):
-    """Statistics that lambda needs: (weighted) batch mean of ||z_c||_1, and N_e.
+def code_norms(code, sample_weight=None, code_prior=None):
+    """Statistics that lambda needs: (weighted) batch mean of sum_i p(z_ci) (||z_c||_1), and N_e.
 
     Args:
         code: (batch, *positions, filters).
         sample_weight: None or (batch,).
+        code_prior: object or name whose penalty p is; None: |z|.
 
     Returns:
         norms (filters,) and positions (), float.
     """
     axes = tuple(range(1, len(code.shape) - 1))
-    norms = ops.sum(ops.abs(code), axis=axes)
+    norms = ops.sum(code_priors.get(code_prior or "soft").magnitude(code), axis=axes)
     positions = 1
     for axis in axes:
         positions = positions * ops.shape(code)[axis]
@@ -33,13 +35,17 @@ def code_norms(code, sample_weight=None):
     return norms / ops.maximum(weight, 1e-12), ops.cast(positions, code.dtype)
 
 
-def half_lambda_max(signal, dictionary, sigma, mask=None):
-    """Ceiling of lambda: half of the smallest rate with an all-zero code, max |D^T y| / (2 sigma^2)."""
-    if mask is not None:
-        signal = mask * signal
+def half_lambda_max(signal, dictionary, sigma, mask=None, code_prior="soft", likelihood="gaussian"):
+    """Ceiling of lambda: half of the smallest rate with an all-zero code, max |D^T y| / (2 sigma^2) for "soft".
+
+    Infinite where the code prior has no ``dual_excess``.
+    """
+    residual = zero_residual(likelihoods.get(likelihood), signal)
+    excess = code_priors.get(code_prior).dual_excess(dictionary.adjoint(residual if mask is None else mask * residual))
+    if excess is None:
+        return ops.cast(float("inf"), signal.dtype)
     # A replica may be left without any signal by the last batch of an epoch: then 0, not -infinity.
-    largest = ops.maximum(ops.max(ops.abs(dictionary.adjoint(signal)), initial=0.0), 0.0)
-    return 0.5 * highest(largest) / ops.square(sigma)
+    return 0.5 * highest(ops.maximum(ops.max(excess, initial=0.0), 0.0)) / ops.square(sigma)
 
 
 def refit_on_support(signal, code, dictionary, mask=None, steps=_REFIT_STEPS):
@@ -57,14 +63,14 @@ def refit_on_support(signal, code, dictionary, mask=None, steps=_REFIT_STEPS):
     Returns:
         Refitted code, residual (zero at missing samples), number of observed samples, number of non-zeros.
     """
-    likelihood, axes = Gaussian(), tuple(range(1, len(code.shape)))
+    axes = tuple(range(1, len(code.shape)))
     observed = ops.ones_like(signal) if mask is None else mask
 
     def summed(values):  # one number a signal
         return ops.sum(values, axis=axes, keepdims=True)
 
     support = ops.cast(ops.not_equal(code, 0.0), code.dtype)
-    residual = likelihood.residual(signal, dictionary.synthesis(code), observed)
+    residual = observed * (signal - dictionary.synthesis(code))
     gradient = support * dictionary.adjoint(residual)
     direction, power = gradient, summed(ops.square(gradient))
     enough = _ENOUGH * power
@@ -79,7 +85,7 @@ def refit_on_support(signal, code, dictionary, mask=None, steps=_REFIT_STEPS):
         new = summed(ops.square(gradient))
         direction = ops.where(new > enough, gradient + new / (power + _TINY) * direction, 0.0)
         power = new
-    residual = likelihood.residual(signal, dictionary.synthesis(code), observed)
+    residual = observed * (signal - dictionary.synthesis(code))
     return code, residual, ops.sum(observed), ops.sum(support)
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from crsae_onnx.core.signals import as_signal
 
 from keras_crsae._validation import as_sample_weight
-from keras_crsae.problem.likelihoods import observation_mask
+from keras_crsae.problem.measurements import observation_mask
 from keras_crsae.training import distribution as replicas
 
 

@@ -6,8 +6,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_crsae.data.batch_order import SEEDS, FollowPlace, Place, in_order, own_share
-from keras_crsae.losses import lambda_loss, weighted_error
-from keras_crsae.problem.rate_priors import closed_form_lambda
+from keras_crsae.losses import weighted_error
 from keras_crsae.training import em_updates as m_step
 from keras_crsae.training import inputs as batches
 from keras_crsae.training.distribution import (
@@ -231,7 +230,7 @@ class TwoStageTraining:
         """Code, and squared error and weight of this replica's part of the batch, in the variables' precision."""
         code = self.encoder(signal, mask=mask, training=training)
         made = tf.cast(self._crop(self.decoder(code), signal), target.dtype)
-        return tf.cast(code, target.dtype), weighted_error(target, made, mask, weight)
+        return tf.cast(code, target.dtype), weighted_error(target, made, mask, weight, self.likelihood)
 
     def train_step(self, data):
         signal, target, mask, weight, count = batches.part(data, self.rank, self.variable_dtype)
@@ -278,23 +277,22 @@ class TwoStageTraining:
 
     def _exploded(self, loss, target, mask, weight):
         """Scalar bool: a step size of the user's own, above 1 / L, let the iterations run away."""
-        if self.encoder.cell.step_size_init == "auto" or not self._rescuable:
+        safe = self.encoder.cell.safe_step_size()
+        if self.encoder.cell.step_size_init == "auto" or not self._rescuable or safe is None:
             return tf.constant(False)
         energy, observed = total(list(weighted_error(target, tf.zeros_like(target), mask, weight)))
         energy = energy / tf.maximum(observed, 1e-12)
-        above = self.step_size.value > 1.001 * self._safe_step()
+        above = self.step_size.value > 1.001 * tf.cast(safe, self.step_size.dtype)
         away = tf.logical_or(loss > EXPLODED * energy, tf.logical_not(tf.math.is_finite(loss)))
         return above & away & tf.math.is_finite(energy)
-
-    def _safe_step(self):
-        return tf.cast(1.0 / self.dictionary.largest_eigenvalue(), self.step_size.dtype)
 
     def _refresh_step_size(self):
         """1 / L, or the user's number as long as that lets no iteration explode."""
         cell = self.encoder.cell
         cell.refresh_step_size()
-        if cell.step_size_init != "auto" and self._rescuable:
-            safe = tf.minimum(self.step_size.value, self._safe_step())
+        safe = cell.safe_step_size()
+        if cell.step_size_init != "auto" and self._rescuable and safe is not None:
+            safe = tf.minimum(self.step_size.value, tf.cast(safe, self.step_size.dtype))
             self.step_size.assign(tf.where(self.step_rescues.value > 0, safe, self.step_size.value))
 
     def test_step(self, data):
@@ -315,9 +313,9 @@ class TwoStageTraining:
 
     def _lambda_loss(self, code, weight):
         """Loss of the second stage and what its closed form needs."""
-        norms, positions = m_step.code_norms(code, weight)
-        shape, rate = self.lambda_prior.shape_and_rate(self.prior_mean.value, positions)
-        return lambda_loss(self.lambda_reg.value, norms, positions, shape, rate), (norms, positions, shape, rate)
+        norms, positions = m_step.code_norms(code, weight, self.code_prior)
+        statistics = norms, positions, self.prior_mean.value
+        return self.lambda_prior.loss(self.lambda_reg.value, *statistics), statistics
 
     def _lambda_step(self, signal, code, mask, weight):
         if self.lambda_learning == "em":
@@ -327,9 +325,10 @@ class TwoStageTraining:
         else:
             loss, statistics = self._lambda_loss(code, weight)
             if self.lambda_learning == "em_closed_form":
-                self.lambda_reg.assign(closed_form_lambda(*statistics, shared=self.lambda_shared))
+                self.lambda_reg.assign(self.lambda_prior.closed_form(*statistics, shared=self.lambda_shared))
         # The ceiling follows the strongest batch seen: a silent batch must not lower it.
-        here = m_step.half_lambda_max(signal, self.dictionary, self.sigma.value, mask)
+        here = m_step.half_lambda_max(signal, self.dictionary, self.sigma.value, mask, self.code_prior,
+                                      self.likelihood)
         self.lambda_ceiling.assign(tf.maximum(self.lambda_ceiling.value, here))
         if self.lambda_learning is not None:
             held = tf.reduce_any(self.lambda_reg.value > self.lambda_ceiling.value)

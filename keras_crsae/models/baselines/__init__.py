@@ -11,60 +11,7 @@ from keras_crsae.constraints import filter_norms
 from keras_crsae.layers import FreeNormDictionary, SparseCoding, SparseCodingCell
 from keras_crsae.models.crsae import CRsAE
 from keras_crsae.models.denoiser import ShiftAveraging
-from keras_crsae.operators import polyphase
-from keras_crsae.operators.convolution import adjoint, synthesis
 from keras_crsae.operators.lipschitz import largest_eigenvalue
-from keras_crsae.problem.code_priors import shrink
-
-
-@keras.saving.register_keras_serializable(package="keras_crsae")
-class LearnedCoding(SparseCoding):
-    """ISTA with an analysis kernel of its own: ``z <- shrink(z + W^T (y - D z), b)``, z = 0 at first.
-
-    Args:
-        cell: ``SparseCodingCell`` of the synthesis dictionary D; its threshold is b.
-        analysis: ``FreeNormDictionary`` W.
-        options: of ``SparseCoding``; there is one way to run.
-    """
-
-    def __init__(self, cell, analysis=None, **options):
-        super().__init__(cell, **options)
-        self.analysis = analysis
-
-    def factors(self):
-        """No momentum."""
-        return [0.0] * self.iterations
-
-    def _encode(self, signal, mask, kernel, threshold, in_place=False):
-        """Code of a signal of whole strides, by blocks as ``SparseCoding`` has them where there are any."""
-        dictionary = self.cell.dictionary
-        analysis = ops.cast(self.analysis.unit_kernel(), signal.dtype)
-        positions, strides = dictionary.code_space(ops.shape(signal)[1:-1]), dictionary.strides
-        if all(s > 1 for s in strides):
-            # Space to depth by the stride: ordinary convolutions, several times faster.
-            one = (1,) * len(strides)
-            kernel, analysis = (polyphase.fold_kernel(k, strides, one) for k in (kernel, analysis))
-            space = [(m + t - 1) * s for m, t, s in zip(positions, kernel.shape, strides, strict=False)]
-            signal, mask = (None if a is None else polyphase.fold(polyphase.pad_to(a, space), strides)
-                            for a in (signal, mask))
-            strides = one
-        code = shrink(adjoint(signal if mask is None else mask * signal, analysis, strides), threshold,
-                      self.cell.shrinkage)
-        for _ in range(self.iterations - 1):
-            residual = signal - synthesis(code, kernel, strides)
-            residual = residual if mask is None else mask * residual
-            code = shrink(code + adjoint(residual, analysis, strides), threshold, self.cell.shrinkage)
-        return code
-
-    def get_config(self):
-        return {**super().get_config(), "analysis": keras.saving.serialize_keras_object(self.analysis)}
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        for name in ("cell", "analysis"):
-            config[name] = keras.saving.deserialize_keras_object(config[name])
-        return cls(**config)
 
 
 class _Baseline(ShiftAveraging, CRsAE):
@@ -136,7 +83,7 @@ class LCSC(_Baseline):
             raise ValueError("LCSC learns its thresholds by the reconstruction: `lambda_learning` is 'backprop' or "
                              f"None (fixed). Received: {lambda_learning!r}")
         fixed = {"tied": False, "step_size": 1.0, "gradient": "unrolled", "active": False, "remat": False,
-                 "tolerance": None, "sigma_learning": False}
+                 "tolerance": None, "sigma_learning": False, "solver": "ista"}
         _refuse("LCSC", options, fixed)
         super().__init__(filters, kernel_size, strides=strides, rank=rank, iterations=iterations,
                          shrinkage=shrinkage, lambda_learning=lambda_learning, **{**options, **fixed})
@@ -144,7 +91,8 @@ class LCSC(_Baseline):
 
     def _make_encoder(self, cell, free):
         self.analysis = free("analysis")
-        return LearnedCoding(cell, self.analysis, name="encoder", dtype=self.dtype_policy, **self._coding_options)
+        return SparseCoding(cell, analysis=self.analysis, name="encoder", dtype=self.dtype_policy,
+                            **self._coding_options)
 
     def _first_scale(self):
         return 1.0 / largest_eigenvalue(self.dictionary.unit_kernel(), self.dictionary.strides)

@@ -1,0 +1,128 @@
+"""Measurements: what of the signal is observed, y = Phi (D z) + noise, Phi linear.
+
+The next measurement is one class below, or in your own code, with ``@register_measurement("name")``: ``forward``, its
+adjoint and its norm.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from keras_crsae.problem.registry import Registry
+from keras_crsae.typing import Tensor
+
+
+class Measurement:
+    """Linear operator Phi on signals (batch, *space, channels).
+
+    Attributes:
+        norm: bound of Phi's largest singular value; a step size shrinks by its square.
+        projection: whether adjoint(forward(x)) = forward(x), as for a mask. A residual then needs no ``forward``: the
+            adjoint alone keeps what is observed.
+        observed: None, or 0/1 of the measured signal's shape: the samples that count in sums.
+
+    Example:
+        >>> import keras
+        >>> from keras_crsae.problem import Mask
+        >>> mask = Mask(keras.ops.array([1.0, 0.0]))
+        >>> keras.ops.convert_to_numpy(mask.forward(keras.ops.array([3.0, 5.0]))).tolist()
+        [3.0, 0.0]
+    """
+
+    norm: float = 1.0
+    projection: bool = False
+    observed: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Phi x."""
+        raise NotImplementedError
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Phi^T y."""
+        raise NotImplementedError
+
+    def column_norms(self, kernel: Tensor) -> Tensor:
+        """Norms of Phi d_c, (filters,), for the thresholds; by default those of d_c."""
+        return ops.sqrt(ops.sum(ops.square(kernel), axis=tuple(range(len(kernel.shape) - 1))))
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Measurement:
+        return cls(**config)
+
+
+registry = Registry("measurement", Measurement, default="identity")
+get, names, serialize, register_measurement = registry.get, registry.names, registry.serialize, registry.register
+
+
+@register_measurement("identity")
+class Identity(Measurement):
+    """Everything is observed: Phi x = x.
+
+    Example:
+        >>> from keras_crsae.problem import Identity
+        >>> Identity().forward(3.0)
+        3.0
+    """
+
+    projection = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return y
+
+
+@register_measurement("mask")
+class Mask(Measurement):
+    """Some samples are missing: Phi x = m x with m in {0, 1}.
+
+    Args:
+        observed: 0/1 of the signal's shape; 0 marks a missing sample.
+
+    Example:
+        >>> import keras
+        >>> from keras_crsae.problem import Mask
+        >>> keras.ops.convert_to_numpy(Mask(keras.ops.array([1.0, 0.0])).adjoint(keras.ops.array([3.0, 5.0]))).tolist()
+        [3.0, 0.0]
+    """
+
+    projection = True
+
+    def __init__(self, observed: Tensor) -> None:
+        self.observed = observed
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.cast(self.observed, x.dtype) * x
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return ops.cast(self.observed, y.dtype) * y
+
+    def get_config(self) -> dict[str, Any]:
+        return {"observed": ops.convert_to_numpy(self.observed)}
+
+
+def mask_or_identity(observed: Tensor | None) -> Measurement:
+    """``Mask(observed)``, or ``Identity()`` where that is None."""
+    return Identity() if observed is None else Mask(observed)
+
+
+def observation_mask(mask: Tensor | None, signal: Tensor) -> Tensor | None:
+    """0/1 mask of ``signal``'s shape and dtype from any real mask, or None.
+
+    Args:
+        mask: None, or bool, int or float, broadcastable to ``signal``; without the channel axis, that is
+            (batch, *space), it holds for every channel.
+        signal: (batch, *space, channels).
+    """
+    if mask is None:
+        return None
+    mask = ops.cast(mask, signal.dtype)
+    if len(mask.shape) == len(signal.shape) - 1:
+        mask = ops.expand_dims(mask, -1)
+    return ops.broadcast_to(mask, ops.shape(signal))

@@ -1,0 +1,70 @@
+"""What a solver is: how the encoder's objective is minimised, apart from what is minimised.
+
+A solver has an initial state and a step; it sees neither dictionary nor prior, only the function ``descend``. The next
+solver is one class in this folder, or in your own code, with ``@register_solver("name")``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from keras_crsae.problem.registry import Registry
+from keras_crsae.typing import Tensor
+
+#: Tensors that one iteration hands to the next; the code comes first.
+State = tuple[Tensor, ...]
+#: w -> prox(w - step * gradient(w)), see ``solvers.proximal_step.descent``.
+Descend = Callable[[Tensor], Tensor]
+
+
+class Solver:
+    """Iterations x_0, x_1, ... towards the minimiser, as ``init`` and ``step``.
+
+    Attributes:
+        needs_curvature: whether a step size of 1 / (curvature L) is needed for convergence.
+        exports: whether its iterations can be written into an exported graph, by ``momentum``.
+        active: whether inference works on the active parts of a signal alone (``solvers.active_set``); ``init`` and
+            ``step`` are then those of training.
+
+    Example:
+        >>> from keras import ops
+        >>> from keras_crsae.solvers import FISTA
+        >>> solver = FISTA()
+        >>> state = solver.init(ops.zeros((1, 5, 2)))
+        >>> float(solver.step(state, lambda w: ops.relu(w - (w - 3.0) - 1.0))[0][0, 0, 0])
+        2.0
+    """
+
+    needs_curvature: bool = True
+    exports: bool = True
+    active: bool = False
+
+    def init(self, code: Tensor) -> State:
+        """State of a first code, (batch, *positions, filters)."""
+        raise NotImplementedError
+
+    def step(self, state: State, descend: Descend, factor: Tensor | None = None) -> State:
+        """The next state.
+
+        Args:
+            state: ``init(code)``, or an earlier step's.
+            descend: w -> prox(w - step * gradient(w)).
+            factor: this step's entry of ``momentum``, where the caller has it.
+        """
+        raise NotImplementedError
+
+    def momentum(self, iterations: int) -> list[float]:
+        """Extrapolation after each of ``iterations`` steps from the beginning: x + factor (x - x_last)."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Solver:
+        return cls(**config)
+
+
+registry = Registry("solver", Solver, default="fista")
+get, names, serialize, register_solver = registry.get, registry.names, registry.serialize, registry.register

@@ -1,0 +1,18 @@
+"""Types of arguments and results that several modules name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+#: A tensor of the Keras backend, or an array: Keras and TensorFlow ship no type information of their own.
+Tensor: TypeAlias = Any
+#: One positive int for every axis, or one an axis.
+Sizes: TypeAlias = int | Sequence[int]
+#: Spatial sizes as the layers keep them: one int an axis.
+Shape: TypeAlias = tuple[int, ...]
+
+#: How far the gradient goes back through the encoder, see ``SparseCoding``.
+Gradient: TypeAlias = Literal["unrolled", "truncated", "decoder"]
+#: How lambda learns, see ``CRsAE``.
+LambdaLearning: TypeAlias = Literal["em", "em_closed_form", "backprop"] | None
