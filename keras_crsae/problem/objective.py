@@ -77,9 +77,10 @@ def dual_objective(problem: Problem, signal: Tensor, eta: Tensor, correlate: Cal
     likelihood, prior = problem.likelihood, problem.code_prior
     residual = _observed(problem, likelihood.residual(signal, problem.measurement.forward(eta)))
     correlation = correlate(problem.measurement.adjoint(residual))
-    ends = [_largest_scale(prior, sign * correlation, penalty_weight) for sign in (1.0, -1.0)]
+    largest = _largest_scale(prior, correlation, penalty_weight)
+    least = -_largest_scale(prior, -correlation, penalty_weight)
     y, u = ops.cast(signal, "float64"), ops.cast(residual, "float64")
-    scale = ops.clip(likelihood.dual_scale(y, u), ends[1], ends[0])
+    scale = ops.clip(likelihood.dual_scale(y, u), least, largest)
     scale = ops.reshape(scale, (-1,) + (1,) * (len(u.shape) - 1))
     value = likelihood.dual_value(y, scale * u)
     if value is None:

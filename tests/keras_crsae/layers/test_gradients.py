@@ -88,15 +88,13 @@ def test_modes_differentiate_different_functions(rng):
 
 
 def test_lambda_stage_gradient_equals_finite_differences(rng):
-    from keras_crsae.losses import lambda_loss
-    from keras_crsae.problem.rate_priors import closed_form_lambda
-
-    norms, shape, rate = rng.random(3) * 9, rng.random(3) * 5 + 1, rng.random(3)
-    for count in (3, 1):
-        start, prior = rng.random(count) + 1, (shape[:count], rate[:count])
+    norms = rng.random(3) * 9
+    for count, options in ((3, {}), (1, {}), (3, dict(shape=4.0)), (1, dict(rate=0.3)), (3, dict(shape=4.0, rate=0.3))):
+        start, mean, gamma = rng.random(count) + 1, rng.random(count) + 1, kc.GammaPrior(strength=0.7, **options)
+        prior = gamma.shape_and_rate(mean, 20.0)
         value = tf.Variable(start)
         with tf.GradientTape() as tape:
-            made = lambda_loss(value, tf.constant(norms), 20.0, *prior)
+            made = gamma.loss(value, tf.constant(norms), 20.0, mean)
 
         def by_hand(v, prior=prior, count=count):
             a, n = (norms, 20.0) if count == 3 else (norms.sum(keepdims=True), 60.0)
@@ -104,5 +102,5 @@ def test_lambda_stage_gradient_equals_finite_differences(rng):
 
         np.testing.assert_allclose(made, by_hand(start))
         np.testing.assert_allclose(tape.gradient(made, value), finite_differences(by_hand, start), rtol=1e-6)
-        best = closed_form_lambda(tf.constant(norms), 20.0, *prior, shared=count == 1)
+        best = gamma.closed_form(tf.constant(norms), 20.0, mean, shared=count == 1)
         np.testing.assert_allclose(finite_differences(by_hand, np.asarray(best)), 0, atol=1e-5)

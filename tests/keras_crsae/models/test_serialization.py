@@ -29,7 +29,7 @@ def test_a_saved_model_comes_back(saved):
 def test_describe_tells_sizes_and_thresholds_as_plain_values(saved):
     facts = describe(saved[0])
     assert facts["kind"] == "CRsAE for images" and facts["kernel_size"] == [5, 4] and facts["channels"] == 3
-    np.testing.assert_allclose(facts["lambda_sigma_squared"], [2.0, 2.8], rtol=1e-5)
+    np.testing.assert_allclose(facts["penalty_weight"], [2.0, 2.8], rtol=1e-5)
     assert facts["training_steps"] == 0 and facts["keras_version"] == keras.__version__
     json.dumps(facts)
 

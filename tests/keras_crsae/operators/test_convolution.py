@@ -1,4 +1,4 @@
-"""Operators, step size and shrinkage against their definitions."""
+"""Operators and step size against their definitions."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,6 @@ from keras import ops
 
 from keras_crsae.operators.convolution import adjoint, synthesis
 from keras_crsae.operators.lipschitz import largest_eigenvalue
-from keras_crsae.problem.code_priors import shrink
 from tests.twin import dictionary_matrix
 
 SHAPES = [((7,), 1, 3, (1,), (40,)), ((7,), 3, 2, (1,), (41,)), ((6,), 2, 3, (4,), (42,)),
@@ -51,10 +50,3 @@ def test_thin_synthesis_has_the_gradients_of_a_transposed_convolution(rng):
         made.append(tape.gradient(value, [code, kernel]))
     for ours, plain in zip(*made, strict=True):
         np.testing.assert_allclose(ours, plain, rtol=1e-10)
-
-
-def test_shrinkage_is_the_prox_of_its_penalty():
-    v, grid = np.linspace(-3, 3, 13), np.linspace(-5, 5, 20001)
-    for kind, feasible in (("soft", grid), ("nonnegative_soft", grid[grid >= 0])):
-        best = [feasible[np.argmin(0.5 * (feasible - x) ** 2 + 0.8 * np.abs(feasible))] for x in v]
-        np.testing.assert_allclose(ops.convert_to_numpy(shrink(v, 0.8, kind)), best, atol=1e-3)

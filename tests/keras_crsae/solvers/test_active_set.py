@@ -6,13 +6,15 @@ import tensorflow as tf
 
 import keras_crsae as kc
 from keras_crsae.data.simulate import simulate_spikes, spike_templates
+from keras_crsae.problem import Exponential, Laplace, code_priors
 from keras_crsae.solvers import active_set as active
+from keras_crsae.solvers.window_problems import solve_windows, strongest_apart, window_correlation
 
 
 def test_picked_positions_are_the_strongest_and_never_near_each_other(rng):
     for spacing in (1, 4, 9):
         score = rng.random((3, 50)) ** 4
-        picked = active.pick(tf.constant(score), 0.2, spacing).numpy()
+        picked = strongest_apart(tf.constant(score), 0.2, spacing).numpy()
         assert len(picked) > 0 and all(score[b, i] > 0.2 for b, i in picked)
         strongest = [b for b in range(3) if score[b].max() > 0.2]
         assert all((b, score[b].argmax()) in {tuple(p) for p in picked} for b in strongest)
@@ -23,7 +25,7 @@ def test_picked_positions_are_the_strongest_and_never_near_each_other(rng):
 
 def test_of_two_equal_neighbours_one_is_picked():
     score = tf.constant([[0.0, 0.0, 1.0, 1.0, 0.0, 0.0]])
-    assert len(active.pick(score, 0.5, 3)) == 1
+    assert len(strongest_apart(score, 0.5, 3)) == 1
 
 
 def test_window_correlation_is_the_gram_matrix_of_the_dictionary(rng):
@@ -33,7 +35,7 @@ def test_window_correlation_is_the_gram_matrix_of_the_dictionary(rng):
     matrix, positions = dictionary_matrix(kernel, (24,), (1,))
     gram = (matrix.T @ matrix).reshape(positions[0], 3, positions[0], 3)
     for around in (4, 6):  # as far as a window reaches, and further
-        wide = active.window_correlation(tf.constant(kernel), 3, around)
+        wide = window_correlation(tf.constant(kernel), 3, around)
         np.testing.assert_allclose(wide, gram[8:11, :, 8 - around:11 + around], atol=1e-12)
 
 
@@ -53,7 +55,8 @@ def window_objective(code, gram, pull, limit):
 @pytest.mark.parametrize("shrinkage", ["soft", "nonnegative_soft"])
 def test_windows_are_solved_to_their_optimum(rng, shrinkage):
     gram, pull, limit = windows_to_solve(rng)
-    got = active.admm_on_windows(tf.zeros_like(pull), *map(tf.constant, (gram, pull, limit)), shrinkage, 3000, 1e-9)
+    prior = code_priors.get(shrinkage)
+    got = solve_windows(tf.zeros_like(pull), *map(tf.constant, (gram, pull, limit)), prior, 3000, 1e-9)
     step, best = 1 / np.linalg.eigvalsh(gram)[-1], np.zeros_like(pull)
     for _ in range(100000):
         moved = best + step * (pull - best @ gram)
@@ -68,29 +71,29 @@ def test_windows_are_solved_to_their_optimum(rng, shrinkage):
 def test_a_round_of_few_iterations_does_not_raise_the_objective(rng, iterations):
     gram, pull, limit = windows_to_solve(rng, count=40)
     start = np.where(np.isinf(limit), 0.0, 9 * rng.random(pull.shape))
-    got = active.admm_on_windows(*map(tf.constant, (start, gram, pull, limit)), "nonnegative_soft", iterations, 0.0)
+    got = solve_windows(*map(tf.constant, (start, gram, pull, limit)), Exponential(), iterations, 0.0)
     before, after = (window_objective(np.asarray(x), gram, pull, limit) for x in (start, got))
     assert (after < before).all()
 
 
 def test_a_rise_is_replaced_by_a_gradient_step(rng):
     gram, pull, limit = windows_to_solve(rng)
-    best = active.admm_on_windows(tf.zeros_like(pull), *map(tf.constant, (gram, pull, limit)), "soft", 3000, 1e-9)
+    best = solve_windows(tf.zeros_like(pull), *map(tf.constant, (gram, pull, limit)), Laplace(), 3000, 1e-9)
     start = np.asarray(best) + 1e-3 * np.isfinite(limit)  # so near that a pass over the whole space overshoots
-    rough = active.admm_on_windows(*map(tf.constant, (start, gram, pull, limit)), "soft", 1, 0.0)
+    rough = solve_windows(*map(tf.constant, (start, gram, pull, limit)), Laplace(), 1, 0.0)
     before, after = (window_objective(np.asarray(x), gram, pull, limit) for x in (start, rough))
     assert (after <= before * (1 + 1e-6 * np.sign(before))).all()
 
 
 def test_rows_of_positions_come_back_as_positions(rng):
-    rows = active.Rows(size=4, margin=2, filters=3, length=tf.constant(9), positions=tf.constant(18))
+    rows = active.Rows(size=4, window=1, reach=1, filters=3, length=tf.constant(9), positions=tf.constant(18))
     array = rng.standard_normal((2, 36, 3))
     split = rows.split(tf.constant(array))
     assert split.shape == (18, 12)
     np.testing.assert_array_equal(rows.join(split), array[:, 8:26])
-    limit = rows.join(rows.limit(tf.range(18), tf.constant([1.0, 2.0, 3.0])))
-    assert np.isfinite(limit).all() and np.asarray(limit)[1, 5].tolist() == [1.0, 2.0, 3.0]
-    assert np.isfinite(rows.limit(tf.range(18), tf.ones(3))).sum() == 2 * 18 * 3
+    weight = rows.join(rows.weight(tf.range(18), tf.constant([1.0, 2.0, 3.0])))
+    assert np.isfinite(weight).all() and np.asarray(weight)[1, 5].tolist() == [1.0, 2.0, 3.0]
+    assert np.isfinite(rows.weight(tf.range(18), tf.ones(3))).sum() == 2 * 18 * 3
 
 
 @pytest.mark.parametrize("size, filters, expected", [(61, 3, 8), (45, 3, 8), (21, 3, 4), (1, 2, 1), (45, 300, 1)])

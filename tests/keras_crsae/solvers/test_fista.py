@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from keras_crsae.solvers.fista import fista_init, fista_step, ista_init, ista_step, momentum
+from keras_crsae.solvers import FISTA, ISTA
 
 
 def test_momentum_is_that_of_fista():
@@ -11,7 +11,7 @@ def test_momentum_is_that_of_fista():
     for _ in range(50):
         t, last = (1 + np.sqrt(1 + 4 * t * t)) / 2, t
         expected.append((last - 1) / t)
-    np.testing.assert_allclose(momentum(50), expected, rtol=1e-12)
+    np.testing.assert_allclose(FISTA().momentum(50), expected, rtol=1e-12)
 
 
 def test_table_and_recursion_give_the_same_iterates(rng):
@@ -21,13 +21,13 @@ def test_table_and_recursion_give_the_same_iterates(rng):
     def descend(w):
         return ops.relu(w - step * ops.matmul(ops.matmul(w, matrix.T) - target, matrix) - 0.1 * step)
 
-    plain = table = fista_init(ops.zeros((1, 1, 4), dtype="float64"))
-    for factor in momentum(20):
-        plain, table = fista_step(plain, descend), fista_step(table, descend, factor)
+    plain = table = FISTA().init(ops.zeros((1, 1, 4), dtype="float64"))
+    for factor in FISTA().momentum(20):
+        plain, table = FISTA().step(plain, descend), FISTA().step(table, descend, factor)
     np.testing.assert_allclose(plain[0], table[0], atol=1e-12)
-    slow = ista_init(ops.zeros((1, 1, 4), dtype="float64"))
+    slow = ISTA().init(ops.zeros((1, 1, 4), dtype="float64"))
     for _ in range(5000):
-        slow = ista_step(slow, descend)
-    for factor in momentum(3000):
-        table = fista_step(table, descend, factor)
+        slow = ISTA().step(slow, descend)
+    for factor in FISTA().momentum(3000):
+        table = FISTA().step(table, descend, factor)
     np.testing.assert_allclose(table[0], slow[0], atol=1e-8)

@@ -10,8 +10,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_crsae.problem import Gaussian, Mask, Problem, code_priors
 from keras_crsae.solvers.proximal_step import descent, last_filters
 from tests.twin import dictionary_matrix
+
+
+def problem_of(shrinkage, observed=None):
+    return Problem(Gaussian(), code_priors.get(shrinkage), *(() if observed is None else (Mask(observed),)))
+
 
 CASES = {  # space, kernel (*size, channels, filters), strides
     "signal": ((20,), (5, 2, 3), (1,)),
@@ -37,9 +43,10 @@ def test_step_is_that_of_the_matrix(rng, case, shrinkage, per_signal, marked):
     exists = (rng.uniform(size=(1, *positions, 1)) < 0.7).astype(float) if marked else None
     step = 0.1
 
-    made = [descent(signal, tf.constant(kernel), strides, step, tf.constant(threshold), shrinkage,
-                    *(None if a is None else tf.constant(a) for a in (observed, exists)), in_place=in_place)(
-                        tf.constant(code)) for in_place in (False, True)]
+    problem = problem_of(shrinkage, None if observed is None else tf.constant(observed))
+    made = [descent(problem, signal, tf.constant(kernel), strides, step, tf.constant(threshold),
+                    exists=None if exists is None else tf.constant(exists), in_place=in_place)(tf.constant(code))
+            for in_place in (False, True)]
 
     mask = np.ones_like(signal) if observed is None else observed
     residual = mask.reshape(2, -1) * (signal.reshape(2, -1) - code.reshape(2, -1) @ matrix.T)
@@ -59,8 +66,8 @@ def test_the_first_step_is_that_from_zeros(rng, case, shrinkage):
     _, positions = dictionary_matrix(kernel, space, strides)
     signal, zero = rng.standard_normal((2, *space, shape[-2])), tf.zeros((2, *positions, shape[-1]), "float64")
     for observed in (None, tf.constant((rng.uniform(size=signal.shape) < 0.7).astype(float))):
-        step = descent(signal, tf.constant(kernel), strides, 0.1, tf.fill([shape[-1]], tf.constant(0.2, "float64")),
-                       shrinkage, observed)
+        step = descent(problem_of(shrinkage, observed), signal, tf.constant(kernel), strides, 0.1,
+                       tf.fill([shape[-1]], tf.constant(0.2, "float64")))
         assert np.any(step(None))
         np.testing.assert_allclose(step(None), step(zero), atol=1e-12)
 
@@ -79,8 +86,8 @@ def test_a_tail_written_over_equals_one_multiplied_by_zero(rng, count):
     def run(code, kernel, **closed):
         with tf.GradientTape() as tape:
             tape.watch([code, kernel])
-            made = descent(signal, kernel, strides, 0.1, tf.fill([shape[-1]], tf.constant(0.2, "float64")), "soft",
-                           **closed)(code)
+            made = descent(problem_of("soft"), signal, kernel, strides, 0.1,
+                           tf.fill([shape[-1]], tf.constant(0.2, "float64")), **closed)(code)
             loss = tf.reduce_sum(weight * made)
         return made, *tape.gradient(loss, [code, kernel])
 
@@ -101,7 +108,7 @@ def fused_operators(in_place):
 
     @tf.function
     def loop(signal, kernel, code):
-        step = descent(signal, kernel, (1, 1), 0.1, tf.fill([48], 0.2), "nonnegative_soft",
+        step = descent(problem_of("nonnegative_soft"), signal, kernel, (1, 1), 0.1, tf.fill([48], 0.2),
                        in_place=in_place)
         return tf.while_loop(lambda i, code: i < 3, lambda i, code: (i + 1, step(code)), (0, code))[1]
 
