@@ -67,6 +67,8 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
         >>> code = model.encode(windows)                              # (batch, time - 44, 3)
     """
 
+    #: Name of the code prior where none is given.
+    DEFAULT_CODE_PRIOR = "nonnegative_soft"
     _rescuable = True  # 1 / L is a safe step size; the baselines' kernels have none
 
     def __init__(self, filters, kernel_size, strides=1, rank=1, iterations=100, shrinkage=None,
@@ -91,7 +93,8 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
         self.filters = as_positive_int(filters, "filters")
         self.kernel_size = as_sizes(kernel_size, self.rank, "kernel_size")
         self.sigma_init = sigma if isinstance(sigma, str) and sigma == "estimate" else as_positive(sigma, "sigma")
-        self.code_prior, self.likelihood = _code_prior(code_prior, shrinkage), likelihoods.get(likelihood)
+        self.code_prior, self.likelihood = _code_prior(code_prior, shrinkage, self.DEFAULT_CODE_PRIOR), \
+            likelihoods.get(likelihood)
         if not self.likelihood.quadratic and (self.sigma_init == "estimate" or sigma_learning):
             raise ValueError("sigma='estimate' and sigma_learning measure Gaussian noise. Give `sigma` a number and "
                              f"sigma_learning=False. Received: likelihood={type(self.likelihood).__name__}")
@@ -314,10 +317,10 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
         self.build(tuple(config["input_shape"]))
 
 
-def _code_prior(code_prior, shrinkage):
+def _code_prior(code_prior, shrinkage, default):
     """The prior that ``code_prior`` (object or name) or its short form ``shrinkage`` (name) stands for."""
     if code_prior is None:
-        return code_priors.get(shrinkage)
+        return code_priors.get(default if shrinkage is None else shrinkage)
     if shrinkage is not None and code_priors.serialize(code_priors.get(code_prior)) != shrinkage:
         raise ValueError("`shrinkage` is a short form of `code_prior`: give one of them. "
                          f"Received: shrinkage={shrinkage!r}, code_prior={code_prior!r}")

@@ -85,10 +85,10 @@ class Denoiser(ShiftAveraging, CRsAE):
         >>> model = Denoiser(64, 8, strides=4, iterations=10, tied=False, sigma=1.0, lambda_init=1.5)
     """
 
+    DEFAULT_CODE_PRIOR = "soft"
+
     def __init__(self, filters, kernel_size, strides=1, training_shifts=4, free_norms=True, low_pass=0.0,
                  sigma_power=0.0, shrinkage=None, rank=2, **options):
-        if shrinkage is None and options.get("code_prior") is None:
-            shrinkage = "soft"
         super().__init__(filters, kernel_size, strides=strides, rank=rank, shrinkage=shrinkage, **options)
         if self.rank != 2:
             raise ValueError(f"Denoiser is for images: `rank` is 2. Received: rank={rank!r}")

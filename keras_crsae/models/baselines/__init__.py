@@ -17,6 +17,7 @@ from keras_crsae.operators.lipschitz import largest_eigenvalue
 class _Baseline(ShiftAveraging, CRsAE):
     """What both share: free filters, and a first threshold that fits their norms."""
 
+    DEFAULT_CODE_PRIOR = "soft"
     _rescuable = False
 
     def adapt(self, data, filters=None, mask=None):
@@ -77,7 +78,7 @@ class LCSC(_Baseline):
 
     _BALL = False
 
-    def __init__(self, filters, kernel_size, strides=1, rank=1, iterations=15, shrinkage="soft",
+    def __init__(self, filters, kernel_size, strides=1, rank=1, iterations=15, shrinkage=None,
                  lambda_learning="backprop", training_shifts=None, low_pass=0.0, **options):
         if lambda_learning not in ("backprop", None):
             raise ValueError("LCSC learns its thresholds by the reconstruction: `lambda_learning` is 'backprop' or "
@@ -128,7 +129,7 @@ class TLAE(_Baseline):
 
     _BALL = True
 
-    def __init__(self, filters, kernel_size, strides=1, rank=1, shrinkage="soft", lambda_learning=None,
+    def __init__(self, filters, kernel_size, strides=1, rank=1, shrinkage=None, lambda_learning=None,
                  training_shifts=None, low_pass=0.0, **options):
         if lambda_learning not in ("backprop", None):
             raise ValueError("TLAE's thresholds are fixed, or learned by the reconstruction: `lambda_learning` is "
