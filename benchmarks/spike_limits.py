@@ -25,7 +25,7 @@ HEADERS = ["recording", "true templates", "its worst unit", "from the true spike
 
 def whitened_templates(templates, whitening):
     """Templates (units, time, channels) as they are in a whitened signal: a filter's length less one is added."""
-    past, future = whitening.reach
+    past, future = whitening.context
     length = templates.shape[1]
     shifted = templates + whitening.offset  # which it takes off again
     return np.stack([whitening(t, -future, length + past) for t in shifted])
@@ -33,13 +33,13 @@ def whitened_templates(templates, whitening):
 
 def search(white, templates, counts, refractory, truth=None):
     """(position, unit) of the spikes in a whitened signal; ``truth``: (position, unit) to start from."""
-    from crsae_onnx.core.spikes.template_matching import Matcher
+    from crsae_onnx.core.spikes.template_matching import TemplateMatcher
 
     size = np.sqrt(np.square(templates, dtype=np.float64).sum((1, 2)))
     kernel = np.moveaxis(templates / size[:, None, None], 0, -1)
     # As in sort: a spike's place is known to about three samples.
     cost = [math.log(len(white) / max(n, 1) / 3) for n in counts]
-    matcher = Matcher(kernel, size, np.full(len(size), SPREAD), cost, refractory)
+    matcher = TemplateMatcher(kernel, size, np.full(len(size), SPREAD), cost, refractory)
     code = None
     if truth is not None:
         code = np.zeros((len(white) - len(kernel) + 1, len(size)), np.float32)
@@ -61,7 +61,7 @@ def limits(kind):
     whitening = fit_whitening(traces - offset, recording.sampling_frequency, offset=offset)
     white = whitening(traces, 0, len(traces))
     filters = whitened_templates(templates, whitening)
-    lead = before + whitening.reach[1]  # from where a filter starts to the trough
+    lead = before + whitening.context[1]  # from where a filter starts to the trough
     counts = np.bincount(recording.spike_units, minlength=len(filters))
     refractory = round(0.001 * recording.sampling_frequency)
     found = []

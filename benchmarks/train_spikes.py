@@ -86,7 +86,7 @@ def _measure(folder, known):
         started = time.perf_counter()
         spikes = reader.find(encoder.encode, truth.traces)
         seconds = time.perf_counter() - started
-        out[name] = score(truth, spikes.sample, spikes.unit) | {"times_real_time": round(SECONDS / seconds, 1)}
+        out[name] = score(truth, spikes.peak_sample, spikes.unit_id) | {"times_real_time": round(SECONDS / seconds, 1)}
     return out
 
 

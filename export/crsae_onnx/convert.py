@@ -25,7 +25,7 @@ from crsae_onnx.core.spec import (
     select_names,
 )
 from crsae_onnx.core.spikes.detector import SpikeReader
-from crsae_onnx.core.spikes.peak_rule import SpikeRule, rule_of
+from crsae_onnx.core.spikes.peak_rule import PeakRule, peak_rule
 from crsae_onnx.file_format import container
 from crsae_onnx.file_format.facts import Facts, check_about, encoder_facts
 from crsae_onnx.graph import pipelines
@@ -139,7 +139,7 @@ def _check_target(path: Path, overwrite: bool) -> None:
 
 
 def _spike_rule(spikes: Spikes | None, spec: EncoderSpec, outputs: Sequence[str],
-                inputs: Sequence[str]) -> SpikeRule | None:
+                inputs: Sequence[str]) -> PeakRule | None:
     """The rule of the output "spikes", or None; refuse a reader of another model's codes."""
     if "spikes" not in outputs:
         if spikes is not None:
@@ -154,7 +154,7 @@ def _spike_rule(spikes: Spikes | None, spec: EncoderSpec, outputs: Sequence[str]
         _check_reader(spikes, spec, ("code",))
         if tuple(inputs) != (INPUT,):
             raise ValueError(f"With whitening inside the graph the only input is {INPUT!r}. Received: {inputs}")
-    return rule_of(spikes, spec.kernel_size[0], spec.filters)
+    return peak_rule(spikes, spec.kernel_size[0], spec.filters)
 
 
 def _check_reader(reader: object, spec: EncoderSpec, outputs: Sequence[str]) -> None:
@@ -185,7 +185,7 @@ def _denoiser(spec: EncoderSpec, outputs: Sequence[str], inputs: Sequence[str]) 
 
 
 def _pipeline_facts(preprocessing: list[str], outputs: Sequence[str], reader: SpikeReader | None,
-                    rule: SpikeRule | None, denoiser: DenoiserSpec | None) -> Facts:
+                    rule: PeakRule | None, denoiser: DenoiserSpec | None) -> Facts:
     """What there is to say about spikes and denoising."""
     facts: Facts = {}
     if rule is not None:
@@ -194,7 +194,7 @@ def _pipeline_facts(preprocessing: list[str], outputs: Sequence[str], reader: Sp
         facts["spikes"] = reader.to_json()
         preprocessing = ["whiten the recording: SpikeReader.from_json of the metadata `spikes` does it"]
         if rule is not None:
-            facts["whitening_inside"], facts["whitening_reach"] = True, list(reader.whitening.reach)
+            facts["whitening_inside"], facts["whitening_context"] = True, list(reader.whitening.context)
             preprocessing = ["none: whitening is inside the graph, the signal is the recording"]
     if denoiser is not None:
         inside = "none for the output `denoised`: all of it is inside the graph"

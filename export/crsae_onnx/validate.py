@@ -22,7 +22,7 @@ from crsae_onnx.core.spec import (
     effective_sigma,
 )
 from crsae_onnx.core.spikes.detector import SpikeReader
-from crsae_onnx.core.spikes.peak_rule import SpikeRule
+from crsae_onnx.core.spikes.peak_rule import PeakRule
 from crsae_onnx.core.spikes.whitening import Whitening
 from crsae_onnx.file_format import container
 from crsae_onnx.runtime.sparse_encoder import SparseEncoder
@@ -176,16 +176,16 @@ class _Comparison:
 
     def _spikes(self, shape: tuple[int, ...]) -> dict[str, Any]:
         """Spikes. A maximum so near its threshold that rounding decides may be a spike or not."""
-        rule = SpikeRule(**{name: np.asarray(value) for name, value in self.encoder.info["spike_rule"].items()})
+        rule = PeakRule(**{name: np.asarray(value) for name, value in self.encoder.info["spike_rule"].items()})
         if self.whitening is None:
-            code = self._random_code(shape, 0.01, 1.2, 3) * rule.threshold
+            code = self._random_code(shape, 0.01, 1.2, 3) * rule.min_peak
             signal = self._decode(code, shape) + self.spec.sigma * self.rng.standard_normal(shape)
         else:
-            signal = self._recording(self.whitening, shape, rule.threshold.max())
+            signal = self._recording(self.whitening, shape, rule.min_peak.max())
         index, unit, amplitude = self.encoder.spikes(signal.astype(np.float32))
         code = self.reference.encode(_whiten(self.whitening, signal.astype(np.float32)))
         margin = max(10 * self.tolerance, 1e-3)
-        likely, certain = (_by_place(*rule._replace(threshold=rule.threshold * factor).find(code))
+        likely, certain = (_by_place(*rule._replace(min_peak=rule.min_peak * factor).find(code))
                            for factor in (1 - margin, 1 + margin))
         received = _by_place(index, unit, amplitude)
         if not set(certain) <= set(received) <= set(likely):

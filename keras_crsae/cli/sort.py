@@ -104,8 +104,8 @@ def encode(args):
         spikes = reader.find(model.encode, traces, lambda done, total: tell("read spikes", done / total))
     with atomic_write(output, args.overwrite) as temporary:
         write_spikes(temporary, spikes, reader.sampling_frequency)
-    counts = np.bincount(spikes.unit, minlength=len(reader.amplitude))
-    print(f"{output}: {len(spikes.sample)} spikes in {traces.shape[0] / frequency:.6g} s; "
+    counts = np.bincount(spikes.unit_id, minlength=len(reader.mean_amplitude))
+    print(f"{output}: {len(spikes.peak_sample)} spikes in {traces.shape[0] / frequency:.6g} s; "
           + ", ".join(f"unit {unit}: {count}" for unit, count in enumerate(counts)))
 
 

@@ -57,12 +57,12 @@ def run_spikes(encoder, recording, output, chunk=None, progress=False):
         with ProgressBar(progress) as bar:
             for spikes in _pieces(reader, encoder, recording, chunk, lambda share: bar("read spikes", share)):
                 write_rows(file, spikes, rate)
-                count += len(spikes.sample)
+                count += len(spikes.peak_sample)
     seconds, length = time.perf_counter() - begin, recording.shape[0] / rate
-    text = (f"{count} spikes of {len(reader.amplitude)} units in {length:.4g} s of recording, read in {seconds:.3g} s, "
+    text = (f"{count} spikes of {reader.kernel.shape[2]} units in {length:.4g} s of recording, in {seconds:.3g} s, "
             f"{length / seconds:.3g} times real time")
     if chunk is not None:
-        text += f"; chunks of {chunk:g} s, a spike is told at most {reader.delay:.3f} s of recording after it"
+        text += f"; chunks of {chunk:g} s, a spike is told at most {reader.delay_s:.3f} s of recording after it"
     return text
 
 

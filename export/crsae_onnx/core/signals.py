@@ -178,3 +178,28 @@ def as_sigma(sigma: Any, batch: int) -> np.ndarray:
         raise SignalError(f"`sigma` must be a positive number or one a batch entry ({batch}). "
                           f"Received: sigma={sigma!r}")
     return array
+
+
+def check_recording(recording: Any, channels: int | None = None, shortest: int = 1, name: str = "recording") -> None:
+    """Check the shape of a recording (samples, channels); its values are not read.
+
+    Args:
+        recording: an array, or any object with ``shape``.
+        channels: None, or the size of the last axis.
+        shortest: samples that it must hold.
+        name: for the message.
+
+    Raises:
+        SignalError: other axes, another number of channels, too few samples.
+
+    Example:
+        >>> import numpy as np
+        >>> from crsae_onnx.core.signals import check_recording
+        >>> check_recording(np.zeros((1000, 4)), channels=4)
+    """
+    shape = tuple(getattr(recording, "shape", ()))
+    expected = f"(samples, {'' if channels is None else f'{channels} '}channels)"
+    if len(shape) != 2 or (channels is not None and shape[1] != channels):
+        raise SignalError(f"`{name}` must have shape {expected}. Received: shape {shape}.")
+    if shape[0] < shortest:
+        raise SignalError(f"`{name}` has {shape[0]} samples. Expected at least {shortest}.")

@@ -256,11 +256,11 @@ def receptive_field(facts):
     By its iterations, and by the whitening inside its graph.
 
     Example:
-        >>> receptive_field({"iterations": 10, "kernel_size": [5], "strides": [2], "whitening_reach": [7, 3]})
+        >>> receptive_field({"iterations": 10, "kernel_size": [5], "strides": [2], "whitening_context": [7, 3]})
         24
     """
     (size,), (stride,) = facts["kernel_size"], facts["strides"]
-    return facts["iterations"] * ((size - 1) // stride) - (-max(facts.get("whitening_reach", (0,))) // stride)
+    return facts["iterations"] * ((size - 1) // stride) - (-max(facts.get("whitening_context", (0,))) // stride)
 
 
 def _reach(overlap, iterations, kernel_size, strides):

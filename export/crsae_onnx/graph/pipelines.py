@@ -19,8 +19,8 @@ from crsae_onnx.core.spec import (
     sizes,
     tensors,
 )
-from crsae_onnx.core.spikes.peak_rule import SpikeRule
-from crsae_onnx.core.spikes.template_matching import POOL
+from crsae_onnx.core.spikes.correlations import POOL_RADIUS
+from crsae_onnx.core.spikes.peak_rule import PeakRule
 from crsae_onnx.core.spikes.whitening import Whitening
 from crsae_onnx.graph.encoder import Graph, as_images
 from crsae_onnx.graph.folding import FoldedEncoder
@@ -34,7 +34,7 @@ _LARGEST = 3e38
 
 
 def build(encoder: FoldedEncoder, outputs: Sequence[str], inputs: Sequence[str], whitening: Whitening | None = None,
-          rule: SpikeRule | None = None, denoiser: DenoiserSpec | None = None) -> onnx.ModelProto:
+          rule: PeakRule | None = None, denoiser: DenoiserSpec | None = None) -> onnx.ModelProto:
     """ONNX model of an encoder.
 
     Args:
@@ -67,7 +67,7 @@ def build(encoder: FoldedEncoder, outputs: Sequence[str], inputs: Sequence[str],
                              producer_name="keras-crsae")
 
 
-def _encoder_outputs(nodes: Nodes, graph: Graph, outputs: Sequence[str], rule: SpikeRule | None) -> None:
+def _encoder_outputs(nodes: Nodes, graph: Graph, outputs: Sequence[str], rule: PeakRule | None) -> None:
     """The outputs "code", "reconstruction" and "spikes"."""
     folded = graph.iterate()
     name = "code" if "code" in outputs else "inner_code"
@@ -75,7 +75,7 @@ def _encoder_outputs(nodes: Nodes, graph: Graph, outputs: Sequence[str], rule: S
         graph.code(folded, name)
     if "spikes" in outputs:
         if rule is None:
-            raise ValueError("The output 'spikes' needs a SpikeRule. Received: rule=None")
+            raise ValueError("The output 'spikes' needs a PeakRule. Received: rule=None")
         find_spikes(nodes, name, rule)
     if "reconstruction" in outputs:
         graph.reconstruction(folded, "reconstruction")
@@ -94,7 +94,7 @@ def whiten(nodes: Nodes, recording: str, whitening: Whitening) -> str:
     def number(value: ArrayLike) -> str:
         return nodes.constant(value, np.float32)
 
-    channels, (past, future) = whitening.channels, whitening.reach
+    channels, (past, future) = whitening.channels, whitening.context
     values = nodes("Sub", recording, number(whitening.offset))
     values = nodes("Where", nodes("Less", nodes("Abs", values), number(_LARGEST)), values, number(0.0))
     if whitening.common_reference:
@@ -113,30 +113,30 @@ def _median(nodes: Nodes, values: str, channels: int) -> str:
     return nodes("ReduceMean", middle, constant([-1]), keepdims=1)
 
 
-def find_spikes(nodes: Nodes, code: str, rule: SpikeRule) -> None:
-    """``SpikeRule.find`` on (batch, positions, units), as the three outputs ``SPIKE_TENSORS``."""
+def find_spikes(nodes: Nodes, code: str, rule: PeakRule) -> None:
+    """``PeakRule.find`` on (batch, positions, units), as the three outputs ``SPIKE_TENSORS``."""
     def number(value: ArrayLike) -> str:
         return nodes.constant(value, np.float32)
 
-    constant, reach = nodes.constant, int(rule.distance)
+    constant, reach = nodes.constant, int(rule.min_distance)
     rows = nodes("Transpose", code, perm=[0, 2, 1])
-    width = 2 * POOL + 1
-    pooled = nodes("AveragePool", rows, kernel_shape=[width], pads=[POOL, POOL], count_include_pad=1)
+    width = 2 * POOL_RADIUS + 1
+    pooled = nodes("AveragePool", rows, kernel_shape=[width], pads=[POOL_RADIUS, POOL_RADIUS], count_include_pad=1)
     pooled = nodes("Mul", pooled, number(width))
     most = nodes("MaxPool", pooled, kernel_shape=[2 * reach + 1], pads=[reach, reach])
     earlier = nodes("Pad", pooled, constant([0, 0, 1, 0, 0, -1]), number(-1.0))
     before = nodes("MaxPool", earlier, kernel_shape=[reach], pads=[reach - 1, 0])
-    peaks = nodes("And", nodes("Greater", pooled, number(np.reshape(rule.threshold, (1, -1, 1)))),
+    peaks = nodes("And", nodes("Greater", pooled, number(np.reshape(rule.min_peak, (1, -1, 1)))),
                   nodes("And", nodes("Equal", pooled, most), nodes("Greater", pooled, before)))
-    if rule.alone:
-        width = 2 * rule.alone + 1
+    if rule.exclusion:
+        width = 2 * rule.exclusion + 1
         highest = nodes("ReduceMax", pooled, constant([1]), keepdims=1)
-        highest = nodes("MaxPool", highest, kernel_shape=[width], pads=[rule.alone, rule.alone])
+        highest = nodes("MaxPool", highest, kernel_shape=[width], pads=[rule.exclusion, rule.exclusion])
         peaks = nodes("And", peaks, nodes("Equal", pooled, highest))
     where = nodes("NonZero", nodes("Transpose", peaks, perm=[0, 2, 1]))  # batch, position, unit
     batch, position, unit = (nodes("Gather", where, constant(i), axis=0) for i in range(3))
     heights = nodes("GatherND", nodes("Transpose", pooled, perm=[0, 2, 1]), nodes("Transpose", where, perm=[1, 0]))
-    sample = nodes("Add", position, nodes("Gather", constant(rule.extremum), unit))
+    sample = nodes("Add", position, nodes("Gather", constant(rule.peak_offset), unit))
     spike_index, spike_unit, amplitude = SPIKE_TENSORS
     nodes("Concat", *(nodes("Unsqueeze", part, constant([1])) for part in (batch, sample)), axis=1,
           name=spike_index)

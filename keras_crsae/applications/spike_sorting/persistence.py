@@ -140,7 +140,7 @@ def load_result(folder):
     templates = _read(folder / TEMPLATES, lambda path: np.load(path, allow_pickle=False))
     model, reader = load_reader(folder)
     if templates.ndim != 3 or len(templates) != reader.kernel.shape[2] or (
-            len(spikes.unit) and not 0 <= spikes.unit.min() <= spikes.unit.max() < len(templates)):
+            len(spikes.unit_id) and not 0 <= spikes.unit_id.min() <= spikes.unit_id.max() < len(templates)):
         raise FileError(f"{folder}: {TEMPLATES}, of shape {templates.shape}, does not fit the {reader.kernel.shape[2]} "
                         f"units of {READER} and the units in {SPIKES}. Sort again.")
     for name, dtype in (("channel_locations", np.float64), ("noise", np.float32)):

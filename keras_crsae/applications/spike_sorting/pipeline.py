@@ -151,8 +151,8 @@ def sort(recording, sampling_frequency=None, units=None, *, band=None, common_re
 
     spikes = reader.find(model.encode, traces, lambda done, total: tell("read spikes", done / total))
     shapes = _mean_waveforms(traces, plain, spikes, reader.kernel.shape[2], before, shown)
-    return SpikeSortingResult(spikes.sample, spikes.unit, spikes.amplitude, shapes, before, frequency, model, reader,
-                              settings, messages, history, locations, traces.shape[0], channel_noise(signal))
+    return SpikeSortingResult(*spikes, shapes, before, frequency, model, reader, settings, messages, history, locations,
+                              traces.shape[0], channel_noise(signal))
 
 
 def _check(traces, frequency, units, iterations, epochs, learning_seconds):
@@ -266,7 +266,7 @@ def _mean_waveforms(traces, plain, spikes, units, before, shown, most=500):
     """Median waveforms around the spikes, float32 (units, shown, channels), of at most ``most`` spikes a unit."""
     out = np.zeros((units, shown, traces.shape[1]), np.float32)
     for u in range(units):
-        at = spikes.sample[spikes.unit == u]
+        at = spikes.peak_sample[spikes.unit_id == u]
         at = at[(at >= before) & (at + shown - before <= traces.shape[0])]
         if len(at):
             at = at[np.linspace(0, len(at) - 1, min(most, len(at))).astype(int)]

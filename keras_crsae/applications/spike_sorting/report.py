@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 from crsae_onnx.core.atomic_files import atomic_write
-from crsae_onnx.core.spikes.template_matching import pooled_maxima
+from crsae_onnx.core.spikes.correlations import pooled_peaks
 
 from keras_crsae.applications.spike_sorting import templates as found_in
 from keras_crsae.applications.spike_sorting.recording import as_recording
@@ -113,15 +113,15 @@ def _explained(result, traces):
     low = int(counts.argmax()) * length
     white = reader.whitening(traces, low, low + length)
     unit = result.spike_units
-    start = result.spike_samples - reader.extremum[unit] - low
-    height = result.spike_amplitudes / reader.peak[unit] * reader.amplitude[unit]
+    start = result.spike_samples - reader.peak_offset[unit] - low
+    height = result.spike_amplitudes / reader.peak_value[unit] * reader.mean_amplitude[unit]
     # Those that reach in from outside are subtracted, too: the border is cut off afterwards.
     inside = (start > -size) & (start < length)
     padded = np.pad(white, ((size, size), (0, 0)))
     templates = np.moveaxis(reader.kernel, -1, 0)
     rest = found_in.unexplained(padded, found_in.Found(templates, start[inside] + size, unit[inside], height[inside]))
     code = result.model.encode(white[None])[0]
-    _, _, maxima = pooled_maxima(code, np.zeros(code.shape[1]))
+    _, _, maxima = pooled_peaks(code, np.zeros(code.shape[1]))
     return white, rest[size:-size], height[inside], maxima
 
 

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from crsae_onnx.core.spikes.template_matching import gram
+from crsae_onnx.core.spikes.correlations import gram
 
 from keras_crsae.applications.spike_sorting.templates import FEWEST, SHOWN, as_kernel, cleaned, norms, shrunk
 

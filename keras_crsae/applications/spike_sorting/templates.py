@@ -4,7 +4,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from crsae_onnx.core.spikes.template_matching import Matcher, gram
+from crsae_onnx.core.spikes.correlations import gram
+from crsae_onnx.core.spikes.template_matching import TemplateMatcher
 
 #: Extrema above so many noise standard deviations start the search.
 DETECT = 4.0
@@ -95,7 +96,7 @@ def without_copies(templates, likeness=0.9):
 def match(signal, templates, refractory, spread=0.1, cost=COST, thorough=False):
     """The spikes of ``templates`` in a whitened signal, as ``Found``; see ``core.spikes.template_matching``."""
     size, units = norms(templates), len(templates)
-    matcher = Matcher(as_kernel(templates), size, np.broadcast_to(spread, units), np.broadcast_to(cost, units),
+    matcher = TemplateMatcher(as_kernel(templates), size, np.broadcast_to(spread, units), np.broadcast_to(cost, units),
                       refractory)
     return Found(templates, *matcher.find(signal, thorough=thorough))
 

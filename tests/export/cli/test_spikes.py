@@ -28,18 +28,18 @@ def run(folder, output, *options, recording="y.npy", file="encoder.onnx"):
 
 def assert_same(path, result):
     found = read_table(path)
-    assert len(found.sample) > 80
-    np.testing.assert_array_equal(found.sample, result.spike_samples)
-    np.testing.assert_array_equal(found.unit, result.spike_units)
-    np.testing.assert_allclose(found.amplitude, result.spike_amplitudes, rtol=1e-4)
+    assert len(found.peak_sample) > 80
+    np.testing.assert_array_equal(found.peak_sample, result.spike_samples)
+    np.testing.assert_array_equal(found.unit_id, result.spike_units)
+    np.testing.assert_allclose(found.peak_value, result.spike_amplitudes, rtol=1e-4)
 
 
 def test_the_file_carries_its_reader(made, sorted_spikes, capsys):
     encoder, reader = SparseEncoder(made / "encoder.onnx"), sorted_spikes[2].reader
     assert encoder.info["spikes"] == reader.to_json()
     again = SpikeReader.from_json(encoder.info["spikes"])
-    np.testing.assert_array_equal(again.peak, reader.peak)
-    assert (reader.peak != reader.amplitude).all()  # one in the recording's unit, one in noise standard deviations
+    np.testing.assert_array_equal(again.peak_value, reader.peak_value)
+    assert (reader.peak_value != reader.mean_amplitude).all()  # one in the recording's unit, one in the noise's
     assert main(["info", str(made / "encoder.onnx")]) == 0
     assert "run --spikes" in capsys.readouterr().out
     assert main(["info", str(made / "encoder.onnx"), "--json"]) == 0
@@ -70,7 +70,7 @@ def test_chunks_give_the_same_spikes_and_their_delay(made, sorted_spikes, tmp_pa
     assert run(made, tmp_path / "a.csv", "--chunk", chunk, "--progress") == 0
     assert_same(tmp_path / "a.csv", sorted_spikes[2])
     out, err = capsys.readouterr()
-    assert f"at most {sorted_spikes[2].reader.delay:.3f} s" in out and "100%" in err
+    assert f"at most {sorted_spikes[2].reader.delay_s:.3f} s" in out and "100%" in err
 
 
 @pytest.mark.parametrize("options, message", [

@@ -69,11 +69,11 @@ def test_a_recording_goes_in_and_the_search_s_spikes_come_out(sorted_spikes, tmp
     index, unit, amplitude = encoder.spikes(recording[None])
     plain = SparseEncoder(convert(result.model, tmp_path / "plain.onnx", outputs=("code",), spikes=result.reader))
     found = result.reader.find(plain.encode, recording)
-    assert len(found.sample) > 100 and abs(len(unit) - len(found.sample)) <= 2
-    nearest = np.abs(index[:, 1][:, None] - found.sample).argmin(1)
-    same = (np.abs(index[:, 1] - found.sample[nearest]) <= 2) & (unit == found.unit[nearest])
+    assert len(found.peak_sample) > 100 and abs(len(unit) - len(found.peak_sample)) <= 2
+    nearest = np.abs(index[:, 1][:, None] - found.peak_sample).argmin(1)
+    same = (np.abs(index[:, 1] - found.peak_sample[nearest]) <= 2) & (unit == found.unit_id[nearest])
     assert same.mean() > 0.98
-    ratio = amplitude[same] / found.amplitude[nearest[same]]
+    ratio = amplitude[same] / found.peak_value[nearest[same]]
     assert 0.5 < np.median(ratio) < 1.1  # shrunk, as code is
     assert validate(result.model, path, shapes=[(1, 3000, 1)]).difference < 1e-4
     # A window reads what its whitening needs, too.
@@ -93,7 +93,7 @@ def test_windows_read_what_the_whitening_in_a_graph_needs(tmp_path, rng):
     reader = SpikeReader(whitening, kernel, 5 * two, 0.1 * two, 5 * two, [2, 2], 50 * two, 1000.0)
     path = convert(model, tmp_path / "e.onnx", outputs=("code", "spikes"), spikes=reader)
     encoder, signal = SparseEncoder(path), 3 * rng.standard_normal((1, 400, 1)).astype("float32")
-    assert encoder.info["whitening_reach"] == [60, 40]
+    assert encoder.info["whitening_context"] == [60, 40]
     code = encoder.encode(signal)
     np.testing.assert_allclose(encoder.encode(signal, window=50), code, rtol=0, atol=1e-5 * code.max())
     assert np.abs(encoder.encode(signal, window=50, overlap=4) - code).max() > 0.1 * code.max()
@@ -152,9 +152,9 @@ def test_unfit_wishes_are_refused(sorter, denoiser, tmp_path):
     two_sided.build((None, None, 1))
     for model, options, words in (
             (sorter, dict(outputs=("spikes",)), "needs spikes="),
-            (sorter, dict(outputs=("spikes",), spikes=-1.0), "positive thresholds"),
-            (sorter, dict(outputs=("spikes",), spikes=[1.0, 2.0]), "one or 3"),
-            (sorter, dict(outputs=("spikes",), spikes="all"), "positive thresholds"),
+            (sorter, dict(outputs=("spikes",), spikes=-1.0), "the smallest peak of a spike"),
+            (sorter, dict(outputs=("spikes",), spikes=[1.0, 2.0]), "number or 3 of"),
+            (sorter, dict(outputs=("spikes",), spikes="all"), "the smallest peak of a spike"),
             (sorter, dict(outputs=("code",), spikes=5.0), "SpikeReader"),
             (two_sided, dict(outputs=("spikes",), spikes=5.0), "non-negative"),
             (denoiser[0], dict(outputs=("spikes",), spikes=5.0), "rank 1"),

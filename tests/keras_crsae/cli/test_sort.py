@@ -53,8 +53,8 @@ def test_a_folder_with_everything_is_written(inside, sorted_spikes, tmp_path, ca
     np.testing.assert_array_equal(load_result("out").spike_samples, result.spike_samples)
     encoder = SparseEncoder("out/encoder.onnx")  # carries all that it needs
     found = SpikeReader.from_json(encoder.info["spikes"]).find(encoder.encode, recording)
-    np.testing.assert_array_equal(found.sample, result.spike_samples)
-    np.testing.assert_array_equal(found.unit, result.spike_units)
+    np.testing.assert_array_equal(found.peak_sample, result.spike_samples)
+    np.testing.assert_array_equal(found.unit_id, result.spike_units)
     assert "Code threshold" in (tmp_path / "out/report.html").read_text()
 
 
@@ -71,12 +71,12 @@ def test_a_sorter_runs_on_other_recordings(inside, sorted_spikes, tmp_path, caps
     assert main(["sort", "y.npy", "--fs", "10000", "--output", "out"]) == 0
     for name in ("y.npy", "y.dat"):
         assert main(["encode", "out", name, "new.csv", "--overwrite"]) == 0
-        np.testing.assert_array_equal(read_table("new.csv").sample, sorted_spikes[2].spike_samples)
+        np.testing.assert_array_equal(read_table("new.csv").peak_sample, sorted_spikes[2].spike_samples)
     assert f"unit 0: {np.sum(sorted_spikes[2].spike_units == 0)}" in capsys.readouterr().out
     np.save("late.npy", np.load("y.npy")[20000:])
     assert main(["encode", "out", "late.npy", "late.csv"]) == 0
     late, whole = read_table("late.csv"), sorted_spikes[2].spike_samples
-    clear = late.sample[late.sample > 100] + 20000
+    clear = late.peak_sample[late.peak_sample > 100] + 20000
     assert len(clear) > 50 and np.isin(clear, whole).mean() > 0.95
     for arguments, message in (
             (["encode", "out", "y.npy", "new.npz"], "must end in .csv"),
@@ -115,7 +115,7 @@ def test_overwrite_leaves_nothing_of_the_old_sorting(inside, tmp_path, monkeypat
     assert "report.html is not written" in err and "keras-crsae[plots]" in err
     names = {file.name for file in (tmp_path / "out").iterdir()}
     assert "encoder.onnx" in names and "report.html" not in names
-    assert (tmp_path / "out/notes.txt").read_text() == "old" and len(read_table("out/spikes.csv").sample) > 80
+    assert (tmp_path / "out/notes.txt").read_text() == "old" and len(read_table("out/spikes.csv").peak_sample) > 80
 
 
 def test_without_scikit_learn_the_extra_is_named(inside, monkeypatch, capsys):

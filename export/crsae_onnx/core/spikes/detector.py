@@ -5,74 +5,94 @@ margin on both sides, and keeps the spikes that start in it. A frame's spikes de
 so that chunks of any size give the spikes of the whole recording, a frame and a margin late.
 """
 
+from __future__ import annotations
+
 import base64
 import json
 import time
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from crsae_onnx.core.errors import SignalError
-from crsae_onnx.core.spikes.template_matching import Matcher
+from crsae_onnx.core.signals import check_recording
+from crsae_onnx.core.spikes.template_matching import MatchedSpikes, TemplateMatcher
 from crsae_onnx.core.spikes.whitening import Whitening
+from crsae_onnx.core.typing import Array, ArraySource, Encode, FloatArray, IntArray, Progress
 
 #: Format of ``SpikeReader.to_json``.
 FORMAT = 1
-#: Samples of a frame, and kernel lengths of margin on each side.
-FRAME, MARGIN = 8192, 4
+#: Samples of a frame, where none are given.
+FRAME_SAMPLES = 8192
+#: Margin on each side of a frame, in kernel lengths.
+MARGIN_KERNELS = 4
 #: Frames encoded at a time.
-_BATCH = 8
+_FRAMES_PER_BATCH = 8
+#: Arguments of ``SpikeReader`` that its text holds, besides the whitening.
+_FIELDS = ("kernel", "mean_amplitude", "amplitude_cv", "log_odds_against", "peak_offset", "peak_value",
+           "sampling_frequency", "refractory_s", "frame_samples")
 
 
 class Spikes(NamedTuple):
     """Spikes in order of time."""
 
-    sample: np.ndarray  #: int64, of the extremum of largest magnitude on the unit's best channel
-    unit: np.ndarray  #: int64, row of the templates
-    amplitude: np.ndarray  #: float32, that extremum in the recording's unit (negative for troughs)
+    peak_sample: IntArray  #: int64, of the extremum of largest magnitude on the unit's best channel
+    unit_id: IntArray  #: int64, row of the templates
+    peak_value: FloatArray  #: float32, that extremum in the recording's unit (negative for troughs)
 
 
 class SpikeReader:
-    """Reads spikes off recordings with a trained encoder.
+    """Finds the spikes of recordings with a trained encoder: whiten, encode, match templates.
 
     Args:
         whitening: ``Whitening``.
         kernel: (kernel_size, channels, units), the encoder's unit-norm filters, of whitened signals.
-        amplitude: (units,), mean amplitude of the code of a unit's spikes.
-        spread: (units,), standard deviation of the amplitudes as a share of the mean.
-        cost: (units,), log odds against a spike at one sample.
-        extremum: (units,), samples from a filter's start to the extremum of the recorded waveform.
-        peak: (units,), value of that extremum in the recording's unit.
+        mean_amplitude: (units,), mean code amplitude of a unit's spikes.
+        amplitude_cv: (units,), coefficient of variation of the amplitudes.
+        log_odds_against: (units,), logarithm of the prior odds against a spike at one sample.
+        peak_offset: (units,), samples from a filter's start to the extremum of the recorded waveform.
+        peak_value: (units,), value of that extremum in the recording's unit.
         sampling_frequency: Hz.
-        refractory: seconds; spikes of one unit keep at least this distance.
-        frame: samples of a frame.
+        refractory_s: seconds; spikes of one unit keep at least this distance.
+        frame_samples: samples of a frame.
 
     Example:
-        >>> reader = SpikeReader.from_json(encoder.info["spikes"])
-        >>> spikes = reader.find(encoder.encode, recording)            # (samples, channels)
+        >>> import numpy as np
+        >>> from crsae_onnx.core.spikes.detector import SpikeReader
+        >>> from crsae_onnx.core.spikes.whitening import Whitening
+        >>> kernel = np.hanning(9)[:, None, None] / np.linalg.norm(np.hanning(9))
+        >>> reader = SpikeReader(Whitening(np.ones((1, 1)), np.eye(1), np.zeros(1)), kernel, [9.0], [0.1], [7.0], [4],
+        ...                      [-60.0], sampling_frequency=1000)
+        >>> recording = np.zeros((500, 1)); recording[100:109] = 9 * kernel[:, 0]
+        >>> reader.find(lambda pieces: np.zeros((len(pieces), pieces.shape[1] - 8, 1)), recording).peak_sample.tolist()
+        [104]
     """
 
-    def __init__(self, whitening, kernel, amplitude, spread, cost, extremum, peak, sampling_frequency,
-                 refractory=0.001, frame=FRAME):
+    def __init__(self, whitening: Whitening, kernel: Any, mean_amplitude: Any, amplitude_cv: Any,
+                 log_odds_against: Any, peak_offset: Any, peak_value: Any, sampling_frequency: float,
+                 refractory_s: float = 0.001, frame_samples: int = FRAME_SAMPLES) -> None:
         self.whitening, self.kernel = whitening, np.asarray(kernel, np.float32)
-        # Copies: the sorter sets extremum and peak in place, and may have given one array twice.
-        self.amplitude, self.spread, self.cost = (np.array(v, np.float64) for v in (amplitude, spread, cost))
-        self.extremum, self.peak = np.array(extremum, np.int64), np.array(peak, np.float64)
-        self.sampling_frequency, self.refractory = float(sampling_frequency), float(refractory)
-        self.frame = int(frame)
-        self.matcher = Matcher(self.kernel, self.amplitude, self.spread, self.cost,
-                               max(1, round(self.refractory * self.sampling_frequency)))
+        # Copies: the sorter sets peak_offset and peak_value in place, and may have given one array twice.
+        self.mean_amplitude, self.amplitude_cv, self.log_odds_against = (
+            np.array(v, np.float64) for v in (mean_amplitude, amplitude_cv, log_odds_against))
+        self.peak_offset, self.peak_value = np.array(peak_offset, np.int64), np.array(peak_value, np.float64)
+        self.sampling_frequency, self.refractory_s = float(sampling_frequency), float(refractory_s)
+        self.frame_samples = int(frame_samples)
+        self.matcher = TemplateMatcher(self.kernel, self.mean_amplitude, self.amplitude_cv, self.log_odds_against,
+                                       max(1, round(self.refractory_s * self.sampling_frequency)))
 
     @property
-    def delay(self):
-        """Seconds at most from a spike's extremum to its report, computing time apart."""
-        return (self.frame + self._margin + len(self.kernel) + self.whitening.reach[1]) / self.sampling_frequency
+    def delay_s(self) -> float:
+        """Seconds at most from a spike's extremum to its report, computing time not counted."""
+        return (self.frame_samples + self.margin + len(self.kernel) + self.whitening.context[1]
+                ) / self.sampling_frequency
 
     @property
-    def _margin(self):
-        return MARGIN * len(self.kernel)
+    def margin(self) -> int:
+        """Samples read on each side of a frame."""
+        return MARGIN_KERNELS * len(self.kernel)
 
-    def find(self, encode, recording, progress=None):
+    def find(self, encode: Encode, recording: ArraySource, progress: Progress | None = None) -> Spikes:
         """Spikes of a whole recording, in constant memory.
 
         Args:
@@ -81,79 +101,70 @@ class SpikeReader:
                 slices.
             progress: None or ``callable(done, total)``, in frames.
 
-        Returns:
-            ``Spikes``.
-
         Raises:
             SignalError: another number of axes or channels, or fewer samples than a filter.
-
-        Example:
-            >>> spikes = reader.find(model.encode, np.load("recording.npy", mmap_mode="r"))
         """
         self.check(recording)
-        frames = -(-recording.shape[0] // self.frame)
-        found = []
-        for first in range(0, frames, _BATCH):
-            some = range(first, min(first + _BATCH, frames))
-            found += self._read(encode, recording, some)
+        frames = -(-recording.shape[0] // self.frame_samples)
+        parts: list[MatchedSpikes] = []
+        for first in range(0, frames, _FRAMES_PER_BATCH):
+            some = range(first, min(first + _FRAMES_PER_BATCH, frames))
+            parts += self.match_frames(encode, recording, some)
             if progress is not None:
                 progress(some.stop, frames)
-        return self._join(found, {}, recording.shape[0])
+        return self.join(parts, {}, recording.shape[0])
 
-    def stream(self, encode):
+    def stream(self, encode: Encode) -> SpikeStream:
         """A ``SpikeStream``, which takes the recording in chunks as they arrive."""
         return SpikeStream(self, encode)
 
-    def check(self, recording):
+    def check(self, recording: Any) -> None:
         """Raise SignalError unless the recording is (samples, channels) with the reader's channels and long enough."""
-        shape = getattr(recording, "shape", ())
-        if len(shape) != 2 or shape[1] != self.whitening.channels:
-            raise SignalError(f"Expected a recording (samples, {self.whitening.channels} channels). "
-                              f"Received: shape {tuple(shape)}.")
-        if shape[0] < len(self.kernel):
-            raise SignalError(f"The recording has {shape[0]} samples, fewer than the {len(self.kernel)} of a filter.")
+        check_recording(recording, self.whitening.channels, len(self.kernel))
 
-    def _read(self, encode, recording, frames):
-        """[(start, unit, height)] of each frame: where filters start, and how high they are."""
-        margin, size = self._margin, len(self.kernel)
-        pieces = np.stack([self.whitening(recording, f * self.frame - margin,
-                                          (f + 1) * self.frame + margin + size - 1) for f in frames])
-        codes = encode(pieces)
-        out = []
-        for f, piece, code in zip(frames, pieces, codes, strict=True):
-            at, unit, height = self.matcher.find(piece, code)
-            mine = (at >= margin) & (at < margin + self.frame)
-            out.append((at[mine] + f * self.frame - margin, unit[mine], height[mine]))
+    def match_frames(self, encode: Encode, recording: ArraySource, frames: Sequence[int]) -> list[MatchedSpikes]:
+        """Spikes that start in each of the frames, by number."""
+        margin, size = self.margin, len(self.kernel)
+        pieces = np.stack([self.whitening(recording, f * self.frame_samples - margin,
+                                          (f + 1) * self.frame_samples + margin + size - 1) for f in frames])
+        out: list[MatchedSpikes] = []
+        for f, piece, code in zip(frames, pieces, encode(pieces), strict=True):
+            start, unit, amplitude = self.matcher.find(piece, code)
+            inside = (start >= margin) & (start < margin + self.frame_samples)
+            out.append(MatchedSpikes(start[inside] + f * self.frame_samples - margin, unit[inside], amplitude[inside]))
         return out
 
-    def _join(self, found, latest, samples):
-        """Spikes of consecutive frames; ``latest`` {unit: start of its last spike} goes from call to call."""
-        start, unit, height = [], [], []
-        for frame in found:
-            for s, u, h in zip(*(v.tolist() for v in frame), strict=True):
+    def join(self, parts: Iterable[MatchedSpikes], latest: dict[int, int], samples: int) -> Spikes:
+        """Spikes of consecutive frames of a recording of ``samples``.
+
+        ``latest`` {unit: start of its last spike} is kept from call to call, and changed.
+        """
+        starts: list[int] = []
+        units: list[int] = []
+        amplitudes: list[float] = []
+        for part in parts:
+            for start, unit, amplitude in zip(*(v.tolist() for v in part), strict=True):
                 # Two frames may place one spike on both sides of their border.
-                if u in latest and s - latest[u] < self.matcher.refractory:
+                if unit in latest and start - latest[unit] < self.matcher.refractory:
                     continue
-                latest[u] = s
-                start.append(s)
-                unit.append(u)
-                height.append(h)
-        start, unit = np.array(start, np.int64), np.array(unit, np.int64)
-        sample = start + self.extremum[unit]
+                latest[unit] = start
+                starts.append(start)
+                units.append(unit)
+                amplitudes.append(amplitude)
+        unit = np.array(units, np.int64)
+        sample = np.array(starts, np.int64) + self.peak_offset[unit]
         inside = (sample >= 0) & (sample < samples)
         order = np.lexsort((unit[inside], sample[inside]))
-        value = np.array(height) / self.amplitude[unit] * self.peak[unit]
+        value = np.array(amplitudes) / self.mean_amplitude[unit] * self.peak_value[unit]
         return Spikes(sample[inside][order], unit[inside][order], value[inside][order].astype(np.float32))
 
-    def to_json(self):
+    def to_json(self) -> str:
         """Everything as one JSON string; arrays in base64."""
-        state = {name: getattr(self, name) for name in ("kernel", "amplitude", "spread", "cost", "extremum", "peak",
-                                                        "sampling_frequency", "refractory", "frame")}
-        return json.dumps({"format": FORMAT, **{k: _packed(v) for k, v in state.items()},
-                           "whitening": {k: _packed(v) for k, v in self.whitening.state().items()}})
+        return json.dumps({"format": FORMAT, **{name: _to_plain(getattr(self, name)) for name in _FIELDS},
+                           "whitening": {k: _to_plain(v) for k, v in self.whitening.state().items()}})
 
     @classmethod
-    def from_json(cls, text):
+    def from_json(cls, text: str) -> SpikeReader:
         """The reader that ``to_json`` wrote.
 
         Raises:
@@ -163,8 +174,8 @@ class SpikeReader:
             state = json.loads(text)
             if state.pop("format") > FORMAT:
                 raise ValueError("The spike reader was written by a newer version of keras-crsae. Update it.")
-            whitening = Whitening(**{k: _unpacked(v) for k, v in state.pop("whitening").items()})
-            return cls(whitening, **{k: _unpacked(v) for k, v in state.items()})
+            whitening = Whitening(**{k: _from_plain(v) for k, v in state.pop("whitening").items()})
+            return cls(whitening, **{k: _from_plain(v) for k, v in state.items()})
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"Not a spike reader: {error!r}. Expected what `keras-crsae sort` wrote.") from error
 
@@ -173,90 +184,110 @@ class SpikeStream:
     """Takes a recording chunk by chunk and gives its spikes, equal to those of the whole recording.
 
     Example:
-        >>> stream = reader.stream(encoder.encode)
-        >>> for first in range(0, len(recording), 700):                        # any length of chunk
-        ...     spikes = stream.push(recording[first:first + 700])             # complete up to stream.complete
-        >>> last = stream.finish()
+        >>> import numpy as np
+        >>> from crsae_onnx.core.spikes.detector import SpikeReader
+        >>> from crsae_onnx.core.spikes.whitening import Whitening
+        >>> kernel = np.hanning(9)[:, None, None] / np.linalg.norm(np.hanning(9))
+        >>> reader = SpikeReader(Whitening(np.ones((1, 1)), np.eye(1), np.zeros(1)), kernel, [9.0], [0.1], [7.0], [4],
+        ...                      [-60.0], sampling_frequency=1000)
+        >>> recording = np.zeros((500, 1)); recording[100:109] = 9 * kernel[:, 0]
+        >>> stream = reader.stream(lambda pieces: np.zeros((len(pieces), pieces.shape[1] - 8, 1)))
+        >>> for first in range(0, len(recording), 70):                         # any length of chunk
+        ...     spikes = stream.push(recording[first:first + 70])              # complete up to stream.complete
+        >>> stream.finish().peak_sample.tolist()
+        [104]
     """
 
-    def __init__(self, reader, encode):
+    def __init__(self, reader: SpikeReader, encode: Encode) -> None:
         self.reader, self.encode = reader, encode
         self.samples = 0  #: samples received
         self.seconds = 0.0  #: time spent computing
-        self._buffer, self._first, self._next, self._latest = [], 0, 0, {}
+        self._chunks: list[Array] = []
+        self._first = self._next_frame = 0
+        self._latest: dict[int, int] = {}
 
     @property
-    def complete(self):
+    def complete(self) -> int:
         """Samples before which every spike has been given."""
-        return self._next * self.reader.frame
+        return self._next_frame * self.reader.frame_samples
 
     @property
-    def real_time_factor(self):
+    def buffered(self) -> int:
+        """Samples held in memory."""
+        return sum(map(len, self._chunks))
+
+    @property
+    def real_time_factor(self) -> float:
         """Seconds of signal received for each second of computing."""
         return self.samples / self.reader.sampling_frequency / max(self.seconds, 1e-9)
 
-    def push(self, chunk):
-        """Spikes that have become certain, ``Spikes``; ``chunk``: (samples, channels)."""
+    def push(self, chunk: Any) -> Spikes:
+        """Spikes that have become certain; ``chunk``: (samples, channels).
+
+        Raises:
+            SignalError: another number of axes or channels.
+        """
         begin = time.perf_counter()
         chunk = np.asarray(chunk)
-        if chunk.ndim != 2 or chunk.shape[1] != self.reader.whitening.channels:
-            raise SignalError(f"Expected a chunk (samples, {self.reader.whitening.channels} channels). "
-                              f"Received: shape {chunk.shape}.")
+        check_recording(chunk, self.reader.whitening.channels, 0, name="chunk")
         if len(chunk):
-            self._buffer.append(np.array(chunk))
+            self._chunks.append(np.array(chunk))
             self.samples += len(chunk)
-        ahead = self.reader._margin + len(self.reader.kernel) - 1 + self.reader.whitening.reach[1]
-        ready = (self.samples - ahead) // self.reader.frame
-        spikes = self._advance(ready)
+        ahead = self.reader.margin + len(self.reader.kernel) - 1 + self.reader.whitening.context[1]
+        spikes = self._advance((self.samples - ahead) // self.reader.frame_samples)
         self.seconds += time.perf_counter() - begin
         return spikes
 
-    def finish(self):
+    def finish(self) -> Spikes:
         """The remaining spikes; the stream then takes no more."""
         begin = time.perf_counter()
-        spikes = self._advance(-(-self.samples // self.reader.frame))
+        spikes = self._advance(-(-self.samples // self.reader.frame_samples))
         self.seconds += time.perf_counter() - begin
         return spikes
 
-    def _advance(self, ready):
-        found = []
-        if ready > self._next:
-            view = _Buffered(self._buffer, self._first, self.samples)
-            for f in range(self._next, ready):
-                found += self.reader._read(self.encode, view, [f])
-            self._next = ready
-            self._forget()
-        return self.reader._join(found, self._latest, self.samples)
+    def _advance(self, frames: int) -> Spikes:
+        """Spikes of the frames up to number ``frames`` that were not read yet."""
+        parts: list[MatchedSpikes] = []
+        if frames > self._next_frame:
+            view = _Buffer(self._chunks, self._first, self.samples)
+            for f in range(self._next_frame, frames):
+                parts += self.reader.match_frames(self.encode, view, [f])
+            self._next_frame = frames
+            self._drop_read()
+        return self.reader.join(parts, self._latest, self.samples)
 
-    def _forget(self):
+    def _drop_read(self) -> None:
         """Drop samples that no later frame reads."""
-        needed = self._next * self.reader.frame - self.reader._margin - self.reader.whitening.reach[0]
-        while self._buffer and self._first + len(self._buffer[0]) <= needed:
-            self._first += len(self._buffer.pop(0))
+        needed = self.complete - self.reader.margin - self.reader.whitening.context[0]
+        while self._chunks and self._first + len(self._chunks[0]) <= needed:
+            self._first += len(self._chunks.pop(0))
 
 
-class _Buffered:
+class _Buffer:
     """The chunks kept, seen as the recording they came from."""
 
-    def __init__(self, chunks, first, samples):
+    def __init__(self, chunks: list[Array], first: int, samples: int) -> None:
         self._values, self._first = np.concatenate(chunks), first
-        self.shape = (samples, self._values.shape[1])
+        self.shape: tuple[int, ...] = (samples, self._values.shape[1])
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: slice) -> Array:
         return self._values[index.start - self._first:index.stop - self._first]
 
 
-def _packed(value):
+def _to_plain(value: Any) -> Any:
+    """``value`` as JSON can hold it."""
     if not isinstance(value, np.ndarray):
         return value
-    little = value.astype(value.dtype.newbyteorder("<"))
-    return {"dtype": little.dtype.str, "shape": value.shape, "base64": base64.b64encode(little.tobytes()).decode()}
+    array: Array = value
+    little = array.astype(array.dtype.newbyteorder("<"))
+    return {"dtype": little.dtype.str, "shape": little.shape, "base64": base64.b64encode(little.tobytes()).decode()}
 
 
-def _unpacked(value):
+def _from_plain(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    dtype = np.dtype(value["dtype"])
+    stored: dict[str, Any] = value
+    dtype: np.dtype[Any] = np.dtype(stored["dtype"])
     if dtype.kind not in "fi":
         raise ValueError(f"Not a spike reader: an array of dtype {dtype}.")
-    return np.frombuffer(base64.b64decode(value["base64"], validate=True), dtype).reshape(value["shape"])
+    return np.frombuffer(base64.b64decode(stored["base64"], validate=True), dtype).reshape(stored["shape"])

@@ -1,52 +1,59 @@
 """The two spikes that together explain a stretch of signal best, by trying all pairs (NumPy)."""
 
+from __future__ import annotations
+
 import numpy as np
 
+from crsae_onnx.core.typing import Array
 
-def best_pair(pull, curve, constant, overlap, refractory):
-    """Best two spikes of a stretch, each of any unit and at any place of it.
 
-    With heights a and b they add ``p a + q b - (j a^2 + k b^2) / 2 - g a b - constants`` to the log posterior, where p
-    and q are pulls, j and k curves, and g is the filters' overlap at the distance. At the best heights that is
-    ``(k p^2 - 2 g p q + j q^2) / (2 (j k - g^2)) - constants``.
+def best_pair(linear: Array, quadratic: Array, constant: Array, overlap: Array, refractory: int
+              ) -> tuple[float, list[tuple[int, int, float]]]:
+    """Best two spikes of a stretch, each of any unit and at any position of it.
+
+    With amplitudes a and b they add ``p a + q b - (j a^2 + k b^2) / 2 - g a b - constants`` to the log posterior, where
+    p and q are the linear coefficients, j and k the quadratic ones, and g is the filters' overlap at the lag. At the
+    best amplitudes that is ``(k p^2 - 2 g p q + j q^2) / (2 (j k - g^2)) - constants``.
 
     Args:
-        pull: (units, places), linear coefficient of a spike's height; 0 where it may not be.
-        curve: (units,), quadratic coefficients, larger than 1.
-        constant: (units,), what each spike costs.
-        overlap: (units, units, 2 places - 1): [u, v, places - 1 + lag] of a unit-norm filter u with v that comes lag
-            places later.
-        refractory: places; two spikes of one unit keep at least this distance.
+        linear: (units, positions), linear coefficient of a spike's amplitude; 0 where no spike is allowed.
+        quadratic: (units,), quadratic coefficients, larger than 1.
+        constant: (units,), what each spike subtracts from the log posterior.
+        overlap: (units, units, 2 positions - 1): [u, v, positions - 1 + lag] of a unit-norm filter u with v that comes
+            lag positions later.
+        refractory: positions; two spikes of one unit keep at least this distance.
 
     Returns:
-        (gain, [(unit, place, height), (unit, place, height)]); (-inf, []) where no pair has two positive heights.
+        (gain, [(unit, position, amplitude), (unit, position, amplitude)]); (-inf, []) where no pair has two positive
+        amplitudes.
 
     Example:
+        >>> import numpy as np
+        >>> from crsae_onnx.core.spikes.pair_search import best_pair
         >>> overlap = np.zeros((1, 1, 5)); overlap[0, 0, 2] = 1
-        >>> gain, two = best_pair(np.array([[4.0, 0.0, 6.0]]), np.array([2.0]), np.array([1.0]), overlap, 1)
-        >>> gain, two
+        >>> best_pair(np.array([[4.0, 0.0, 6.0]]), np.array([2.0]), np.array([1.0]), overlap, refractory=1)
         (11.0, [(0, 0, 2.0), (0, 2, 3.0)])
     """
-    units, places = pull.shape
+    units, positions = linear.shape
     # Row t of the windows, reversed, holds the lags from -t on.
-    lags = np.lib.stride_tricks.sliding_window_view(overlap, places, axis=2)[:, :, ::-1]
-    count = units * places
-    # All pairs in single precision; the best one's heights and gain then in double.
+    lags = np.lib.stride_tricks.sliding_window_view(overlap, positions, axis=2)[:, :, ::-1]
+    count = units * positions
+    # All pairs in single precision; the best one's amplitudes and gain then in double.
     between = lags.transpose(0, 2, 1, 3).reshape(count, count).astype(np.float32)
-    place, unit = np.tile(np.arange(places), units), np.repeat(np.arange(units), places)
-    p, j, cost = (v.astype(np.float32) for v in (pull.reshape(-1), curve[unit], constant[unit]))
-    left = j * p[:, None] - between * p  # the first spike's height, times the determinant
+    position, unit = np.tile(np.arange(positions), units), np.repeat(np.arange(units), positions)
+    p, j, cost = (v.astype(np.float32) for v in (linear.reshape(-1), quadratic[unit], constant[unit]))
+    left = j * p[:, None] - between * p  # the first spike's amplitude, times the determinant
     right = left.T  # overlap is the same seen from either spike
     gain = (left * p[:, None] + right * p) / (2 * (j[:, None] * j - between * between)) - cost[:, None] - cost
-    barred = (left <= 0) | (right <= 0) | (p <= 0) | (p <= 0)[:, None]
-    barred |= (unit == unit[:, None]) & (np.abs(place - place[:, None]) < refractory)
-    gain[barred] = -np.inf
+    forbidden = (left <= 0) | (right <= 0) | (p <= 0) | (p <= 0)[:, None]
+    forbidden |= (unit == unit[:, None]) & (np.abs(position - position[:, None]) < refractory)
+    gain[forbidden] = -np.inf
     pair = np.array(divmod(int(gain.argmax()), count))
     if gain[tuple(pair)] == -np.inf:
         return -np.inf, []
-    system = np.diag(curve[unit[pair]].astype(np.float64))
+    system = np.diag(quadratic[unit[pair]].astype(np.float64))
     system[0, 1] = system[1, 0] = between[tuple(pair)]
-    linear = pull.reshape(-1)[pair].astype(np.float64)
-    heights = np.linalg.solve(system, linear)
-    return (float(linear @ heights / 2 - constant[unit[pair]].sum()),
-            [(int(unit[i]), int(place[i]), float(h)) for i, h in zip(pair, heights, strict=True)])
+    coefficients = linear.reshape(-1)[pair].astype(np.float64)
+    amplitudes = np.linalg.solve(system, coefficients)
+    return (float(coefficients @ amplitudes / 2 - constant[unit[pair]].sum()),
+            [(int(unit[i]), int(position[i]), float(a)) for i, a in zip(pair, amplitudes, strict=True)])

@@ -21,7 +21,7 @@ def kernel():
 def reader(kernel):
     whitening = Whitening(np.array([[0.5], [0.1], [0.0]]), np.eye(1), [100.0], lead=1)
     return SpikeReader(whitening, kernel, [12.0, 14.0], [0.1, 0.1], [7.0, 7.0], [6, 7], [-50.0, 40.0], 10_000,
-                       refractory=0.002, frame=700)
+                       refractory_s=0.002, frame_samples=700)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def recording(reader, kernel):
     white = rng.normal(size=SAMPLES)
     for at in range(100, SAMPLES - 100, 150):
         unit = int(rng.integers(2))
-        white[at:at + SIZE] += reader.amplitude[unit] * kernel[:, 0, unit]
+        white[at:at + SIZE] += reader.mean_amplitude[unit] * kernel[:, 0, unit]
     spectrum = np.fft.rfft(np.pad(reader.whitening.taps[:, 0], (0, SAMPLES - 3))) * np.exp(
         2j * np.pi * np.fft.rfftfreq(SAMPLES))
     return (np.fft.irfft(np.fft.rfft(white) / spectrum, SAMPLES) + 100)[:, None]
@@ -40,7 +40,7 @@ def recording(reader, kernel):
 def encode(kernel):
     """A stand-in encoder: thresholded correlations."""
     def run(pieces):
-        from crsae_onnx.core.spikes.template_matching import correlate
+        from crsae_onnx.core.spikes.correlations import correlate
 
         return np.stack([np.maximum(correlate(p, kernel).T - 6, 0) for p in pieces])
     return run
@@ -49,10 +49,10 @@ def encode(kernel):
 def test_known_spikes_are_read(reader, kernel, recording):
     spikes = reader.find(encode(kernel), recording)
     expected = np.arange(100, SAMPLES - 100, 150)
-    assert spikes.sample.dtype == np.int64 and spikes.unit.dtype == np.int64 and spikes.amplitude.dtype == np.float32
-    start = spikes.sample - reader.extremum[spikes.unit]
+    assert [v.dtype for v in spikes] == [np.int64, np.int64, np.float32]
+    start = spikes.peak_sample - reader.peak_offset[spikes.unit_id]
     assert len(start) == len(expected) and np.abs(start - expected).max() <= 1
-    np.testing.assert_allclose(spikes.amplitude, reader.peak[spikes.unit], rtol=0.35)
+    np.testing.assert_allclose(spikes.peak_value, reader.peak_value[spikes.unit_id], rtol=0.35)
 
 
 @pytest.mark.parametrize("chunk", [1, 333, 700, 5000, SAMPLES])
@@ -63,13 +63,13 @@ def test_a_stream_gives_the_spikes_of_the_whole(reader, kernel, recording, chunk
         spikes = stream.push(recording[start:start + chunk])
         parts.append(spikes)
         late = stream.samples - stream.complete
-        assert late <= reader.delay * reader.sampling_frequency, "a frame and its margin at most"
+        assert late <= reader.delay_s * reader.sampling_frequency, "a frame and its margin at most"
     parts.append(stream.finish())
     sample, unit, amplitude = (np.concatenate(p) for p in zip(*parts, strict=True))
     order = np.lexsort((unit, sample))
-    np.testing.assert_array_equal(sample[order], whole.sample)
-    np.testing.assert_array_equal(unit[order], whole.unit)
-    np.testing.assert_allclose(amplitude[order], whole.amplitude, rtol=1e-4)
+    np.testing.assert_array_equal(sample[order], whole.peak_sample)
+    np.testing.assert_array_equal(unit[order], whole.unit_id)
+    np.testing.assert_allclose(amplitude[order], whole.peak_value, rtol=1e-4)
     assert stream.real_time_factor > 0
 
 
@@ -78,16 +78,16 @@ def test_a_stream_forgets(reader, kernel, recording):
     kept = []
     for start in range(0, SAMPLES, 500):
         stream.push(recording[start:start + 500])
-        kept.append(sum(map(len, stream._buffer)))
-    assert max(kept) < 3 * reader.frame
+        kept.append(stream.buffered)
+    assert max(kept) < 3 * reader.frame_samples
 
 
 def test_frames_do_not_change_the_spikes(reader, kernel, recording):
     other = SpikeReader.from_json(reader.to_json())
-    other.frame = 3000
+    other.frame_samples = 3000
     a, b = reader.find(encode(kernel), recording), other.find(encode(kernel), recording)
-    np.testing.assert_array_equal(a.sample, b.sample)
-    np.testing.assert_array_equal(a.unit, b.unit)
+    np.testing.assert_array_equal(a.peak_sample, b.peak_sample)
+    np.testing.assert_array_equal(a.unit_id, b.unit_id)
 
 
 def test_text_restores_the_reader(reader, kernel, recording):

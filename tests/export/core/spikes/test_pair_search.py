@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
+from crsae_onnx.core.spikes.correlations import gram
 from crsae_onnx.core.spikes.pair_search import best_pair
-from crsae_onnx.core.spikes.template_matching import gram
 
 
 def by_hand(pull, curve, constant, between, refractory):

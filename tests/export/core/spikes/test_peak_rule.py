@@ -1,11 +1,11 @@
 """Spikes as local maxima of a code, in NumPy."""
 
 import numpy as np
-from crsae_onnx.core.spikes.peak_rule import SpikeRule, rule_of
+from crsae_onnx.core.spikes.peak_rule import PeakRule, peak_rule
 
 
 def rule(units=1, threshold=1.0, distance=4, alone=0):
-    return SpikeRule(np.full(units, threshold), distance, np.arange(1.0, units + 1), 10 * np.arange(units), alone)
+    return PeakRule(np.full(units, threshold), distance, np.arange(1.0, units + 1), 10 * np.arange(units), alone)
 
 
 def code(units=1, positions=60, **spikes):
@@ -48,5 +48,6 @@ def test_batch_entries_are_told_apart():
 
 
 def test_a_threshold_alone_keeps_half_a_filter():
-    made = rule_of([2.0, 3.0], 45, 2)
-    assert made.distance == 22 and made.threshold.tolist() == [2, 3] and made.gain.tolist() == [1, 1] and not made.alone
+    made = peak_rule([2.0, 3.0], 45, 2)
+    assert made.min_distance == 22 and made.min_peak.tolist() == [2, 3] and made.gain.tolist() == [1, 1]
+    assert not made.exclusion

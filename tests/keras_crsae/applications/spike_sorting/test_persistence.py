@@ -38,9 +38,9 @@ def test_what_is_saved_comes_back(saved, sorted_spikes):
                  "recording_samples"):
         assert getattr(back, name) == getattr(result, name)
     spikes = back.reader.find(back.model.encode, recording)  # the loaded sorter finds the same spikes
-    np.testing.assert_array_equal(spikes.sample, result.spike_samples)
-    np.testing.assert_array_equal(spikes.unit, result.spike_units)
-    np.testing.assert_allclose(spikes.amplitude, result.spike_amplitudes, rtol=1e-5)
+    np.testing.assert_array_equal(spikes.peak_sample, result.spike_samples)
+    np.testing.assert_array_equal(spikes.unit_id, result.spike_units)
+    np.testing.assert_allclose(spikes.peak_value, result.spike_amplitudes, rtol=1e-5)
 
 
 def test_spike_amplitudes_are_in_the_recordings_unit(sorted_spikes):
@@ -112,8 +112,9 @@ def test_damage_is_named(copy, name, content, message):
 
 def test_a_reader_of_another_model_is_refused(copy):
     whole = SpikeReader.from_json((copy / "reader.json").read_text())
-    part = SpikeReader(whole.whitening, whole.kernel[:, :, :1], whole.amplitude[:1], whole.spread[:1], whole.cost[:1],
-                       whole.extremum[:1], whole.peak[:1], whole.sampling_frequency)
+    part = SpikeReader(whole.whitening, whole.kernel[:, :, :1], whole.mean_amplitude[:1], whole.amplitude_cv[:1],
+                       whole.log_odds_against[:1], whole.peak_offset[:1], whole.peak_value[:1],
+                       whole.sampling_frequency)
     (copy / "reader.json").write_text(part.to_json())
     with pytest.raises(FileError, match="different sortings"):
         load_reader(copy)
