@@ -116,8 +116,6 @@ def lambda_max(signal: Tensor, filters: Tensor, strides: Sizes = 1, code_prior: 
 
     Example:
         >>> import numpy as np
-from crsae_onnx.core.signals import as_signal
-from crsae_onnx.core.validation import as_sizes
         >>> from keras_crsae import lambda_max
         >>> lambda_max(np.ones((1, 8, 1)), np.ones((4, 1, 1)))
         2.0
