@@ -23,32 +23,35 @@ true_samples = start + np.abs(truth[:, 0]).argmax(axis=0)[unit]                 
 
 result = spike_sorting.sort(recording, RATE, seed=0)
 print(result)
-
-
 print("true unit   spikes   best found unit     hits   misses   false alarms   (within half a millisecond)")
 for true_unit in range(3):
     mine = np.sort(true_samples[unit == true_unit])
     scores = [match_events(mine, np.sort(result.spike_samples[result.spike_units == u]), tolerance=RATE // 2000)
-              for u in range(result.units)]
+              for u in range(len(result.templates))]
     best = int(np.argmax([hits / (hits + misses + false) for hits, misses, false in scores]))
     print("{:9d} {:8d} {:17d} {:8d} {:8d} {:14d}".format(true_unit, len(mine), best, *scores[best]))
 
-if len(sys.argv) > 1:
+
+def figure(shown=slice(10 * RATE, 10 * RATE + RATE // 10)):
+    """Left: the learned templates. Right: a tenth of a second, each spike found marked at its extremum."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1, 2))
+    from keras_crsae.plots import COLOURS
+
+    drawn = Figure(figsize=(8.2, 2.9), layout="constrained")
+    left, right = drawn.subplots(1, 2, width_ratios=(1, 2.2))
     time = (np.arange(result.templates.shape[1]) - result.nbefore) / RATE * 1000
-    for u in range(result.units):
-        left.plot(time, result.templates[u, :, 0], color=f"C{u}", label=f"unit {u}")
-    left.set(xlabel="ms from the extremum", ylabel="microvolts", title="Learned templates")
-    left.legend(frameon=False)
-    shown = slice(10 * RATE, 10 * RATE + RATE // 10)
-    right.plot(np.arange(shown.start, shown.stop) / RATE, recording[shown, 0], color="0.5", linewidth=0.6)
-    top = float(recording[shown].max())
-    for u in range(result.units):
-        times = result.spike_samples[(result.spike_units == u) & (result.spike_samples >= shown.start)
-                                     & (result.spike_samples < shown.stop)]
-        right.plot(times / RATE, np.full(len(times), top * (1.15 + 0.15 * u)), "|", color=f"C{u}", markersize=9)
-    right.set(xlabel="s", ylabel="microvolts", title="A tenth of a second, and the spikes found")
-    figure.savefig(sys.argv[1], dpi=120)
+    right.plot(np.arange(shown.start, shown.stop) / RATE, recording[shown, 0], color="0.6", linewidth=0.6)
+    inside = (result.spike_samples >= shown.start) & (result.spike_samples < shown.stop)
+    for u in range(len(result.templates)):
+        left.plot(time, result.templates[u, :, 0], color=COLOURS[u], label=f"unit {u}")
+        at = result.spike_samples[inside & (result.spike_units == u)]
+        right.plot(at / RATE, recording[at, 0], "o", color=COLOURS[u], markersize=5)
+    left.set(xlabel="ms from the extremum", ylabel="microvolts", title="Templates learned")
+    left.legend(frameon=False, fontsize=8)
+    right.set(xlabel="s", title="Spikes found")
+    return drawn
+
+
+if len(sys.argv) > 1:
+    figure().savefig(sys.argv[1], dpi=100)
