@@ -71,4 +71,4 @@ found = quality.unit_quality(result.spike_samples, result.spike_units, len(resul
 for name in ("num_spikes", "firing_rate", "presence_ratio", "snr", "isi_violations_ratio", "rp_contamination"):
     print(f"{name:22}", np.round(found[name], 3))
 if len(sys.argv) > 1:
-    figure().savefig(sys.argv[1], dpi=120)
+    figure().savefig(sys.argv[1], dpi=85)

@@ -7,13 +7,18 @@ process; those that install or run the whole project are checked to exist.
 
 import doctest
 import importlib.util
+import os
 import pkgutil
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
+import types
 from pathlib import Path
 
 import pytest
+import yaml
 
 from keras_crsae import zoo
 
@@ -98,9 +103,64 @@ def test_links_of_a_page_lead_somewhere(name):
         assert not target or (page.parent / target).exists(), f"{name} links to {target}, which is not there"
 
 
-def test_the_guide_links_every_page_of_docs():
-    guide = (ROOT / "docs" / "guide.md").read_text()
-    assert [p.name for p in (ROOT / "docs").glob("*.md") if p.name != "guide.md" and f"({p.name})" not in guide] == []
+@pytest.fixture(scope="module")
+def reference():
+    """The hook that generates the reference."""
+    pytest.importorskip("griffe", reason="mkdocstrings is not installed")
+    spec = importlib.util.spec_from_file_location("reference_pages", ROOT / "docs" / "reference" / "_generate.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def public_names(path):
+    """Dotted names of ``__all__`` (what ``dir()`` shows, without one), those of sub-packages behind them."""
+    module = importlib.import_module(path)
+    for name in (n for n in getattr(module, "__all__", dir(module)) if not n.startswith("_")):
+        yield f"{path}.{name}"
+        if getattr(getattr(module, name), "__name__", "") == f"{path}.{name}":
+            yield from public_names(f"{path}.{name}")
+
+
+def test_every_public_name_has_a_page(reference):
+    names = {*public_names("keras_crsae"), *public_names("crsae_onnx")}
+    pages, texts = reference.pages(), reference.texts()
+    assert sorted(names - set(pages)) == []
+    assert all(pages[name] in texts for name in names)
+
+
+def test_every_page_of_docs_has_its_place_in_the_navigation(reference):
+    config = types.SimpleNamespace(nav=yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
+
+    def leaves(entry):
+        if isinstance(entry, str):
+            return [entry]
+        return [leaf for one in (entry.values() if isinstance(entry, dict) else entry) for leaf in leaves(one)]
+
+    places = leaves(reference.on_config(config).nav)
+    written = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert len(places) == len(set(places)) and set(places) == written | set(reference.texts())
+
+
+def test_the_guide_links_every_guide():
+    guide = (ROOT / "docs" / "index.md").read_text()
+    assert [p.name for p in (ROOT / "docs").glob("*.md") if p.name != "index.md" and f"({p.name}" not in guide] == []
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs", reason="mkdocs is not installed")
+    done = subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)], cwd=ROOT,
+                          env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "WARNING" not in done.stderr, done.stderr
+    assert (tmp_path / "reference" / "keras_crsae.models" / "CRsAE.html").is_file()
+
+
+def test_figures_are_small_and_shown():
+    shown = "".join(path.read_text() for path in PAGES.values())
+    for figure in (ROOT / "docs" / "figures").iterdir():
+        assert figure.stat().st_size < 100_000 and f"figures/{figure.name}" in shown, figure.name
 
 
 def test_a_wrong_command_or_output_would_be_noticed(capsys):
