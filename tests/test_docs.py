@@ -115,9 +115,10 @@ def reference():
 
 
 def public_names(path):
-    """Dotted names of ``__all__`` (what ``dir()`` shows, without one), those of sub-packages behind them."""
+    """Dotted names of ``__all__`` (of what a module without one defines), those of sub-packages behind them."""
     module = importlib.import_module(path)
-    for name in (n for n in getattr(module, "__all__", dir(module)) if not n.startswith("_")):
+    defined = [n for n, one in vars(module).items() if getattr(one, "__module__", "") == path and n[0] != "_"]
+    for name in getattr(module, "__all__", defined):
         yield f"{path}.{name}"
         if getattr(getattr(module, name), "__name__", "") == f"{path}.{name}":
             yield from public_names(f"{path}.{name}")
