@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 BENCHMARKS := peak training onnx_runtime scaling solvers
 
-.PHONY: demo test test-all lint bench web clean
+.PHONY: demo docs test test-all lint bench web clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -30,6 +30,10 @@ test: lint
 test-all: lint
 	$(PYTEST)
 
+# The site of guides and reference, in site/; nothing is fetched while it is built.
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 # The short set, within ten minutes on two cores; the packages it compares with have an environment of their own.
 # `make bench SHORT=` runs the long one, whose tables benchmarks/README.md holds.
 SHORT ?= --short
@@ -48,4 +52,4 @@ web: $(VENV)/.installed
 	$(BIN)/python export/web/example.py export/web/dist/example
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) demo-output
+	rm -rf $(VENV) $(BENCH_VENV) demo-output site
