@@ -101,7 +101,7 @@ def test_links_of_a_page_lead_somewhere(name):
     page = PAGES[name]
     for target in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#[^)]*)?\)", page.read_text()):
         generated = target.startswith("reference/")
-        assert not target or generated or (page.parent / target).exists(), f"{name} links to {target}, which is not there"
+        assert not target or generated or (page.parent / target).exists(), f"{name} links to {target}, which is missing"
 
 
 @pytest.fixture(scope="module")
