@@ -1,9 +1,8 @@
-"""What limits ``spike_sorting.sort``? Its search given the true templates: started from nothing, and from the truth.
+"""What limits ``spike_sorting.sort``? Its search with the true templates, started without spikes and from the truth.
 
-Where the search, started from the true spikes, leaves them for others that explain the signal better, no sorter that
-uses the same description of it can tell: what is lost there is lost in the noise. What the true templates reach above
-``benchmarks.spike_sorting`` is what the templates learned cost; what the truth as the start reaches above that is what
-the search costs.
+The search is by likelihood. Spikes that it loses even when it starts from the true ones are less probable than others
+under the model: the noise hides them. The difference between the first column and ``benchmarks.spike_sorting`` is the
+error of the learned templates, the difference between the two starts the error of the search.
 """
 
 import math
@@ -18,16 +17,16 @@ from benchmarks.spike_scores import score
 
 #: Shared files whose truth holds every unit and its template.
 KINDS = ("single_white", "single_coloured", "tetrode", "probe32")
-#: Standard deviation of the true amplitudes, as a share.
-SPREAD = 0.07
+#: Coefficient of variation of the true amplitudes.
+AMPLITUDE_CV = 0.07
 HEADERS = ["recording", "true templates", "its worst unit", "from the true spikes", "its worst unit"]
 
 
 def whitened_templates(templates, whitening):
-    """Templates (units, time, channels) as they are in a whitened signal: a filter's length less one is added."""
+    """Templates (units, time, channels) after whitening, longer by the length of the filter minus one."""
     past, future = whitening.context
     length = templates.shape[1]
-    shifted = templates + whitening.offset  # which it takes off again
+    shifted = templates + whitening.offset  # which whitening subtracts
     return np.stack([whitening(t, -future, length + past) for t in shifted])
 
 
@@ -35,16 +34,16 @@ def search(white, templates, counts, refractory, truth=None):
     """(position, unit) of the spikes in a whitened signal; ``truth``: (position, unit) to start from."""
     from crsae_onnx.core.spikes.template_matching import TemplateMatcher
 
-    size = np.sqrt(np.square(templates, dtype=np.float64).sum((1, 2)))
-    kernel = np.moveaxis(templates / size[:, None, None], 0, -1)
-    # As in sort: a spike's place is known to about three samples.
-    cost = [math.log(len(white) / max(n, 1) / 3) for n in counts]
-    matcher = TemplateMatcher(kernel, size, np.full(len(size), SPREAD), cost, refractory)
+    norms = np.sqrt(np.square(templates, dtype=np.float64).sum((1, 2)))
+    kernel = np.moveaxis(templates / norms[:, None, None], 0, -1)
+    # As in sort: a spike is located to within about three samples.
+    log_odds_against = [math.log(len(white) / max(n, 1) / 3) for n in counts]
+    matcher = TemplateMatcher(kernel, norms, np.full(len(norms), AMPLITUDE_CV), log_odds_against, refractory)
     code = None
     if truth is not None:
-        code = np.zeros((len(white) - len(kernel) + 1, len(size)), np.float32)
+        code = np.zeros((len(white) - len(kernel) + 1, len(norms)), np.float32)
         inside = (truth[0] >= 0) & (truth[0] < len(code))
-        code[truth[0][inside], truth[1][inside]] = size[truth[1][inside]]
+        code[truth[0][inside], truth[1][inside]] = norms[truth[1][inside]]
     position, unit, _ = matcher.find(white, code)
     return position, unit
 

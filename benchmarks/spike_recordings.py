@@ -8,7 +8,7 @@ import numpy as np
 
 FILES = ("single_white", "single_coloured", "tetrode", "probe32", "hc1_semireal")
 SIMULATED = ("sim_single_white", "sim_single_coloured", "sim_tetrode", "sim_probe32")
-#: Noise sd in microvolts that a file's unit, one noise sd, is given: sorters meet numbers of the usual size.
+#: Microvolts of one noise sd, which is the unit of the shared files: values of the usual size for all sorters.
 NOISE_UV = 10.0
 #: Power density of the noise in the shared coloured files, dB over white noise of the same variance, at these Hz.
 _SPECTRUM = ((0, -20), (100, -4), (300, 4.5), (700, 5.4), (1400, 4.1), (2100, 3.4), (2800, 2.9), (3500, 2.2),
@@ -17,7 +17,7 @@ _SPECTRUM = ((0, -20), (100, -4), (300, 4.5), (700, 5.4), (1400, 4.1), (2100, 3.
 _OVERSAMPLING = 16
 _REFRACTORY_MS = 3.0
 #: Largest cosine of two templates, time by time; .96 and .97 occur in the shared files.
-_ALIKE = 0.96
+_MAXIMUM_COSINE = 0.96
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Recording:
         sampling_frequency: Hz.
         locations: (channels, 2), micrometres.
         spike_samples, spike_units: (spikes,) int64, troughs on the unit's best channel and their true unit.
-        exhaustive: False where only some of the units are known; the others of the sorting are not judged then.
+        exhaustive: False where only some of the units are known; other units of the sorting are not scored then.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Recording:
         return len(self.traces) / self.sampling_frequency
 
     def first(self, seconds):
-        """The recording's beginning."""
+        """The first ``seconds`` of the recording."""
         count = int(seconds * self.sampling_frequency)
         kept = self.spike_samples < count
         return Recording(f"{self.name}, first {seconds:g} s", self.traces[:count], self.gain_uv,
@@ -62,7 +62,7 @@ def load(kind, seed=0):
 
     Raises:
         ValueError: an unknown kind.
-        FileNotFoundError: KERAS_CRSAE_DATA does not lead to the file.
+        FileNotFoundError: the file is not in the folder KERAS_CRSAE_DATA.
     """
     if kind in SIMULATED:
         return simulate(kind, seed)
@@ -124,7 +124,7 @@ def simulate(kind, seed=0, duration=None):
 
 
 def _templates(locations, units, rng, similar=None):
-    """(units, time, channels), oversampled and unlike each other but for the last two, whose cosine is ``similar``."""
+    """(units, time, channels), oversampled; no two are similar but the last two, whose cosine is ``similar``."""
     from spikeinterface.core.generate import generate_templates
 
     low, high = locations.min(axis=0) - 10, locations.max(axis=0) + 10
@@ -141,7 +141,7 @@ def _templates(locations, units, rng, similar=None):
             across = made[0] - np.sum(made[0] * made[-2]) * made[-2]
             made[-1] = similar * made[-2] + np.sqrt(1 - similar**2) * across / np.linalg.norm(across)
         cosines = np.einsum("utc,vtc->uv", made, made)[np.triu_indices(units, 1)]
-        if np.sort(cosines)[-1 if similar is None else -2] < _ALIKE:
+        if np.sort(cosines)[-1 if similar is None else -2] < _MAXIMUM_COSINE:
             return made
 
 

@@ -74,8 +74,8 @@ def row(sorter, runs):
         return [sorter, "-", "-", "-", "-", "-", "-", len(runs), "; ".join(notes)]
     accuracies = [r["accuracy"] for r in worked]
     mean = {key: statistics.mean(r[key] for r in worked) for key in ("accuracy", "precision", "recall", "seconds")}
-    spread = f" ({min(accuracies):.3f} ... {max(accuracies):.3f})" if len(accuracies) > 1 else ""
-    return [sorter, f"{mean['accuracy']:.3f}{spread}", f"{mean['precision']:.3f}", f"{mean['recall']:.3f}",
+    extent = f" ({min(accuracies):.3f} ... {max(accuracies):.3f})" if len(accuracies) > 1 else ""
+    return [sorter, f"{mean['accuracy']:.3f}{extent}", f"{mean['precision']:.3f}", f"{mean['recall']:.3f}",
             f"{min(min(r['by_unit']) for r in worked):.3f}", "/".join(str(r["units"]) for r in worked),
             f"{mean['seconds']:.1f}", len(runs), "; ".join(notes)]
 
@@ -84,7 +84,7 @@ HEADERS = ["sorter", "accuracy", "precision", "recall", "worst unit", "units fou
 
 
 def title(kind, recording):
-    """What the table of a kind of recording is headed by."""
+    """Title of the table of a kind of recording."""
     known = f"{len(np.unique(recording.spike_units))} {'units' if recording.exhaustive else 'known unit'}"
     return (f"{kind}: {recording.traces.shape[1]} channel(s), {recording.duration:g} s at "
             f"{recording.sampling_frequency / 1000:g} kHz, {known}")
@@ -93,7 +93,7 @@ def title(kind, recording):
 def parse(arguments=None):
     parser = common.parser(__doc__)
     parser.add_argument("--kinds", nargs="+", choices=FILES + SIMULATED, metavar="KIND",
-                        help=f"recordings, of {', '.join(FILES + SIMULATED)} (default: all that can be had)")
+                        help=f"recordings, of {', '.join(FILES + SIMULATED)} (default: all that are available)")
     parser.add_argument("--sorters", nargs="+", choices=(OURS, *PEERS), default=(OURS, *PEERS), metavar="SORTER",
                         help=f"of {', '.join((OURS, *PEERS))}")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds of ours and of simulations")
@@ -116,7 +116,7 @@ def chosen(arguments):
         except FileNotFoundError as error:
             if arguments.kinds:
                 raise
-            print(f"{kind} is left out. {error}", flush=True)
+            print(f"{kind} is omitted. {error}", flush=True)
     return present, sorters, seeds
 
 

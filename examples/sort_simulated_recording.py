@@ -27,7 +27,7 @@ print("true unit   spikes   best found unit     hits   misses   false alarms   (
 for true_unit in range(3):
     mine = np.sort(true_samples[unit == true_unit])
     scores = [match_events(mine, np.sort(result.spike_samples[result.spike_units == u]), tolerance=RATE // 2000)
-              for u in range(len(result.templates))]
+              for u in range(result.num_units)]
     best = int(np.argmax([hits / (hits + misses + false) for hits, misses, false in scores]))
     print("{:9d} {:8d} {:17d} {:8d} {:8d} {:14d}".format(true_unit, len(mine), best, *scores[best]))
 
@@ -43,7 +43,7 @@ def figure(shown=slice(10 * RATE, 10 * RATE + RATE // 10)):
     time = (np.arange(result.templates.shape[1]) - result.nbefore) / RATE * 1000
     right.plot(np.arange(shown.start, shown.stop) / RATE, recording[shown, 0], color="0.6", linewidth=0.6)
     inside = (result.spike_samples >= shown.start) & (result.spike_samples < shown.stop)
-    for u in range(len(result.templates)):
+    for u in range(result.num_units):
         left.plot(time, result.templates[u, :, 0], color=COLOURS[u], label=f"unit {u}")
         at = result.spike_samples[inside & (result.spike_units == u)]
         right.plot(at / RATE, recording[at, 0], "o", color=COLOURS[u], markersize=5)

@@ -12,16 +12,15 @@ from spikeinterface.comparison import compare_sorter_to_ground_truth
 from spikeinterface.core import generate_ground_truth_recording
 
 from keras_crsae.applications import spike_sorting
-from keras_crsae.applications.spike_sorting import quality
-from keras_crsae.applications.spikeinterface.convert import as_templates
+from keras_crsae.applications.spikeinterface import as_templates
 
 
 def true_waveform(unit, channel, learned):
     """Mean of the recording around a true unit's spikes, on one channel, as long as the learned template."""
-    reach = np.arange(learned.num_samples) - learned.nbefore
+    samples = np.arange(learned.num_samples) - learned.nbefore
     times = truth.get_unit_spike_train(unit)
-    times = times[(times + reach[0] >= 0) & (times + reach[-1] < recording.get_num_samples())]
-    return recording.get_traces()[times[:, None] + reach, channel].mean(axis=0)
+    times = times[(times + samples[0] >= 0) & (times + samples[-1] < recording.get_num_samples())]
+    return recording.get_traces()[times[:, None] + samples, channel].mean(axis=0)
 
 
 def figure():
@@ -64,11 +63,12 @@ print(result, *result.messages, sep="\n")
 comparison = compare_sorter_to_ground_truth(truth, result.sorting, delta_time=0.5, exhaustive_gt=True)
 print(comparison.get_performance().astype(float).round(3))
 
-# What can be said without a truth.
-found = quality.unit_quality(result.spike_samples, result.spike_units, len(result.templates),
-                             samples=recording.get_num_samples(), sampling_frequency=result.sampling_frequency,
-                             templates=result.templates, noise=result.noise)
+# Quality metrics that need no ground truth.
+quality = spike_sorting.unit_quality(result.spike_samples, result.spike_units, result.num_units,
+                                     samples=recording.get_num_samples(),
+                                     sampling_frequency=result.sampling_frequency,
+                                     templates=result.templates, noise=result.noise)
 for name in ("num_spikes", "firing_rate", "presence_ratio", "snr", "isi_violations_ratio", "rp_contamination"):
-    print(f"{name:22}", np.round(found[name], 3))
+    print(f"{name:22}", np.round(quality[name], 3))
 if len(sys.argv) > 1:
     figure().savefig(sys.argv[1], dpi=85)

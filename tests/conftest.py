@@ -37,9 +37,9 @@ def near_filters(spikes):
 def sorted_spikes():
     """(recording int16 (samples, 1), simulation, sorting result) of 5 s at 10 kHz with two units."""
     pytest.importorskip("sklearn", reason="the extra `spikes` is not installed")
-    from keras_crsae.applications.spike_sorting.pipeline import sort
+    from keras_crsae.applications.spike_sorting import SortingParameters, sort
 
     made = simulate_spikes(spike_templates(24, 2, seed=3), windows=1, samples=50000, events_per_window=60,
                            amplitude=(16.0, 1.0), refractory=30, seed=1)
     recording = np.round(20 * made.signal[0]).astype("int16")
-    return recording, made, sort(recording, 10000, epochs=1, iterations=30)
+    return recording, made, sort(recording, 10000, parameters=SortingParameters(epochs=1, iterations=30))

@@ -11,8 +11,9 @@ from crsae_onnx.core.errors import FileError
 from crsae_onnx.core.progress import ProgressBar
 from crsae_onnx.core.raw_binary import RAW_SUFFIXES
 
-from keras_crsae.applications.spike_sorting.persistence import check_folder, load_reader, write_spikes
+from keras_crsae.applications import spike_sorting
 from keras_crsae.applications.spike_sorting.recording import as_recording
+from keras_crsae.applications.spike_sorting.result_folder import check_new_folder, write_spikes
 from keras_crsae.applications.spike_sorting.unit_table import unit_table
 from keras_crsae.cli.startup import start_keras
 from keras_crsae.data.paths import ARRAY_SUFFIXES, check_output
@@ -29,11 +30,11 @@ def sort(args):
         The ``SpikeSortingResult``.
 
     Raises:
-        FileError: unfit input or output.
-        ValueError: unfit option; NoSpikesError where nothing stands out of the noise.
+        FileError: invalid input or output.
+        ValueError: invalid option; NoSpikesError where no unit exceeds the noise.
         ModuleNotFoundError: a package of the extra ``spikes`` is missing.
     """
-    folder = check_folder(args.output, args.overwrite)
+    folder = check_new_folder(args.output, args.overwrite)
     if folder.is_dir() and Path(args.input).exists() and folder.samefile(args.input):
         raise FileError(f"{folder} is the recording. Choose another folder.")
     if find_spec("sklearn") is None:
@@ -43,13 +44,11 @@ def sort(args):
     print(f"{args.input}: {traces.shape[0] / frequency:.6g} s at {frequency:g} Hz, {traces.shape[1]} "
           f"channel{'s' * (traces.shape[1] > 1)}", flush=True)
     start_keras()
-    from keras_crsae.applications.spike_sorting import pipeline as spike_sorting
-
     with ProgressBar(shown=None) as tell:
         result = spike_sorting.sort(recording, args.fs, units=args.units, band=args.band,
                                     common_reference=args.common_reference, seed=args.seed, progress=tell)
     result.save(folder, overwrite=args.overwrite)
-    for name in (ENCODER, REPORT):  # those of an earlier sorting do not fit what is saved now
+    for name in (ENCODER, REPORT):  # those of an earlier sorting do not belong to this one
         (folder / name).unlink(missing_ok=True)
     print(table_text(unit_table(result)))
     for message in result.messages:
@@ -78,9 +77,7 @@ def _write_encoder(result, path, recording):
 
 
 def _write_report(result, path, recording):
-    from keras_crsae.applications.spike_sorting.report import write_report
-
-    write_report(result, path, recording)
+    spike_sorting.write_report(result, path, recording)
 
 
 def encode(args):
@@ -91,9 +88,9 @@ def encode(args):
     if unfit:
         raise FileError(f"{args.model} is a sorter, which writes spikes. Leave out {', '.join(unfit)}.")
     start_keras()
-    model, reader = load_reader(args.model)
+    model, reader = spike_sorting.load_reader(args.model)
     suffix = Path(args.input).suffix.lower()
-    if suffix in (*ARRAY_SUFFIXES, *RAW_SUFFIXES):  # files that do not tell: as the sorter knows it
+    if suffix in (*ARRAY_SUFFIXES, *RAW_SUFFIXES):  # files without this information: the sorter's
         args.fs = args.fs or reader.sampling_frequency
         args.channels = args.channels or reader.whitening.channels
     traces, frequency, _ = as_recording(_read(args), args.fs)
@@ -101,7 +98,7 @@ def encode(args):
         raise FileError(f"{args.input} has a sampling frequency of {frequency:g} Hz; the sorter {args.model} was "
                         f"trained at {reader.sampling_frequency:g} Hz. Resample the recording, or sort it anew.")
     with ProgressBar(shown=None) as tell:
-        spikes = reader.find(model.encode, traces, lambda done, total: tell("read spikes", done / total))
+        spikes = reader.find(model.encode, traces, lambda done, total: tell("find spikes", done / total))
     with atomic_write(output, args.overwrite) as temporary:
         write_spikes(temporary, spikes, reader.sampling_frequency)
     counts = np.bincount(spikes.unit_id, minlength=len(reader.mean_amplitude))

@@ -127,7 +127,7 @@ def test_the_beginning_of_a_recording_keeps_its_spikes(truth):
     assert len(part.spike_samples) == np.sum(truth.spike_samples < 60000)
 
 
-def test_missing_data_and_unknown_kinds_are_said(monkeypatch):
+def test_missing_data_and_unknown_kinds_are_refused(monkeypatch):
     monkeypatch.delenv("KERAS_CRSAE_DATA", raising=False)
     with pytest.raises(FileNotFoundError, match="KERAS_CRSAE_DATA"):
         spike_recordings.load("tetrode")
@@ -189,7 +189,7 @@ def test_choices_follow_short_and_the_data_that_is_there(monkeypatch, capsys):
     monkeypatch.delenv("KERAS_CRSAE_DATA", raising=False)
     kinds, sorters, seeds = spike_sorting.chosen(spike_sorting.parse([]))
     assert tuple(kinds) == spike_recordings.SIMULATED and len(sorters) == 6 and seeds == [0, 1, 2]
-    assert "left out" in capsys.readouterr().out
+    assert "omitted" in capsys.readouterr().out
     kinds, sorters, seeds = spike_sorting.chosen(spike_sorting.parse(["--short", "--sorters", "crsae", "lupin"]))
     assert tuple(kinds) == spike_sorting.SHORT_KINDS
     assert sorters == ["crsae"] and seeds == [0]

@@ -1,83 +1,37 @@
 """Spike sorting: templates and spike times from an extracellular recording."""
 
-import math
-from dataclasses import dataclass, field
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
-from crsae_onnx.core.signals import robust_std
-from crsae_onnx.core.spikes.detector import SpikeReader
+from crsae_onnx.core.spikes.detector import SpikeReader, Spikes
 from crsae_onnx.core.spikes.whitening import Whitening
-from crsae_onnx.core.validation import as_int, as_positive, as_positive_int
+from crsae_onnx.core.validation import as_positive_int
 
-from keras_crsae.applications.spike_sorting import templates as found_in
-from keras_crsae.applications.spike_sorting.discovery import SMALLEST, discover
+from keras_crsae.applications.spike_sorting.discovery import WaveformSpan, discover_units
+from keras_crsae.applications.spike_sorting.matching import match_templates
 from keras_crsae.applications.spike_sorting.noise import band_pass, channel_noise, fit_whitening
-from keras_crsae.applications.spike_sorting.recording import as_recording, inspect, learning_stretches
+from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
+from keras_crsae.applications.spike_sorting.recording import (
+    Recording,
+    as_recording,
+    inspect_recording,
+    learning_stretches,
+)
+from keras_crsae.applications.spike_sorting.refinement import RefinedUnits, refine_templates
+from keras_crsae.applications.spike_sorting.result import NoSpikesError, SpikeSortingResult
+from keras_crsae.applications.spike_sorting.templates import as_kernel, template_norms, waveforms
+from keras_crsae.applications.spike_sorting.training import train_model
 
-#: Seconds of recording that sorting needs.
-SHORTEST = 1.0
-#: Seconds of a template before and after its extremum.
-BEFORE, AFTER = 0.0007, 0.0015
-#: Rate of the prior on the code at noise 1, and how many positions that prior weighs.
-LAMBDA, STRENGTH = 3.0, 3.0
-#: Samples of a training window; windows at most; epochs; batch.
-WINDOW, WINDOWS, EPOCHS, BATCH = 2048, 192, 3, 16
-#: Filters times channels from which fewer windows are trained on.
-WORK = 24
-#: Bounds of a unit's amplitude spread (a wide one lets a unit take its neighbours' spikes, which widens it further),
-#: and of its cost in nats.
-SPREAD, COST = (0.05, 0.1), (5.0, 9.0)
-#: Rounds of matching and averaging after training, and how many of them, the last, match thoroughly.
-_CLOSING, _THOROUGH = 8, 2
+Progress = Callable[[str, float], None]
 
 
-class NoSpikesError(ValueError):
-    """The recording holds no waveforms that repeat above its noise."""
-
-
-@dataclass
-class SpikeSortingResult:
-    """What ``sort`` found."""
-
-    spike_samples: np.ndarray  #: int64, samples of the extremum of largest magnitude on the unit's best channel
-    spike_units: np.ndarray  #: int64, rows of ``templates``
-    spike_amplitudes: np.ndarray  #: float32, that extremum in the recording's unit; negative for troughs
-    templates: np.ndarray  #: float32 (units, time, channels), in the recording's unit
-    nbefore: int  #: samples of a template before its extremum
-    sampling_frequency: float  #: Hz
-    model: object  #: CRsAE, of whitened signals
-    reader: SpikeReader  #: what reads spikes off a recording with ``model.encode`` or an exported encoder
-    settings: dict  #: the arguments of ``sort`` as resolved
-    messages: list = field(default_factory=list)  #: what was dropped, missing or odd, in sentences
-    history: dict = field(default_factory=dict)  #: training curves, as Keras' History.history
-    channel_locations: np.ndarray | None = None  #: (channels, 2), micrometres
-    recording_samples: int = 0  #: length of the recording sorted
-    noise: np.ndarray | None = None  #: (channels,), robust noise standard deviation in the recording's unit
-
-    @property
-    def units(self):
-        return len(self.templates)
-
-    @property
-    def sorting(self):
-        """SpikeInterface ``NumpySorting``, with the units' properties (extra: ``spikes``)."""
-        from keras_crsae.applications.spikeinterface.convert import as_sorting
-
-        return as_sorting(self)
-
-    def save(self, folder, overwrite=False):
-        """Write a folder that ``spike_files.load_result`` reads; see ``spike_files.save_result``."""
-        from keras_crsae.applications.spike_sorting.persistence import save_result
-
-        return save_result(self, folder, overwrite)
-
-    def __repr__(self):
-        rate = len(self.spike_samples) / max(self.recording_samples / self.sampling_frequency, 1e-9)
-        return f"SpikeSortingResult({self.units} units, {len(self.spike_samples)} spikes, {rate:.1f} a second)"
-
-
-def sort(recording, sampling_frequency=None, units=None, *, band=None, common_reference=False,
-         channel_locations=None, iterations=40, epochs=EPOCHS, learning_seconds=120.0, seed=0, progress=None):
+def sort(recording: Any, sampling_frequency: float | None = None, units: int | None = None, *,
+         band: Sequence[float] | None = None, common_reference: bool = False, channel_locations: Any = None,
+         seed: int = 0, parameters: SortingParameters = DEFAULTS, progress: Progress | None = None
+         ) -> SpikeSortingResult:
     """Sort the spikes of a recording.
 
     The noise is estimated and whitened over time and channels; waveforms are detected, clustered, split and merged
@@ -89,186 +43,154 @@ def sort(recording, sampling_frequency=None, units=None, *, band=None, common_re
         recording: (samples, channels) or (samples,), any real dtype: an array, memmap, or any object with ``shape``
             and time slices; or a SpikeInterface recording. NaN samples mark gaps.
         sampling_frequency: Hz; None: the SpikeInterface recording's.
-        units: None, found from the data; or a number: the most distinct so many units are kept.
+        units: None: chosen from the data; or the largest number of units, of which the most energetic are kept.
         band: (low, high) in Hz of a band-pass filter applied first, e.g. (300, 6000) for raw recordings; None: none.
         common_reference: subtract the median over channels first.
         channel_locations: (channels, 2), micrometres, for reports; None: the SpikeInterface recording's.
-        iterations: FISTA iterations of the encoder.
-        epochs: of training over the active windows; 0 keeps the clustered templates.
-        learning_seconds: at most so much of the recording is used to learn, its active stretches first.
         seed: int; the same seed and machine give the same result.
-        progress: None or ``callable(step, share)``: a step's name and the share of it that is done.
+        parameters: tuning constants.
+        progress: None or ``callable(step, fraction)``: the name of a step and the fraction of it that is done.
 
     Returns:
         ``SpikeSortingResult``.
 
     Raises:
-        ValueError: unfit recording or option, told before work starts.
-        NoSpikesError: no unit stands out of the noise.
+        ValueError: invalid recording or option, before work starts.
+        NoSpikesError: no unit exceeds the noise.
 
     Example:
-        >>> result = sort(recording, sampling_frequency=10000, seed=0)       # (samples, channels)
+        >>> from keras_crsae.applications import spike_sorting
+        >>> from keras_crsae.data.simulate import simulate_spikes, spike_templates
+        >>> truth = spike_templates(kernel_size=24, filters=2, seed=3)
+        >>> traces = simulate_spikes(truth, windows=1, samples=30_000, events_per_window=40, amplitude=(16.0, 1.0),
+        ...                          refractory=30, seed=1).signal[0]                    # (samples, channels)
+        >>> result = spike_sorting.sort(traces, sampling_frequency=10000, seed=0,
+        ...                             parameters=spike_sorting.SortingParameters(epochs=1))
+        >>> result.num_units, result.templates.shape[2]
+        (2, 1)
         >>> spikes_of_unit_0 = result.spike_samples[result.spike_units == 0]
     """
-    tell = progress or (lambda step, share: None)
-    traces, frequency, locations = as_recording(recording, sampling_frequency, channel_locations)
-    _check(traces, frequency, units, iterations, epochs, learning_seconds)
-    taps = None if band is None else band_pass(*band, frequency)
+    report = progress or (lambda step, fraction: None)
+    checked = as_recording(recording, sampling_frequency, channel_locations)
+    _check(checked, parameters)
+    units = None if units is None else as_positive_int(units, "units")
+    taps = None if band is None else band_pass(*band, checked.sampling_frequency, parameters.band_pass_periods)
     settings = {"units": units, "band": None if band is None else [float(b) for b in band],
-                "common_reference": bool(common_reference), "iterations": int(iterations), "epochs": int(epochs),
-                "learning_seconds": float(learning_seconds), "seed": int(seed)}
-    tell("look at the recording", 0.0)
-    stretches = learning_stretches(traces, round(learning_seconds * frequency), round(frequency))
-    offset, messages = inspect(traces, stretches)
-    plain = Whitening(np.ones((1, traces.shape[1])) if taps is None else np.repeat(taps[:, None], traces.shape[1], 1),
-                      np.eye(traces.shape[1]), offset, 0 if taps is None else len(taps) // 2, common_reference)
-    signal = np.concatenate([plain(traces, low, high) for low, high in stretches])
-    whitening = fit_whitening(signal, frequency, offset=offset, band=taps, common_reference=common_reference)
-    white = np.concatenate([whitening(traces, low, high) for low, high in stretches])
-    before = max(2, round(BEFORE * frequency))
-    shown = before + max(4, round(AFTER * frequency))
-    size = shown + len(whitening.taps) - (1 if taps is None else len(taps))
-    refractory = max(1, round(0.001 * frequency))
+                "common_reference": bool(common_reference), "seed": int(seed)}
+    return _sort(checked, units, taps, settings, parameters, report)
 
-    tell("find units", 0.0)
-    templates, dropped = discover(signal, white, frequency, size, before, seed=seed, refractory=refractory,
-                                  tell=lambda text: tell(f"find units, {text}", 0.5))
-    messages += dropped
+
+def _sort(recording: Recording, units: int | None, taps: np.ndarray | None, settings: dict[str, Any],
+          parameters: SortingParameters, report: Progress) -> SpikeSortingResult:
+    """``sort`` of checked arguments; ``taps`` of the band-pass filter."""
+    frequency, seed = recording.sampling_frequency, settings["seed"]
+    report("inspect the recording", 0.0)
+    signal, white, plain, whitening, messages = _whiten(recording, taps, settings["common_reference"],
+                                                          parameters)
+    span, shown = _spans(frequency, whitening, taps, parameters)
+
+    report("find units", 0.0)
+    templates, dropped = discover_units(signal, white, frequency, span, seed=seed,
+                                        parameters=parameters, log=lambda text: report(f"find units, {text}", 0.5))
     if not len(templates):
-        raise NoSpikesError("No repeating waveform stands out of the noise: extrema must pass "
-                            f"{found_in.DETECT:g} noise standard deviations, at least {found_in.FEWEST} times, and "
-                            f"whitened waveforms {SMALLEST:g}. Look at the recording's unit and band, use a "
-                            "longer stretch, or filter it: band=(300, 6000).")
-    templates, said = _limited(templates, units, white, refractory)
-    messages += said
+        raise NoSpikesError("No repeating waveform exceeds the noise: extrema must pass "
+                            f"{parameters.detection_threshold_sd:g} noise standard deviations, at least "
+                            f"{parameters.minimum_spikes} times, and whitened waveforms {parameters.minimum_norm_sd:g}."
+                            " Check the recording's unit and band, use a longer stretch, or filter it: "
+                            "band=(300, 6000).")
+    templates, limited = _keep_strongest(templates, units, white, span.refractory, parameters)
 
-    tell("train", 0.0)
-    model, history = _train(templates, white, iterations, epochs, seed, tell)
-    templates = np.moveaxis(model.dictionary.kernel.numpy(), -1, 0) * found_in.norms(templates)[:, None, None]
-    found, templates, spread, cost = _refined(templates, white, refractory, tell)
-    reader = _reader(found, templates, spread, cost, signal, whitening, frequency, refractory, shown)
+    report("train", 0.0)
+    model, history = train_model(templates, white, parameters, seed, lambda fraction: report("train", fraction))
+    filters = np.moveaxis(model.dictionary.kernel.numpy(), -1, 0)
+    refined = refine_templates(filters * template_norms(templates)[:, None, None], white, span.refractory, parameters,
+                               lambda fraction: report("refine templates", fraction))
+    reader = _spike_reader(refined, signal, whitening, frequency, span.refractory, shown)
     model.set_dictionary(reader.kernel)
 
-    spikes = reader.find(model.encode, traces, lambda done, total: tell("read spikes", done / total))
-    shapes = _mean_waveforms(traces, plain, spikes, reader.kernel.shape[2], before, shown)
-    return SpikeSortingResult(*spikes, shapes, before, frequency, model, reader, settings, messages, history, locations,
-                              traces.shape[0], channel_noise(signal))
+    spikes = reader.find(model.encode, recording.traces, lambda done, total: report("find spikes", done / total))
+    medians = _median_waveforms(recording.traces, plain, spikes, len(refined.templates), span.before, shown,
+                                parameters.template_spikes)
+    return SpikeSortingResult(
+        *spikes, medians, span.before, frequency, model, reader,
+        settings, parameters, messages + dropped + limited, history, recording.channel_locations,
+        recording.traces.shape[0], channel_noise(signal))
 
 
-def _check(traces, frequency, units, iterations, epochs, learning_seconds):
-    if traces.shape[0] < SHORTEST * frequency:
-        raise ValueError(f"The recording has {traces.shape[0]} samples, {traces.shape[0] / frequency:.3g} s at "
-                         f"{frequency:g} Hz. Sorting needs at least {SHORTEST:g} s; spikes must repeat to be learned.")
-    if units is not None:
-        as_positive_int(units, "units")
-    as_positive_int(iterations, "iterations")
-    as_int(epochs, "epochs", minimum=0)
-    as_positive(learning_seconds, "learning_seconds")
+def _check(recording: Recording, parameters: SortingParameters) -> None:
+    if not isinstance(parameters, SortingParameters):
+        raise ValueError("`parameters` must be a SortingParameters. Received: "
+                         f"{type(parameters).__name__}. A dict becomes one by SortingParameters.from_dict.")
+    samples, frequency = recording.traces.shape[0], recording.sampling_frequency
+    if samples < parameters.minimum_recording_seconds * frequency:
+        raise ValueError(f"The recording has {samples} samples, {samples / frequency:.3g} s at {frequency:g} Hz. "
+                         f"Sorting needs at least {parameters.minimum_recording_seconds:g} s, since spikes must "
+                         "repeat.")
 
 
-def _limited(templates, units, white, refractory):
-    """At most ``units`` templates; those with the most energy in the recording stay."""
+def _whiten(recording: Recording, taps: np.ndarray | None, common_reference: bool, parameters: SortingParameters
+            ) -> tuple[np.ndarray, np.ndarray, Whitening, Whitening, list[str]]:
+    """(signal, whitened signal, filter without whitening, whitening, messages) of the stretches to learn from."""
+    traces, channels = recording.traces, recording.traces.shape[1]
+    stretches = learning_stretches(traces, recording.sampling_frequency, parameters)
+    offset, messages = inspect_recording(traces, stretches, parameters)
+    plain = Whitening(np.ones((1, channels)) if taps is None else np.repeat(taps[:, None], channels, 1),
+                      np.eye(channels), offset, 0 if taps is None else len(taps) // 2, common_reference)
+    signal = np.concatenate([plain(traces, low, high) for low, high in stretches])
+    whitening = fit_whitening(signal, recording.sampling_frequency, offset=offset, band=taps,
+                              common_reference=common_reference, parameters=parameters)
+    white = np.concatenate([whitening(traces, low, high) for low, high in stretches])
+    return signal, white, plain, whitening, messages
+
+
+def _spans(sampling_frequency: float, whitening: Whitening, taps: np.ndarray | None, parameters: SortingParameters
+           ) -> tuple[WaveformSpan, int]:
+    """(lengths of whitened templates, samples of a template in the recording)."""
+    before = max(2, parameters.samples(parameters.template_before_ms, sampling_frequency))
+    shown = before + max(4, parameters.samples(parameters.template_after_ms, sampling_frequency))
+    kernel_size = shown + len(whitening.taps) - (1 if taps is None else len(taps))
+    refractory = parameters.samples(parameters.refractory_ms, sampling_frequency)
+    return WaveformSpan(kernel_size, before, refractory), shown
+
+
+def _keep_strongest(templates: np.ndarray, units: int | None, white: np.ndarray, refractory: int,
+                    parameters: SortingParameters) -> tuple[np.ndarray, list[str]]:
+    """(at most ``units`` templates, messages); those with the most energy in the recording are kept."""
     if units is None or len(templates) == units:
         return templates, []
     if len(templates) < units:
-        return templates, [f"{units} units were asked for; the recording holds {len(templates)} that can be told from "
-                           "each other and from noise."]
-    found = found_in.match(white, templates, refractory)
-    energy = np.bincount(found.unit, minlength=len(templates)) * np.square(found_in.norms(templates))
+        return templates, [f"units={units}, but the recording has only {len(templates)} units that can be "
+                           "distinguished from each other and from noise."]
+    spikes = match_templates(white, templates, refractory, parameters.initial_amplitude_cv,
+                             parameters.initial_log_odds_against_nats)
+    energy = spikes.counts * np.square(template_norms(templates))
     keep = np.sort(np.argsort(-energy, kind="stable")[:units])
-    return templates[keep], [f"{len(templates)} units were found and {units} asked for: those with the least energy "
-                             "(spikes times squared norm) were dropped."]
+    return templates[keep], [f"{len(templates)} units were found, units={units}: those with the least energy (spikes "
+                             "times squared norm) were dropped."]
 
 
-def _train(templates, white, iterations, epochs, seed, tell):
-    """A CRsAE that starts from templates, trained on the windows where spikes are, and its History.history."""
-    import keras
-
-    from keras_crsae.models.crsae import CRsAE
-    from keras_crsae.problem.rate_priors import GammaPrior
-
-    model = CRsAE(filters=len(templates), kernel_size=templates.shape[1], iterations=iterations, sigma=1.0,
-                  lambda_init=LAMBDA, lambda_prior=GammaPrior(strength=STRENGTH), gradient="truncated", seed=seed)
-    model.set_dictionary(found_in.as_kernel(templates))
-    count = len(white) // WINDOW
-    if epochs == 0 or count < 1:
-        return model, {}
-    windows = white[:count * WINDOW].reshape(count, WINDOW, -1)
-    loud = np.square(windows).mean(axis=(1, 2))
-    # Wide probes with many units cost more a window: the work of training is bounded, not its windows.
-    most = max(2 * BATCH, round(WINDOWS * min(1.0, WORK / (len(templates) * windows.shape[2]))))
-    windows = windows[np.sort(np.argsort(-loud, kind="stable")[:most])]
-    steps = epochs * -(-len(windows) // BATCH)
-    model.compile(optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, steps)))
-    keras.utils.set_random_seed(seed)
-    report = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: tell("train", (epoch + 1) / epochs))
-    history = model.fit(windows, epochs=epochs, batch_size=min(BATCH, len(windows)), verbose=0, callbacks=[report])
-    return model, {name: [float(v) for v in values] for name, values in history.history.items()}
+def _spike_reader(refined: RefinedUnits, signal: np.ndarray, whitening: Whitening, sampling_frequency: float,
+            refractory: int, shown: int) -> SpikeReader:
+    """A ``SpikeReader`` of refined templates; ``signal`` (referenced and band-passed) gives their extrema."""
+    norms, spikes = template_norms(refined.templates), refined.spikes
+    offset, peak = np.zeros(len(norms), np.int64), np.zeros(len(norms))
+    for unit in range(len(norms)):
+        start = spikes.start_sample[spikes.unit_id == unit]
+        median = np.median(waveforms(signal, start[start + shown <= len(signal)], shown), axis=0)
+        offset[unit], channel = np.unravel_index(np.abs(median).argmax(), median.shape)
+        peak[unit] = median[offset[unit], channel]
+    return SpikeReader(whitening, as_kernel(refined.templates), norms, refined.amplitude_cv, refined.log_odds_against,
+                       offset, peak, sampling_frequency, refractory / sampling_frequency)
 
 
-def _refined(templates, white, refractory, tell):
-    """(``Found``, templates, spread, cost) after rounds of matching and averaging."""
-    spread, cost = 0.1, found_in.COST
-    for turn in range(_CLOSING):
-        tell("refine templates", turn / _CLOSING)
-        found = found_in.match(white, templates, refractory, spread, cost, thorough=turn >= _CLOSING - _THOROUGH)
-        spread, dear = _amplitudes(found, len(white), spread)
-        # Costs only rise: units of many neurons' small spikes would become ever cheaper, smaller and more frequent.
-        cost = np.maximum(cost, dear) if turn else dear
-        templates = _averaged(found, white)
-    return found, templates, spread, cost
-
-
-def _averaged(found, white):
-    """Templates as the means of their spikes, each with all others subtracted, and without the means' noise."""
-    rest = found_in.unexplained(white, found)
-    counts = np.bincount(found.unit, minlength=len(found.templates))
-    means = [found_in.cleaned(rest, found, u).mean(axis=0) if counts[u] else found.templates[u]
-             for u in range(len(found.templates))]
-    clean = found_in.few_shapes(found_in.shrunk(np.stack(means), counts), counts)
-    left = clean.any(axis=(1, 2), keepdims=True)  # of a unit with few spikes nothing may be
-    return np.where(left, clean, found.templates.astype(np.float32))
-
-
-def _reader(found, templates, spread, cost, signal, whitening, frequency, refractory, shown):
-    """A ``SpikeReader`` of templates whose spikes are ``found`` in ``signal`` (referenced and band-passed)."""
-    size = found_in.norms(templates)
-    extremum, peak = np.zeros(len(size), np.int64), np.zeros(len(size))
-    for u in range(len(size)):
-        at = found.position[found.unit == u]
-        wave = np.median(found_in.waveforms(signal, at[at + shown <= len(signal)], shown), axis=0)
-        extremum[u], channel = np.unravel_index(np.abs(wave).argmax(), wave.shape)
-        peak[u] = wave[extremum[u], channel]
-    return SpikeReader(whitening, found_in.as_kernel(templates), size, spread, cost, extremum, peak, frequency,
-                       refractory / frequency)
-
-
-def _amplitudes(found, samples, spread):
-    """(spread, cost) of each unit from the amplitudes and number of its spikes, matched with ``spread``.
-
-    Matching pulls an amplitude h towards the unit's mean m by the prior: h = (c + m / s^2) / (1 + 1 / s^2). The
-    correlation c itself has the amplitudes' variance plus that of the noise, 1.
-    """
-    spreads, costs = [], []
-    size = found_in.norms(found.templates)
-    for u, (mean, prior) in enumerate(zip(size, np.broadcast_to(spread, len(size)), strict=True)):
-        heights = found.height[found.unit == u]
-        variance = np.square(prior * mean)
-        c = heights * (1 + 1 / variance) - mean / variance
-        width = robust_std(c) if len(c) else 0.0
-        spreads.append(np.clip(math.sqrt(max(width**2 - 1, 0)) / mean, *SPREAD))
-        # A spike's place is known to about three samples: so many positions share its prior.
-        costs.append(np.clip(math.log(samples / max(len(heights), 1) / 3), *COST))
-    return np.array(spreads), np.array(costs)
-
-
-def _mean_waveforms(traces, plain, spikes, units, before, shown, most=500):
+def _median_waveforms(traces: Any, plain: Whitening, spikes: Spikes, num_units: int, before: int, shown: int,
+                      most: int) -> np.ndarray:
     """Median waveforms around the spikes, float32 (units, shown, channels), of at most ``most`` spikes a unit."""
-    out = np.zeros((units, shown, traces.shape[1]), np.float32)
-    for u in range(units):
-        at = spikes.peak_sample[spikes.unit_id == u]
-        at = at[(at >= before) & (at + shown - before <= traces.shape[0])]
-        if len(at):
-            at = at[np.linspace(0, len(at) - 1, min(most, len(at))).astype(int)]
-            out[u] = np.median([plain(traces, t - before, t - before + shown) for t in at], axis=0)
+    out = np.zeros((num_units, shown, traces.shape[1]), np.float32)
+    for unit in range(num_units):
+        sample = spikes.peak_sample[spikes.unit_id == unit]
+        sample = sample[(sample >= before) & (sample + shown - before <= traces.shape[0])]
+        if len(sample):
+            sample = sample[np.linspace(0, len(sample) - 1, min(most, len(sample))).astype(int)]
+            out[unit] = np.median([plain(traces, t - before, t - before + shown) for t in sample], axis=0)
     return out

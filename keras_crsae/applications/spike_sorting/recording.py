@@ -1,36 +1,54 @@
-"""Recordings at the door: layout, gaps, dead and saturated channels, and the stretches to learn from."""
+"""Validate a recording, choose the stretches to learn from, and report gaps, dead and saturated channels."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_crsae.applications.spike_sorting.noise import LOUD, channel_noise
-from keras_crsae.applications.spikeinterface.convert import ArrayView, is_recording, locations
-
-#: Share of samples at one extreme value that calls a channel saturated.
-SATURATED = 0.01
-#: Candidates of stretches that are looked at in a long recording.
-_CANDIDATES = 240
+from keras_crsae.applications.spike_sorting.noise import channel_noise
+from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
+from keras_crsae.applications.spike_sorting.recording_view import ArrayView, channel_locations, is_recording
 
 
-def as_recording(recording, sampling_frequency=None, channel_locations=None):
-    """(traces, sampling frequency, locations): an object with shape (samples, channels) and time slices.
+class Recording(NamedTuple):
+    """A recording as sorting reads it."""
+
+    traces: Any  #: shape (samples, channels), with slices of time
+    sampling_frequency: float  #: Hz
+    channel_locations: np.ndarray | None  #: (channels, 2), micrometres
+
+
+def as_recording(recording: Any, sampling_frequency: float | None = None, locations: Any = None) -> Recording:
+    """Check a recording and give it one interface.
 
     Args:
         recording: array-like with ``shape`` and slices, (samples, channels) or (samples,); or a SpikeInterface
             recording.
         sampling_frequency: Hz; None: the SpikeInterface recording's.
-        channel_locations: (channels, 2) or None.
+        locations: (channels, 2) or None: the SpikeInterface recording's.
 
     Raises:
         ValueError: another layout or dtype, no sampling frequency, or one that contradicts the recording's.
+
+    Example:
+        >>> import numpy as np
+        >>> as_recording(np.zeros(60000, np.int16), sampling_frequency=30000).traces.shape
+        (60000, 1)
     """
     if is_recording(recording):
-        own = float(recording.get_sampling_frequency())
-        if sampling_frequency is not None and not np.isclose(own, sampling_frequency):
-            raise ValueError(f"The recording has a sampling frequency of {own:g} Hz. Received: "
-                             f"sampling_frequency={sampling_frequency!r}. Leave it out.")
-        return (ArrayView(recording), own,
-                _locations(locations(recording) if channel_locations is None else channel_locations,
-                           recording.get_num_channels()))
+        frequency = float(recording.get_sampling_frequency())
+        if sampling_frequency is not None and not np.isclose(frequency, sampling_frequency):
+            raise ValueError(f"The recording has a sampling frequency of {frequency:g} Hz. Omit `sampling_frequency`. "
+                             f"Received: sampling_frequency={sampling_frequency!r}.")
+        view = ArrayView(recording)
+        return Recording(view, frequency, _check_locations(
+            channel_locations(recording) if locations is None else locations, view.shape[1]))
+    traces = _as_traces(recording)
+    return Recording(traces, _check_frequency(sampling_frequency), _check_locations(locations, traces.shape[1]))
+
+
+def _as_traces(recording: Any) -> Any:
     if not hasattr(recording, "shape") or not hasattr(recording, "__getitem__"):
         try:
             recording = np.asarray(recording)
@@ -49,6 +67,10 @@ def as_recording(recording, sampling_frequency=None, channel_locations=None):
     if channels > samples:
         raise ValueError(f"`recording` has {channels} channels and only {samples} samples. Expected (samples, "
                          "channels): transpose it.")
+    return recording
+
+
+def _check_frequency(sampling_frequency: Any) -> float:
     if sampling_frequency is None:
         raise ValueError("`sampling_frequency` (Hz) is needed for an array. Give it, for example "
                          "sampling_frequency=30000.")
@@ -59,20 +81,20 @@ def as_recording(recording, sampling_frequency=None, channel_locations=None):
     if not 1000 <= frequency <= 1e6:
         raise ValueError("`sampling_frequency` must be in Hz, from 1,000 to 1,000,000. Received: "
                          f"{sampling_frequency!r}.")
-    return recording, frequency, _locations(channel_locations, channels)
+    return frequency
 
 
 class _Column:
     """A one-dimensional recording as one channel."""
 
-    def __init__(self, values):
+    def __init__(self, values: Any) -> None:
         self.values, self.shape, self.dtype = values, (values.shape[0], 1), getattr(values, "dtype", None)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> np.ndarray:
         return np.asarray(self.values[index])[:, None]
 
 
-def _locations(locations, channels):
+def _check_locations(locations: Any, channels: int) -> np.ndarray | None:
     if locations is None:
         return None
     locations = np.asarray(locations, np.float64)
@@ -82,32 +104,43 @@ def _locations(locations, channels):
     return locations[:, :2]
 
 
-def learning_stretches(traces, most, length):
-    """[(start, stop)] in samples: the whole recording, or its active stretches, ``most`` samples together.
+def learning_stretches(traces: Any, sampling_frequency: float, parameters: SortingParameters = DEFAULTS
+                       ) -> list[tuple[int, int]]:
+    """[(start, stop)] in samples to learn from: the whole recording, or the most active stretches of a long one.
 
-    Of a long recording evenly spread stretches of ``length`` samples are read; those with the most samples beyond
-    four noise standard deviations are taken, the wildest twentieth (artefacts) apart.
+    Evenly spread stretches are read. Those with the most samples beyond the noise threshold are chosen, excluding the
+    most active 5 %, which are likely artefacts, unless they are needed.
+
+    Example:
+        >>> import numpy as np
+        >>> learning_stretches(np.zeros((5000, 1)), 1000.0)
+        [(0, 5000)]
     """
-    samples = traces.shape[0]
-    if samples <= most:
+    samples, budget = traces.shape[0], round(parameters.learning_seconds * sampling_frequency)
+    if samples <= budget:
         return [(0, samples)]
-    length = min(length, most)
-    starts = np.unique(np.linspace(0, samples - length, min(_CANDIDATES, samples // length)).astype(np.int64))
-    activity = np.empty(len(starts))
-    for i, start in enumerate(starts):
-        piece = np.asarray(traces[start:start + length], np.float32)
-        piece = np.where(np.isfinite(piece), piece, 0)
-        centre = np.median(piece, axis=0)
-        noise = channel_noise(piece)
-        activity[i] = (np.abs(piece - centre) > LOUD * np.where(noise > 0, noise, np.inf)).any(axis=1).mean()
-    wild = activity > np.quantile(activity, 0.95)
-    order = np.lexsort((-activity, wild & (activity > 5 * np.median(activity))))
-    chosen = np.sort(starts[order[:max(1, most // length)]])
+    length = min(round(parameters.stretch_seconds * sampling_frequency), budget)
+    count = min(parameters.maximum_stretches, samples // length)
+    starts = np.unique(np.linspace(0, samples - length, count).astype(np.int64))
+    activity = np.array([_activity(traces[start:start + length], parameters.noise_threshold_sd) for start in starts])
+    artefact = (activity > np.quantile(activity, 0.95)) & (activity > 5 * np.median(activity))
+    order = np.lexsort((-activity, artefact))
+    chosen = np.sort(starts[order[:max(1, budget // length)]])
     return [(int(s), int(s) + length) for s in chosen]
 
 
-def inspect(traces, stretches):
-    """(offset (channels,), messages) of a recording; gaps, dead and saturated channels are told.
+def _activity(piece: np.ndarray, threshold: float) -> float:
+    """Fraction of the samples that some channel has above ``threshold`` noise standard deviations."""
+    piece = np.asarray(piece, np.float32)
+    piece = np.where(np.isfinite(piece), piece, 0)
+    noise = channel_noise(piece)
+    deviation = np.abs(piece - np.median(piece, axis=0))
+    return (deviation > threshold * np.where(noise > 0, noise, np.inf)).any(axis=1).mean()
+
+
+def inspect_recording(traces: Any, stretches: list[tuple[int, int]], parameters: SortingParameters = DEFAULTS
+                      ) -> tuple[np.ndarray, list[str]]:
+    """(offset (channels,), messages about gaps, dead and saturated channels) of a recording.
 
     Raises:
         ValueError: every channel is constant.
@@ -116,9 +149,8 @@ def inspect(traces, stretches):
     messages = []
     finite = np.isfinite(piece)
     if not finite.all():
-        share = 1 - finite.mean()
-        messages.append(f"{share:.2%} of the samples looked at are NaN or infinite: they count as zero, and no spikes "
-                        "are found in them.")
+        messages.append(f"{1 - finite.mean():.2%} of the samples inspected are NaN or infinite: they count as zero, "
+                        "and no spikes are found in them.")
         piece[~finite] = np.nan
         if not finite.any(axis=0).all():
             piece[:, ~finite.any(axis=0)] = 0
@@ -128,13 +160,13 @@ def inspect(traces, stretches):
         offset = np.median(piece, axis=0)
     dead = np.flatnonzero(np.median(np.abs(piece - offset), axis=0) == 0)
     if len(dead) == piece.shape[1]:
-        raise ValueError("Every channel of the recording is constant, or nearly so: there is no noise to measure "
-                         "spikes against. Look at the file, its dtype and its layout.")
+        raise ValueError("Every channel of the recording is constant, or nearly so: there is no noise to compare "
+                         "spikes with. Check the file, its dtype and its layout.")
     if len(dead):
-        messages.append(f"channels {dead.tolist()} are constant for most samples: they are left out.")
+        messages.append(f"channels {dead.tolist()} are constant for most samples: they are ignored.")
     for c in np.setdiff1d(np.arange(piece.shape[1]), dead):
-        share = max((piece[:, c] == piece[:, c].max()).mean(), (piece[:, c] == piece[:, c].min()).mean())
-        if share > SATURATED:
-            messages.append(f"channel {c} stands at one extreme value in {share:.1%} of the samples: it looks "
+        fraction = max((piece[:, c] == piece[:, c].max()).mean(), (piece[:, c] == piece[:, c].min()).mean())
+        if fraction > parameters.saturated_fraction:
+            messages.append(f"channel {c} is at one extreme value in {fraction:.1%} of the samples: it is probably "
                             "saturated.")
     return offset, messages

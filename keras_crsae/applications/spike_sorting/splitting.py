@@ -1,125 +1,146 @@
-"""One unit or two: waveforms that fall into groups, and units that are one (NumPy, scikit-learn)."""
+"""Split units whose waveforms form two groups, and merge units whose waveforms form one (NumPy, scikit-learn)."""
+
+from __future__ import annotations
 
 import math
 
 import numpy as np
 from crsae_onnx.core.spikes.correlations import gram
 
-from keras_crsae.applications.spike_sorting.templates import FEWEST, SHOWN, as_kernel, cleaned, norms, shrunk
-
-#: Ashman's D of two groups that splits a unit, and below which two units are one; and the rise of the Bayesian
-#: information criterion that both need.
-SEPARATION, KEEP_APART, EVIDENCE = 1.9, 1.7, 12.0
-#: Ashman's D of a split on trial, which needs no evidence: once both halves have been matched, ``merge`` judges.
-TRIAL = 1.5
-#: Correlation over shifts from which two units are looked at together.
-ALIKE = 0.8
-#: Spikes of less than this share of a unit's norm stay in the waveforms that it is judged by.
-SMALL = 0.5
-_FEATURES = 4
+from keras_crsae.applications.spike_sorting.matching import UnitSpikes, subtract_others
+from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
+from keras_crsae.applications.spike_sorting.templates import as_kernel, template_norms, wiener_shrink
 
 
-def two_groups(waves, seed, trial=False):
-    """Labels (spikes,) where waveforms fall into two groups, else None.
+def split_waveforms(waves: np.ndarray, seed: int, trial: bool = False, parameters: SortingParameters = DEFAULTS
+                    ) -> np.ndarray | None:
+    """Labels (spikes,) where the waveforms form two groups, else None.
 
-    The axis is the line between the means of a two-component Gaussian mixture; see ``apart``. That axis is a rough one:
-    like units of small spikes show as two only after they have been matched apart, which ``trial`` allows for.
+    The axis is the line between the means of a two-component Gaussian mixture; see ``bimodal_labels``. That axis is
+    approximate: similar units of small spikes only show as two after they have been matched separately, so ``trial``
+    lowers the separation and asks for no evidence.
     """
     from sklearn.mixture import GaussianMixture
 
-    if len(waves) < 3 * FEWEST:
+    if len(waves) < 3 * parameters.minimum_spikes:
         return None
     flat = _without_jitter(waves)
     flat -= flat.mean(axis=0)
-    shown = flat if len(flat) <= SHOWN else flat[np.random.default_rng(seed).choice(len(flat), SHOWN, replace=False)]
-    _, _, basis = np.linalg.svd(shown, full_matrices=False)
-    features = flat @ basis[:_FEATURES].T
+    most = parameters.pca_waveforms
+    sample = flat if len(flat) <= most else flat[np.random.default_rng(seed).choice(len(flat), most, replace=False)]
+    _, _, basis = np.linalg.svd(sample, full_matrices=False)
+    features = flat @ basis[:parameters.split_components].T
     mixture = GaussianMixture(2, reg_covar=0.1, random_state=seed).fit(features)
     axis = np.linalg.solve(mixture.covariances_.mean(axis=0), mixture.means_[1] - mixture.means_[0])
-    return apart(features @ (axis / max(np.linalg.norm(axis), 1e-12)),
-                 *((TRIAL, seed, -np.inf) if trial else (SEPARATION, seed)))
+    values = features @ (axis / max(np.linalg.norm(axis), 1e-12))
+    if trial:
+        return bimodal_labels(values, parameters.trial_split_separation, seed, -math.inf, parameters.minimum_spikes)
+    return bimodal_labels(values, parameters.split_separation, seed, parameters.minimum_bic_difference,
+                          parameters.minimum_spikes)
 
 
-def apart(line, separation, seed, evidence=EVIDENCE):
+def bimodal_labels(values: np.ndarray, separation: float, seed: int,
+                   bic_difference: float = DEFAULTS.minimum_bic_difference,
+                   minimum_count: int = DEFAULTS.minimum_spikes) -> np.ndarray | None:
     """Labels of two groups of numbers, else None.
 
-    Two Gaussians must describe them better than one by ``evidence`` in the Bayesian information criterion, Ashman's D
-    = sqrt(2) |difference of means| / sqrt(sum of variances) must pass ``separation``, and neither may be tiny.
+    Two Gaussians must describe them better than one by ``bic_difference`` in the Bayesian information criterion,
+    Ashman's D = sqrt(2) |difference of means| / sqrt(sum of variances) must exceed ``separation``, and both groups must
+    have ``minimum_count`` members.
+
+    Example:
+        >>> import numpy as np
+        >>> values = np.random.default_rng(0).normal(size=200)
+        >>> bimodal_labels(values, separation=1.9, seed=0) is None
+        True
+        >>> np.bincount(bimodal_labels(np.append(values, values + 8), separation=1.9, seed=0)).tolist()
+        [200, 200]
     """
     from sklearn.mixture import GaussianMixture
 
-    line = np.asarray(line, np.float64)[:, None]
-    one = GaussianMixture(1).fit(line)
-    two = GaussianMixture(2, n_init=3, reg_covar=1e-3, random_state=seed).fit(line)
+    column = np.asarray(values, np.float64)[:, None]
+    one = GaussianMixture(1).fit(column)
+    two = GaussianMixture(2, n_init=3, reg_covar=1e-3, random_state=seed).fit(column)
     distance = abs(two.means_[0, 0] - two.means_[1, 0]) * math.sqrt(2 / two.covariances_.sum())
-    label = two.predict(line)
+    label = two.predict(column)
     smallest = np.bincount(label, minlength=2).min()
-    if one.bic(line) - two.bic(line) > evidence and distance > separation and smallest >= FEWEST:
+    if one.bic(column) - two.bic(column) > bic_difference and distance > separation and smallest >= minimum_count:
         return label
     return None
 
 
-def merge(rest, found, templates, seed):
-    """Templates after those are merged whose spikes together form one group; and the rows that went.
+def merge_units(rest: np.ndarray, spikes: UnitSpikes, templates: np.ndarray, seed: int,
+                parameters: SortingParameters = DEFAULTS) -> tuple[np.ndarray, list[int]]:
+    """(templates after merging, rows that were merged into others).
 
-    Pairs of like shape (correlation over shifts above ``ALIKE``) are looked at, the most alike first: their spikes,
-    aligned to a quarter of a sample, are projected on the difference of the two mean waveforms.
+    Pairs of similar shape (correlation over shifts above ``merge_correlation``) are compared, the most similar first:
+    their spikes, aligned to a quarter of a sample, are projected on the difference of the two mean waveforms, and
+    merged where the projections form one group.
 
     Args:
-        rest: the signal without spikes.
-        found: ``Found`` whose units are the rows of ``templates``.
+        rest: residual of the signal.
+        spikes: matched spikes whose units are the rows of ``templates``.
         templates: (units, kernel_size, channels), new means.
+        seed: int.
+        parameters: ``merge_correlation``, ``merge_separation``, ``minimum_bic_difference``, ``small_spike_fraction``.
     """
-    size, fine = templates.shape[1], 4
-    # The noise in the means of few long waveforms would make halves of one unit unlike.
-    clean = shrunk(templates, np.bincount(found.unit, minlength=len(templates)))
-    overlap = gram(_resampled(as_kernel(clean), fine)) / fine
-    likeness = np.triu(overlap.max(axis=2), 1)
-    gone, templates = [], templates.copy()
-    for flat in np.argsort(-likeness, axis=None, kind="stable"):
-        i, j = (int(v) for v in np.unravel_index(flat, likeness.shape))
-        if likeness[i, j] < ALIKE:
+    kernel_size, upsampling = templates.shape[1], 4
+    # The noise in the means of few long waveforms would make halves of one unit dissimilar.
+    denoised = wiener_shrink(templates, np.bincount(spikes.unit_id, minlength=len(templates)))
+    overlap = gram(_upsample(as_kernel(denoised), upsampling)) / upsampling
+    similarity = np.triu(overlap.max(axis=2), 1)
+    merged, templates = [], templates.copy()
+    for flat in np.argsort(-similarity, axis=None, kind="stable"):
+        i, j = (int(v) for v in np.unravel_index(flat, similarity.shape))
+        if similarity[i, j] < parameters.merge_correlation:
             break
-        if i in gone or j in gone:
+        if i in merged or j in merged:
             continue
-        lag = (int(overlap[i, j].argmax()) - (size * fine - 1)) / fine
-        least = SMALL * norms(found.templates[[i, j]]).min()
-        own = [cleaned(rest, found, unit, shift, least) for unit, shift in ((i, 0.0), (j, -lag))]
-        few = min(map(len, own)) < 4  # each half needs some of both: too few to be told apart
-        if few or apart(_difference(own), KEEP_APART, seed) is None:
-            kept, small = (i, j) if len(own[0]) >= len(own[1]) else (j, i)
-            if kept == i:
-                templates[i] = np.concatenate(own).mean(axis=0)
-            gone.append(small)
-    return templates, sorted(gone)
+        lag = (int(overlap[i, j].argmax()) - (kernel_size * upsampling - 1)) / upsampling
+        small = parameters.small_spike_fraction * template_norms(spikes.templates[[i, j]]).min()
+        waves = [subtract_others(rest, spikes, unit, shift, small) for unit, shift in ((i, 0.0), (j, -lag))]
+        if not _form_two_groups(waves, seed, parameters):
+            larger, smaller = (i, j) if len(waves[0]) >= len(waves[1]) else (j, i)
+            if larger == i:
+                templates[i] = np.concatenate(waves).mean(axis=0)
+            merged.append(smaller)
+    return templates, sorted(merged)
 
 
-def _without_jitter(waves):
-    """Waveforms (spikes, values) without what a shift of less than a sample does: the mean waveform's derivative."""
+def _form_two_groups(waves: list[np.ndarray], seed: int, parameters: SortingParameters) -> bool:
+    if min(map(len, waves)) < 4:  # each half needs some of both: too few to decide
+        return False
+    return bimodal_labels(_project_on_difference(waves), parameters.merge_separation, seed,
+                          parameters.minimum_bic_difference, parameters.minimum_spikes) is not None
+
+
+def _without_jitter(waves: np.ndarray) -> np.ndarray:
+    """Waveforms (spikes, values) with the effect of shifts below a sample, the mean's derivative, projected out."""
     flat = waves.reshape(len(waves), -1).astype(np.float64)
     slope = np.gradient(waves.mean(axis=0), axis=0).ravel()
     slope /= max(np.linalg.norm(slope), 1e-12)
     return flat - np.outer(flat @ slope, slope)
 
 
-def _difference(own):
+def _project_on_difference(waves: list[np.ndarray]) -> np.ndarray:
     """Projections of two sets of waveforms on the difference of their means, (spikes of both,).
 
-    Each half of the spikes is projected on the difference that the other half shows: on their own, the noise in the
-    means of few long waveforms would set any two sets apart.
+    Each half of the spikes is projected on the difference of means of the other half: on its own, the noise in the
+    means of few long waveforms would separate any two sets.
     """
-    both = _without_jitter(np.concatenate(own))
-    both -= both.mean(axis=0)  # the halves are projected on two axes: what all share must not set them apart
-    first = np.arange(len(both)) < len(own[0])
+    both = _without_jitter(np.concatenate(waves))
+    both -= both.mean(axis=0)  # the halves have two axes: what all spikes share must not separate them
+    first = np.arange(len(both)) < len(waves[0])
     odd = np.arange(len(both)) % 2 == 1
-    line = np.empty(len(both))
+    values = np.empty(len(both))
     for half in (odd, ~odd):
         axis = both[first & ~half].mean(axis=0) - both[~first & ~half].mean(axis=0)
-        line[half] = both[half] @ (axis / max(np.linalg.norm(axis), 1e-12))
-    return line
+        values[half] = both[half] @ (axis / max(np.linalg.norm(axis), 1e-12))
+    return values
 
 
-def _resampled(kernel, times):
-    """A kernel at ``times`` the sampling frequency, by its Fourier series (padded, so that its ends do not meet)."""
-    size = len(kernel)
-    return np.fft.irfft(np.fft.rfft(kernel, 2 * size, axis=0), 2 * size * times, axis=0)[:size * times] * times
+def _upsample(kernel: np.ndarray, factor: int) -> np.ndarray:
+    """A kernel at ``factor`` times the sampling frequency, by its Fourier series (padded against wrap-around)."""
+    kernel_size = len(kernel)
+    spectrum = np.fft.rfft(kernel, 2 * kernel_size, axis=0)
+    return np.fft.irfft(spectrum, 2 * kernel_size * factor, axis=0)[:kernel_size * factor] * factor

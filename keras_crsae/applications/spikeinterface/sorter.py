@@ -1,120 +1,103 @@
-"""The sorter ``"crsae"`` as SpikeInterface runs sorters. Import it through ``spikeinterface.register``."""
+"""The sorter ``"crsae"`` as a class of SpikeInterface; ``registry.register`` makes it available."""
+
+from __future__ import annotations
 
 import importlib.util
-import shutil
-import tempfile
-import warnings
 from pathlib import Path
+from typing import Any
 
 from crsae_onnx.core.version import package_version
-from spikeinterface.core import BaseRecording, load
-from spikeinterface.sorters import BaseSorter
+from spikeinterface.core import load
 
-from keras_crsae.applications.spikeinterface.convert import SORTER_NAME, as_sorting
+from keras_crsae.applications.spike_sorting.parameters import SortingParameters
+from keras_crsae.applications.spike_sorting.pipeline import sort
+from keras_crsae.applications.spikeinterface.convert import as_sorting
+from keras_crsae.applications.spikeinterface.sorter_internals import InMemoryRecordings, save_quietly
 
-#: What the work needs beside SpikeInterface.
-_NEEDED = ("keras", "tensorflow", "scipy", "sklearn")
-
-
-def _save(extractor, folder, **options):
-    """Save what lives in memory; that it cannot also be written as a recipe is no news."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The extractor is not serializable to file")
-        return extractor.save(folder=folder, **options)
+#: Name of the sorter in SpikeInterface.
+SORTER_NAME = "crsae"
+#: Packages that sorting needs besides SpikeInterface.
+_REQUIRED = ("keras", "tensorflow", "scipy", "sklearn")
 
 
-def _tell(step, share):
-    print(f"{SORTER_NAME}: {step}, {share:.0%}", flush=True)
+def _print_progress(step: str, fraction: float) -> None:
+    print(f"{SORTER_NAME}: {step}, {fraction:.0%}", flush=True)
 
 
-class CrsaeSorter(BaseSorter):
+class CrsaeSorter(InMemoryRecordings):
     """``spike_sorting.sort`` behind SpikeInterface's folder of parameters, log and result.
 
-    ``sorter_output`` receives ``result`` (``spike_files.load_result`` reads it: model, templates, messages) and
-    ``sorting`` (what SpikeInterface loads).
+    ``sorter_output`` receives ``result`` (``spike_sorting.load_result`` reads it: model, templates, messages) and
+    ``sorting`` (which SpikeInterface loads).
     """
 
     sorter_name = SORTER_NAME
     sorter_description = ("Convolutional dictionary learning by a constrained recurrent sparse autoencoder: templates "
-                          "are learned as filters, spikes read off their sparse code.")
+                          "are learned as filters, spikes are found in their sparse code.")
     installation_mesg = "pip install 'keras-crsae[spikes,train]'"
     requires_locations = False
     gpu_capability = "nvidia-optional"
     compatible_with_parallel = {"loky": False, "multiprocessing": False, "threading": False}
 
-    _default_params = {"units": None, "freq_min": None, "freq_max": None, "common_reference": False, "seed": 0}
+    _default_params = {"units": None, "freq_min": None, "freq_max": None, "common_reference": False, "seed": 0,
+                       "parameters": None}
     _params_description = {
-        "units": "Number of units, or None: chosen from the recording",
+        "units": "Largest number of units, or None: chosen from the recording",
         "freq_min": "Lower edge of the band-pass filter in Hz, for raw recordings 300; None: no filter",
-        "freq_max": "Upper edge in Hz, for raw recordings 6000; held below half the sampling frequency",
+        "freq_max": "Upper edge in Hz, for raw recordings 6000; lowered to less than half the sampling frequency",
         "common_reference": "Subtract the median over channels",
         "seed": "Seed of the initialisation and of the training",
+        "parameters": "Tuning constants that differ from their defaults, {name: value} of SortingParameters, or None",
     }
 
     @classmethod
-    def is_installed(cls):
-        return all(importlib.util.find_spec(name) for name in _NEEDED)
+    def is_installed(cls) -> bool:
+        return all(importlib.util.find_spec(name) for name in _REQUIRED)
 
     @classmethod
-    def get_sorter_version(cls):
+    def get_sorter_version(cls) -> str:
         return package_version()
 
     @classmethod
-    def initialize_folder(cls, recording, output_folder, verbose, remove_existing_folder):
-        """As SpikeInterface's, but a recording that cannot be written down is saved into the folder first."""
-        target = Path(output_folder or f"{cls.sorter_name}_output").absolute()
-        refused = not isinstance(recording, BaseRecording) or recording.get_num_segments() > 1 or (
-            target.is_dir() and not remove_existing_folder)
-        if refused or any(recording.check_serializability(how) for how in ("json", "pickle")):
-            return super().initialize_folder(recording, output_folder, verbose, remove_existing_folder)
-        # The folder must not exist yet: the recording waits beside it.
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent,
-                                         ignore_cleanup_errors=True) as waiting:
-            saved = _save(recording, Path(waiting) / "recording", verbose=verbose, progress_bar=verbose)
-            folder = super().initialize_folder(saved, target, verbose, remove_existing_folder)
-            del saved  # closes the files, which Windows would not move
-            shutil.move(Path(waiting) / "recording", folder / "recording")
-        load(folder / "recording").dump(folder / "spikeinterface_recording.json", relative_to=folder)
-        return folder
-
-    @classmethod
-    def _check_params(cls, recording, output_folder, params):
+    def _check_params(cls, recording: Any, output_folder: Path, params: dict[str, Any]) -> dict[str, Any]:
         low, high = params["freq_min"], params["freq_max"]
         if (low is None) != (high is None):
             raise ValueError("freq_min and freq_max are given together, or neither for no filter. "
                              f"Received: freq_min={low!r}, freq_max={high!r}")
         limit = 0.45 * recording.get_sampling_frequency()
-        # What is written down is what runs, in JSON's own types.
+        # SpikeInterface stores the returned values as JSON, and they are what runs: plain Python types.
+        parameters = SortingParameters.from_dict(params["parameters"] or {}).to_dict()
         return {**params, "units": None if params["units"] is None else int(params["units"]),
                 "freq_min": None if low is None else float(low),
                 "freq_max": None if high is None else min(float(high), limit),
-                "common_reference": bool(params["common_reference"]), "seed": int(params["seed"])}
+                "common_reference": bool(params["common_reference"]), "seed": int(params["seed"]),
+                "parameters": parameters}
 
     @classmethod
-    def _check_apply_filter_in_params(cls, params):
+    def _check_apply_filter_in_params(cls, params: dict[str, Any]) -> bool:
         return params["freq_min"] is not None
 
     @classmethod
-    def _setup_recording(cls, recording, sorter_output_folder, params, verbose):
-        """Nothing to prepare: the recording is read from where it lies."""
+    def _setup_recording(cls, recording: Any, sorter_output_folder: Path, params: dict[str, Any], verbose: bool
+                         ) -> None:
+        """Nothing to prepare: the recording is read where it is stored."""
 
     @classmethod
-    def _run_from_folder(cls, sorter_output_folder, params, verbose):
-        from keras_crsae.applications.spike_sorting import pipeline as spike_sorting
-
+    def _run_from_folder(cls, sorter_output_folder: Path, params: dict[str, Any], verbose: bool) -> None:
         recording = cls.load_recording_from_folder(sorter_output_folder.parent)
         band = None if params["freq_min"] is None else (params["freq_min"], params["freq_max"])
         if verbose and band is None and not recording.is_filtered():
-            print(f"{SORTER_NAME}: the recording is not marked as filtered and no filter was asked for. If it is a "
-                  "raw one, pass freq_min=300, freq_max=6000.")
-        result = spike_sorting.sort(recording, units=params["units"], band=band, seed=params["seed"],
-                                    common_reference=params["common_reference"], progress=_tell if verbose else None)
+            print(f"{SORTER_NAME}: the recording is not marked as filtered, and no filter is applied. For a raw "
+                  "recording pass freq_min=300, freq_max=6000.")
+        result = sort(recording, units=params["units"], band=band, seed=params["seed"],
+                      common_reference=params["common_reference"],
+                      parameters=SortingParameters.from_dict(params["parameters"]),
+                      progress=_print_progress if verbose else None)
         result.save(sorter_output_folder / "result")
-        _save(as_sorting(result), sorter_output_folder / "sorting")
+        save_quietly(as_sorting(result), sorter_output_folder / "sorting")
         if verbose:
             print("\n".join(result.messages))
 
     @classmethod
-    def _get_result_from_folder(cls, sorter_output_folder):
+    def _get_result_from_folder(cls, sorter_output_folder: Path) -> Any:
         return load(Path(sorter_output_folder) / "sorting")

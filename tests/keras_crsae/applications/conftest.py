@@ -1,21 +1,21 @@
-"""A whitened signal of three units, for the modules that find them."""
+"""A whitened signal of three units, and a SpikeInterface recording."""
 
 import numpy as np
 import pytest
 
-from keras_crsae.applications.spike_sorting.templates import norms
+from keras_crsae.applications.spike_sorting.templates import template_norms
 
 SIZE, RATE = 40, 20_000
 
 
 @pytest.fixture(scope="session")
 def unit_shapes():
-    """Two like units and one apart, on two channels; norms 16, 14 and 9."""
+    """Two similar units and a different one, on two channels; norms 16, 14 and 9."""
     time = np.arange(SIZE)
     trough, late = np.exp(-0.5 * ((time - 14) / 2.0) ** 2), np.exp(-0.5 * ((time - 20) / 4.0) ** 2)
     waves = np.stack([np.stack([-trough + 0.3 * late, -0.5 * trough], 1), np.stack([-0.8 * trough, -0.9 * trough], 1),
                       np.stack([0.2 * late, late - 0.5 * trough], 1)])
-    return waves / norms(waves)[:, None, None] * np.array([16.0, 14.0, 9.0])[:, None, None]
+    return waves / template_norms(waves)[:, None, None] * np.array([16.0, 14.0, 9.0])[:, None, None]
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +26,15 @@ def unit_signal(unit_shapes):
     for t in at:
         signal[t:t + SIZE] += unit_shapes[rng.integers(3)] * (1 + 0.06 * rng.normal())
     return signal.astype(np.float32)
+
+
+@pytest.fixture
+def probe_recording():
+    """5 s, 4 channels, int16 with gains and a probe; in memory only, so that it cannot be serialised."""
+    si = pytest.importorskip("spikeinterface.core", reason="the extra `spikes` is not installed")
+    traces = np.random.default_rng(0).integers(-300, 300, (int(5 * RATE), 4)).astype(np.int16)
+    numpy_recording = si.NumpyRecording([traces], RATE)
+    numpy_recording.set_channel_gains([0.5, 1.0, 2.0, 4.0])
+    numpy_recording.set_channel_offsets([0.0, 10.0, 0.0, 0.0])
+    numpy_recording.set_dummy_probe_from_locations(np.array([[0.0, 0], [20, 0], [0, 20], [20, 20]]))
+    return numpy_recording

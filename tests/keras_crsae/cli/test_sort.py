@@ -8,7 +8,6 @@ from crsae_onnx import SparseEncoder, SpikeReader
 from crsae_onnx.core.spikes.csv_table import read_table
 
 from keras_crsae.applications import spike_sorting
-from keras_crsae.applications.spike_sorting.persistence import load_result
 from keras_crsae.cli import main
 from keras_crsae.cli import sort as cli_sort
 
@@ -50,12 +49,12 @@ def test_a_folder_with_everything_is_written(inside, sorted_spikes, tmp_path, ca
     out = capsys.readouterr().out
     for word in ("5 s at 10000 Hz", "SNR", "< 1.5 ms", f"{np.sum(result.spike_units == 0) / 5:.2f}", "amplitude"):
         assert word in out
-    np.testing.assert_array_equal(load_result("out").spike_samples, result.spike_samples)
+    np.testing.assert_array_equal(spike_sorting.load_result("out").spike_samples, result.spike_samples)
     encoder = SparseEncoder("out/encoder.onnx")  # carries all that it needs
     found = SpikeReader.from_json(encoder.info["spikes"]).find(encoder.encode, recording)
     np.testing.assert_array_equal(found.peak_sample, result.spike_samples)
     np.testing.assert_array_equal(found.unit_id, result.spike_units)
-    assert "Code threshold" in (tmp_path / "out/report.html").read_text()
+    assert "Code maxima" in (tmp_path / "out/report.html").read_text()
 
 
 def test_a_wave_file_tells_its_sampling_frequency(inside, sorted_spikes, tmp_path, capsys):

@@ -1,9 +1,10 @@
-"""Truth-free quality: the same numbers as SpikeInterface's, and sensible ones at the edges."""
+"""Quality metrics: the same numbers as SpikeInterface's, and sensible ones at the edges."""
 
 import numpy as np
 import pytest
 
 from keras_crsae.applications.spike_sorting import quality
+from keras_crsae.applications.spike_sorting.noise import channel_noise
 
 FS = 20000.0
 
@@ -52,8 +53,7 @@ def test_quality_equals_spikeinterface(trains, bin_seconds):
     for name, values in ours.items():
         np.testing.assert_allclose(values, theirs[name].to_numpy(float), rtol=1e-6, err_msg=name)
     assert ours["isi_violations_count"][2] >= 400 and ours["rp_violations"][2] >= 400
-    own_noise = quality.noise_level(traces)
-    np.testing.assert_allclose(own_noise, analyzer.get_extension("noise_levels").get_data(), rtol=0.05)
+    np.testing.assert_allclose(channel_noise(traces), analyzer.get_extension("noise_levels").get_data(), rtol=0.05)
 
 
 def test_numbers_by_hand():
@@ -75,7 +75,7 @@ def test_order_does_not_matter(trains):
         np.testing.assert_array_equal(first[name], second[name])
 
 
-def test_a_unit_without_spikes_and_a_short_recording_have_no_shares():
+def test_a_unit_without_spikes_and_a_short_recording_have_no_fractions():
     found = quality.unit_quality(np.array([3, 50]), np.array([0, 0]), 2, samples=100, sampling_frequency=1000.0)
     assert np.isnan(found["presence_ratio"]).all()  # 0.1 s holds no bin of a minute
     assert np.isnan([found[n][1] for n in ("firing_rate", "isi_violations_ratio", "rp_contamination")]).all()
@@ -92,15 +92,15 @@ def test_snr_takes_the_channel_of_the_largest_magnitude_whatever_its_sign():
 
 
 @pytest.mark.parametrize("times, labels, message", [
-    ([1.5, 2.0], [0, 0], "whole numbers"), ([1, 2], [0], "one each a spike"), ([1, 200], [0, 0], "lie in 0 ... 99"),
+    ([1.5, 2.0], [0, 0], "must be ints"), ([1, 2], [0], "one each a spike"), ([1, 200], [0, 0], "lie in 0 ... 99"),
     ([-1, 2], [0, 0], "the recording"), ([1, 2], [0, 5], "lie in 0 ... 1"),
 ])
-def test_unfit_spikes_are_refused(times, labels, message):
+def test_invalid_spikes_are_refused(times, labels, message):
     with pytest.raises(ValueError, match=message):
         quality.unit_quality(times, labels, 2, samples=100, sampling_frequency=1000.0)
 
 
-def test_unfit_templates_and_periods_are_refused():
+def test_invalid_templates_and_periods_are_refused():
     with pytest.raises(ValueError, match="units, time, channels"):
         quality.snr(np.zeros((2, 3, 2)), [1.0])
     with pytest.raises(ValueError, match="one template a unit"):
@@ -108,5 +108,5 @@ def test_unfit_templates_and_periods_are_refused():
                              noise=[1.0])
     with pytest.raises(ValueError, match="shorter than a sample"):
         quality.rp_violations(np.array([1, 2]), 100, 100.0)
-    with pytest.raises(ValueError, match="samples, channels"):
-        quality.noise_level(np.zeros(5))
+    with pytest.raises(ValueError, match="need `noise`"):
+        quality.unit_quality([1], [0], 1, samples=9, sampling_frequency=1000.0, templates=np.ones((1, 3, 1)))

@@ -1,4 +1,4 @@
-"""The table of units."""
+"""Statistics of units as text."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from keras_crsae.applications.spike_sorting.unit_table import unit_table
 
 
-def test_the_table_tells_the_simulated_units(sorted_spikes):
+def test_the_table_describes_the_simulated_units(sorted_spikes):
     recording, made, result = sorted_spikes
     columns = unit_table(result)
     assert columns["unit"] == ["0", "1"] and columns["presence"] == ["-", "-"]  # shorter than a minute

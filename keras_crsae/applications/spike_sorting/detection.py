@@ -1,0 +1,62 @@
+"""First templates: extrema above the noise, and clusters of their waveforms (NumPy, SciPy, scikit-learn)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
+from keras_crsae.applications.spike_sorting.templates import waveforms
+
+
+def detect_extrema(signal: np.ndarray, noise: np.ndarray, kernel_size: int, before: int, distance: int,
+                   threshold: float = DEFAULTS.detection_threshold_sd) -> tuple[np.ndarray, np.ndarray]:
+    """(start_sample, channel) of waveforms whose extremum passes the threshold on some channel.
+
+    Args:
+        signal: (time, channels), not whitened.
+        noise: (channels,) standard deviations; 0 marks a dead channel.
+        kernel_size, before: samples of a waveform, and before its extremum.
+        distance: samples; of extrema closer than that only the largest is kept.
+        threshold: noise standard deviations.
+
+    Example:
+        >>> import numpy as np
+        >>> signal = np.zeros((100, 1)); signal[50] = -9
+        >>> [a.tolist() for a in detect_extrema(signal, np.ones(1), kernel_size=20, before=5, distance=10)]
+        [[45], [0]]
+    """
+    from scipy.ndimage import maximum_filter1d
+
+    scaled = np.abs(signal) / np.where(noise > 0, noise, np.inf)
+    largest = scaled.max(axis=1)
+    extremum = np.flatnonzero((maximum_filter1d(largest, 2 * distance + 1) == largest) & (largest > threshold))
+    extremum = extremum[(extremum >= kernel_size) & (extremum < len(signal) - 2 * kernel_size)]
+    return extremum - before, scaled[extremum].argmax(axis=1)
+
+
+def cluster_waveforms(signal: np.ndarray, start_sample: np.ndarray, channel: np.ndarray, kernel_size: int,
+                      clusters: int, seed: int, parameters: SortingParameters = DEFAULTS) -> np.ndarray:
+    """Median waveforms of k-means clusters, (templates, kernel_size, channels).
+
+    Args:
+        signal: (time, channels), whitened.
+        start_sample, channel: of each detection; each detection channel is clustered by itself.
+        kernel_size: samples of a waveform.
+        clusters: a channel.
+        seed: int.
+        parameters: size of the smallest cluster, principal components.
+    """
+    from sklearn.cluster import KMeans
+
+    medians = []
+    for c in np.unique(channel):
+        starts = start_sample[channel == c]
+        if len(starts) < parameters.minimum_spikes:
+            continue
+        flat = waveforms(signal, starts, kernel_size).reshape(len(starts), -1)
+        _, _, basis = np.linalg.svd(flat[:parameters.pca_waveforms], full_matrices=False)
+        count = int(min(clusters, max(1, len(starts) // (2 * parameters.minimum_spikes))))
+        label = KMeans(count, n_init=3, random_state=seed).fit_predict(flat @ basis[:parameters.cluster_components].T)
+        medians += [np.median(flat[label == k], axis=0).reshape(kernel_size, -1) for k in range(count)
+                    if np.count_nonzero(label == k) >= parameters.minimum_spikes // 2]
+    return np.stack(medians) if medians else np.zeros((0, kernel_size, signal.shape[1]), np.float32)

@@ -1,0 +1,116 @@
+"""Spikes of given templates in a whitened signal, the residual, and waveforms without their neighbours (NumPy)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from crsae_onnx.core.spikes.template_matching import TemplateMatcher
+
+from keras_crsae.applications.spike_sorting.parameters import DEFAULTS
+from keras_crsae.applications.spike_sorting.templates import as_kernel, template_norms, waveforms
+
+
+class UnitSpikes(NamedTuple):
+    """Templates and their spikes in a whitened signal, in order of ``start_sample``."""
+
+    templates: np.ndarray  #: (units, kernel_size, channels), mean whitened waveforms
+    start_sample: np.ndarray  #: int64 (spikes,), where each spike's template starts
+    unit_id: np.ndarray  #: int64 (spikes,), rows of ``templates``
+    code_amplitude: np.ndarray  #: float64 (spikes,), multiple of the unit-norm filter
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Number of spikes of each unit, (units,)."""
+        return np.bincount(self.unit_id, minlength=len(self.templates))
+
+
+def match_templates(signal: np.ndarray, templates: np.ndarray, refractory: int,
+                    amplitude_cv: float | np.ndarray = DEFAULTS.initial_amplitude_cv,
+                    log_odds_against: float | np.ndarray = DEFAULTS.initial_log_odds_against_nats,
+                    thorough: bool = False) -> UnitSpikes:
+    """The most probable spikes of ``templates``; see ``crsae_onnx.core.spikes.template_matching``.
+
+    Args:
+        signal: (time, channels), whitened.
+        templates: (units, kernel_size, channels).
+        refractory: samples; smallest distance of two spikes of a unit.
+        amplitude_cv: coefficient of variation of a unit's amplitudes, a number or (units,).
+        log_odds_against: log odds against a spike at one sample, a number or (units,).
+        thorough: also search distant pairs.
+
+    Example:
+        >>> import numpy as np
+        >>> signal, template = np.zeros((300, 1), np.float32), 3 * np.hanning(30)[None, :, None]
+        >>> signal[100:130] += template[0]
+        >>> match_templates(signal, template, refractory=20).start_sample.tolist()
+        [100]
+    """
+    norms, units = template_norms(templates), len(templates)
+    matcher = TemplateMatcher(as_kernel(templates), norms, np.broadcast_to(amplitude_cv, units),
+                      np.broadcast_to(log_odds_against, units), refractory)
+    return UnitSpikes(templates, *matcher.find(signal, thorough=thorough))
+
+
+def select_units(spikes: UnitSpikes, rows: np.ndarray) -> UnitSpikes:
+    """The templates and spikes of the units ``rows`` (ascending); they become units 0, 1, ..."""
+    selected = np.isin(spikes.unit_id, rows)
+    return UnitSpikes(spikes.templates[rows], spikes.start_sample[selected],
+                         np.searchsorted(rows, spikes.unit_id[selected]), spikes.code_amplitude[selected])
+
+
+def residual(signal: np.ndarray, spikes: UnitSpikes) -> np.ndarray:
+    """The signal minus all spikes."""
+    rest, kernel, kernel_size = signal.copy(), as_kernel(spikes.templates), spikes.templates.shape[1]
+    for start, unit, amplitude in zip(spikes.start_sample, spikes.unit_id, spikes.code_amplitude, strict=True):
+        rest[start:start + kernel_size] -= np.float32(amplitude) * kernel[:, :, unit]
+    return rest
+
+
+def subtract_others(rest: np.ndarray, spikes: UnitSpikes, unit: int, shift: float = 0.0,
+                    minimum_norm: float = 0.0) -> np.ndarray:
+    """Waveforms of a unit's spikes with every other spike subtracted, (spikes, kernel_size, channels).
+
+    Args:
+        rest: residual of the signal.
+        spikes: what was subtracted in ``rest``.
+        unit: row of ``spikes.templates``.
+        shift: samples, whole or not, by which the waveforms begin after the template's start; spikes whose waveform
+            would then pass the ends of the signal are omitted.
+        minimum_norm: spikes of smaller templates are not subtracted. Where a large spike differs from its template,
+            small ones are matched to the difference: with those subtracted, it would look more like its template than
+            it is.
+    """
+    whole = math.floor(shift)
+    kernel_size = spikes.templates.shape[1]
+    span = kernel_size + (shift != whole)  # a fraction needs one sample more
+    of_unit = spikes.unit_id == unit
+    start, amplitude = spikes.start_sample[of_unit] + whole, spikes.code_amplitude[of_unit]
+    inside = (start >= 0) & (start + span <= len(rest))
+    filter_ = as_kernel(spikes.templates[unit:unit + 1])[:, :, 0]
+    shifted = np.zeros((span, filter_.shape[1]), np.float32)
+    low, high = max(0, -whole), min(span, kernel_size - whole)
+    shifted[low:high] = filter_[low + whole:high + whole]
+    waves = waveforms(rest, start[inside], span) + amplitude[inside, None, None].astype(np.float32) * shifted
+    small = np.setdiff1d(np.flatnonzero(template_norms(spikes.templates) < minimum_norm), unit)
+    if len(small):
+        _add_spikes(waves, start[inside], select_units(spikes, small))
+    if span == kernel_size:
+        return waves
+    points = 2 * span
+    phase = np.exp(2j * np.pi * np.fft.rfftfreq(points) * (shift - whole))
+    return np.fft.irfft(np.fft.rfft(waves, points, axis=1) * phase[:, None], points, axis=1)[:, :kernel_size]
+
+
+def _add_spikes(waves: np.ndarray, start: np.ndarray, spikes: UnitSpikes) -> None:
+    """Add spikes to the waveforms (spikes, span, channels) that begin at ``start``, in place."""
+    span, kernel_size, kernel = waves.shape[1], spikes.templates.shape[1], as_kernel(spikes.templates)
+    first = np.searchsorted(spikes.start_sample, start - kernel_size, side="right")
+    last = np.searchsorted(spikes.start_sample, start + span)
+    for wave, begin, i, j in zip(waves, start, first, last, strict=True):
+        for k in range(i, j):
+            low = int(spikes.start_sample[k] - begin)
+            left, right = max(0, low), min(span, low + kernel_size)
+            wave[left:right] += (np.float32(spikes.code_amplitude[k])
+                                 * kernel[left - low:right - low, :, spikes.unit_id[k]])

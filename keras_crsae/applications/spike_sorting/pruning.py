@@ -1,0 +1,123 @@
+"""Drop units that noise imitates or that other units explain (NumPy)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from keras_crsae.applications.spike_sorting.matching import UnitSpikes, match_templates, residual
+from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
+from keras_crsae.applications.spike_sorting.templates import template_norms
+
+
+def prune_units(templates: np.ndarray, waves: list[np.ndarray], samples: int, refractory: int,
+                parameters: SortingParameters = DEFAULTS) -> tuple[list[int], dict[int, str]]:
+    """(rows to keep, reasons {dropped row: text}); copies and sums of others go one by one, the clearest first.
+
+    Args:
+        templates: (units, kernel_size, channels).
+        waves: waveforms (spikes, kernel_size, channels) of each unit, other spikes subtracted.
+        samples: length of the signal.
+        refractory: samples.
+        parameters: smallest number of spikes and norm, false alarms, loss and synchrony.
+    """
+    reasons, keep = {}, []
+    for row, norm in enumerate(template_norms(templates)):
+        if len(waves[row]) < parameters.minimum_spikes:
+            reasons[row] = f"only {len(waves[row])} spikes"
+        elif norm < parameters.minimum_norm_sd or (
+                expected_false_alarms(norm, samples, parameters.initial_log_odds_against_nats)
+                > parameters.maximum_false_alarm_fraction * len(waves[row])):
+            reasons[row] = f"a waveform of {norm:.1f} noise standard deviations, which noise imitates"
+        else:
+            keep.append(row)
+    most = parameters.pruning_waveforms
+    sample = [w[:: max(1, len(w) // most)][:most] for w in waves]
+    counts = np.array([len(w) for w in waves])
+    while len(keep) > 1:
+        fits = [loss_without(templates[keep], sample[row], i, refractory, parameters) for i, row in enumerate(keep)]
+        weak = [i for i, (loss, others) in enumerate(fits)
+                if loss < parameters.minimum_loss_nats and not exceeds_chance(
+                    counts[keep[i]], np.delete(counts[keep], i), others, len(sample[keep[i]]), samples, parameters)]
+        if not weak:
+            break
+        weakest = min(weak, key=lambda i: fits[i][0])
+        reasons[keep[weakest]] = f"other units explain its waveform (loss {fits[weakest][0]:.1f} nats a spike)"
+        del keep[weakest]
+    return keep, reasons
+
+
+def loss_without(templates: np.ndarray, waves: np.ndarray, unit: int, refractory: int,
+                 parameters: SortingParameters = DEFAULTS) -> tuple[float, UnitSpikes]:
+    """(nats, spikes of the others): log likelihood a spike lost when the other units explain a unit's waveforms.
+
+    Small for a copy of another unit, and for the sum of two units that fire together. The prior odds of a spike are
+    not counted, so that two spikes in place of one lose nothing where they fit as well. The waveforms are laid one
+    after the other, each between zeros of its own length.
+    """
+    kernel_size = templates.shape[1]
+    padding = ((0, 0), (kernel_size, kernel_size), (0, 0))
+    signal = np.pad(waves, padding).reshape(-1, templates.shape[2]).astype(np.float32)
+    prior = parameters.initial_amplitude_cv, parameters.initial_log_odds_against_nats
+    itself = match_templates(signal, templates[unit:unit + 1], refractory, *prior)
+    others = match_templates(signal, np.delete(templates, unit, axis=0), refractory, *prior)
+    lost = _log_likelihood(itself, signal, prior[0]) - _log_likelihood(others, signal, prior[0])
+    return lost / len(waves), others
+
+
+def exceeds_chance(count: int, counts: np.ndarray, others: UnitSpikes, waves: int, samples: int,
+                   parameters: SortingParameters = DEFAULTS) -> bool:
+    """Whether ``count`` spikes that are each the sum of the same two others at one lag are more than chance predicts.
+
+    The lag may be anything within a quarter of a template, which overestimates chance.
+
+    Args:
+        count: spikes of the unit.
+        counts: spikes of the other units.
+        others: spikes of the other units in the waveforms, as ``loss_without`` returns them.
+        waves: number of waveforms.
+        samples: length of the signal.
+        parameters: ``synchrony_ratio`` and ``synchrony_lag_samples``.
+    """
+    kernel_size = others.templates.shape[1]
+    border = np.searchsorted(others.start_sample, np.arange(waves + 1) * 3 * kernel_size)
+    lags: dict[tuple[int, int], list[int]] = {}
+    for low, high in zip(border, border[1:], strict=False):
+        if high - low == 2:
+            (first, start), (second, later) = sorted(
+                zip(others.unit_id[low:high], others.start_sample[low:high], strict=True))
+            lags.setdefault((first, second), []).append(later - start)
+    if not lags:
+        return False
+    (first, second), lag = max(lags.items(), key=lambda item: len(item[1]))
+    if np.count_nonzero(np.abs(lag - np.median(lag)) <= parameters.synchrony_lag_samples) < waves / 2:
+        return False  # a copy, or not explained by one pair at one lag
+    chance = counts[first] * counts[second] * (kernel_size / 4) / samples
+    return count > parameters.synchrony_ratio * chance
+
+
+def _log_likelihood(spikes: UnitSpikes, signal: np.ndarray, amplitude_cv: float) -> float:
+    mean = template_norms(spikes.templates)[spikes.unit_id]
+    error = np.square(residual(signal, spikes), dtype=np.float64).sum()
+    return -0.5 * error - 0.5 * np.sum(np.square((spikes.code_amplitude - mean) / (amplitude_cv * mean)))
+
+
+def expected_false_alarms(norm: float, samples: int,
+                          log_odds_against: float = DEFAULTS.initial_log_odds_against_nats) -> float:
+    """Spikes of a template that are expected in white noise alone.
+
+    A spike is accepted where the correlation exceeds norm / 2 + log_odds_against / norm; adjacent samples
+    count together.
+
+    Args:
+        norm: of the template, in noise standard deviations.
+        samples: length of the signal.
+        log_odds_against: against a spike at one sample, nats.
+
+    Example:
+        >>> round(expected_false_alarms(5.0, samples=1_000_000), 1)
+        24.0
+    """
+    threshold = norm / 2 + log_odds_against / norm
+    return 0.5 * samples * 0.5 * math.erfc(threshold / math.sqrt(2))

@@ -1,0 +1,86 @@
+"""SpikeInterface recordings as arrays; SpikeInterface itself is never imported here."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+
+class ArrayView:
+    """A SpikeInterface recording with the interface of an array (samples, channels), read a stretch at a time.
+
+    Indexing takes slices of time and, optionally, of channels: ``view[1000:2000]``, ``view[:, 0:4]``. Only that part
+    is read, filtered and converted. Traces are in microvolts (float32) where the recording has gains, otherwise as
+    stored.
+
+    Args:
+        recording: ``spikeinterface.BaseRecording`` of one segment.
+        scaled: True: microvolts; False: stored values; None: microvolts where gains are available.
+
+    Attributes:
+        shape, ndim, dtype: of the array.
+        recording, scaled: as given, ``scaled`` resolved.
+
+    Raises:
+        ValueError: not a recording, several segments, or microvolts without gains.
+
+    Example:
+        >>> import numpy as np
+        >>> from spikeinterface.core import NumpyRecording
+        >>> view = ArrayView(NumpyRecording([np.zeros((9000, 4), np.int16)], 30000.0))
+        >>> view.shape, view[:300].shape, view[:300, 1].shape
+        ((9000, 4), (300, 4), (300,))
+    """
+
+    ndim = 2
+
+    def __init__(self, recording: Any, scaled: bool | None = None) -> None:
+        if not is_recording(recording):
+            raise ValueError(f"ArrayView wraps a SpikeInterface recording. Received: {type(recording).__name__}")
+        segments = recording.get_num_segments()
+        if segments != 1:
+            raise ValueError(f"The recording has {segments} segments; one continuous stretch is expected. Join them "
+                             "with spikeinterface.concatenate_recordings([recording]), or sort them one by one with "
+                             "recording.select_segments([i]).")
+        has_gains = bool(recording.has_scaleable_traces())
+        if scaled and not has_gains:
+            raise ValueError("The recording has no gains, so its traces cannot be converted to microvolts. Call "
+                             "recording.set_channel_gains and set_channel_offsets, or pass scaled=False.")
+        self.recording, self.scaled = recording, has_gains if scaled is None else bool(scaled)
+        self.shape = (int(recording.get_num_samples(0)), int(recording.get_num_channels()))
+        self.dtype = np.dtype(np.float32) if self.scaled else np.dtype(recording.get_dtype())
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        time, channels = index if isinstance(index, tuple) and len(index) == 2 else (index, slice(None))
+        if isinstance(time, int | np.integer):
+            sample = range(len(self))[time]
+            return self[sample:sample + 1, channels][0]
+        if not isinstance(time, slice) or (time.step or 1) < 1:
+            raise IndexError("ArrayView takes a sample or a slice of time with a positive step, and optionally "
+                             f"channels. Received: {index!r}")
+        start, stop, step = time.indices(len(self))
+        if stop <= start:
+            return np.zeros((0, self.shape[1]), self.dtype)[:, channels]
+        traces = self.recording.get_traces(segment_index=0, start_frame=start, end_frame=stop,
+                                           return_in_uV=self.scaled)
+        return np.asarray(traces, self.dtype)[::step, channels]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
+def is_recording(value: object) -> bool:
+    """True for a SpikeInterface recording. Without SpikeInterface imported there can be none."""
+    core = sys.modules.get("spikeinterface.core")
+    return core is not None and isinstance(value, core.BaseRecording)
+
+
+def channel_locations(recording: Any) -> np.ndarray | None:
+    """Positions of a SpikeInterface recording's channels, (channels, 2) in micrometres; None where it has none."""
+    has_locations = recording.has_probe() or recording.get_property("location") is not None
+    return np.asarray(recording.get_channel_locations(), np.float64)[:, :2] if has_locations else None

@@ -1,0 +1,65 @@
+"""Train a CRsAE that starts from the templates of a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from keras_crsae.applications.spike_sorting.parameters import SortingParameters
+from keras_crsae.applications.spike_sorting.templates import as_kernel
+from keras_crsae.models.crsae import CRsAE
+from keras_crsae.problem.rate_priors import GammaPrior
+
+
+def train_model(templates: np.ndarray, white: np.ndarray, parameters: SortingParameters, seed: int,
+                progress: Callable[[float], None]) -> tuple[CRsAE, dict[str, list[float]]]:
+    """A CRsAE trained by EM (``fit``) on the windows with the most energy, and its training curves.
+
+    Args:
+        templates: (units, kernel_size, channels), whitened.
+        white: (samples, channels), whitened.
+        parameters: model, windows and optimiser.
+        seed: int.
+        progress: called with the fraction of the epochs that is done.
+
+    Returns:
+        (model, Keras' ``History.history``, empty where ``epochs`` is 0 or the signal shorter than a window).
+    """
+    model = CRsAE(filters=len(templates), kernel_size=templates.shape[1], iterations=parameters.iterations, sigma=1.0,
+                  lambda_init=parameters.initial_lambda, lambda_prior=GammaPrior(strength=parameters.prior_strength),
+                  gradient="truncated", seed=seed)
+    model.set_dictionary(as_kernel(templates))
+    windows = training_windows(white, len(templates), parameters)
+    epochs, batch_size = parameters.epochs, parameters.batch_size
+    if epochs == 0 or not len(windows):
+        return model, {}
+    steps = epochs * -(-len(windows) // batch_size)
+    schedule = keras.optimizers.schedules.CosineDecay(parameters.learning_rate, steps)
+    model.compile(optimizer=keras.optimizers.Adam(schedule))
+    keras.utils.set_random_seed(seed)
+    report = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: progress((epoch + 1) / epochs))
+    history = model.fit(windows, epochs=epochs, batch_size=min(batch_size, len(windows)), verbose=0,
+                        callbacks=[report])
+    return model, {name: [float(v) for v in values] for name, values in history.history.items()}
+
+
+def training_windows(white: np.ndarray, num_units: int, parameters: SortingParameters) -> np.ndarray:
+    """The windows with the most energy, (windows, window_samples, channels), in order of time.
+
+    A window of a wide probe with many units costs more: the work is bounded, not only the number of windows.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_crsae.applications.spike_sorting import SortingParameters
+        >>> training_windows(np.zeros((10_000, 4)), 3, SortingParameters(window_samples=1000)).shape
+        (10, 1000, 4)
+    """
+    length = parameters.window_samples
+    count = len(white) // length
+    windows = white[:count * length].reshape(count, length, white.shape[1])
+    energy = np.square(windows).mean(axis=(1, 2))
+    share = min(1.0, parameters.full_work_channels / (num_units * white.shape[1]))
+    most = max(2 * parameters.batch_size, round(parameters.maximum_windows * share))
+    return windows[np.sort(np.argsort(-energy, kind="stable")[:most])]

@@ -1,0 +1,61 @@
+"""Recordings are checked, inspected, and cut into stretches to learn from."""
+
+import numpy as np
+import pytest
+
+from keras_crsae.applications.spike_sorting.parameters import SortingParameters
+from keras_crsae.applications.spike_sorting.recording import as_recording, inspect_recording, learning_stretches
+
+
+def test_one_dimension_is_one_channel():
+    recording = as_recording(np.arange(40_000, dtype=np.int16), 20_000)
+    assert recording.traces.shape == (40_000, 1) and recording.sampling_frequency == 20_000.0
+    np.testing.assert_array_equal(recording.traces[5:7], [[5], [6]])
+    assert recording.channel_locations is None
+
+
+def test_three_coordinates_become_two():
+    recording = as_recording(np.zeros((40_000, 2)), 20_000, locations=[[0, 1, 2], [3, 4, 5]])
+    assert recording.channel_locations.tolist() == [[0, 1], [3, 4]]
+
+
+@pytest.mark.parametrize("traces, frequency, locations, message", [
+    (np.zeros((4, 40_000)), 20_000, None, "transpose"), (np.zeros((40_000, 1), complex), 20_000, None, "real"),
+    (np.zeros((40_000, 2, 2)), 20_000, None, "samples, channels"), (np.zeros((0, 2)), 20_000, None, "not empty"),
+    (np.zeros((40_000, 1)), None, None, "is needed for an array"), (np.zeros((40_000, 1)), -3, None, "must be in Hz"),
+    (np.zeros((40_000, 1)), "fast", None, "must be in Hz"), ([[1], [1, 2]], 20_000, None, "must be an array"),
+    (np.zeros((40_000, 2)), 20_000, [[0, 0]], "channel_locations"),
+])
+def test_invalid_recordings_are_refused(traces, frequency, locations, message):
+    with pytest.raises(ValueError, match=message):
+        as_recording(traces, frequency, locations)
+
+
+def test_active_stretches_of_a_long_recording_are_chosen_and_artefacts_are_not():
+    rng = np.random.default_rng(0)
+    traces = rng.normal(size=(40_000, 1))
+    for second, spikes in ((7, 60), (23, 60), (31, 400)):  # the last one is an artefact
+        traces[second * 1000 + rng.choice(1000, spikes, replace=False)] += 12
+    chosen = learning_stretches(traces, 1000.0, SortingParameters(learning_seconds=2.0))
+    assert chosen == [(7000, 8000), (23_000, 24_000)]
+    assert learning_stretches(traces, 1000.0) == [(0, 40_000)]
+
+
+def test_a_saturated_channel_is_reported():
+    rng = np.random.default_rng(1)
+    traces = rng.normal(size=(40_000, 2))
+    traces[:, 1] = np.clip(traces[:, 1], None, 1.5)
+    offset, messages = inspect_recording(traces, [(0, len(traces))])
+    np.testing.assert_allclose(offset, np.median(traces, axis=0))
+    assert len(messages) == 1 and messages[0].startswith("channel 1") and "saturated" in messages[0]
+
+
+def test_gaps_and_dead_channels_are_reported():
+    traces = np.random.default_rng(2).normal(size=(10_000, 3))
+    traces[:, 2], traces[1000:1100] = 7, np.nan
+    offset, messages = inspect_recording(traces, [(0, 10_000)])
+    assert offset[2] == 7 and np.isfinite(offset).all()
+    assert messages[0].startswith("1.00% of the samples") and "NaN" in messages[0]
+    assert "channels [2] are constant" in messages[1]
+    with pytest.raises(ValueError, match="Every channel"):
+        inspect_recording(np.zeros((1000, 2)), [(0, 1000)])

@@ -1,0 +1,85 @@
+"""The sorter "crsae" run by SpikeInterface."""
+
+import json
+
+import numpy as np
+import pytest
+
+si = pytest.importorskip("spikeinterface.core", reason="the extra `spikes` is not installed")
+
+from keras_crsae.applications.spike_sorting import SortingParameters, load_result  # noqa: E402
+from keras_crsae.applications.spikeinterface import as_templates  # noqa: E402
+
+# SpikeInterface leaves closing the files it writes and maps to the garbage collector.
+pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning"),
+              pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
+
+
+def test_run_sorter_sorts_a_recording_that_is_only_in_memory(run_sorter, probe_recording, result, calls, tmp_path):
+    sorting = run_sorter("crsae", probe_recording, folder=tmp_path / "out", units=np.int64(3), freq_min=300,
+                         freq_max=12000, parameters={"epochs": 1})
+    assert sorting.get_unit_spike_train(1).tolist() == [100, 150]
+    assert sorting.get_property("best_channel").tolist() == [2, 1, 3]
+    options = calls[0]
+    assert options["units"] == 3 and options["band"] == (300.0, 9000.0) and options["seed"] == 0
+    assert options["parameters"] == SortingParameters(epochs=1)
+    np.testing.assert_array_equal(options["traces"], probe_recording.get_traces())
+    assert options["recording"].get_channel_gains().tolist() == [0.5, 1.0, 2.0, 4.0]
+    written = json.loads((tmp_path / "out" / "spikeinterface_params.json").read_text())["sorter_params"]
+    assert written["freq_max"] == 9000.0 and written["units"] == 3
+    assert written["parameters"]["epochs"] == 1
+    assert (tmp_path / "out" / "sorter_output" / "result" / "saved").read_text() == "4"
+
+
+@pytest.mark.filterwarnings("ignore:The extractor is not serializable")
+def test_run_sorter_reads_a_saved_recording_where_it_is_stored(run_sorter, probe_recording, calls, tmp_path, capsys):
+    saved = probe_recording.save(folder=tmp_path / "recording", verbose=False, progress_bar=False)
+    run_sorter("crsae", saved, folder=tmp_path / "out", delete_output_folder=True, verbose=True)
+    printed = capsys.readouterr().out
+    assert "not marked as filtered" in printed and "one unit dropped" in printed
+    assert calls[0]["band"] is None and calls[0]["units"] is None
+    assert not (tmp_path / "out" / "recording").exists()
+
+
+def test_an_existing_folder_is_kept_and_a_failed_run_says_why(run_sorter, probe_recording, calls, tmp_path):
+    from spikeinterface.sorters.utils import SpikeSortingError
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious").write_text("kept")
+    with pytest.raises(ValueError, match="already exists"):
+        run_sorter("crsae", probe_recording, folder=tmp_path / "out")
+    assert (tmp_path / "out" / "precious").read_text() == "kept" and len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(SpikeSortingError, match="refused"):
+        run_sorter("crsae", probe_recording, folder=tmp_path / "failed", seed=13)
+    with pytest.raises(ValueError, match="given together"):
+        run_sorter("crsae", probe_recording, folder=tmp_path / "half", freq_min=300)
+    with pytest.raises(ValueError, match="Unknown sorting parameters"):
+        run_sorter("crsae", probe_recording, folder=tmp_path / "name", parameters={"no_such": 1})
+
+
+def test_several_segments_are_refused_by_spikeinterface(run_sorter, probe_recording, calls, tmp_path):
+    with pytest.raises(ValueError, match="concatenate_recordings"):
+        run_sorter("crsae", si.append_recordings([probe_recording, probe_recording]), folder=tmp_path / "out")
+    assert not calls
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # pandas', scikit-learn's and SpikeInterface's own
+def test_run_sorter_finds_the_units_of_a_generated_recording(run_sorter, tmp_path):
+    pytest.importorskip("pandas", reason="spikeinterface[comparison] is not installed")
+    from spikeinterface.comparison import compare_sorter_to_ground_truth
+
+    recording, truth = si.generate_ground_truth_recording(durations=[20.0], sampling_frequency=20000.0,
+                                                          num_channels=4, num_units=3, seed=2)  # SNR 20 and above
+    sorting = run_sorter("crsae", recording, folder=tmp_path / "out")
+    found = compare_sorter_to_ground_truth(truth, sorting, delta_time=0.5, exhaustive_gt=True).get_performance()
+    assert found["accuracy"].astype(float).min() > 0.95 and sorting.get_num_units() == 3
+    loaded = load_result(tmp_path / "out" / "sorter_output" / "result")
+    np.testing.assert_array_equal(loaded.sorting.to_spike_vector(), sorting.to_spike_vector())
+    assert (loaded.sorting.get_property("snr") > 4).all()
+    # Templates lie on the truth, trough on trough: Templates counts its samples from the spikes.
+    learned = as_templates(loaded, recording)
+    assert np.abs(learned.templates_array).max(axis=2).argmax(axis=1).tolist() == [loaded.nbefore] * 3
+    # A trough's amplitude is negative, as its template.
+    np.testing.assert_allclose(sorting.get_property("median_amplitude"), sorting.get_property("peak_amplitude"),
+                               rtol=0.2)
