@@ -200,7 +200,7 @@ class _Job:
         return piece, given
 
 
-def shared_window(length, *, kernel_size, strides, filters, reach, workers):
+def shared_window(length, *, kernel_size, strides, filters, reach, workers, least_part=LEAST_PART):
     """Window, in samples, that shares one signal among ``workers``; None where parts would be too small to be worth it.
 
     Example:
@@ -208,7 +208,7 @@ def shared_window(length, *, kernel_size, strides, filters, reach, workers):
         147338
     """
     positions = -(-(length - kernel_size) // strides) + 1
-    parts = min(workers, positions * filters // LEAST_PART, positions // max(1, LEAST_OVERLAPS * reach))
+    parts = min(workers, positions * filters // least_part, positions // max(1, LEAST_OVERLAPS * reach))
     return None if parts < 2 else -(-(positions - 2 * reach) // parts) * strides
 
 

@@ -1,8 +1,14 @@
 """Run an exported encoder with NumPy and onnxruntime alone."""
 
+from __future__ import annotations
+
 import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +18,10 @@ from crsae_onnx.core.spec import INPUT, INPUTS, MASK, OUTPUTS, PIPELINES, SIGMA,
 from crsae_onnx.core.validation import as_positive_int
 from crsae_onnx.core.windowing import (
     LEAST_OVERLAPS,
+    LEAST_PART,
     LONGEST_PIECE,
     WINDOW,
+    SparseCode,
     encode_windows,
     receptive_field,
     reconstruct_windows,
@@ -23,11 +31,26 @@ from crsae_onnx.file_format import container
 from crsae_onnx.file_format.container import ModelFileError
 from crsae_onnx.runtime import sessions
 
-#: Numbers of a code (4 MiB) that one run computes at most where it can be split: what is larger leaves the caches, and
-#: was measured up to .7 times as fast.
-LARGEST_CODE = 2**20
-#: The same on a GPU, where a run's cost is that of starting its operators, and memory is the limit.
-LARGEST_CODE_GPU = 2**25
+Progress = bool | Callable[[int, int], object] | None
+
+
+@dataclass(frozen=True)
+class RunLimits:
+    """How much one run of the session computes. The results do not depend on it.
+
+    Args:
+        code_values: largest code (in floats; 4 MiB) computed per run when a batch can be split. Larger runs fall out of
+            cache and ran up to 30 % slower.
+        code_values_gpu: the same on a GPU, where a run's cost is that of starting its operators, and memory is the
+            limit.
+        signal_samples: longer signals (over the batch) are encoded in windows.
+        shared_code_values: least part of a code for which the windows of one signal are shared among threads.
+    """
+
+    code_values: int = 2**20
+    code_values_gpu: int = 2**25
+    signal_samples: int = LONGEST_PIECE
+    shared_code_values: int = LEAST_PART
 
 
 class SparseEncoder:
@@ -45,14 +68,15 @@ class SparseEncoder:
         optimization: onnxruntime's graph optimisations: "all", "extended", "basic" or "none".
         spinning: let threads wait actively for the next operator. It can help where nothing else runs, and costs up to
             twice the time where something does.
+        limits: how much one run computes; None: ``RunLimits()``.
 
     Raises:
         ModelFileError: the file cannot be read, is damaged, foreign, or of a newer format.
         ModuleNotFoundError: onnxruntime is not installed.
-        ValueError: a provider that is not installed, an unfit option.
+        ValueError: a provider that is not installed, an invalid option.
 
     Warns:
-        RuntimeWarning: another provider runs than the first one asked for, and why.
+        RuntimeWarning: another provider runs than the first one given, and why.
 
     Example:
         >>> encoder = SparseEncoder("encoder.onnx")
@@ -61,16 +85,22 @@ class SparseEncoder:
         'CPUExecutionProvider'
     """
 
-    def __init__(self, path, providers=None, *, threads=None, arena=True, optimization="all",
-                 spinning=False):
+    def __init__(self, path: str | os.PathLike[str] | bytes,
+                 providers: sessions.Provider | Sequence[sessions.Provider] | None = None, *,
+                 threads: int | None = None, arena: bool = True, optimization: str = "all", spinning: bool = False,
+                 limits: RunLimits | None = None) -> None:
         ort = sessions.import_onnxruntime()
         self.path = Path("bytes.onnx" if isinstance(path, bytes) else path)
+        self.limits = limits or RunLimits()
         # Checked before any parser sees it: onnxruntime's was made for whole files.
         content, self.info = container.read(path)  #: what the file says about itself
         self._session = sessions.session(ort, content, self.path, providers, threads, arena, optimization,
-                                         spinning, self.info.get("precision", "float32"))
+                                         spinning, self.info["precision"])
         self._whole = sessions.runner(ort, self._session)
-        self._parts = sessions.Parts(ort, content, self.path, self._session, self._whole, threads, arena, optimization)
+        self._split = sessions.BatchSplitter(
+            lambda: sessions.runner(ort, sessions.session(ort, content, self.path, [sessions.CPU], 1, arena,
+                                                          optimization)),
+            self._whole, self.provider == sessions.CPU, threads)
         self._inputs = tuple(i.name for i in self._session.get_inputs())
         self._outputs = tuple(o.name for o in self._session.get_outputs())
         known = {*OUTPUTS, "denoised", *SPIKE_TENSORS}
@@ -78,18 +108,19 @@ class SparseEncoder:
             raise ModelFileError(f"{self.path} has inputs {self._inputs} and outputs {self._outputs}; expected some of "
                                  f"{INPUTS} and {OUTPUTS + PIPELINES}. Convert the model again.")
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         info = self.info
         return (f"SparseEncoder({str(self.path)!r}: {info['filters']} filters of {tuple(info['kernel_size'])}, "
                 f"{info['channels']} channels, {info['iterations']} iterations, on {self.provider})")
 
     @property
-    def provider(self):
+    def provider(self) -> str:
         """The onnxruntime provider that runs the session (it hands single operators that it lacks to the CPU)."""
         return self._session.get_providers()[0]
 
-    def encode(self, signal, mask=None, sigma=None, *, out=None, sparse=False, window=None, overlap=None,
-               batch_size=None, progress=None):
+    def encode(self, signal: Any, mask: Any = None, sigma: Any = None, *, out: Any = None, sparse: bool = False,
+               window: int | None = None, overlap: int | None = None, batch_size: int | None = None,
+               progress: Progress = None) -> np.ndarray | SparseCode:
         """Sparse code of a signal.
 
         Args:
@@ -105,8 +136,8 @@ class SparseEncoder:
             float32 (batch, *positions, filters); or ``out``; or a ``SparseCode``.
 
         Raises:
-            SignalError: the signal, mask or sigma is unfit.
-            ValueError: the file lacks the output or input asked for, or an option is unfit.
+            SignalError: an invalid signal, mask or sigma.
+            ValueError: the file lacks the output or input, or an option is invalid.
 
         Example:
             >>> spikes = encoder.encode(np.load("recording.npy", mmap_mode="r")[None], sparse=True, progress=True)
@@ -115,13 +146,14 @@ class SparseEncoder:
         return self._encode("code", windowed, signal, mask, sigma, sparse, out=out, window=window, overlap=overlap,
                             batch_size=batch_size, progress=progress)
 
-    def reconstruct(self, signal, mask=None, sigma=None, *, out=None, window=None, overlap=None, batch_size=None,
-                    progress=None):
+    def reconstruct(self, signal: Any, mask: Any = None, sigma: Any = None, *, out: Any = None,
+                    window: int | None = None, overlap: int | None = None, batch_size: int | None = None,
+                    progress: Progress = None) -> np.ndarray:
         """Reconstruction, float32, of the signal's shape; arguments as for ``encode``."""
         return self._encode("reconstruction", reconstruct_windows, signal, mask, sigma, False, out=out, window=window,
                             overlap=overlap, batch_size=batch_size, progress=progress)
 
-    def spikes(self, signal):
+    def spikes(self, signal: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Local maxima of the code over a threshold, found inside the graph (see ``crsae_onnx.core.spikes.peak_rule``).
 
         Args:
@@ -133,7 +165,7 @@ class SparseEncoder:
 
         Raises:
             ValueError: the file was exported without the output "spikes".
-            SignalError: the signal is unfit.
+            SignalError: an invalid signal.
 
         Example:
             >>> from crsae_onnx.convert import convert
@@ -141,10 +173,11 @@ class SparseEncoder:
             >>> index, unit, amplitude = SparseEncoder(path).spikes(signal)
         """
         self._needs(SPIKE_TENSORS[0], "spikes")
-        return tuple(self.run(SPIKE_TENSORS, signal).values())
+        index, unit, amplitude = self.run(SPIKE_TENSORS, signal).values()
+        return index, unit, amplitude
 
-    def denoise(self, images, sigma):
-        """Images without white noise, the mean over all shifts, computed inside the graph.
+    def denoise(self, images: Any, sigma: Any) -> np.ndarray:
+        """Remove white noise from images; all shifts are averaged inside the graph.
 
         Args:
             images: (batch, height, width, channels), floats in [0, 1] (noise may reach beyond).
@@ -155,7 +188,7 @@ class SparseEncoder:
 
         Raises:
             ValueError: the file was exported without the output "denoised".
-            SignalError: the images or sigma are unfit.
+            SignalError: invalid images or sigma.
 
         Example:
             >>> from crsae_onnx.convert import convert
@@ -166,7 +199,8 @@ class SparseEncoder:
         self._needs("denoised", "denoised")
         return self.run(["denoised"], images, sigma=sigma)["denoised"]
 
-    def run(self, outputs, signal, mask=None, sigma=None, *, options=None):
+    def run(self, outputs: Sequence[str], signal: Any, mask: Any = None, sigma: Any = None, *,
+            options: Any = None) -> dict[str, np.ndarray]:
         """Several outputs of one run, of a signal in one piece: what a server needs.
 
         Args:
@@ -179,7 +213,7 @@ class SparseEncoder:
 
         Raises:
             ValueError: the file lacks an output or input.
-            SignalError: the signal, mask or sigma is unfit.
+            SignalError: an invalid signal, mask or sigma.
 
         Example:
             >>> sorted(encoder.run(["code", "reconstruction"], signal))
@@ -196,10 +230,10 @@ class SparseEncoder:
             mask = as_finite(_spread_mask(_as_array(mask, MASK), tuple(signal.shape)), name="mask")
         if sigma is not None:
             sigma = as_sigma(sigma, signal.shape[0])
-        made = self._fetch(list(outputs), self._feed(as_finite(signal[...]), mask, sigma), options)
-        return dict(zip(outputs, made, strict=True))
+        arrays = self._fetch(list(outputs), self._feed(as_finite(signal[...]), mask, sigma), options)
+        return dict(zip(outputs, arrays, strict=True))
 
-    def _fetch(self, names, feed, options=None):
+    def _fetch(self, names: list[str], feed: sessions.Feed, options: Any = None) -> list[np.ndarray]:
         """The outputs of one feed; large signals of a batch one by one, which is the faster way.
 
         A file with a tolerance stops for all signals of a batch at once, and spikes are one list over the batch: these
@@ -207,23 +241,25 @@ class SparseEncoder:
         """
         info, shape = self.info, feed[INPUT].shape
         code = math.prod(shape[1:-1]) * info["filters"] // math.prod(info["strides"])  # numbers of one signal's
-        size = max(1, (LARGEST_CODE if self.provider == sessions.CPU else LARGEST_CODE_GPU) // max(1, code))
-        if size >= shape[0] or info.get("tolerance") is not None or set(names) & set(SPIKE_TENSORS):
+        most = self.limits.code_values if self.provider == sessions.CPU else self.limits.code_values_gpu
+        size = max(1, most // max(1, code))
+        if size >= shape[0] or info["tolerance"] is not None or set(names) & set(SPIKE_TENSORS):
             return self._whole(names, feed, options)
-        return self._parts(names, feed, size, options)
+        return self._split(names, feed, size, options)
 
-    def _needs(self, tensor, output):
+    def _needs(self, tensor: str, output: str) -> None:
         if tensor not in self._outputs:
             raise ValueError(f"The file was exported without {output!r}; it gives {self._outputs}. "
-                             "Convert the model again with that among outputs=.")
+                             "Convert the model again with it among outputs=.")
 
-    def _takes(self, mask, sigma):
+    def _takes(self, mask: Any, sigma: Any) -> None:
         for name, value in ((MASK, mask), (SIGMA, sigma)):
             if value is not None and name not in self._inputs:
                 raise ValueError(f"The file takes no {name!r}; its inputs are {self._inputs}. Convert the model again "
                                  f"with inputs={INPUTS}.")
 
-    def _encode(self, output, windowed, signal, mask, sigma, sparse, *, window, **options):
+    def _encode(self, output: str, windowed: Callable[..., Any], signal: Any, mask: Any, sigma: Any, sparse: bool, *,
+                window: int | None, **options: Any) -> Any:
         self._needs(output, output)
         self._takes(mask, sigma)
         info = self.info
@@ -232,48 +268,57 @@ class SparseEncoder:
         if mask is not None:
             mask = _spread_mask(_as_array(mask, MASK), tuple(signal.shape))
         options["progress"] = options["progress"] or None
-        asked = sparse or window is not None or any(value is not None for value in options.values())
-        # Threads share one signal by its windows, a batch by its signals (``_fetch``). What stops by the values of a
-        # whole signal is not shared.
-        workers = self._parts.threads if signal.shape[0] == 1 and info.get("tolerance") is None else 1
-        most = self._window(signal.shape, workers, asked) if info["rank"] == 1 else None
-        if most is not None:
-            window = most if window is None else as_positive_int(window, "window")
-            if -(-signal.shape[1] // window) < workers:
-                workers = 1  # fewer windows than threads: each has all threads
-            if options["overlap"] is None:
-                options["overlap"] = receptive_field(info)
-            if options["batch_size"] is None:
-                options["batch_size"] = max(1, LONGEST_PIECE // min(signal.shape[1], most))
-            run = None if workers == 1 else self._parts.alone()
-            return windowed(partial(self._run, output, run=run), signal, kernel_size=info["kernel_size"],
-                            strides=info["strides"], iterations=info["iterations"], mask=mask, sigma=sigma,
-                            window=window, workers=workers, **options)
-        if asked:
-            raise ValueError("Windows, out=, sparse= and progress= serve one-dimensional signals; this file encodes "
-                             "images. Leave the option out.")
+        in_windows = sparse or window is not None or any(value is not None for value in options.values())
+        if info["rank"] == 1:
+            # Threads share one signal by its windows, a batch by its signals (``_fetch``). What stops by the values of
+            # a whole signal is not shared.
+            workers = self._split.threads if signal.shape[0] == 1 and info["tolerance"] is None else 1
+            most = self._window(signal.shape, workers, in_windows)
+            if most is not None:
+                return self._encode_windows(partial(windowed, mask=mask, sigma=sigma), output, signal, workers, most,
+                                            window, options)
+        elif in_windows:
+            raise ValueError("Windows, out=, sparse= and progress= are for one-dimensional signals; this file encodes "
+                             "images. Omit the option.")
         given = {} if mask is None else {"mask": as_finite(mask, name="mask")}
         if sigma is not None:
             given["sigma"] = as_sigma(sigma, signal.shape[0])
         return self._run(output, as_finite(signal[...]), **given)
 
-    def _window(self, shape, workers, asked):
+    def _encode_windows(self, windowed: Callable[..., Any], output: str, signal: Any, workers: int, most: int,
+                        window: int | None, options: dict[str, Any]) -> Any:
+        """A signal in windows of at most ``most`` samples, ``workers`` of them at a time."""
+        info = self.info
+        window = most if window is None else as_positive_int(window, "window")
+        if -(-signal.shape[1] // window) < workers:
+            workers = 1  # fewer windows than threads: each has all threads
+        if options["overlap"] is None:
+            options["overlap"] = receptive_field(info)
+        if options["batch_size"] is None:
+            options["batch_size"] = max(1, self.limits.signal_samples // min(signal.shape[1], most))
+        run = None if workers == 1 else self._split.single()
+        return windowed(partial(self._run, output, run=run), signal, kernel_size=info["kernel_size"],
+                        strides=info["strides"], iterations=info["iterations"], window=window, workers=workers,
+                        **options)
+
+    def _window(self, shape: Sequence[int], workers: int, in_windows: bool) -> int | None:
         """Samples of a window of a long signal, or of one that the threads share; None where it stays whole."""
-        reach = receptive_field(self.info)
-        if asked or shape[0] * shape[1] > LONGEST_PIECE:
+        reach, longest = receptive_field(self.info), self.limits.signal_samples
+        if in_windows or shape[0] * shape[1] > longest:
             least = min(WINDOW, max(2**16, LEAST_OVERLAPS * reach))
-            return max(least, min(WINDOW, LONGEST_PIECE // workers)) if self.provider == sessions.CPU else LONGEST_PIECE
+            return max(least, min(WINDOW, longest // workers)) if self.provider == sessions.CPU else longest
         (size,), (stride,), filters = (self.info[name] for name in ("kernel_size", "strides", "filters"))
         window = shared_window(shape[1], kernel_size=size, strides=stride, filters=filters, reach=reach,
-                               workers=workers)
+                               workers=workers, least_part=self.limits.shared_code_values)
         return None if window is None or -(-shape[1] // window) < workers else window
 
-    def _run(self, output, piece, mask=None, sigma=None, run=None):
+    def _run(self, output: str, piece: np.ndarray, mask: np.ndarray | None = None, sigma: Any = None,
+             run: sessions.Runner | None = None) -> np.ndarray:
         """One run of the session on checked float32 arrays; ``run``: of another session of the file."""
         feed = self._feed(piece, mask, sigma)
         return (self._fetch([output], feed) if run is None else run([output], feed))[0]
 
-    def _feed(self, piece, mask=None, sigma=None):
+    def _feed(self, piece: np.ndarray, mask: np.ndarray | None = None, sigma: Any = None) -> sessions.Feed:
         """The session's inputs; those not given take the training's values."""
         feed = {INPUT: piece}
         if MASK in self._inputs:
@@ -284,7 +329,7 @@ class SparseEncoder:
         return feed
 
 
-def _as_array(value, name):
+def _as_array(value: Any, name: str) -> Any:
     """``value`` itself where it has a shape, else as an array."""
     if hasattr(value, "shape"):
         return value
@@ -295,7 +340,7 @@ def _as_array(value, name):
                           f"have different lengths or hold no numbers ({error}).") from error
 
 
-def _spread_mask(mask, shape):
+def _spread_mask(mask: Any, shape: tuple[int, ...]) -> Any:
     """A view of ``mask`` with the signal's shape; without the channel axis it holds for every channel."""
     if tuple(mask.shape) == shape:
         return mask

@@ -14,7 +14,7 @@ ort = pytest.importorskip("onnxruntime", reason="the extra `runtime` is not inst
 
 from crsae_onnx import SparseEncoder  # noqa: E402
 from crsae_onnx.runtime import sessions  # noqa: E402
-from crsae_onnx.runtime import sparse_encoder as runtime  # noqa: E402
+from crsae_onnx.runtime.sparse_encoder import RunLimits  # noqa: E402
 
 MODELS = Path(__file__).parents[3] / "models"
 NAMES = sorted(folder.name for folder in MODELS.iterdir() if (folder / "encoder.onnx").is_file())
@@ -90,14 +90,14 @@ def test_windows_of_a_long_recording(rng):
     assert_same(sparse.to_dense(), cpu.encode(signal[:, :400_000]))
 
 
-def test_a_large_batch_whole_and_in_parts(rng, monkeypatch):
+def test_a_large_batch_whole_and_in_parts(rng):
     gpu, cpu = both("denoise-gray-25")
     signal = signal_like(cpu, rng, 7, 300)
     expected = cpu.reconstruct(signal)
     one = gpu.encode(signal[:1]).size
-    for most in (runtime.LARGEST_CODE_GPU, 4 * one, 3 * one, 1):  # parts of 7, 4, 3 and 1
-        monkeypatch.setattr(runtime, "LARGEST_CODE_GPU", most)
-        assert_same(gpu.reconstruct(signal), expected)
+    for most in (2**25, 4 * one, 3 * one, 1):  # parts of 7, 4, 3 and 1
+        limited = SparseEncoder(gpu.path, limits=RunLimits(code_values_gpu=most))
+        assert_same(limited.reconstruct(signal), expected)
 
 
 def test_errors_are_those_of_the_cpu(rng):

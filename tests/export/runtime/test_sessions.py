@@ -1,6 +1,6 @@
 """Providers and options of sessions, as far as a machine without a GPU can tell; the operators of the graph."""
 
-import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -114,28 +114,17 @@ def test_cuda_is_chosen_where_offered_and_its_absence_explained(exported, monkey
     assert encoder.encode(np.ones((1, 30, 1))).shape == (1, 24, 2)
 
 
-def test_cuda_computes_in_float32_unless_told_otherwise():
+def test_cuda_computes_in_float32_unless_an_option_says_otherwise():
     """TF32, onnxruntime's default, rounds to 10 bits: 1e-3, where the contract tolerates 1e-4."""
     offered = [sessions.CUDA, CPU]
     for given in (None, sessions.CUDA, [sessions.CUDA, CPU]):
-        assert sessions._wanted(offered, given)[0] == (sessions.CUDA, sessions.CUDA_OPTIONS)
+        assert sessions.resolve_providers(offered, given)[0] == (sessions.CUDA, sessions.CUDA_OPTIONS)
     assert sessions.CUDA_OPTIONS["use_tf32"] == "0"
     own = {"use_tf32": "1", "device_id": 1, "cudnn_conv_algo_search": "EXHAUSTIVE"}
-    assert sessions._wanted(offered, [(sessions.CUDA, own), CPU]) == [(sessions.CUDA, own), CPU]
-    assert sessions._wanted([CPU], None) == [CPU]
-    (_, half), _ = sessions._wanted(offered, None, "float16")
+    assert sessions.resolve_providers(offered, [(sessions.CUDA, own), CPU]) == [(sessions.CUDA, own), CPU]
+    assert sessions.resolve_providers([CPU], None) == [CPU]
+    (_, half), _ = sessions.resolve_providers(offered, None, "float16")
     assert half == {"use_tf32": "0", "cudnn_conv_algo_search": "EXHAUSTIVE"}
-
-
-def test_a_missing_cuda_library_is_named(monkeypatch, tmp_path):
-    folder = tmp_path / "capi"
-    folder.mkdir()
-    monkeypatch.setattr(ort, "__file__", str(tmp_path / "__init__.py"))
-    assert "install onnxruntime-gpu" in sessions._why_not(ort, sessions.CUDA)
-    file = "onnxruntime_providers_cuda.dll" if sys.platform == "win32" else "libonnxruntime_providers_cuda.so"
-    (folder / file).write_bytes(b"no library")
-    assert file in sessions._why_not(ort, sessions.CUDA)
-    assert Path(ort.__file__).parent == tmp_path
 
 
 @pytest.mark.parametrize("options", [dict(threads=1), dict(arena=False), dict(optimization="none"), dict(spinning=True),
@@ -188,21 +177,40 @@ def test_what_an_output_does_not_need_is_not_computed(tmp_path):
     np.testing.assert_array_equal(made["code"], encoder.encode(feed["signal"]))
 
 
-def test_of_cudas_errors_the_failure_is_told():
-    """As onnxruntime 1.31 raises it on a machine whose GPU is hidden."""
-    text = ("/src/cuda_call.cc:154 std::conditional_t<THRW, void, Status> CudaCall(ERRTYPE, int) [with ERRTYPE = "
-            "cudaError; bool THRW = true] CUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; "
-            "hostname=vm ; file=/src/cuda_execution_provider.cc ; line=355 ; expr=cudaSetDevice(info_.device_id);.")
-    assert sessions._failure(RuntimeError(text)) == "CUDA failure 100: no CUDA-capable device is detected"
-    assert sessions._failure(ValueError("two\n lines.")) == "two lines"
+@pytest.mark.parametrize("size", range(1, 8))
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_a_batch_in_parts_gives_the_whole(on_cpu, size):
+    """On a GPU every change of shape costs a new plan of the convolutions: parts there have one size."""
+    sizes = []
+
+    def run(names, feed, options):
+        sizes.append(len(feed["signal"]))
+        return [feed["signal"] + 1, feed["sigma"]]
+
+    split = sessions.BatchSplitter(lambda: run, run, on_cpu, threads=1)
+    feed = {"signal": np.arange(21.0).reshape(7, 3), "sigma": np.arange(7.0)}
+    signal, sigma = split(["a", "b"], feed, size)
+    np.testing.assert_array_equal(signal, feed["signal"] + 1)
+    np.testing.assert_array_equal(sigma, feed["sigma"])
+    assert len(sizes) == -(-7 // size) and max(sizes) <= size
+    assert on_cpu or len(set(sizes)) == 1
 
 
-def test_the_libraries_that_pip_installed_are_loaded_quietly(exported, monkeypatch, capsys):
-    """onnxruntime prints the libraries that it does not find: not on the user's page."""
-    called = []
-    monkeypatch.setattr(ort, "preload_dlls", lambda: (called.append(1), print("Failed to load libcudnn")))
-    SparseEncoder(exported[1], providers=[CPU])
-    assert not called
-    sessions._preload.cache_clear()
-    sessions._preload(ort)
-    assert called and not capsys.readouterr().out
+def test_parts_run_at_a_time_on_a_session_that_is_created_once():
+    created, busy, most, lock = [], 0, 0, threading.Lock()
+    barrier = threading.Barrier(3, timeout=20)
+
+    def run(names, feed, options):
+        nonlocal busy, most
+        with lock:
+            busy, most = busy + 1, max(most, busy + 1)
+        barrier.wait()
+        with lock:
+            busy -= 1
+        return [feed["signal"]]
+
+    split = sessions.BatchSplitter(lambda: created.append(1) or run, None, True, threads=3)
+    for _ in range(2):
+        (result,) = split(["a"], {"signal": np.arange(6.0)}, 2)
+        np.testing.assert_array_equal(result, np.arange(6.0))
+    assert created == [1] and most == 3

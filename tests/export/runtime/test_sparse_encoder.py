@@ -11,10 +11,9 @@ import onnx
 import pytest
 from crsae_onnx import ModelFileError, SignalError, SparseCode, SparseEncoder
 from crsae_onnx.convert import convert
-from crsae_onnx.core import windowing as windows
 from crsae_onnx.file_format import container
 from crsae_onnx.runtime import sessions
-from crsae_onnx.runtime import sparse_encoder as runtime
+from crsae_onnx.runtime.sparse_encoder import RunLimits
 from onnx import helper
 
 import keras_crsae as kc
@@ -61,7 +60,7 @@ def test_long_signals_are_windowed_by_themselves(exported, rng, monkeypatch):
     signal, mask = 3 * rng.standard_normal((2, 3000, 1)), rng.random((2, 3000, 1)) < 0.9
     given = dict(mask=mask, sigma=[1.0, 0.7])
     one = [f(signal, **given) for f in (encoder.encode, encoder.reconstruct)]
-    monkeypatch.setattr(runtime, "LONGEST_PIECE", 1000)
+    encoder = SparseEncoder(exported["all"], limits=RunLimits(signal_samples=1000))
     runs = []
     whole = encoder._run
     monkeypatch.setattr(encoder, "_run", lambda *a, **k: runs.append(a[1].shape) or whole(*a, **k))
@@ -73,23 +72,22 @@ def test_long_signals_are_windowed_by_themselves(exported, rng, monkeypatch):
 
 
 def test_threads_share_one_signal(exported, rng, monkeypatch):
-    encoder = SparseEncoder(exported["all"], threads=2)
+    encoder = SparseEncoder(exported["all"], threads=2, limits=RunLimits(shared_code_values=1))
+    plain = SparseEncoder(exported["all"], threads=1)
     signal = 3 * rng.standard_normal((1, 5003, 1))
     given = dict(mask=rng.random((1, 5003, 1)) < 0.9, sigma=0.7)
-    expected = [f(signal, **given) for f in (encoder.encode, encoder.reconstruct)]
-    monkeypatch.setattr(windows, "LEAST_PART", 1)
+    expected = [f(signal, **given) for f in (plain.encode, plain.reconstruct)]
     runs, whole = [], encoder._run
     monkeypatch.setattr(encoder, "_run", lambda *a, **k: runs.append(a[1].shape[1]) or whole(*a, **k))
     for f, one in zip((encoder.encode, encoder.reconstruct), expected, strict=True):
         close(f(signal, **given), one)
     assert len(runs) == 4 and max(runs) < 2700
-    close(SparseEncoder(exported["all"], threads=1).encode(signal, **given), expected[0])
 
 
 def test_large_batches_are_split_by_themselves(exported, rng, monkeypatch):
-    encoder, signal = SparseEncoder(exported["plain"]), 3 * rng.standard_normal((7, 61, 1))
-    one = encoder.encode(signal)
-    monkeypatch.setattr(runtime, "LONGEST_PIECE", 200)
+    signal = 3 * rng.standard_normal((7, 61, 1))
+    one = SparseEncoder(exported["plain"]).encode(signal)
+    encoder = SparseEncoder(exported["plain"], limits=RunLimits(signal_samples=200))
     runs = []
     whole = encoder._run
     monkeypatch.setattr(encoder, "_run", lambda *a, **k: runs.append(len(a[1])) or whole(*a, **k))
@@ -103,38 +101,24 @@ def test_large_signals_of_a_batch_run_one_by_one_and_give_the_same(exported, rng
     whole = [SparseEncoder(exported[n], threads=threads) for n in ("all", "images")]
     given = dict(mask=rng.random(signal.shape) < 0.9, sigma=[1.0, 0.5, 2.0])
     expected = [whole[0].encode(signal, **given), whole[0].reconstruct(signal, **given), whole[1].encode(images)]
-    monkeypatch.setattr(runtime, "LARGEST_CODE", 100)
-    for encoder in whole:
-        assert encoder._parts.one is None
-    sizes, run = [], whole[1]._parts
-    monkeypatch.setattr(whole[1], "_parts", lambda n, f, size, o: sizes.append(size) or run(n, f, size, o))
+    whole = [SparseEncoder(exported[n], threads=threads, limits=RunLimits(code_values=100)) for n in ("all", "images")]
+    sizes, run = [], whole[1]._split
+    monkeypatch.setattr(whole[1], "_split", lambda n, f, size, o: sizes.append(size) or run(n, f, size, o))
     close(whole[0].encode(signal, **given), expected[0])
     close(whole[0].reconstruct(signal, **given), expected[1])
     close(whole[1].encode(images), expected[2])
     both = whole[0].run(["code", "reconstruction"], signal, **given)
     close(both["code"], expected[0])
     close(both["reconstruction"], expected[1])
-    assert sizes == [1] and (whole[0]._parts.one is None) == (threads == 1)
-
-
-@pytest.mark.parametrize("size", range(1, 8))
-def test_parts_of_one_size_as_on_a_gpu(exported, rng, size):
-    """There every change of shape costs a new plan of the convolutions."""
-    encoder, signal = SparseEncoder(exported["plain"], threads=1), 3 * rng.standard_normal((7, 61, 1)).astype("float32")
-    expected, sizes, run = encoder.encode(signal), [], encoder._parts
-    run.whole = lambda names, feed, options: sizes.append(len(feed["signal"])) or encoder._whole(names, feed, options)
-    run.even = True
-    (code,) = run(["code"], {"signal": signal}, size)
-    close(code, expected)
-    assert len(set(sizes)) == 1 and sizes[0] <= size and len(sizes) == -(-7 // size)
+    assert sizes == [1]
 
 
 @pytest.mark.parametrize("most", [2**20, 1000])
-def test_a_run_can_be_ended_from_another_thread(tmp_path, monkeypatch, most):
+def test_a_run_can_be_ended_from_another_thread(tmp_path, most):
     model = kc.CRsAE(8, 99, iterations=200_000, lambda_init=0.7, seed=0)
     model.build((None, None, 1))
-    encoder, options = SparseEncoder(convert(model, tmp_path / "e.onnx"), threads=1), sessions.run_options()
-    monkeypatch.setattr(runtime, "LARGEST_CODE", most)
+    encoder = SparseEncoder(convert(model, tmp_path / "e.onnx"), threads=1, limits=RunLimits(code_values=most))
+    options = sessions.run_options()
     threading.Timer(0.3, lambda: setattr(options, "terminate", True)).start()
     start = time.perf_counter()
     with pytest.raises(Exception, match="terminate"):
@@ -142,13 +126,13 @@ def test_a_run_can_be_ended_from_another_thread(tmp_path, monkeypatch, most):
     assert time.perf_counter() - start < 5
 
 
-def test_a_batch_that_stops_as_one_is_not_split(rng, monkeypatch, tmp_path):
+def test_a_batch_that_stops_as_one_is_not_split(rng, tmp_path):
     model = kc.CRsAE(2, 7, iterations=100, lambda_init=0.7, tolerance=1e-2, seed=0)
     model.build((None, None, 1))
-    encoder, signal = SparseEncoder(convert(model, tmp_path / "e.onnx"), threads=2), rng.standard_normal((4, 61, 1))
-    code = encoder.encode(signal)
-    monkeypatch.setattr(runtime, "LARGEST_CODE", 1)
-    np.testing.assert_array_equal(encoder.encode(signal), code)
+    path, signal = convert(model, tmp_path / "e.onnx"), rng.standard_normal((4, 61, 1))
+    code = SparseEncoder(path, threads=2).encode(signal)
+    small = SparseEncoder(path, threads=2, limits=RunLimits(code_values=1))
+    np.testing.assert_array_equal(small.encode(signal), code)
 
 
 def test_out_and_sparse_give_the_same_code(exported, rng, tmp_path):
