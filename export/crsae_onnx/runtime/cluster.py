@@ -1,31 +1,41 @@
 """Long recordings over many processes and machines, with Dask (extra: cluster).
 
 The recording is cut into chunks; each is read with as many samples around it as its codes depend on
-(``dask.array.map_overlap``), encoded where a worker is free, and trimmed. A worker keeps one session. What a worker
-that dies had not delivered, Dask gives to another one.
+(``dask.array.map_overlap``), encoded where a worker is free, and trimmed. A worker keeps one session. Chunks of a
+worker that dies are computed by another one.
 """
+
+from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from crsae_onnx.core.atomic_files import atomic_write
+from crsae_onnx.core.optional import import_optional
 from crsae_onnx.core.signals import check_layout
 from crsae_onnx.core.validation import as_positive_int
 from crsae_onnx.core.windowing import receptive_field
 from crsae_onnx.file_format import container
 from crsae_onnx.runtime.sparse_encoder import SparseEncoder
 
-#: Samples of a chunk, where nothing else is said.
+if TYPE_CHECKING:
+    import dask.array
+
+#: Samples of a chunk by default.
 CHUNK = 2**19
 _SESSIONS = threading.Lock()
 
 
-def encode_blocks(path, recording, output="code", chunk=None, threads=1):
-    """Code or reconstruction of a recording as a Dask array, computed when it is asked for.
+def encode_blocks(path: str | os.PathLike[str], recording: Any, output: str = "code", chunk: int | None = None,
+                  threads: int = 1) -> dask.array.Array:
+    """Code or reconstruction of a recording as a Dask array, computed when its values are needed.
 
     Args:
         path: exported ``.onnx`` file of signals (rank 1); its bytes travel to the workers, the file need not.
@@ -33,7 +43,7 @@ def encode_blocks(path, recording, output="code", chunk=None, threads=1):
             workers can read (see ``open_array`` for files).
         output: "code" or "reconstruction".
         chunk: samples of a chunk; None: 2^19. Never less than what codes depend on, iterations * (kernel size - 1).
-        threads: onnxruntime threads of a worker; Dask starts one worker a core where it is not told otherwise.
+        threads: onnxruntime threads of a worker; Dask starts one worker a core by default.
 
     Returns:
         ``dask.array.Array`` (batch, positions, filters) or of the recording's shape, float32. To rounding it holds what
@@ -41,25 +51,25 @@ def encode_blocks(path, recording, output="code", chunk=None, threads=1):
 
     Raises:
         ModuleNotFoundError: the extra ``cluster`` is not installed.
-        SignalError: an unfit recording. NaN is found when it is read, and raised by ``compute``.
-        ValueError: a file of images, an output that the file lacks, an unfit chunk.
+        SignalError: an invalid recording. NaN is found when it is read, and raised by ``compute``.
+        ValueError: a file of images, an output that the file lacks, an invalid chunk.
 
     Example:
         >>> blocks = encode_blocks("encoder.onnx", np.zeros((1, 5000, 1), "float32"), chunk=20000)
         >>> blocks.shape
         (1, 4956, 3)
     """
-    da = _dask_array()
+    da = _import("dask.array")
     content, info = container.read(path)
     if info["rank"] != 1 or output not in info["outputs"] or output not in ("code", "reconstruction"):
         raise ValueError(f"Expected a file of signals (rank 1) with the output {output!r}. Received: rank "
                          f"{info['rank']}, outputs {info['outputs']}.")
-    chunk = None if chunk is None else as_positive_int(chunk, "chunk")
+    chunk = CHUNK if chunk is None else as_positive_int(chunk, "chunk")
     check_layout(recording, 1, info["kernel_size"], info["channels"])
     size, stride = info["kernel_size"][0], info["strides"][0]
     reach = receptive_field(info) + (0 if output == "code" else (size - 1) // stride)
     before, after = reach * stride, reach * stride + size - stride
-    chunks = _chunks(recording.shape[1], CHUNK if chunk is None else chunk, max(before, after), stride)
+    chunks = _chunks(recording.shape[1], chunk, max(before, after), stride)
     blocks = da.asarray(recording) if isinstance(recording, da.Array) else \
         da.from_array(recording, chunks=(1, chunks, -1), asarray=True, name=False)
     blocks = blocks.rechunk((1, chunks, -1))
@@ -70,39 +80,41 @@ def encode_blocks(path, recording, output="code", chunk=None, threads=1):
         kept, shape = list(chunks), blocks.chunks
     run = partial(_run_block, content=content, output=output, before=reach if output == "code" else before, kept=kept,
                   threads=threads)
-    made = dict(dtype=np.float32, chunks=shape, meta=np.zeros((0, 0, 0), np.float32))
+    result = {"dtype": np.float32, "chunks": shape, "meta": np.zeros((0, 0, 0), np.float32)}
     if len(chunks) == 1:
-        return da.map_blocks(run, blocks, **made)
+        return da.map_blocks(run, blocks, **result)
     return da.map_overlap(run, blocks, depth={1: (before, after)}, boundary={1: "none"}, trim=False,
-                          allow_rechunk=False, **made)
+                          allow_rechunk=False, **result)
 
 
-def _chunks(length, chunk, least, stride):
+def _chunks(length: int, chunk: int, least: int, stride: int) -> tuple[int, ...]:
     """Chunks of a whole number of strides, none shorter than what its neighbours read of it."""
     chunk = -(-max(chunk, least, 1) // stride) * stride
     count = max(1, length // chunk)
     return (chunk,) * (count - 1) + (length - chunk * (count - 1),)
 
 
-def _run_block(piece, block_id=None, *, content, output, before, kept, threads):
-    """One chunk and its surroundings -> its own part of the output."""
+def _run_block(piece: Any, block_id: Sequence[int], *, content: bytes, output: str, before: int, kept: Sequence[int],
+               threads: int) -> np.ndarray:
+    """One chunk and its surroundings -> its part of the output."""
     encoder = _session(content, threads)
-    made = (encoder.encode if output == "code" else encoder.reconstruct)(np.ascontiguousarray(piece))
+    result = (encoder.encode if output == "code" else encoder.reconstruct)(np.ascontiguousarray(piece))
     first = 0 if block_id[1] == 0 else before
-    return made[:, first:first + kept[block_id[1]]]
+    return result[:, first:first + kept[block_id[1]]]
 
 
-def _session(content, threads):
-    with _SESSIONS:  # or two threads of a worker would make one each
-        return _make_session(content, threads)
+def _session(content: bytes, threads: int) -> SparseEncoder:
+    with _SESSIONS:  # or two threads of a worker would create one each
+        return worker_session(content, threads)
 
 
 @lru_cache(maxsize=4)
-def _make_session(content, threads):
+def worker_session(content: bytes, threads: int) -> SparseEncoder:
+    """The encoder of a worker, kept between chunks."""
     return SparseEncoder(content, threads=threads)
 
 
-def open_array(path):
+def open_array(path: str | os.PathLike[str]) -> ArrayFile:
     """An array in a file that every worker can open: .npy, .zarr, or FILE.h5:DATASET.
 
     Returns:
@@ -116,24 +128,28 @@ def open_array(path):
         >>> open_array("recording.npy").shape
         (300, 1)
     """
-    return _File(os.path.abspath(path))  # a worker may stand in another folder
+    return ArrayFile(os.path.abspath(path))  # a worker may stand in another folder
 
 
-class _File:
-    """An array in a file; only its name travels."""
+class ArrayFile:
+    """An array in a file; only its name travels to the workers.
 
-    def __init__(self, path):
+    Args:
+        path: absolute, of a .npy, .zarr or FILE.h5:DATASET.
+    """
+
+    def __init__(self, path: str) -> None:
         self.path = path
         array = self._open()
         self.shape, self.dtype, self.ndim = tuple(array.shape), np.dtype(array.dtype), len(array.shape)
 
-    def __reduce__(self):
-        return _File, (self.path,)
+    def __reduce__(self) -> tuple[type[ArrayFile], tuple[str]]:
+        return ArrayFile, (self.path,)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> np.ndarray:
         return np.asarray(self._open()[index])
 
-    def _open(self):
+    def _open(self) -> Any:
         file, _, name = self.path.partition(".h5:")
         if name:
             file += ".h5"
@@ -141,9 +157,9 @@ class _File:
             raise FileNotFoundError(f"There is nothing at {file}. Expected a .npy, .zarr or FILE.h5:DATASET.")
         try:
             if name:
-                return _package("h5py").File(file, "r")[name]
+                return _import("h5py").File(file, "r")[name]
             if Path(file).suffix == ".zarr":
-                return _package("zarr").open_array(file, mode="r")
+                return _import("zarr").open_array(file, mode="r")
             return np.load(file, mmap_mode="r", allow_pickle=False)
         except ModuleNotFoundError:
             raise
@@ -152,7 +168,9 @@ class _File:
                              "FILE.h5:DATASET.") from error
 
 
-def run_cluster(path, source, target, scheduler=None, output="code", chunk=None, threads=1, overwrite=False):
+def run_cluster(path: str | os.PathLike[str], source: str | os.PathLike[str], target: str | os.PathLike[str],
+                scheduler: str | None = None, output: str = "code", chunk: int | None = None, threads: int = 1,
+                overwrite: bool = False) -> tuple[int, ...]:
     """Encode a file into a Zarr array, on the workers of a Dask scheduler.
 
     Args:
@@ -168,10 +186,10 @@ def run_cluster(path, source, target, scheduler=None, output="code", chunk=None,
 
     Raises:
         ModuleNotFoundError: the extra ``cluster`` is not installed.
-        FileExistsError, FileNotFoundError, SignalError, ValueError: an unfit file or option.
+        FileExistsError, FileNotFoundError, SignalError, ValueError: an invalid file or option.
         OSError: the scheduler does not answer.
     """
-    zarr, distributed, da = _package("zarr"), _package("distributed"), _dask_array()
+    zarr, distributed, da = _import("zarr"), _import("distributed"), _import("dask.array")
     target = Path(target)
     if target.suffix != ".zarr":
         raise ValueError(f"Expected an output named .zarr. Received: {target}")
@@ -179,10 +197,8 @@ def run_cluster(path, source, target, scheduler=None, output="code", chunk=None,
         raise ValueError(f"{target} is the input. Choose another name.")
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists. Choose another name or pass --overwrite.")
-    recording = open_array(source)
-    if recording.ndim == 2:
-        recording = _Batch(recording)
-    blocks = encode_blocks(path, recording, output, chunk, threads)
+    file = open_array(source)
+    blocks = encode_blocks(path, _Batch(file) if file.ndim == 2 else file, output, chunk, threads)
     try:
         client = distributed.Client(scheduler, timeout="20s") if scheduler else \
             distributed.Client(processes=True, threads_per_worker=1, dashboard_address=None)
@@ -191,35 +207,22 @@ def run_cluster(path, source, target, scheduler=None, output="code", chunk=None,
                       "workers with `dask worker ADDRESS`.") from error
     with atomic_write(target.absolute()) as temporary, client:
         # One Zarr chunk a task, but the last task, which may fill two: no two tasks write into one chunk.
-        made = zarr.open_array(str(temporary), mode="w", shape=blocks.shape, dtype="f4",
-                               chunks=tuple(c[0] for c in blocks.chunks))
-        da.store(blocks, made, lock=False)
+        stored = zarr.open_array(str(temporary), mode="w", shape=blocks.shape, dtype="f4",
+                                 chunks=tuple(c[0] for c in blocks.chunks))
+        da.store(blocks, stored, lock=False)
     return blocks.shape
 
 
 class _Batch:
     """A recording (samples, channels) as a batch of one."""
 
-    def __init__(self, recording):
+    def __init__(self, recording: ArrayFile) -> None:
         self.recording, self.dtype = recording, recording.dtype
         self.shape, self.ndim = (1, *recording.shape), 3
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: tuple[Any, ...]) -> np.ndarray:
         return self.recording[index[1:]][None]
 
 
-def _dask_array():
-    _package("dask")
-    import dask.array as da
-
-    return da
-
-
-def _package(name):
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"Work on a cluster needs the package {error.name}. Install it with: "
-                                  "pip install 'keras-crsae[cluster]'", name=error.name) from error
+def _import(name: str) -> ModuleType:
+    return import_optional(name, "cluster", "Work on a cluster")

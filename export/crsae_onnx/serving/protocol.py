@@ -1,12 +1,17 @@
 """The Open Inference Protocol (version 2, JSON over HTTP) on exported files, without a web framework.
 
-What a request may be wrong in is found here, and said: a ``Refusal`` has the HTTP status and a text for the caller.
-Binary tensors, a later extension of the protocol, are not spoken.
+Requests are validated here; ``RequestError`` carries the HTTP status and message. The binary tensor extension is not
+supported.
 """
+
+from __future__ import annotations
 
 import json
 import math
+import os
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -15,34 +20,35 @@ from crsae_onnx.core.spec import INPUT, MASK, SIGMA, is_index, sizes, tensors
 from crsae_onnx.runtime.sparse_encoder import SparseEncoder
 from crsae_onnx.serving.triton_repository import by_name
 
-#: Largest request, bytes, and largest signal, numbers, where nothing else is said.
+#: Defaults: largest request in bytes, largest signal in numbers.
 LARGEST_BODY, LARGEST_SIGNAL = 2**25, 2**21
-#: Most numbers of a code: what a run's memory, and an answer as text, grow with.
+#: Default: most numbers of a code. The memory of a run, and the length of an answer as text, grow with it.
 LARGEST_CODE = 2**23
 _TYPES = {"FP64": "f8", "FP32": "f4", "FP16": "f2", "INT64": "i8", "INT32": "i4", "INT16": "i2", "INT8": "i1",
           "UINT64": "u8", "UINT32": "u4", "UINT16": "u2", "UINT8": "u1", "BOOL": "?"}
 
 
-class Refusal(Exception):
-    """A request that is not answered.
+class RequestError(Exception):
+    """An invalid request: nothing was computed.
 
     Attributes:
         status: HTTP status, 4xx.
     """
 
-    def __init__(self, status, message):
+    def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
 
 
 class Models:
-    """Exported files, asked in the protocol's terms.
+    """Exported files under the names and messages of the protocol.
 
     Args:
         files: exported ``.onnx`` files; each is a model named by its "name", or by its file.
         threads: onnxruntime threads of one run; None: the cores.
         largest_body: bytes of a request.
         largest_signal: numbers of a signal.
+        largest_code: numbers of a code.
 
     Raises:
         ModelFileError: a file is missing, damaged or foreign.
@@ -57,123 +63,129 @@ class Models:
         [1, 16, 3]
     """
 
-    def __init__(self, files, threads=None, largest_body=LARGEST_BODY, largest_signal=LARGEST_SIGNAL):
+    def __init__(self, files: Sequence[str | os.PathLike[str]], threads: int | None = None,
+                 largest_body: int = LARGEST_BODY, largest_signal: int = LARGEST_SIGNAL,
+                 largest_code: int = LARGEST_CODE) -> None:
         self.largest_body, self.largest_signal = int(largest_body), int(largest_signal)
+        self.largest_code = int(largest_code)
         self._encoders = by_name(files, partial(SparseEncoder, threads=threads), lambda encoder: encoder.info)
 
     @property
-    def names(self):
+    def names(self) -> list[str]:
         """Names of the models, sorted."""
         return sorted(self._encoders)
 
-    def metadata(self, name):
+    def metadata(self, name: str) -> dict[str, Any]:
         """Inputs and outputs of a model, as the protocol lists them; what else the file says is under "parameters"."""
         info = self._encoder(name).info
 
-        def tensor(name):
+        def tensor(name: str) -> dict[str, Any]:
             return {"name": name, "datatype": "INT64" if is_index(name) else "FP32", "shape": sizes(name, info)}
 
-        told = ("unit", "sampling_frequency", "pixel_range", "sigma", "precision", "weights_sha256", "preprocessing")
+        described = ("unit", "sampling_frequency", "pixel_range", "sigma", "penalty_weight", "precision",
+                     "weights_sha256", "preprocessing")
         return {"name": name, "versions": ["1"], "platform": "onnxruntime_onnx",
                 "inputs": [tensor(n) for n in info["inputs"]], "outputs": [tensor(n) for n in tensors(info["outputs"])],
-                "parameters": {key: info[key] for key in told if key in info}}
+                "parameters": {key: info[key] for key in described if key in info}}
 
-    def infer(self, name, body, options=None):
+    def infer(self, name: str, body: bytes, options: Any = None) -> dict[str, Any]:
         """Answer to a request's body, as a dict to write as JSON; ``options``: see ``SparseEncoder.run``.
 
         Raises:
-            Refusal: the request is wrong; nothing was computed.
+            RequestError: the request is invalid; nothing was computed.
         """
         encoder = self._encoder(name)
         if len(body) > self.largest_body:
-            raise Refusal(413, f"The request has {len(body):,} bytes; at most {self.largest_body:,} are read. Send "
-                               "shorter signals.")
-        request = _parsed(body)
-        given = self._inputs(request.get("inputs"), encoder.info)
-        wanted = _wanted(request.get("outputs"), tensors(encoder.info["outputs"]))
-        if INPUT not in given:
-            raise Refusal(400, f"The input {INPUT!r} is missing. Given: {sorted(given)}.")
-        sigma, size = given.get(SIGMA), _code_size(given[INPUT].shape, encoder.info)
-        if size > LARGEST_CODE:
-            raise Refusal(413, f"The code of this signal has {size:,} numbers; at most {LARGEST_CODE:,} are computed. "
+            raise RequestError(413, f"The request has {len(body):,} bytes; at most {self.largest_body:,} are read. "
                                "Send shorter signals.")
+        request = _parse(body)
+        given = self._inputs(request.get("inputs"), encoder.info)
+        wanted = _output_names(request.get("outputs"), tensors(encoder.info["outputs"]))
+        if INPUT not in given:
+            raise RequestError(400, f"The input {INPUT!r} is missing. Given: {sorted(given)}.")
+        sigma, size = given.get(SIGMA), _code_size(given[INPUT].shape, encoder.info)
+        if size > self.largest_code:
+            raise RequestError(413, f"The code of this signal has {size:,} numbers; at most {self.largest_code:,} are "
+                               "computed. Send shorter signals.")
         try:
-            made = encoder.run(wanted, given[INPUT], mask=given.get(MASK),
-                               sigma=None if sigma is None else np.ravel(sigma), options=options)
+            arrays = encoder.run(wanted, given[INPUT], mask=given.get(MASK),
+                                 sigma=None if sigma is None else np.ravel(sigma), options=options)
         except (SignalError, ValueError) as error:
-            raise Refusal(400, str(error)) from error
-        if not all(np.isfinite(array).all() for array in made.values()):
-            raise Refusal(400, "The signal is so large that results overflow float32. Divide it by its unit.")
+            raise RequestError(400, str(error)) from error
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise RequestError(400, "The signal is so large that results overflow float32. Divide it by its unit.")
         answer = {"model_name": name, "model_version": "1", "outputs": [
             {"name": n, "datatype": "INT64" if v.dtype == np.int64 else "FP32", "shape": list(v.shape),
-             "data": v.ravel().tolist()} for n, v in made.items()]}
+             "data": v.ravel().tolist()} for n, v in arrays.items()]}
         return {**answer, "id": request["id"]} if "id" in request else answer
 
-    def _encoder(self, name):
+    def _encoder(self, name: str) -> SparseEncoder:
         if name not in self._encoders:
-            raise Refusal(404, f"There is no model {name!r}. There are: {', '.join(self.names)}.")
+            raise RequestError(404, f"There is no model {name!r}. There are: {', '.join(self.names)}.")
         return self._encoders[name]
 
-    def _inputs(self, inputs, info):
+    def _inputs(self, inputs: Any, info: dict[str, Any]) -> dict[str, np.ndarray]:
         if not isinstance(inputs, list) or not inputs or not all(isinstance(v, dict) for v in inputs):
-            raise Refusal(400, "Expected \"inputs\": a list of {name, shape, datatype, data}.")
+            raise RequestError(400, "Expected \"inputs\": a list of {name, shape, datatype, data}.")
         given = {}
         for tensor in inputs:
             name = tensor.get("name")
             if name not in info["inputs"] or name in given:
-                raise Refusal(400, f"Inputs of this model are {info['inputs']}, each once. Received: {name!r:.200}")
+                raise RequestError(400, f"Inputs of this model are {info['inputs']}, each once. Received: "
+                                   f"{name!r:.200}")
             given[name] = self._array(name, tensor)
         return given
 
-    def _array(self, name, tensor):
+    def _array(self, name: str, tensor: dict[str, Any]) -> np.ndarray:
         shape, kind = tensor.get("shape"), tensor.get("datatype")
         if not isinstance(shape, list) or not all(type(n) is int and 0 <= n < 2**40 for n in shape) or len(shape) > 8:
-            raise Refusal(400, f"{name}: expected \"shape\": a list of sizes. Received: {shape!r:.200}")
+            raise RequestError(400, f"{name}: expected \"shape\": a list of sizes. Received: {shape!r:.200}")
         if not isinstance(kind, str) or kind not in _TYPES:
-            raise Refusal(400, f"{name}: expected \"datatype\": one of {', '.join(_TYPES)}. Received: {kind!r:.200}")
+            raise RequestError(400, f"{name}: expected \"datatype\": one of {', '.join(_TYPES)}. Received: "
+                               f"{kind!r:.200}")
         count = math.prod(shape)
         if count > self.largest_signal:
-            raise Refusal(413, f"{name} has {count:,} numbers; at most {self.largest_signal:,} are taken. Send shorter "
-                               "signals.")
+            raise RequestError(413, f"{name} has {count:,} numbers; at most {self.largest_signal:,} are accepted. "
+                               "Send shorter signals.")
         try:
             # Flat, or nested as the shape says; both are allowed. Texts are no numbers, though NumPy would read them.
             array = np.asarray(tensor.get("data"))
             if array.dtype.kind == "O" and kind.startswith("FP"):  # null, or whole numbers beyond 64 bits
                 array = array.astype(np.float64)
         except (ValueError, TypeError, OverflowError) as error:
-            raise Refusal(400, f"{name}: \"data\" must be a list of numbers ({error}).") from error
+            raise RequestError(400, f"{name}: \"data\" must be a list of numbers ({error}).") from error
         if array.dtype.kind not in "fiub" or array.size != count or array.ndim not in (1, len(shape)):
-            raise Refusal(400, f"{name}: \"data\" must hold {count} numbers for the shape {shape}. Received: "
+            raise RequestError(400, f"{name}: \"data\" must hold {count} numbers for the shape {shape}. Received: "
                                f"{array.size} of type {array.dtype}.")
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is infinite, and refused with its place
-            made = array.reshape(shape).astype(_TYPES[kind])
-            if not kind.startswith("FP") and (made != array.reshape(shape)).any():
-                raise Refusal(400, f"{name}: \"data\" holds numbers that are no {kind}.")
-        return made
+            typed = array.reshape(shape).astype(_TYPES[kind])
+            if not kind.startswith("FP") and (typed != array.reshape(shape)).any():
+                raise RequestError(400, f"{name}: \"data\" holds numbers that are no {kind}.")
+        return typed
 
 
-def _code_size(shape, info):
-    """Numbers of the code of a signal, to those at its edge; a wrong layout the encoder refuses later."""
+def _code_size(shape: Sequence[int], info: dict[str, Any]) -> int:
+    """Numbers of the code of a signal, about; the encoder refuses a wrong layout later."""
     return math.prod(shape[:-1]) * info["filters"] // math.prod(info["strides"])
 
 
-def _parsed(body):
+def _parse(body: bytes) -> dict[str, Any]:
     try:
         request = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise Refusal(400, f"The request is not JSON: {error}.") from error
+        raise RequestError(400, f"The request is not JSON: {error}.") from error
     if not isinstance(request, dict):
-        raise Refusal(400, f"The request must be a JSON object. Received: {type(request).__name__}.")
+        raise RequestError(400, f"The request must be a JSON object. Received: {type(request).__name__}.")
     if "id" in request and not isinstance(request["id"], str):
-        raise Refusal(400, "\"id\" must be a text.")
+        raise RequestError(400, "\"id\" must be a text.")
     return request
 
 
-def _wanted(outputs, known):
-    """Names of the outputs asked for; all where none is named."""
+def _output_names(outputs: Any, known: list[str]) -> list[str]:
+    """Names of the outputs that a request lists; all where it lists none."""
     if outputs is None or outputs == []:
         return known
     names = [v.get("name") if isinstance(v, dict) else None for v in outputs] if isinstance(outputs, list) else [None]
     if len(set(map(str, names))) != len(names) or any(n not in known for n in names):
-        raise Refusal(400, f"Outputs of this model are {known}, each once. Received: {outputs!r:.200}")
+        raise RequestError(400, f"Outputs of this model are {known}, each once. Received: {outputs!r:.200}")
     return names

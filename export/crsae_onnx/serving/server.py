@@ -4,29 +4,35 @@
 (Prometheus), /livez and /readyz. Settings come through the environment, since BentoML's workers import this module.
 """
 
+from __future__ import annotations
+
 import asyncio
 import json
 import os
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import NoReturn
 
 import bentoml
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from crsae_onnx.core.version import package_version
 from crsae_onnx.runtime.sessions import run_options
-from crsae_onnx.serving.protocol import LARGEST_BODY, LARGEST_SIGNAL, Models, Refusal
+from crsae_onnx.serving.protocol import LARGEST_BODY, LARGEST_SIGNAL, Models, RequestError
 
 #: The environment variable with the settings, JSON: see ``settings``.
 VARIABLE = "CRSAE_ONNX_SERVER"
 
 
-def settings(files, timeout=30.0, concurrency=8, threads=None, largest_body=LARGEST_BODY,
-             largest_signal=LARGEST_SIGNAL):
+def settings(files: Sequence[str | os.PathLike[str]], timeout: float = 30.0, concurrency: int = 8,
+             threads: int | None = None, largest_body: int = LARGEST_BODY,
+             largest_signal: int = LARGEST_SIGNAL) -> str:
     """The settings as text, for the environment of the server.
 
     Args:
@@ -48,7 +54,7 @@ def settings(files, timeout=30.0, concurrency=8, threads=None, largest_body=LARG
                        "threads": threads, "largest_body": largest_body, "largest_signal": largest_signal})
 
 
-def serve(text, host="127.0.0.1", port=3000):
+def serve(text: str, host: str = "127.0.0.1", port: int = 3000) -> NoReturn:
     """Become the server: its process takes this one's place, so that signals reach it."""
     environment = {**os.environ, VARIABLE: text, "BENTOML_DO_NOT_TRACK": "True"}
     sys.stdout.flush()
@@ -57,11 +63,11 @@ def serve(text, host="127.0.0.1", port=3000):
 
 
 _settings = json.loads(os.environ.get(VARIABLE, "{}"))
-_models = None
+_models: Models | None = None
 _pool = ThreadPoolExecutor(_settings.get("concurrency", 8), thread_name_prefix="infer")
 
 
-def _loaded():
+def _loaded() -> Models:
     """The models of this process."""
     global _models
     if _models is None:
@@ -70,66 +76,66 @@ def _loaded():
     return _models
 
 
-async def _live(request):
+async def _live(request: Request) -> JSONResponse:
     return JSONResponse({"live": True})
 
 
-async def _ready(request):
+async def _ready(request: Request) -> JSONResponse:
     return JSONResponse({"ready": bool(_loaded().names)})
 
 
-async def _server(request):
+async def _server(request: Request) -> JSONResponse:
     return JSONResponse({"name": "crsae-onnx", "version": package_version(), "extensions": [],
                          "models": _loaded().names})
 
 
-async def _metadata(request):
+async def _metadata(request: Request) -> JSONResponse:
     return JSONResponse(_loaded().metadata(request.path_params["name"]))
 
 
-async def _model_ready(request):
+async def _model_ready(request: Request) -> JSONResponse:
     _loaded().metadata(request.path_params["name"])
     return JSONResponse({"name": request.path_params["name"], "ready": True})
 
 
-async def _infer(request):
+async def _infer(request: Request) -> JSONResponse:
     models = _loaded()
     body, options = await _read(request, models.largest_body), run_options()
     # onnxruntime leaves the interpreter's lock while it computes: other requests go on.
     run = partial(models.infer, request.path_params["name"], body, options)
     try:
         return JSONResponse(await asyncio.get_running_loop().run_in_executor(_pool, run))
-    except asyncio.CancelledError:  # the time is up, and the caller has been told
+    except asyncio.CancelledError:  # the time is up, and the caller has its answer
         options.terminate = True
         raise
 
 
-async def _read(request, most):
-    """The body, or a refusal as soon as it is known to be too long: nobody can fill the memory."""
+async def _read(request: Request, most: int) -> bytes:
+    """The body, or a RequestError as soon as it is known to be too long: no request can fill the memory."""
     message = f"The request is larger than {most:,} bytes. Send shorter signals."
-    told = request.headers.get("content-length", "0")
-    if told.isdigit() and int(told) > most:
-        raise Refusal(413, message)
+    announced = request.headers.get("content-length", "0")
+    if announced.isdigit() and int(announced) > most:
+        raise RequestError(413, message)
     body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > most:
-            raise Refusal(413, message)
+            raise RequestError(413, message)
     return bytes(body)
 
 
-def _refused(request, error):
+def _invalid_request(request: Request, error: RequestError) -> JSONResponse:
     return JSONResponse({"error": str(error)}, status_code=error.status)
 
 
-def _failed(request, error):
+def _failed(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": f"The server failed ({type(error).__name__}). The request was not answered."},
                         status_code=500)
 
 
-def _http_error(request, error):
+def _http_error(request: Request, error: HTTPException) -> JSONResponse:
     return JSONResponse({"error": f"{error.detail}: {request.method} {request.url.path}"},
-                        status_code=error.status_code, headers=getattr(error, "headers", None))
+                        status_code=error.status_code, headers=error.headers)
 
 
 _app = Starlette(routes=[
@@ -138,7 +144,7 @@ _app = Starlette(routes=[
     Route("/models/{name}/infer", _infer, methods=["POST"]),
     Route("/models/{name}/versions/1", _metadata), Route("/models/{name}/versions/1/ready", _model_ready),
     Route("/models/{name}/versions/1/infer", _infer, methods=["POST"])],
-    exception_handlers={Refusal: _refused, HTTPException: _http_error, Exception: _failed})
+    exception_handlers={RequestError: _invalid_request, HTTPException: _http_error, Exception: _failed})
 
 
 @bentoml.asgi_app(_app, path="/v2")
@@ -147,5 +153,5 @@ _app = Starlette(routes=[
 class Encoders:
     """The service: loads the models before it is ready."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         _loaded()

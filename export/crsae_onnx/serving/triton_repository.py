@@ -1,13 +1,19 @@
 """Model repositories in the layout of NVIDIA Triton, which KServe's Triton runtime reads too (standard library)."""
 
+from __future__ import annotations
+
+import os
 import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from crsae_onnx.core.atomic_files import atomic_write
 from crsae_onnx.core.spec import SIGMA, is_index, sizes, tensors
 from crsae_onnx.core.validation import as_int
 from crsae_onnx.file_format import container
 
+_Content = TypeVar("_Content")
 _OURS = "Written by `crsae-onnx serve-repo`"
 _README = """# Model repository
 
@@ -44,12 +50,14 @@ channels, is refused by the server. Numbers that are not finite are not: check t
 """
 
 
-def write_repository(folder, files, max_batch=8, delay=1000, device="auto", instances=1, threads=None):
+def write_repository(folder: str | os.PathLike[str], files: Sequence[str | os.PathLike[str]], max_batch: int = 8,
+                     delay: int = 1000, device: str = "auto", instances: int = 1,
+                     threads: int | None = None) -> dict[str, int]:
     """Write exported files as a model repository.
 
     Each file becomes ``folder/NAME/VERSION/model.onnx`` with ``folder/NAME/config.pbtxt``: batching by the server, one
-    warm-up request, the versions of earlier calls kept beside the new one. NAME is the file's own ("name" of its
-    facts), or its file name's. A file that is there already, byte by byte, adds no version.
+    warm-up request, the versions of earlier calls kept beside the new one. NAME is the "name" of the file's facts, or
+    else its file name. A file that is there already, byte by byte, adds no version.
 
     Args:
         folder: of the repository; made where it is missing.
@@ -67,7 +75,7 @@ def write_repository(folder, files, max_batch=8, delay=1000, device="auto", inst
 
     Raises:
         ModelFileError: a file is missing, damaged or foreign.
-        ValueError: an unfit option; two files of one name.
+        ValueError: an invalid option; two files of one name.
 
     Example:
         >>> write_repository("models", ["encoder.onnx"])
@@ -77,25 +85,29 @@ def write_repository(folder, files, max_batch=8, delay=1000, device="auto", inst
     instances, threads = as_int(instances, "instances"), None if threads is None else as_int(threads, "threads")
     if device not in _KINDS:
         raise ValueError(f"`device` must be one of {tuple(_KINDS)}. Received: {device!r}")
-    read = by_name(files, container.read, lambda made: made[1])
+    read = by_name(files, container.read, lambda content: content[1])
     folder, versions = Path(folder), {}
     for name, (content, facts) in read.items():
         versions[name] = _write_version(folder / name, content)
         text = config(name, facts, max_batch=max_batch, delay=delay, device=device, instances=instances,
                       threads=threads)
         container.write(folder / name / "config.pbtxt", text.encode())
-    first = next(iter(read))
+    _write_readme(folder, next(iter(read)))
+    return versions
+
+
+def _write_readme(folder: Path, first: str) -> None:
+    """How to serve the repository; ``first``: a model for the examples."""
     names = sorted(path.parent.name for path in folder.glob("*/config.pbtxt"))
     readme = folder / "README.md"
-    if not readme.exists() or _OURS in readme.read_text(errors="replace"):  # nobody else's page is replaced
+    if not readme.exists() or _OURS in readme.read_text(errors="replace"):  # a page that somebody else wrote stays
         service = re.sub(r"[^a-z0-9]+", "-", first.lower()).strip("-")
         if not service[:1].isalpha():  # Kubernetes wants a letter first
             service = f"model-{service}".rstrip("-")
         readme.write_text(_README.format(names=", ".join(names), first=first, service=service))
-    return versions
 
 
-def _write_version(folder, content):
+def _write_version(folder: Path, content: bytes) -> int:
     """Number of the version that holds ``content``; a new one unless the latest does."""
     folder.mkdir(parents=True, exist_ok=True)
     known = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
@@ -113,7 +125,8 @@ def _write_version(folder, content):
 _KINDS = {"auto": "KIND_AUTO", "cpu": "KIND_CPU", "gpu": "KIND_GPU"}
 
 
-def config(name, facts, max_batch=8, delay=1000, device="auto", instances=1, threads=None):
+def config(name: str, facts: dict[str, Any], max_batch: int = 8, delay: int = 1000, device: str = "auto",
+           instances: int = 1, threads: int | None = None) -> str:
     """Text of ``config.pbtxt`` (Triton's ModelConfig).
 
     Example:
@@ -125,7 +138,7 @@ def config(name, facts, max_batch=8, delay=1000, device="auto", instances=1, thr
     parts += [_tensor("input", tensor, facts, batched) for tensor in facts["inputs"]]
     parts += [_tensor("output", tensor, facts, batched) for tensor in tensors(facts["outputs"])]
     parts.append(f"instance_group [ {{ count: {instances} kind: {_KINDS[device]} }} ]")
-    if batched and delay and not facts.get("tolerance"):
+    if batched and delay and not facts["tolerance"]:
         parts.append(f"dynamic_batching {{ max_queue_delay_microseconds: {delay} }}")
     if threads is not None:
         parts.append(f'parameters {{ key: "intra_op_thread_count" value: {{ string_value: "{threads}" }} }}')
@@ -135,18 +148,18 @@ def config(name, facts, max_batch=8, delay=1000, device="auto", instances=1, thr
     return "\n".join(parts) + "\n"
 
 
-def _dims(tensor, facts, batched):
+def _dims(tensor: str, facts: dict[str, Any], batched: bool) -> list[int]:
     return sizes(tensor, facts)[1 if batched else 0:]
 
 
-def _tensor(side, tensor, facts, batched):
+def _tensor(side: str, tensor: str, facts: dict[str, Any], batched: bool) -> str:
     kind = "TYPE_INT64" if is_index(tensor) else "TYPE_FP32"
     dims = _dims(tensor, facts, batched)
     shape = f"dims: [ {', '.join(map(str, dims))} ]" if dims else "dims: [ 1 ] reshape: { shape: [ ] }"
     return f'{side} [ {{ name: "{tensor}" data_type: {kind} {shape} }} ]'
 
 
-def _warm_up(facts, batched):
+def _warm_up(facts: dict[str, Any], batched: bool) -> str:
     """One request of the smallest size: the first caller does not wait for what onnxruntime does once."""
     inputs = []
     for tensor in facts["inputs"]:
@@ -159,27 +172,28 @@ def _warm_up(facts, batched):
                       *(f"  {line}" for line in inputs), "} ]"])
 
 
-def by_name(files, read, facts_of):
-    """{name of the model: what ``read`` makes of its file}; each file is read once.
+def by_name(files: Iterable[str | os.PathLike[str]], read: Callable[[Any], _Content],
+            facts_of: Callable[[_Content], dict[str, Any]]) -> dict[str, _Content]:
+    """{name of the model: ``read(file)``}; each file is read once.
 
-    The name is the file's own ("name" of its facts), or its file name's.
+    The name is the "name" of the file's facts, or else its file name.
 
     Raises:
         ValueError: no file; two files of one name.
     """
-    made = {}
+    models: dict[str, _Content] = {}
     for file in files:
         content = read(file)
         name = model_name(facts_of(content).get("name") or Path(file).stem)
-        if name in made:
+        if name in models:
             raise ValueError(f"Two files would be the model {name!r}. Give one of them another name when converting: "
                              "about={'name': ...}.")
-        made[name] = content
-    if not made:
+        models[name] = content
+    if not models:
         raise ValueError("No file was given. Expected at least one exported .onnx file.")
-    return made
+    return models
 
 
-def model_name(name):
+def model_name(name: object) -> str:
     """A name that is a folder's and a part of an address."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", str(name)).strip("-.") or "model"

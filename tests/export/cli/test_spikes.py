@@ -75,7 +75,7 @@ def test_chunks_give_the_same_spikes_and_their_delay(made, sorted_spikes, tmp_pa
 
 @pytest.mark.parametrize("options, message", [
     (["--chunk", "0"], "at least one sample"), (["--chunk", "nan"], "at least one sample"),
-    (["--sparse"], "leave out --sparse"), (["--sigma", "2", "--window", "99"], "leave out --window, --sigma"),
+    (["--sparse"], "omit --sparse"), (["--sigma", "2", "--window", "99"], "omit --window, --sigma"),
 ])
 def test_unfit_options_are_refused(made, tmp_path, capsys, options, message):
     assert run(made, tmp_path / "a.csv", *options) == 2

@@ -20,7 +20,7 @@ distributed = pytest.importorskip("distributed", reason="the extra `cluster` is 
 import dask.array as da  # noqa: E402
 import h5py  # noqa: E402
 import zarr  # noqa: E402
-from crsae_onnx.runtime.cluster import _make_session, encode_blocks, open_array, run_cluster  # noqa: E402
+from crsae_onnx.runtime.cluster import encode_blocks, open_array, run_cluster, worker_session  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +60,9 @@ def test_chunks_are_never_shorter_than_what_codes_depend_on(exported, rng):
 
 
 def test_a_worker_keeps_one_session(exported, rng):
-    _make_session.cache_clear()
+    worker_session.cache_clear()
     encode_blocks(exported["plain"], rng.standard_normal((1, 900, 1)), chunk=80).compute(scheduler="threads")
-    assert _make_session.cache_info().misses == 1 and _make_session.cache_info().hits >= 9
+    assert worker_session.cache_info().misses == 1 and worker_session.cache_info().hits >= 9
 
 
 def test_files_are_opened_where_they_are_read(tmp_path, rng, monkeypatch):
@@ -120,7 +120,7 @@ def test_a_cluster_finishes_although_a_worker_is_killed(exported, tmp_path, rng)
         """Once some chunks are written: end one worker, as a machine that goes down would."""
         written, deadline = 0, time.monotonic() + 120
         while written < 3 and time.monotonic() < deadline:
-            written = len([f for part in tmp_path.glob("*.part") for f in part.rglob("*")
+            written = len([f for part in tmp_path.glob("*.part-*") for f in part.rglob("*")
                            if f.is_file() and not f.name.startswith((".", "zarr"))])
             time.sleep(0.002)
         pid = next(iter(pids.values()))

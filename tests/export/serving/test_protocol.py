@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from crsae_onnx import SparseEncoder
 from crsae_onnx.convert import convert
-from crsae_onnx.serving.protocol import Models, Refusal
+from crsae_onnx.serving.protocol import Models, RequestError
 
 import keras_crsae as kc
 
@@ -108,22 +108,22 @@ GOOD = tensor("signal", np.ones((1, 20, 1)))
     ("signals", {"inputs": [{**GOOD, "shape": [1, 10**12, 1]}]}, 413, "at most 1,000"),
     ("signals", b" " * 20_001, 413, "at most 20,000")])
 def test_wrong_requests_are_refused_with_status_and_reason(served, name, body, status, words):
-    with pytest.raises(Refusal, match=words) as caught:
+    with pytest.raises(RequestError, match=words) as caught:
         served[0].infer(name, body if isinstance(body, bytes) else json.dumps(body).encode())
     assert caught.value.status == status
 
 
 def test_refusals_repeat_no_long_request(served):
     for change in ({"name": "x" * 9000}, {"shape": [-1] * 4000}, {"datatype": "F" * 9000}):
-        with pytest.raises(Refusal) as caught:
+        with pytest.raises(RequestError) as caught:
             served[0].infer("signals", json.dumps({"inputs": [{**GOOD, **change}]}).encode())
         assert len(str(caught.value)) < 400
 
 
-def test_a_code_too_large_to_send_is_not_computed(served, monkeypatch):
-    monkeypatch.setattr("crsae_onnx.serving.protocol.LARGEST_CODE", 30)
-    with pytest.raises(Refusal, match="has 40 numbers; at most 30") as caught:
-        ask(served[0], "signals", GOOD)
+def test_a_code_too_large_to_send_is_not_computed(served):
+    models = Models(served[1][:1], largest_code=30)
+    with pytest.raises(RequestError, match="has 40 numbers; at most 30") as caught:
+        ask(models, "signals", GOOD)
     assert caught.value.status == 413
 
 
@@ -150,7 +150,7 @@ def test_a_thousand_mutated_bodies_are_answered_or_refused_in_time(served):
         try:
             json.dumps(models.infer("signals", bytes(body)), allow_nan=False)
             answered += 1
-        except Refusal as error:
+        except RequestError as error:
             assert 400 <= error.status < 500 and str(error)
             refused += 1
         assert time.perf_counter() - start < 1

@@ -203,4 +203,5 @@ def test_the_parser_is_strict():
     for text in ("name: ", 'name "a" }', "dims: [ 1 2 ]", "a: { b: 1", "1: 2"):
         with pytest.raises((AssertionError, IndexError)):
             parsed(text)
-    assert config("x", dict(outputs=["code"], inputs=["signal"], rank=1, channels=1, filters=2, kernel_size=[3]))
+    assert config("x", dict(outputs=["code"], inputs=["signal"], rank=1, channels=1, filters=2, kernel_size=[3],
+                           tolerance=None))
