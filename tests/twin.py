@@ -29,3 +29,29 @@ def fista(matrix, signal, threshold, step, iterations, two_sided):
         w = new + (t - 1) / t_new * (new - x)
         x, t = new, t_new
     return x
+
+
+def minimise(matrix, signal, weight, signs, value=lambda y, eta: 0.5 * (y - eta) ** 2, slope=lambda y, eta: eta - y):
+    """Code and least value of sum_i value(y_i, (D z)_i) + weight ||z||_1 by SciPy's L-BFGS-B.
+
+    The code is split into non-negative parts, one for each of ``signs`` (1 and -1, or one of them); ``slope`` is the
+    derivative of ``value`` by eta; ``weight`` is one number, or one a column.
+    """
+    from scipy.optimize import minimize
+
+    columns = matrix.shape[1]
+    weight = np.broadcast_to(weight, columns)
+
+    def split(parts):
+        return sum(sign * part for sign, part in zip(signs, parts.reshape(len(signs), columns), strict=True))
+
+    def objective(parts):
+        eta = matrix @ split(parts)
+        gradient = matrix.T @ slope(signal, eta)
+        return (np.sum(value(signal, eta)) + np.sum(np.tile(weight, len(signs)) * parts),
+                np.concatenate([sign * gradient + weight for sign in signs]))
+
+    start = np.zeros(len(signs) * columns)
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(start),
+                     options=dict(maxiter=20000, maxfun=40000, ftol=1e-15, gtol=1e-9, maxcor=50))
+    return split(found.x), found.fun

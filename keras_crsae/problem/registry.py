@@ -7,7 +7,7 @@ names. What an object can do it declares itself, by the attributes of its base c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import keras
 
@@ -55,12 +55,17 @@ class Registry(Generic[Kind]):
             if keras.saving.get_registered_name(cls) == cls.__name__:
                 keras.saving.register_keras_serializable(package=cls.__module__.split(".")[0])(cls)
             self._classes[name] = cls
-            return cls
+            return cast("type[Registered]", cls)
+
         return decorate
 
     def names(self) -> tuple[str, ...]:
         """Registered names, sorted."""
         return tuple(sorted(self._classes))
+
+    def class_of(self, name: str) -> type[Kind]:
+        """The class that is registered under ``name``; KeyError where there is none."""
+        return self._classes[name]
 
     def get(self, spec: Kind | str | dict[str, Any] | None = None) -> Kind:
         """The object that ``spec`` stands for.

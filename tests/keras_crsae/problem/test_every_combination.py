@@ -1,0 +1,139 @@
+"""Every registered likelihood, code prior, solver and measurement goes through everything: dense codes against SciPy,
+the active set, the certificate, saving, export. What a part cannot do it must refuse.
+
+A name that is registered and missing in the lists below fails the first test: give it its independent form there.
+"""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_crsae as kc
+from keras_crsae.problem import code_priors, likelihoods, measurements
+from keras_crsae.solvers import base as solvers
+from tests.twin import dictionary_matrix, minimise
+
+#: Name -> value and its derivative by eta, in NumPy.
+LIKELIHOODS = {"gaussian": (lambda y, eta: 0.5 * (y - eta) ** 2, lambda y, eta: eta - y)}
+#: Name -> signs of the codes that the prior allows; its penalty is |z|.
+CODE_PRIORS = {"soft": (1, -1), "nonnegative_soft": (1,)}
+#: Name -> iterations that reach the optimum.
+SOLVERS = {"fista": 1500, "ista": 6000, "active_set": 200}
+#: Name -> the mask that a call is given.
+MEASUREMENTS = {"identity": None, "mask": (np.random.default_rng(5).random((2, 40, 1)) > 0.15).astype("float32")}
+WEIGHT = 0.8 * 0.5**2 * np.array([1.0, 1.3])
+
+
+@pytest.mark.parametrize("registry, tested", [
+    (likelihoods.registry, LIKELIHOODS), (code_priors.registry, CODE_PRIORS), (solvers.registry, SOLVERS),
+    (measurements.registry, MEASUREMENTS)], ids=lambda value: getattr(value, "kind", ""))
+def test_every_registered_name_is_in_the_lists(registry, tested):
+    ours = {n for n in registry.names() if registry.class_of(n).__module__.startswith("keras_crsae")}
+    assert ours == set(tested)
+
+
+@pytest.fixture(scope="module")
+def signal():
+    rng = np.random.default_rng(4)
+    return rng.standard_normal((2, 40, 1)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def models():
+    """Models by their options, built once and used by the tests of both measurements."""
+    made = {}
+
+    def model(likelihood, prior, solver):
+        key = (likelihood, prior, solver)
+        if key not in made:
+            tolerance = 1e-5 if solvers.get(solver).active else None
+            made[key] = kc.CRsAE(2, 7, likelihood=likelihood, code_prior=prior, solver=solver, sigma=0.5, seed=2,
+                                 iterations=SOLVERS[solver], lambda_init=[0.8, 0.8 * 1.3], tolerance=tolerance)
+            made[key].build((None, None, 1))
+        return made[key]
+
+    return model
+
+
+def optimum(model, likelihood, prior, signal, mask):
+    """Codes and least objectives by SciPy, in float64."""
+    kernel = keras.ops.convert_to_numpy(model.dictionary.unit_kernel()).astype("float64")
+    matrix, positions = dictionary_matrix(kernel, signal.shape[1:-1], (1,))
+    observed = np.ones_like(signal) if mask is None else mask
+    codes, least = [], []
+    for y, m in zip(signal.astype("float64"), observed, strict=True):
+        keep = m.ravel() > 0
+        code, value = minimise(matrix[keep], y.ravel()[keep], np.tile(WEIGHT, positions[0]), CODE_PRIORS[prior],
+                               *LIKELIHOODS[likelihood])
+        codes.append(code.reshape(*positions, -1))
+        least.append(value)
+    return np.stack(codes), np.array(least)
+
+
+@pytest.mark.parametrize("measurement", MEASUREMENTS)
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("prior", CODE_PRIORS)
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_codes_certificate_saving_and_export(likelihood, prior, solver, measurement, models, signal, tmp_path):
+    if solvers.get(solver).active and not likelihoods.get(likelihood).quadratic:
+        with pytest.raises(ValueError, match="needs the Gaussian likelihood.*active=False"):
+            models(likelihood, prior, solver)
+        return
+    model, mask = models(likelihood, prior, solver), MEASUREMENTS[measurement]
+    expected, least = optimum(model, likelihood, prior, signal, mask)
+    assert 0 < np.count_nonzero(np.abs(expected) > 1e-6) < expected.size
+    code = model.encode(signal, mask=mask)
+    np.testing.assert_allclose(code, expected, atol=3e-3 * np.abs(expected).max())
+    certificate_holds(model, likelihood, signal, mask, least)
+    if mask is not None:
+        return
+    model.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    kinds = [type(getattr(m, name)) for m in (model, loaded) for name in ("likelihood", "code_prior")]
+    assert kinds[:2] == kinds[2:] and type(loaded.encoder.solver) is type(model.encoder.solver)
+    np.testing.assert_allclose(loaded.encode(signal), code, atol=1e-5)
+    exports_or_refuses(model, signal, tmp_path / "m.onnx")
+
+
+def certificate_holds(model, likelihood, signal, mask, least):
+    """The lower bound is one, also for a rough code, and tight at convergence."""
+    rough = np.zeros((2, 34, 2), "float32")
+    rough[:, 10] = 0.3
+    if likelihoods.get(likelihood).dual_value(1.0, 1.0) is None:
+        with pytest.raises(ValueError, match="has no dual value"):
+            model.convergence(signal, rough, mask=mask)
+        return
+    at_rough, at_end = model.convergence(signal, rough, mask=mask), model.convergence(signal, mask=mask)
+    for reached in (at_rough, at_end):
+        assert (reached.objective >= least * (1 - 1e-7)).all()
+        assert (reached.objective - reached.gap <= least * (1 + 1e-7)).all()
+    assert (at_rough.gap > 1e-3 * least).all() and (at_end.gap < 1e-3 * least).all()
+
+
+def exports_or_refuses(model, signal, path):
+    """A file that gives the dense codes, or a refusal that names the way out."""
+    from crsae_onnx import SparseEncoder
+    from crsae_onnx.convert import convert
+
+    if model.likelihood.onnx is None or model.code_prior.onnx is None:
+        with pytest.raises(ValueError, match="has no form in an ONNX graph.*Encode with Keras"):
+            convert(model, path)
+        return
+    convert(model, path)
+    dense = kc.CRsAE.from_config({**model.get_config(), "solver": "fista", "active": False, "tolerance": None})
+    if not model.encoder.solver.active:
+        dense = model
+    dense.set_dictionary(keras.ops.convert_to_numpy(model.dictionary.kernel))
+    np.testing.assert_allclose(SparseEncoder(path).encode(signal), dense.encode(signal), atol=1e-4)
+
+
+@pytest.mark.parametrize("prior", CODE_PRIORS)
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_lambda_max_is_where_the_last_code_value_dies(likelihood, prior, signal):
+    model = kc.CRsAE(2, 7, likelihood=likelihood, code_prior=prior, iterations=300, seed=2)
+    model.build((None, None, 1))
+    largest = kc.lambda_max(signal, keras.ops.convert_to_numpy(model.dictionary.kernel), code_prior=prior,
+                            likelihood=likelihood)
+    for factor, alive in ((1.001, False), (0.99, True)):
+        model.lambda_reg.assign(np.full(2, factor * largest))
+        assert model.encode(signal).any() == alive
