@@ -60,7 +60,7 @@ def _encode(args):
         raise FileError(f"{', '.join(unfit)}: for a folder that `keras-crsae sort` wrote, and {args.model} is none.")
     import numpy as np
     from crsae_onnx.core.atomic_files import atomic_write
-    from crsae_onnx.core.windowing import LONGEST_PIECE, WINDOW
+    from crsae_onnx.core.windowing import MAX_WHOLE_SAMPLES, WINDOW_SAMPLES
 
     from keras_crsae.applications.denoising.pipeline import LOW_PASS, split
     from keras_crsae.data.arrays import as_batch, check_finite, read_array
@@ -92,7 +92,7 @@ def _encode(args):
 
     def run(out):
         if rank == 1:
-            window = args.window or (WINDOW if signal.shape[1] > LONGEST_PIECE else LONGEST_PIECE)
+            window = args.window or (WINDOW_SAMPLES if signal.shape[1] > MAX_WHOLE_SAMPLES else MAX_WHOLE_SAMPLES)
             return model.encode(signal, window=window, out=out, sparse=sparse,
                                 batch_size=max(1, window // signal.shape[1]), progress=_progress())
         pieces = []

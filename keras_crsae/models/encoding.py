@@ -11,9 +11,10 @@ from crsae_onnx.core.parallel import cores, ordered_thread_map
 from crsae_onnx.core.signals import as_sigma, as_signal, check_layout
 from crsae_onnx.core.validation import as_positive_int
 from crsae_onnx.core.windowing import (
-    LEAST_PART,
-    LONGEST_PIECE,
-    WINDOW,
+    MAX_WHOLE_SAMPLES,
+    MIN_PART_VALUES,
+    WINDOW_SAMPLES,
+    WindowOptions,
     encode_windows,
     receptive_field,
     reconstruct_windows,
@@ -82,10 +83,8 @@ class Inference:
         asked = sparse or progress or any(v is not None for v in (out, window, overlap))
         if self.rank == 1 and (asked or _is_long(signal)):
             self._check_long(signal)
-            return encode_windows(self._encode_piece, signal, filters=self.filters, out=out, sparse=sparse,
-                                  progress=progress, mask=mask, sigma=sigma,
-                                  batch_size=1 if batch_size is None else batch_size, workers=_workers(),
-                                  **self._windows(window, overlap))
+            return encode_windows(self._encode_piece, signal, self._windows(window, overlap, batch_size, _workers()),
+                                  out=out, sparse=sparse, progress=progress, mask=mask, sigma=sigma)
         if asked:
             raise ValueError("`out`, `sparse`, `window`, `overlap` and `progress` are for signals (rank 1). "
                              f"Received: rank={self.rank}. Encode images without them.")
@@ -165,9 +164,8 @@ class Inference:
         """
         if self.rank == 1 and _is_long(x):
             self._check_long(x)
-            return reconstruct_windows(self._reconstruct_piece, x, progress=None if verbose in (0, "auto") else True,
-                                       batch_size=1 if batch_size is None else batch_size, workers=_workers(),
-                                       **self._windows(None, None))
+            return reconstruct_windows(self._reconstruct_piece, x, self._windows(None, None, batch_size, _workers()),
+                                       progress=None if verbose in (0, "auto") else True)
         if is_array(x):
             x = as_signal(x, self.rank, self.dictionary.channels if self.built else None, self.kernel_size, "x")
         return super().predict(x, batch_size=batch_size, verbose=verbose, steps=steps, callbacks=callbacks)
@@ -231,9 +229,10 @@ class Inference:
             mask = np.broadcast_to(mask, signal.shape)
         return signal, mask, None if sigma is None else as_sigma(sigma, len(signal))
 
-    def _windows(self, window, overlap):
-        return dict(kernel_size=self.kernel_size, strides=self.dictionary.strides, overlap=overlap,
-                    iterations=self.encoder.iterations, window=WINDOW if window is None else window)
+    def _windows(self, window, overlap, batch_size, workers):
+        return WindowOptions(self.kernel_size, self.filters, self.encoder.iterations, self.dictionary.strides,
+                             WINDOW_SAMPLES if window is None else window, overlap,
+                             1 if batch_size is None else batch_size, workers)
 
     def _pass(self, name, signal, mask, sigma, batch_size=None):
         """A graph run on checked arrays, on the CPU part by part, several parts at a time.
@@ -245,13 +244,11 @@ class Inference:
         workers = 1 if whole or batch_size is not None else _workers()
         if len(signal) == 1 and self.rank == 1 and name == "encode":
             (size,), (stride,) = self.kernel_size, self.dictionary.strides
-            reach = receptive_field({"iterations": self.encoder.iterations, "kernel_size": (size,),
-                                     "strides": (stride,)})
-            window = shared_window(signal.shape[1], kernel_size=size, strides=stride, filters=self.filters, reach=reach,
-                                   workers=workers)
+            window = shared_window(signal.shape[1], kernel_size=size, strides=stride, filters=self.filters,
+                                   overlap=receptive_field(self.encoder.iterations, size, stride), workers=workers)
             if window is not None:
-                return encode_windows(self._encode_piece, signal, filters=self.filters, mask=mask, sigma=sigma,
-                                      workers=workers, **self._windows(window, None))
+                return encode_windows(self._encode_piece, signal, self._windows(window, None, None, workers), mask=mask,
+                                      sigma=sigma)
         slices = self._batches(signal, batch_size, workers)
         parts = list(ordered_thread_map(lambda i: self._run_graph(name, signal[i], **_given(mask, sigma, i)), slices,
                                 min(workers, len(slices))))
@@ -263,8 +260,8 @@ class Inference:
             size = as_positive_int(batch_size, "batch_size")
         else:
             values = signal.size // signal.shape[-1] * self.filters // math.prod(self.dictionary.strides)
-            share = -(-len(signal) // max(1, min(workers, values // LEAST_PART)))
-            size = max(1, min(share, LONGEST_PIECE // math.prod(signal.shape[1:-1])))
+            share = -(-len(signal) // max(1, min(workers, values // MIN_PART_VALUES)))
+            size = max(1, min(share, MAX_WHOLE_SAMPLES // math.prod(signal.shape[1:-1])))
         return [slice(i, i + size) for i in range(0, len(signal), size)]
 
     def _encode_piece(self, signal, mask=None, sigma=None):
@@ -331,7 +328,7 @@ def _workers():
 
 def _is_long(signal):
     shape = getattr(signal, "shape", None)
-    return shape is not None and len(shape) == 3 and shape[1] > LONGEST_PIECE
+    return shape is not None and len(shape) == 3 and shape[1] > MAX_WHOLE_SAMPLES
 
 
 def _given(mask, sigma, entries):

@@ -12,7 +12,7 @@ from crsae_onnx.cli.spikes import run_spikes
 from crsae_onnx.core.atomic_files import atomic_write
 from crsae_onnx.core.raw_binary import RAW_SUFFIXES, open_raw
 from crsae_onnx.core.signals import check_layout
-from crsae_onnx.core.windowing import code_shape
+from crsae_onnx.core.windowing import WindowOptions
 from crsae_onnx.runtime.sparse_encoder import SparseEncoder
 
 
@@ -97,8 +97,8 @@ def _encode(encoder: SparseEncoder, signal: np.ndarray, temporary: Path, args: N
     compute = encoder.reconstruct if args.reconstruct else encoder.encode
     if info["rank"] == 1:
         check_layout(signal, 1, info["kernel_size"], info["channels"])
-        shape = signal.shape if args.reconstruct else code_shape(
-            signal.shape, kernel_size=info["kernel_size"], strides=info["strides"], filters=info["filters"])
+        sizes = WindowOptions(info["kernel_size"], info["filters"], info["iterations"], info["strides"])
+        shape = signal.shape if args.reconstruct else sizes.code_shape(signal.shape)
         # The windows go straight to the file: a code is larger than its signal.
         result = compute(signal, out=np.lib.format.open_memmap(temporary, "w+", np.float32, shape), **options)
         result.flush()

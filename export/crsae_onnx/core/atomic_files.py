@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,7 +17,7 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @contextmanager
-def atomic_write(target: str | os.PathLike[str], overwrite: bool = True) -> Iterator[Path]:
+def atomic_write(target: str | os.PathLike[str], overwrite: bool = True) -> Generator[Path]:
     """Write a file or a folder under a temporary name in the same folder, and rename it to ``target`` at the end.
 
     The temporary name keeps the suffix. The content of a file is on the disk before the rename. If the block raises,
@@ -67,7 +67,7 @@ def atomic_write(target: str | os.PathLike[str], overwrite: bool = True) -> Iter
 
 
 @contextmanager
-def atomic_update(folder: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_update(folder: str | os.PathLike[str]) -> Generator[Path]:
     """Write several files into a temporary folder, and move them into ``folder`` at the end.
 
     ``folder`` is created where needed. Files of the same names are replaced, others stay. If the block raises,

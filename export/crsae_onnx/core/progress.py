@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -75,7 +75,7 @@ class ProgressBar:
 
 @contextmanager
 def progress_counter(progress: bool | Callable[[int, int], object] | None, step: str, unit: str
-                     ) -> Iterator[Callable[[int, int], object]]:
+                     ) -> Generator[Callable[[int, int], object]]:
     """``report(done, total)`` for an option ``progress``: None or False, a function of the same kind, or True: a bar.
 
     Raises:

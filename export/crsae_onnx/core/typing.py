@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,3 +26,8 @@ class ArraySource(Protocol):
 Encode: TypeAlias = Callable[[FloatArray], Array]
 #: ``progress(done, total)``.
 Progress: TypeAlias = Callable[[int, int], object]
+
+
+def is_array(value: object) -> TypeGuard[Array]:
+    """Whether ``value`` is a NumPy array."""
+    return isinstance(value, np.ndarray)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,18 +21,17 @@ def as_int(value: Any, name: str, minimum: int = 1, maximum: int | None = None) 
         >>> as_int(np.int16(0), "epochs", minimum=0)
         0
     """
+    try:
+        number = minimum - 1 if isinstance(value, bool | np.bool_) else operator.index(value)
+    except TypeError:
+        number = minimum - 1  # refused below
+    if number >= minimum and (maximum is None or number <= maximum):
+        return number
     if maximum is not None:
         expected = f"an int from {minimum} to {maximum}"
     else:
         expected = "a positive int" if minimum == 1 else f"an int of at least {minimum}"
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    highest = number if maximum is None else maximum
-    if number is None or isinstance(value, bool | np.bool_) or not minimum <= number <= highest:
-        raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}")
-    return number
+    raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}")
 
 
 def as_positive_int(value: Any, name: str) -> int:
@@ -62,8 +60,10 @@ def as_sizes(value: Any, rank: int, name: str) -> tuple[int, ...]:
         >>> as_sizes(5, 2, "kernel_size"), as_sizes([5, 7], 2, "kernel_size")
         ((5, 5), (5, 7))
     """
-    values: Sequence[Any] = tuple(value) if isinstance(value, tuple | list | np.ndarray) and np.ndim(value) \
-        else (value,) * rank
+    items: Any = value
+    values: tuple[Any, ...] = (value,) * rank
+    if isinstance(value, tuple | list | np.ndarray) and np.ndim(items):
+        values = tuple(items)
     if len(values) != rank:
         raise ValueError(f"`{name}` must be a positive int or {rank} of them. Received: {name}={value!r}")
     return tuple(as_positive_int(v, name) for v in values)
@@ -84,6 +84,6 @@ def as_positive(value: Any, name: str) -> float:
         number = float(value)
     except (TypeError, ValueError):
         number = math.nan
-    if isinstance(value, str | bool) or not 0 < number < math.inf:
+    if isinstance(value, str | bool | np.bool_) or not 0 < number < math.inf:
         raise ValueError(f"`{name}` must be a positive finite number. Received: {name}={value!r}")
     return number

@@ -8,6 +8,7 @@ from numbers import Real
 from typing import Any
 
 from crsae_onnx.core.spec import ABOUT, FORMAT_VERSION, OPSET, EncoderSpec
+from crsae_onnx.core.windowing import receptive_field
 
 Facts = dict[str, Any]
 
@@ -80,3 +81,15 @@ def check_about(about: Mapping[str, Any] | None) -> Facts:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def file_receptive_field(facts: Mapping[str, Any]) -> int:
+    """Code positions on each side that a code of a file of signals depends on, whitening inside the graph included.
+
+    Example:
+        >>> from crsae_onnx.file_format.facts import file_receptive_field
+        >>> file_receptive_field({"iterations": 10, "kernel_size": [5], "strides": [2], "whitening_context": [7, 3]})
+        24
+    """
+    (size,), (stride,) = facts["kernel_size"], facts["strides"]
+    return receptive_field(facts["iterations"], size, stride, max(facts.get("whitening_context", (0,))))

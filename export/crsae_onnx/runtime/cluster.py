@@ -21,8 +21,8 @@ from crsae_onnx.core.atomic_files import atomic_write
 from crsae_onnx.core.optional import import_optional
 from crsae_onnx.core.signals import check_layout
 from crsae_onnx.core.validation import as_positive_int
-from crsae_onnx.core.windowing import receptive_field
 from crsae_onnx.file_format import container
+from crsae_onnx.file_format.facts import file_receptive_field
 from crsae_onnx.runtime.sparse_encoder import SparseEncoder
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def encode_blocks(path: str | os.PathLike[str], recording: Any, output: str = "c
     chunk = CHUNK if chunk is None else as_positive_int(chunk, "chunk")
     check_layout(recording, 1, info["kernel_size"], info["channels"])
     size, stride = info["kernel_size"][0], info["strides"][0]
-    reach = receptive_field(info) + (0 if output == "code" else (size - 1) // stride)
+    reach = file_receptive_field(info) + (0 if output == "code" else (size - 1) // stride)
     before, after = reach * stride, reach * stride + size - stride
     chunks = _chunks(recording.shape[1], chunk, max(before, after), stride)
     blocks = da.asarray(recording) if isinstance(recording, da.Array) else \

@@ -17,18 +17,19 @@ from crsae_onnx.core.signals import as_finite, as_sigma, check_layout
 from crsae_onnx.core.spec import INPUT, INPUTS, MASK, OUTPUTS, PIPELINES, SIGMA, SPIKE_TENSORS
 from crsae_onnx.core.validation import as_positive_int
 from crsae_onnx.core.windowing import (
-    LEAST_OVERLAPS,
-    LEAST_PART,
-    LONGEST_PIECE,
-    WINDOW,
+    MAX_WHOLE_SAMPLES,
+    MIN_PART_OVERLAPS,
+    MIN_PART_VALUES,
+    WINDOW_SAMPLES,
     SparseCode,
+    WindowOptions,
     encode_windows,
-    receptive_field,
     reconstruct_windows,
     shared_window,
 )
 from crsae_onnx.file_format import container
 from crsae_onnx.file_format.container import ModelFileError
+from crsae_onnx.file_format.facts import file_receptive_field
 from crsae_onnx.runtime import sessions
 
 Progress = bool | Callable[[int, int], object] | None
@@ -49,8 +50,8 @@ class RunLimits:
 
     code_values: int = 2**20
     code_values_gpu: int = 2**25
-    signal_samples: int = LONGEST_PIECE
-    shared_code_values: int = LEAST_PART
+    signal_samples: int = MAX_WHOLE_SAMPLES
+    shared_code_values: int = MIN_PART_VALUES
 
 
 class SparseEncoder:
@@ -142,7 +143,7 @@ class SparseEncoder:
         Example:
             >>> spikes = encoder.encode(np.load("recording.npy", mmap_mode="r")[None], sparse=True, progress=True)
         """
-        windowed = partial(encode_windows, filters=self.info["filters"], sparse=sparse)
+        windowed = partial(encode_windows, sparse=sparse)
         return self._encode("code", windowed, signal, mask, sigma, sparse, out=out, window=window, overlap=overlap,
                             batch_size=batch_size, progress=progress)
 
@@ -292,24 +293,26 @@ class SparseEncoder:
         window = most if window is None else as_positive_int(window, "window")
         if -(-signal.shape[1] // window) < workers:
             workers = 1  # fewer windows than threads: each has all threads
-        if options["overlap"] is None:
-            options["overlap"] = receptive_field(info)
-        if options["batch_size"] is None:
-            options["batch_size"] = max(1, self.limits.signal_samples // min(signal.shape[1], most))
+        overlap, batch_size = options["overlap"], options["batch_size"]
+        if overlap is None:
+            overlap = file_receptive_field(info)
+        if batch_size is None:
+            batch_size = max(1, self.limits.signal_samples // min(signal.shape[1], most))
+        sizes = WindowOptions(info["kernel_size"], info["filters"], info["iterations"], info["strides"], window=window,
+                              overlap=overlap, batch_size=batch_size, workers=workers)
         run = None if workers == 1 else self._split.single()
-        return windowed(partial(self._run, output, run=run), signal, kernel_size=info["kernel_size"],
-                        strides=info["strides"], iterations=info["iterations"], window=window, workers=workers,
-                        **options)
+        return windowed(partial(self._run, output, run=run), signal, sizes, out=options["out"],
+                        progress=options["progress"])
 
     def _window(self, shape: Sequence[int], workers: int, in_windows: bool) -> int | None:
         """Samples of a window of a long signal, or of one that the threads share; None where it stays whole."""
-        reach, longest = receptive_field(self.info), self.limits.signal_samples
+        overlap, longest = file_receptive_field(self.info), self.limits.signal_samples
         if in_windows or shape[0] * shape[1] > longest:
-            least = min(WINDOW, max(2**16, LEAST_OVERLAPS * reach))
-            return max(least, min(WINDOW, longest // workers)) if self.provider == sessions.CPU else longest
+            least = min(WINDOW_SAMPLES, max(2**16, MIN_PART_OVERLAPS * overlap))
+            return max(least, min(WINDOW_SAMPLES, longest // workers)) if self.provider == sessions.CPU else longest
         (size,), (stride,), filters = (self.info[name] for name in ("kernel_size", "strides", "filters"))
-        window = shared_window(shape[1], kernel_size=size, strides=stride, filters=filters, reach=reach,
-                               workers=workers, least_part=self.limits.shared_code_values)
+        window = shared_window(shape[1], kernel_size=size, strides=stride, filters=filters, overlap=overlap,
+                               workers=workers, min_values=self.limits.shared_code_values)
         return None if window is None or -(-shape[1] // window) < workers else window
 
     def _run(self, output: str, piece: np.ndarray, mask: np.ndarray | None = None, sigma: Any = None,

@@ -2,11 +2,22 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from crsae_onnx.core.errors import SignalError
-from crsae_onnx.core.windowing import LEAST_PART, SparseCode, encode_windows, plan, reconstruct_windows, shared_window
+from crsae_onnx.core.windowing import (
+    MIN_PART_VALUES,
+    SparseCode,
+    WindowOptions,
+    code_positions,
+    encode_windows,
+    receptive_field,
+    reconstruct_windows,
+    shared_window,
+    split_windows,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,7 +48,7 @@ sizes = {"kernel_size": st.integers(1, 9), "strides": st.integers(1, 4), "overla
 @given(**sizes)
 def test_windows_tile_the_code_and_read_what_they_keep(kernel_size, strides, overlap, window, extra):
     length = kernel_size + extra
-    pieces = plan(length, kernel_size=kernel_size, strides=strides, overlap=overlap, window=window)
+    pieces = split_windows(length, kernel_size=kernel_size, strides=strides, overlap=overlap, window=window)
     positions = -(-(length - kernel_size) // strides) + 1
     kept = [p for _, keep in pieces for p in range(keep.start, keep.stop)]
     assert kept == list(range(positions))
@@ -56,28 +67,27 @@ def test_windowed_result_equals_one_piece(size, strides, window, extra, channels
     strides, rng = min(strides, size), np.random.default_rng(seed)
     kernel = rng.standard_normal((size, channels, 2))
     signal = 3 * rng.standard_normal((3, size + extra, channels))
-    options = dict(kernel_size=size, strides=strides, iterations=4, window=window,
-                   batch_size=3 if whole_batch else batch_size)
+    options = WindowOptions(size, 2, 4, strides, window, batch_size=3 if whole_batch else batch_size)
     encode = numpy_encoder(kernel, strides, 4)
     one = encode(signal.astype(np.float32))
-    code = encode_windows(encode, signal, filters=2, **options)
+    code = encode_windows(encode, signal, options)
     assert np.any(one)
     np.testing.assert_allclose(code, one, rtol=0, atol=1e-6 * max(1, np.abs(one).max()))
-    sparse = encode_windows(encode, signal, filters=2, sparse=True, **options)
+    sparse = encode_windows(encode, signal, options, sparse=True)
     np.testing.assert_array_equal(sparse.to_dense(), code)
     assert sparse.index.dtype == np.int64 and sparse.filter.dtype == np.int32 and sparse.value.dtype == np.float32
     again = numpy_encoder(kernel, strides, 4, reconstruct=True)
     whole = again(signal.astype(np.float32))
-    made = reconstruct_windows(again, signal, **options)
+    made = reconstruct_windows(again, signal, options)
     np.testing.assert_allclose(made, whole, rtol=0, atol=1e-6 * max(1, np.abs(whole).max()))
 
 
 def test_too_short_an_overlap_shows(rng):
     kernel, signal = rng.standard_normal((5, 1, 2)), rng.standard_normal((1, 120, 1))
-    options = dict(kernel_size=5, filters=2, iterations=8, window=20)
+    options = WindowOptions(kernel_size=5, filters=2, iterations=8, window=20)
     encode = numpy_encoder(kernel, 1, 8)
     one = encode(signal.astype(np.float32))
-    exact, short = (np.abs(encode_windows(encode, signal, overlap=o, **options) - one).max() for o in (None, 1))
+    exact, short = (np.abs(encode_windows(encode, signal, replace(options, overlap=o)) - one).max() for o in (None, 1))
     assert exact < 1e-6 < 1e-4 < short
 
 
@@ -99,12 +109,12 @@ def moving_sum(piece):
     return np.stack([one, np.maximum(one, 0)], axis=-1)
 
 
-OPTIONS = dict(kernel_size=3, filters=2, iterations=5, window=100)
+OPTIONS = WindowOptions(kernel_size=3, filters=2, iterations=5, window=100)
 
 
 def test_any_sliceable_object_of_integers_is_read_a_window_at_a_time(rng):
     recording = Recording(rng.integers(-9, 9, (2, 5000, 1)).astype(np.int16))
-    code = encode_windows(moving_sum, recording, **OPTIONS)
+    code = encode_windows(moving_sum, recording, OPTIONS)
     np.testing.assert_array_equal(code, moving_sum(recording.values.astype(np.float32)))
     assert code.dtype == np.float32 and recording.largest == 100 + 2 * 10 + 2
 
@@ -113,24 +123,24 @@ def test_any_sliceable_object_of_integers_is_read_a_window_at_a_time(rng):
 def test_windows_in_threads_change_nothing(rng, batch_size):
     recording, calls = rng.standard_normal((3, 2000, 1)), []
     expected = moving_sum(recording.astype(np.float32))
-    options = dict(**OPTIONS, batch_size=batch_size, workers=3, progress=lambda *c: calls.append(c))
-    np.testing.assert_array_equal(encode_windows(moving_sum, recording, **options), expected)
+    options, progress = replace(OPTIONS, batch_size=batch_size, workers=3), lambda *c: calls.append(c)
+    np.testing.assert_array_equal(encode_windows(moving_sum, recording, options, progress=progress), expected)
     assert calls == [(i + 1, len(calls)) for i in range(len(calls))]
-    np.testing.assert_array_equal(encode_windows(moving_sum, recording, sparse=True, **options).to_dense(), expected)
+    np.testing.assert_array_equal(encode_windows(moving_sum, recording, options, sparse=True).to_dense(), expected)
 
 
 @pytest.mark.parametrize("length, reach, workers", [(1_000_000, 100, 2), (1_000_003, 5000, 4), (400_000, 10, 8)])
 def test_a_shared_signal_makes_as_many_windows_as_it_has_workers(length, reach, workers):
     options = dict(kernel_size=10, strides=3)
-    window = shared_window(length, filters=8, reach=reach, workers=workers, **options)
-    parts = plan(length, overlap=reach, window=window, **options)
+    window = shared_window(length, filters=8, overlap=reach, workers=workers, **options)
+    parts = split_windows(length, overlap=reach, window=window, **options)
     assert 2 <= len(parts) <= workers
-    assert min(keep.stop - keep.start for _, keep in parts) * 8 >= LEAST_PART // 2
+    assert min(keep.stop - keep.start for _, keep in parts) * 8 >= MIN_PART_VALUES // 2
 
 
-@pytest.mark.parametrize("change", [dict(length=1000), dict(reach=10**5), dict(workers=1)])
+@pytest.mark.parametrize("change", [dict(length=1000), dict(overlap=10**5), dict(workers=1)])
 def test_a_small_signal_is_not_shared(change):
-    assert shared_window(**{**dict(length=10**6, kernel_size=10, strides=1, filters=3, reach=10, workers=2),
+    assert shared_window(**{**dict(length=10**6, kernel_size=10, strides=1, filters=3, overlap=10, workers=2),
                             **change}) is None
 
 
@@ -138,7 +148,7 @@ def test_memmap_in_memmap_out(tmp_path, rng):
     values = rng.standard_normal((1, 1000, 1)).astype(np.float32)
     np.save(tmp_path / "y.npy", values)
     out = np.lib.format.open_memmap(tmp_path / "z.npy", "w+", np.float32, (1, 998, 2))
-    assert encode_windows(moving_sum, np.load(tmp_path / "y.npy", mmap_mode="r"), out=out, **OPTIONS) is out
+    assert encode_windows(moving_sum, np.load(tmp_path / "y.npy", mmap_mode="r"), OPTIONS, out=out) is out
     out.flush()
     np.testing.assert_allclose(np.load(tmp_path / "z.npy"), moving_sum(values), atol=1e-6)
 
@@ -154,9 +164,9 @@ def test_unfit_destinations_are_refused_before_work(rng):
                        (np.zeros((1, 498, 2), np.int16), "floating"), (frozen, "read-only"),
                        (np.lib.stride_tricks.as_strided(signal, (1, 498, 2), (0, 0, 4)), "shares memory")):
         with pytest.raises(ValueError, match=words):
-            encode_windows(never, signal, out=out, **OPTIONS)
+            encode_windows(never, signal, OPTIONS, out=out)
     with pytest.raises(ValueError, match="either"):
-        encode_windows(never, signal, out=np.zeros((1, 498, 2), np.float32), sparse=True, **OPTIONS)
+        encode_windows(never, signal, OPTIONS, out=np.zeros((1, 498, 2), np.float32), sparse=True)
 
 
 @pytest.mark.parametrize("signal, words", [
@@ -164,7 +174,7 @@ def test_unfit_destinations_are_refused_before_work(rng):
     (np.zeros((0, 500, 1)), "empty"), ([1.0, 2.0], "list"), (np.zeros((1, 500, 1), object), "real")])
 def test_unfit_signals_are_refused(signal, words):
     with pytest.raises(SignalError, match=words):
-        encode_windows(moving_sum, signal, **OPTIONS)
+        encode_windows(moving_sum, signal, OPTIONS)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
@@ -173,15 +183,30 @@ def test_a_bad_sample_is_named_by_its_place_in_the_recording(bad, rng):
     signal[1, 777, 0] = bad
     signal[1, 790, 0] = -bad
     with pytest.raises(SignalError, match=r"\(1, 777, 0\)"):
-        encode_windows(moving_sum, signal, batch_size=2, **OPTIONS)
+        encode_windows(moving_sum, signal, replace(OPTIONS, batch_size=2))
 
 
-@pytest.mark.parametrize("option", [dict(window=0), dict(overlap=-1), dict(batch_size=0), dict(iterations=0),
-                                    dict(kernel_size=(3, 3)), dict(progress=3), dict(sigma=-1.0),
-                                    dict(sigma=[1.0, 2.0, 3.0]), dict(mask=np.ones((1, 3, 1)))])
-def test_unfit_options_are_refused(option):
+@pytest.mark.parametrize("option", [dict(window=0), dict(overlap=-1), dict(overlap=1.5), dict(batch_size=0),
+                                    dict(iterations=0), dict(kernel_size=(3, 3)), dict(workers=True)])
+def test_options_are_ints(option):
+    with pytest.raises(ValueError, match=f"`{next(iter(option))}` must be"):
+        replace(OPTIONS, **option)
+
+
+@pytest.mark.parametrize("option", [dict(progress=3), dict(sigma=-1.0), dict(sigma=[1.0, 2.0, 3.0]),
+                                    dict(mask=np.ones((1, 3, 1)))])
+def test_other_arguments_are_refused_by_name(option):
     with pytest.raises(ValueError, match=next(iter(option))):
-        encode_windows(moving_sum, np.ones((2, 500, 1)), **{**OPTIONS, **option})
+        encode_windows(moving_sum, np.ones((2, 500, 1)), OPTIONS, **option)
+
+
+def test_options_know_the_sizes_of_the_code():
+    options = WindowOptions((45,), np.int64(3), 100, (4,))
+    assert options.kernel_size == 45 and options.strides == 4 and type(options.filters) is int
+    assert options.code_shape((2, 1000, 1)) == (2, code_positions(1000, 45, 4), 3) == (2, 240, 3)
+    assert options.receptive_field == receptive_field(100, 45, 4) == 1100
+    assert replace(options, overlap=0).receptive_field == 0
+    assert receptive_field(100, 45, 4, context=5) == 1102  # five samples are two positions
 
 
 def test_mask_and_sigma_follow_their_windows():
@@ -193,20 +218,20 @@ def test_mask_and_sigma_follow_their_windows():
         seen.append(sigma.tolist())
         return moving_sum(piece)
 
-    encode_windows(encode, signal, mask=signal % 2, sigma=[1.0, 2.0], **OPTIONS)
+    encode_windows(encode, signal, OPTIONS, mask=signal % 2, sigma=[1.0, 2.0])
     assert [1.0] in seen and [2.0] in seen and len(seen) % 2 == 0
 
 
 def test_progress_counts_every_window(capsys):
     signal, calls = np.ones((2, 500, 1)), []
-    encode_windows(moving_sum, signal, progress=lambda *c: calls.append(c), **OPTIONS)
+    encode_windows(moving_sum, signal, OPTIONS, progress=lambda *c: calls.append(c))
     assert calls == [(i + 1, len(calls)) for i in range(len(calls))] and len(calls) > 6
-    encode_windows(moving_sum, signal, progress=True, **OPTIONS)
+    encode_windows(moving_sum, signal, OPTIONS, progress=True)
     assert "100%" in capsys.readouterr().err
 
 
 def test_a_silent_code_is_sparse_and_empty():
-    code = encode_windows(lambda piece: 0 * moving_sum(piece), np.ones((1, 500, 1)), sparse=True, **OPTIONS)
+    code = encode_windows(lambda piece: 0 * moving_sum(piece), np.ones((1, 500, 1)), OPTIONS, sparse=True)
     assert isinstance(code, SparseCode) and code.value.size == 0 and not code.to_dense().any()
     assert code.to_dense().shape == (1, 498, 2)
 
@@ -254,5 +279,4 @@ def test_an_error_of_writing_reaches_the_caller():
             raise OSError("No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        encode_windows(lambda piece: piece[:, 4:], np.zeros((1, 100, 1)), kernel_size=5, filters=1, iterations=1,
-                       window=30, out=Full())
+        encode_windows(lambda piece: piece[:, 4:], np.zeros((1, 100, 1)), WindowOptions(5, 1, 1, window=30), out=Full())

@@ -1,6 +1,7 @@
 """Codes of any length: windows, memmaps, sparse codes, options of the encoder."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -59,8 +60,8 @@ def test_very_long_signals_are_windowed_by_themselves(rng):
 def sharing(monkeypatch):
     """Two workers, for signals of any size; the parts that were computed are listed."""
     monkeypatch.setattr(inference, "_workers", lambda: 2)
-    for module in (inference, windows):
-        monkeypatch.setattr(module, "LEAST_PART", 1)
+    monkeypatch.setattr(inference, "MIN_PART_VALUES", 1)
+    monkeypatch.setattr(inference, "shared_window", partial(windows.shared_window, min_values=1))
     parts, run = [], inference.Inference._run_graph
 
     def listed(model, name, signal, *given, **named):

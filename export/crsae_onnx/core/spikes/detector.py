@@ -11,14 +11,14 @@ import base64
 import json
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from crsae_onnx.core.signals import check_recording
 from crsae_onnx.core.spikes.template_matching import MatchedSpikes, TemplateMatcher
 from crsae_onnx.core.spikes.whitening import Whitening
-from crsae_onnx.core.typing import Array, ArraySource, Encode, FloatArray, IntArray, Progress
+from crsae_onnx.core.typing import Array, ArraySource, Encode, FloatArray, IntArray, Progress, is_array
 
 #: Format of ``SpikeReader.to_json``.
 FORMAT = 1
@@ -276,17 +276,16 @@ class _Buffer:
 
 def _to_plain(value: Any) -> Any:
     """``value`` as JSON can hold it."""
-    if not isinstance(value, np.ndarray):
+    if not is_array(value):
         return value
-    array: Array = value
-    little = array.astype(array.dtype.newbyteorder("<"))
+    little = value.astype(value.dtype.newbyteorder("<"))
     return {"dtype": little.dtype.str, "shape": little.shape, "base64": base64.b64encode(little.tobytes()).decode()}
 
 
 def _from_plain(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    stored: dict[str, Any] = value
+    stored = cast("dict[str, Any]", value)
     dtype: np.dtype[Any] = np.dtype(stored["dtype"])
     if dtype.kind not in "fi":
         raise ValueError(f"Not a spike reader: an array of dtype {dtype}.")

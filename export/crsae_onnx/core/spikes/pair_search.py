@@ -34,13 +34,14 @@ def best_pair(linear: Array, quadratic: Array, constant: Array, overlap: Array, 
         >>> best_pair(np.array([[4.0, 0.0, 6.0]]), np.array([2.0]), np.array([1.0]), overlap, refractory=1)
         (11.0, [(0, 0, 2.0), (0, 2, 3.0)])
     """
-    units, positions = linear.shape
+    units, positions = (int(n) for n in linear.shape)
     # Row t of the windows, reversed, holds the lags from -t on.
     lags = np.lib.stride_tricks.sliding_window_view(overlap, positions, axis=2)[:, :, ::-1]
     count = units * positions
     # All pairs in single precision; the best one's amplitudes and gain then in double.
     between = lags.transpose(0, 2, 1, 3).reshape(count, count).astype(np.float32)
-    position, unit = np.tile(np.arange(positions), units), np.repeat(np.arange(units), positions)
+    position: Array = np.tile(np.arange(positions, dtype=np.int64), units)
+    unit: Array = np.repeat(np.arange(units, dtype=np.int64), positions)
     p, j, cost = (v.astype(np.float32) for v in (linear.reshape(-1), quadratic[unit], constant[unit]))
     left = j * p[:, None] - between * p  # the first spike's amplitude, times the determinant
     right = left.T  # overlap is the same seen from either spike
@@ -48,7 +49,7 @@ def best_pair(linear: Array, quadratic: Array, constant: Array, overlap: Array, 
     forbidden = (left <= 0) | (right <= 0) | (p <= 0) | (p <= 0)[:, None]
     forbidden |= (unit == unit[:, None]) & (np.abs(position - position[:, None]) < refractory)
     gain[forbidden] = -np.inf
-    pair = np.array(divmod(int(gain.argmax()), count))
+    pair: Array = np.array(divmod(int(gain.argmax()), count), np.int64)
     if gain[tuple(pair)] == -np.inf:
         return -np.inf, []
     system = np.diag(quadratic[unit[pair]].astype(np.float64))
