@@ -5,24 +5,30 @@ Rank is read from the kernel, ``(*kernel_size, channels, filters)``: one code pa
 arXiv 1904.08827, section II (y = sum_c h_c * x_c + v).
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import tensorflow as tf
 from keras import ops
+
+from keras_crsae.typing import Shape, Tensor
 
 #: Up to this many channels and from this many taps an axis, thin images are synthesised by a matrix product.
 _THIN_CHANNELS, _THIN_TAPS = 8, 3
 
 
-def code_length(length, kernel, stride):
+def code_length(length: Tensor, kernel: int, stride: int) -> Tensor:
     """Code positions of a signal of ``length`` samples on one axis: ceil((length - kernel) / stride) + 1."""
     return (length - kernel + stride - 1) // stride + 1
 
 
-def signal_length(length, kernel, stride):
+def signal_length(length: Tensor, kernel: int, stride: int) -> Tensor:
     """Samples that ``length`` code positions span on one axis: (length - 1) * stride + kernel."""
     return (length - 1) * stride + kernel
 
 
-def adjoint(signal, kernel, strides):
+def adjoint(signal: Tensor, kernel: Tensor, strides: Shape) -> Tensor:
     """Correlate a signal with every filter: ``D^T y``.
 
     Args:
@@ -40,7 +46,7 @@ def adjoint(signal, kernel, strides):
     return ops.conv(signal, kernel, strides=strides, padding="valid", data_format="channels_last")
 
 
-def synthesis(code, kernel, strides):
+def synthesis(code: Tensor, kernel: Tensor, strides: Shape) -> Tensor:
     """Sum the filters placed at the code's positions: ``D z``.
 
     Args:
@@ -60,14 +66,14 @@ def synthesis(code, kernel, strides):
     return ops.conv_transpose(code, kernel, strides=strides, padding="valid", data_format="channels_last")
 
 
-def is_thin(kernel, strides):
+def is_thin(kernel: Tensor, strides: Shape) -> bool:
     """Does ``synthesis`` make images of so few channels that a matrix product and sums beat a convolution?"""
     return len(strides) == 2 and all(s == 1 for s in strides) and kernel.shape[-2] <= _THIN_CHANNELS \
         and min(kernel.shape[:2]) >= _THIN_TAPS
 
 
 @tf.custom_gradient
-def _thin_synthesis(code, kernel):
+def _thin_synthesis(code: Tensor, kernel: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
     """``synthesis`` of images of few channels: one matrix product, then shifted sums, rows first.
 
     A transposed convolution onto few channels ran 1.4 to 5 times slower; its gradients are ordinary convolutions,
@@ -83,7 +89,7 @@ def _thin_synthesis(code, kernel):
     made = tf.add_n([tf.pad(made[:, :, :, i], [[0, 0], [0, 0], [i, columns - 1 - i], [0, 0]])
                      for i in range(columns)])
 
-    def gradient(upstream):
+    def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
         by_kernel = tf.raw_ops.Conv2DBackpropFilter(
             input=upstream, filter_sizes=kernel.shape, out_backprop=code, strides=[1, 1, 1, 1], padding="VALID")
         return adjoint(upstream, kernel, (1, 1)), by_kernel

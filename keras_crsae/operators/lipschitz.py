@@ -6,14 +6,18 @@ divided by cos(pi (K - 1) / M) for each axis it bounds it from above, since v^H 
 trigonometric polynomial of degree K - 1 for every vector v.
 """
 
+from __future__ import annotations
+
 import math
 
 from keras import ops
 
+from keras_crsae.typing import Shape, Tensor
+
 _SQUARINGS = 8  # lambda_max <= ||A^p||_F^(1/p) <= n^(1/(2p)) lambda_max with p = 2^8
 
 
-def _pad_to_phases(kernel, strides):
+def _pad_to_phases(kernel: Tensor, strides: Shape) -> tuple[Tensor, Shape]:
     """Split each kernel axis into (taps, stride); returns (taps..., phases * channels, filters)."""
     rank = len(strides)
     shape = tuple(kernel.shape)
@@ -26,7 +30,7 @@ def _pad_to_phases(kernel, strides):
     return ops.reshape(kernel, (*taps, math.prod(strides) * shape[rank], shape[-1])), taps
 
 
-def _frequency_response(phases, taps, grid):
+def _frequency_response(phases: Tensor, taps: Shape, grid: Shape) -> tuple[Tensor, Tensor]:
     """Real and imaginary part of the response, each (frequencies, phases, filters), by small DFT matrices."""
     real, imag = phases, None
     for axis, (k, m) in enumerate(zip(taps, grid, strict=True)):
@@ -43,7 +47,7 @@ def _frequency_response(phases, taps, grid):
     return ops.reshape(real, shape), ops.reshape(imag, shape)
 
 
-def largest_eigenvalue(kernel, strides):
+def largest_eigenvalue(kernel: Tensor, strides: Shape) -> Tensor:
     """Upper bound, within 2 % on long signals, of the largest eigenvalue of ``D^T D``.
 
     Args:

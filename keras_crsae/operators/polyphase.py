@@ -8,25 +8,30 @@ are folded once before the iterations and unfolded once after; the values are th
 position and a stride above 1 is space-to-depth by the stride.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import Literal
 
 from crsae_onnx.core.validation import as_positive_int
 from keras import ops
 
 from keras_crsae.operators.convolution import adjoint, synthesis
+from keras_crsae.typing import Shape, Tensor
 
 
-def taps(kernel, stride, block):
+def taps(kernel: int, stride: int, block: int) -> int:
     """Taps of the folded kernel on one axis."""
     return -(-((block - 1) * stride + kernel) // (block * stride))
 
 
-def blocks(positions, block):
+def blocks(positions: Tensor, block: int) -> Tensor:
     """Blocks that hold ``positions`` code positions on one axis (int or integer tensor)."""
     return (positions + block - 1) // block
 
 
-def fold_kernel(kernel, strides, block):
+def fold_kernel(kernel: Tensor, strides: Shape, block: Shape) -> Tensor:
     """Kernel of the folded dictionary, differentiable.
 
     Args:
@@ -36,7 +41,8 @@ def fold_kernel(kernel, strides, block):
     Returns:
         (*taps, prod(block * strides) * channels, prod(block) * filters).
     """
-    rank, folded_taps = len(strides), []
+    rank = len(strides)
+    folded_taps: list[int] = []
     for k, s, b in zip(kernel.shape[:rank], strides, block, strict=True):
         t, rest = taps(k, s, b), tuple(kernel.shape[1:])
         length = t * b * s
@@ -52,7 +58,7 @@ def fold_kernel(kernel, strides, block):
     return ops.reshape(kernel, (*folded_taps, period * channels, math.prod(block) * filters))
 
 
-def fold(array, period):
+def fold(array: Tensor, period: Shape) -> Tensor:
     """Fold ``period`` entries of each spatial axis into channels: (batch, *space, c) -> (batch, *blocks, prod * c).
 
     Every axis must hold a whole number of periods.
@@ -67,7 +73,7 @@ def fold(array, period):
     return ops.reshape(array, (shape[0], *split[1::2], math.prod(period) * array.shape[-1]))
 
 
-def unfold(array, period):
+def unfold(array: Tensor, period: Shape) -> Tensor:
     """Inverse of ``fold``."""
     shape, rank = ops.shape(array), len(period)
     channels = array.shape[-1] // math.prod(period)
@@ -77,7 +83,7 @@ def unfold(array, period):
     return ops.reshape(array, (shape[0], *(n * p for n, p in zip(shape[1:-1], period, strict=True)), channels))
 
 
-def pad_to(array, space):
+def pad_to(array: Tensor, space: Sequence[Tensor]) -> Tensor:
     """Zeros on the right of each spatial axis up to ``space`` entries."""
     widths = [(0, want - n) for n, want in zip(ops.shape(array)[1:-1], space, strict=True)]
     if all(isinstance(w, int) and w == 0 for _, w in widths):
@@ -85,7 +91,8 @@ def pad_to(array, space):
     return ops.pad(array, [(0, 0), *widths, (0, 0)])
 
 
-def block_adjoint(signal, folded_kernel, strides, block, positions):
+def block_adjoint(signal: Tensor, folded_kernel: Tensor, strides: Shape, block: Shape,
+                  positions: Sequence[Tensor]) -> Tensor:
     """``D^T y`` by the folded kernel: (batch, *space, channels) -> (batch, *positions, filters)."""
     period = tuple(b * s for b, s in zip(block, strides, strict=True))
     space = [(blocks(m, b) + t - 1) * p
@@ -97,7 +104,7 @@ def block_adjoint(signal, folded_kernel, strides, block, positions):
     return code[(slice(None), *(slice(0, m) for m in positions))]
 
 
-def block_synthesis(code, folded_kernel, strides, block):
+def block_synthesis(code: Tensor, folded_kernel: Tensor, strides: Shape, block: Shape) -> Tensor:
     """``D z`` by the folded kernel: (batch, *positions, filters) -> (batch, *space, channels)."""
     positions = ops.shape(code)[1:-1]
     period = tuple(b * s for b, s in zip(block, strides, strict=True))
@@ -105,7 +112,7 @@ def block_synthesis(code, folded_kernel, strides, block):
     return unfold(synthesis(folded, folded_kernel, (1,) * len(block)), period)
 
 
-def resolve_block(block_size, kernel_size, strides, channels):
+def resolve_block(block_size: int | Literal["auto"], kernel_size: Shape, strides: Shape, channels: int) -> Shape | None:
     """Block an axis as a tuple, or None for the plain path, from "auto" or a positive int."""
     if block_size == "auto":
         block = choose_block(kernel_size, strides, channels)
@@ -114,7 +121,7 @@ def resolve_block(block_size, kernel_size, strides, channels):
     return None if block_size == 1 else (block_size,) * len(kernel_size)
 
 
-def choose_block(kernel_size, strides, channels):
+def choose_block(kernel_size: Shape, strides: Shape, channels: int) -> Shape:
     """Block size an axis by a cost model fitted to measured times (``benchmarks/block_size_choice.py``).
 
     Time a position is close to ``work * (1 + 11 / rows)``: ``work``, the folded samples under a position
@@ -134,12 +141,12 @@ def choose_block(kernel_size, strides, channels):
         >>> choose_block((45,), (1,), channels=1), choose_block((7, 7), (5, 5), channels=1)
         ((16,), (1, 1))
     """
-    rank, best = len(kernel_size), None
+    rank, least, best = len(kernel_size), math.inf, 1
     for exponent in range(6 if rank == 1 else 4):
         block = 2**exponent
         work = math.prod(taps(k, s, block) * block * s for k, s in zip(kernel_size, strides, strict=True))
         rows = block**rank * math.prod(strides) * channels
         cost = work * (1.0 + 11.0 / rows)
-        if best is None or cost < 0.9 * best[0]:
-            best = cost, block
-    return (best[1],) * rank
+        if cost < 0.9 * least:
+            least, best = cost, block
+    return (best,) * rank

@@ -122,7 +122,7 @@ def observation_mask(mask: Tensor | None, signal: Tensor) -> Tensor | None:
     """
     if mask is None:
         return None
-    mask = ops.cast(mask, signal.dtype)
-    if len(mask.shape) == len(signal.shape) - 1:
-        mask = ops.expand_dims(mask, -1)
-    return ops.broadcast_to(mask, ops.shape(signal))
+    observed = ops.cast(mask, signal.dtype)
+    if len(observed.shape) == len(signal.shape) - 1:
+        observed = ops.expand_dims(observed, -1)
+    return ops.broadcast_to(observed, ops.shape(signal))

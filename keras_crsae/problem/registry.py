@@ -7,7 +7,7 @@ names. What an object can do it declares itself, by the attributes of its base c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import keras
 
@@ -47,15 +47,16 @@ class Registry(Generic[Kind]):
             TypeError: the class does not derive from the base class of its kind.
         """
         def decorate(cls: type[Registered]) -> type[Registered]:
-            if not issubclass(cls, self.base):
+            registered: type[Any] = cls
+            if not issubclass(registered, self.base):
                 raise TypeError(f"A {self.kind} must derive from {self.base.__name__}. Received: {cls!r}")
             before = self._classes.get(name)
             if before is not None and (before.__module__, before.__qualname__) != (cls.__module__, cls.__qualname__):
                 raise ValueError(f"The {self.kind} {name!r} is registered already: {before!r}. Choose another name.")
             if keras.saving.get_registered_name(cls) == cls.__name__:
                 keras.saving.register_keras_serializable(package=cls.__module__.split(".")[0])(cls)
-            self._classes[name] = cls
-            return cast("type[Registered]", cls)
+            self._classes[name] = registered
+            return cls
 
         return decorate
 

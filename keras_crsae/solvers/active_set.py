@@ -219,8 +219,12 @@ class Search:
         one_round = self._local_round if self.problem.measurement.observed is None else self._global_round
         start = (tf.zeros_like(correlation), correlation, score, self._select(score))
         shapes = (*(tf.TensorShape((None, width)),) * 2, *(tf.TensorShape((None,)),) * 2)
-        return tf.while_loop(lambda code, correlation, score, first: tf.shape(first)[0] > 0, one_round, start,
-                             maximum_iterations=self.solver.rounds, shape_invariants=shapes)[0]
+
+        def any_selected(code: Tensor, correlation: Tensor, score: Tensor, first: Tensor) -> Tensor:
+            return tf.shape(first)[0] > 0
+
+        return tf.while_loop(any_selected, one_round, start, maximum_iterations=self.solver.rounds,
+                             shape_invariants=shapes)[0]
 
     def _select(self, score: Tensor) -> Tensor:
         """First rows of the windows of a round, (windows,)."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 import tensorflow as tf
 from keras import ops
@@ -32,7 +32,7 @@ Tail = tuple[Tensor, Tensor]
 
 
 @contextlib.contextmanager
-def in_place() -> Iterator[None]:
+def in_place() -> Generator[None]:
     """Allow in-place kernels in graphs that this thread traces meanwhile: none that is exported or run concurrently.
 
     They are faster. Training uses them without this.

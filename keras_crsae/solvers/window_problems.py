@@ -97,8 +97,10 @@ def solve_windows(code: Tensor, gram: Tensor, linear: Tensor, weight: Tensor, pr
         moved = movement(z, linear - tf.matmul(z, gram), weight, prior)
         return i + 1, z, v, tf.reduce_max(tf.abs(moved))
 
-    solution = tf.while_loop(lambda i, z, v, moved: (i < -(-iterations // PASS)) & (moved > tolerance), one_pass,
-                             (0, code, code + slope / penalty, tf.constant(np.inf, gram.dtype)))[1]
+    def goes_on(i: Tensor, z: Tensor, v: Tensor, moved: Tensor) -> Tensor:
+        return (i < -(-iterations // PASS)) & (moved > tolerance)
+
+    solution = tf.while_loop(goes_on, one_pass, (0, code, code + slope / penalty, tf.constant(np.inf, gram.dtype)))[1]
     step = 1.0 / tf.reduce_max(tf.reduce_sum(tf.abs(gram), axis=1))
     before, after = (_objective(x, gram, linear, weight, prior) for x in (code, solution))
     rose = after > before + 1e-6 * tf.abs(before)
