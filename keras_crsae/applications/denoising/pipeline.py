@@ -9,11 +9,9 @@ from crsae_onnx.core.cycle_spinning import average_over_shifts, spread_shifts
 from crsae_onnx.core.spec import DenoiserSpec, effective_sigma
 from crsae_onnx.core.validation import as_positive
 
-from keras_crsae.applications.denoising.training import train_denoiser
 from keras_crsae.data.images import unit_image
 from keras_crsae.initializers import robust_sigma
 
-__all__ = ["average_over_shifts", "denoise", "split", "train_denoiser"]
 #: Width (standard deviation, in pixels) of the Gaussian that takes the slow part of an image, where the model does not
 #: say what it was trained with.
 LOW_PASS = DenoiserSpec().low_pass

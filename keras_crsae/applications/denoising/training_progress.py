@@ -1,0 +1,131 @@
+"""The course of a denoiser's training: falling learning rates, lines of progress, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+from crsae_onnx.core.atomic_files import atomic_write
+from crsae_onnx.core.errors import FileError, one_line
+
+from keras_crsae.models.serialization import load_crsae
+from keras_crsae.training.callbacks import save_apart
+
+
+class TrainingProgress(keras.callbacks.Callback):
+    """Lets both learning rates fall to zero along a cosine of steps or time, reports, and writes checkpoints.
+
+    The rates follow whichever of ``steps`` and ``minutes`` is closer to its end; training stops there.
+
+    Args:
+        rates: first learning rates of the model's ``optimizer`` and ``lambda_optimizer``.
+        steps: training steps; None: ``minutes`` alone count.
+        minutes: time for training, over all resumed runs; None: ``steps`` alone count.
+        sigma: noise standard deviation that one unit of the data stands for, from which PSNR follows; None: the loss
+            is reported.
+        record: of a training that goes on, as ``load_checkpoint`` gives it; None: a new one.
+        checkpoint: ``.keras`` file to write, with a ``.json`` beside it; None: none.
+        verbose: 0: silent; 1: a line an epoch.
+        save_every_seconds: shortest time between two checkpoints.
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, rates: tuple[float, float], steps: int | None = None, minutes: float | None = None,
+                 sigma: float | None = None, record: dict[str, Any] | None = None,
+                 checkpoint: str | Path | None = None, verbose: int = 1, save_every_seconds: float = 120.0,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self.rates, self.steps, self.minutes, self.sigma = tuple(rates), steps, minutes, sigma
+        self.record = {"steps": 0, "minutes": 0.0, "history": []} if record is None else record
+        self.checkpoint = None if checkpoint is None else Path(checkpoint)
+        self.verbose, self.save_every_seconds, self.clock = verbose, save_every_seconds, clock
+        self._seconds_before = 60.0 * self.record["minutes"]
+        self._started, self._saved, self._step = None, 0.0, 0
+
+    def seconds(self) -> float:
+        """Time of training so far, over all runs."""
+        return self._seconds_before + (0.0 if self._started is None else self.clock() - self._started)
+
+    def fraction(self, step: int) -> float:
+        """Part of the training that is done after ``step`` steps, in [0, 1]."""
+        return min(1.0, max(0.0 if self.steps is None else step / self.steps,
+                            0.0 if self.minutes is None else self.seconds() / (60.0 * self.minutes)))
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self._started = self._saved = self.clock()
+        self._step = int(self.model.optimizer.iterations)
+
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        fall = 0.5 * (1.0 + math.cos(math.pi * self.fraction(self._step)))
+        for optimizer, rate in zip((self.model.optimizer, self.model.lambda_optimizer), self.rates, strict=True):
+            optimizer.learning_rate.assign(rate * fall)
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self._step += 1
+        if self.fraction(self._step) >= 1.0:
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        loss = logs["reconstruction_loss"]
+        row = {"step": self._step, "minutes": self.seconds() / 60, "loss": loss, "sparsity": logs["sparsity"]}
+        if self.sigma is not None:
+            row["psnr"] = -10 * math.log10(max(loss, 1e-30) * self.sigma**2)
+        self.record["history"].append(row)
+        self.record.update(steps=self._step, minutes=row["minutes"])
+        if self.verbose:
+            print(self._line(row), flush=True)
+        if self.checkpoint is not None and self.clock() - self._saved > self.save_every_seconds:
+            self.save()
+
+    def _line(self, row: dict[str, float]) -> str:
+        of_steps = "" if self.steps is None else f" of {self.steps}"
+        of_minutes = "" if self.minutes is None else f" of {self.minutes:g}"
+        quality = f"PSNR {row['psnr']:.2f} dB" if "psnr" in row else f"loss {row['loss']:.4g} sigma^2"
+        return (f"step {row['step']}{of_steps}, {row['minutes']:.1f}{of_minutes} min: {quality} in training, "
+                f"{row['sparsity']:.1%} of the code non-zero")
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        if self.checkpoint is not None:
+            self.save()
+
+    def save(self) -> None:
+        """Write model and record, each of them atomically."""
+        self._saved = self.clock()
+        with atomic_write(self.checkpoint) as temporary:
+            save_apart(self.model, temporary)
+            # The record takes its place first: after a kill between the two, `load_checkpoint` finds it ahead.
+            with atomic_write(_record_file(self.checkpoint)) as facts:
+                facts.write_text(json.dumps({"rates": list(self.rates), "record": self.record}))
+
+
+def load_checkpoint(path: str | Path) -> tuple[keras.Model, tuple[float, float], dict[str, Any]]:
+    """(model, first learning rates, record) of a training that stopped.
+
+    Args:
+        path: the ``.keras`` file; the rest comes from the ``.json`` beside it.
+
+    Raises:
+        FileError: either is missing or damaged.
+    """
+    path = Path(path)
+    model, facts = load_crsae(path), _record_file(path)
+    try:
+        stored = json.loads(facts.read_text())
+        rates, record = tuple(stored["rates"]), stored["record"]
+        history = record["history"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FileError(f"{path} is there, but {facts}, which was written with it, cannot be read "
+                        f"({one_line(error)}). Restore it, or delete the checkpoint to begin anew.") from error
+    steps = int(model.optimizer.iterations)
+    history = [row for row in history if row["step"] <= steps]
+    record = {**record, "steps": steps, "minutes": history[-1]["minutes"] if history else 0.0, "history": history}
+    return model, rates, record
+
+
+def _record_file(checkpoint: Path) -> Path:
+    return checkpoint.with_suffix(".json")
