@@ -116,7 +116,7 @@ def fit(configuration, minutes):
     import keras
 
     from benchmarks.train_zoo import train_folder
-    from keras_crsae.applications.denoising.pipeline import train_denoiser
+    from keras_crsae.applications.denoising import DenoiserTraining, train_denoiser
 
     options = {key: value for key, value in asdict(configuration).items() if key != "warm"}
     model = warm(options) if configuration.warm else None
@@ -131,9 +131,8 @@ def fit(configuration, minutes):
 
     callback = keras.callbacks.LambdaCallback(on_epoch_end=note)
     callback.reached = 0
-    made = train_denoiser(train_folder(), sigma=SIGMA, steps=None, minutes=minutes, lambda_learning="backprop",
-                          lambda_learning_rate=0.01, size=60, batch_size=4, model=model, callbacks=[callback],
-                          verbose=0, **options)
+    made = train_denoiser(train_folder(), sigma=SIGMA, steps=None, minutes=minutes, model=model, callbacks=[callback],
+                          settings=DenoiserTraining(lambda_learning_rate=0.01, **options), verbose=0)
     return made, snapshots
 
 

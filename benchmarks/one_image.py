@@ -41,7 +41,7 @@ def measure(name, sigma, steps, size, seed=0):
     """PSNR of both methods on one photograph of scikit-image."""
     from skimage.restoration import denoise_tv_chambolle
 
-    from keras_crsae.applications.denoising.pipeline import denoise, train_denoiser
+    from keras_crsae.applications.denoising import DenoiserTraining, denoise, train_denoiser
     from keras_crsae.data.images import load_images, photographs, unit_image
     from keras_crsae.metrics import psnr
 
@@ -51,8 +51,8 @@ def measure(name, sigma, steps, size, seed=0):
     tv, weight = max((psnr(clean[..., 0], np.clip(denoise_tv_chambolle(flat, weight=w), 0, 1)), float(w))
                      for w in WEIGHTS)
     started = time.perf_counter()
-    model = train_denoiser(noisy, sigma=sigma, supervised=False, add_noise=False, steps=steps, seed=seed,
-                           filters=size**2, kernel_size=size, strides=size // 2, size=64, verbose=0)
+    settings = DenoiserTraining(supervised=False, filters=size**2, kernel_size=size, strides=size // 2, crop_pixels=64)
+    model = train_denoiser(noisy, sigma=sigma, add_noise=False, steps=steps, seed=seed, settings=settings, verbose=0)
     learned = psnr(clean, denoise(noisy, model, sigma=sigma))
     return {"image": name, "size": size, "noisy": psnr(clean, noisy), "tv": tv, "weight": weight, "learned": learned,
             "gain": learned - tv, "seconds": time.perf_counter() - started, "steps": steps}

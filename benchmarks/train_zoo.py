@@ -15,18 +15,18 @@ from pathlib import Path
 from benchmarks import common, zoo_card
 
 ROOT = Path(__file__).parent.parent
-DENOISE = dict(filters=128, kernel_size=12, strides=6, iterations=10, training_shifts=4, size=60, batch_size=4,
+DENOISE = dict(filters=128, kernel_size=12, strides=6, iterations=10, training_shifts=4, crop_pixels=60, batch_size=4,
                lambda_learning="backprop", learning_rate=0.005, lambda_learning_rate=0.01)
-#: What each model is trained with: arguments of ``train_denoiser``.
+#: What each model is trained with: sigma, steps or minutes of ``train_denoiser``, and fields of ``DenoiserTraining``.
 RECIPES = {
     "denoise-gray-25": dict(DENOISE, sigma=25 / 255, minutes=25),
     "denoise-gray": dict(DENOISE, sigma=(10 / 255, 60 / 255), steps=3637, learning_rate=0.002, sigma_weight=1.0),
     # As many steps as denoise-gray has: they compare.
     **{f"denoise-gray-{level}": dict(DENOISE, sigma=level / 255, steps=3637, learning_rate=0.002)
        for level in (15, 20, 50)},
-    "denoise-color": dict(DENOISE, sigma=(10 / 255, 60 / 255), minutes=5, channels=3, filters=96, kernel_size=8,
+    "denoise-color": dict(DENOISE, sigma=(10 / 255, 60 / 255), minutes=5, filters=96, kernel_size=8,
                           strides=4, learning_rate=0.01),
-    "em-unsupervised-gray": dict(filters=144, kernel_size=12, strides=6, size=60, batch_size=4, sigma=25 / 255,
+    "em-unsupervised-gray": dict(filters=144, kernel_size=12, strides=6, crop_pixels=60, batch_size=4, sigma=25 / 255,
                                  minutes=10, supervised=False, lambda_learning="em"),
 }
 #: Models that go on from another one, which is trained first.
@@ -60,15 +60,17 @@ def main(arguments=None):
         model = load_crsae(checkpoint)
         record = json.loads(checkpoint.with_suffix(".json").read_text())["record"]
     else:
-        from keras_crsae.applications.denoising.training import SIGMA_POWER, train_denoiser
+        from keras_crsae.applications.denoising import DenoiserTraining, train_denoiser
         from keras_crsae.models.serialization import load_crsae
 
+        limits = {"steps": None, **{k: v for k, v in recipe.items() if k in ("sigma", "steps", "minutes")}}
+        settings = DenoiserTraining(**{k: v for k, v in recipe.items() if k not in limits}).resolve(recipe["sigma"])
         started, start = time.process_time(), None
         if args.name in START and not checkpoint.exists():
-            power = SIGMA_POWER if isinstance(recipe["sigma"], tuple) else 0.0
+            power = settings.sigma_power
             start = zoo_card.for_use(load_crsae(args.output / START[args.name] / "model.keras"), sigma_power=power)
         model = train_denoiser(_images(args.name), seed=args.seed, checkpoint=checkpoint, model=start,
-                               callbacks=[_processor_time(cpu, before, started)], **{"steps": None, **recipe})
+                               callbacks=[_processor_time(cpu, before, started)], settings=settings, **limits)
         record = model.training_record
     seconds = json.loads(cpu.read_text())["seconds"] if cpu.exists() else before
     zoo_card.write(model, args.name, args.output / args.name, recipe, record, args.seed, args.threads, seconds / 60,

@@ -108,7 +108,7 @@ def _train(cell, setting, first=None):
     ``first``: None, or the filters to begin with, of a tied cell.
     """
     from keras_crsae import GammaPrior
-    from keras_crsae.applications.denoising.pipeline import train_denoiser
+    from keras_crsae.applications.denoising import DenoiserTraining, train_denoiser
     from keras_crsae.data.images import load_images
     from keras_crsae.data.streams.noisy_crops import noisy_crops
     from keras_crsae.models.baselines import LCSC, TLAE
@@ -130,11 +130,12 @@ def _train(cell, setting, first=None):
         model.set_dictionary(first)
         model.adapt(next(iter(noisy_crops(load_images(train_folder()), setting.size, 16, cell.sigma / 255,
                                           seed=cell.seed)))[0].numpy())
-    return train_denoiser(
-        train_folder(), sigma=cell.sigma / 255, steps=setting.steps, seed=cell.seed, filters=setting.filters,
-        kernel_size=setting.kernel_size, strides=setting.strides, iterations=cell.iterations, tied=cell.tied,
-        lambda_learning=how, lambda_shared=cell.shared, lambda_init=FIRST_LAMBDA, size=setting.size,
-        batch_size=setting.batch_size, lambda_prior=prior, learning_rate=rate, model=model, verbose=0)
+    settings = DenoiserTraining(
+        filters=setting.filters, kernel_size=setting.kernel_size, strides=setting.strides, iterations=cell.iterations,
+        tied=cell.tied, lambda_learning=how, lambda_shared=cell.shared, lambda_init_over_sigma=FIRST_LAMBDA,
+        crop_pixels=setting.size, batch_size=setting.batch_size, lambda_prior=prior, learning_rate=rate)
+    return train_denoiser(train_folder(), sigma=cell.sigma / 255, steps=setting.steps, seed=cell.seed,
+                          settings=settings, model=model, verbose=0)
 
 
 def _score(model, sigma, limit, images="set68"):

@@ -219,15 +219,16 @@ def _train_denoiser(args):
     sigma = tuple(float(v) / 255 for v in (low, high)) if high else float(low) / 255
     minutes = 15.0 if args.steps is None and args.minutes is None else args.minutes
     start_keras()
-    from keras_crsae.applications.denoising.pipeline import train_denoiser
+    from keras_crsae.applications.denoising.settings import DenoiserTraining
+    from keras_crsae.applications.denoising.training import train_denoiser
 
+    settings = DenoiserTraining(
+        supervised=not args.unsupervised, filters=args.filters, kernel_size=args.kernel_size, strides=args.strides,
+        iterations=args.iterations, crop_pixels=args.window, learning_rate=args.learning_rate,
+        low_pass_pixels=args.low_pass or 0.0, lambda_learning="em" if args.unsupervised else args.lambda_learning)
     try:
-        model = train_denoiser(
-            images, sigma=sigma, steps=args.steps, minutes=minutes, seed=args.seed, clean=clean,
-            supervised=not args.unsupervised, add_noise=not args.noisy, filters=args.filters,
-            kernel_size=args.kernel_size, strides=args.strides, iterations=args.iterations, size=args.window,
-            learning_rate=args.learning_rate, low_pass=args.low_pass or 0.0, checkpoint=args.checkpoint,
-            lambda_learning="em" if args.unsupervised else args.lambda_learning)
+        model = train_denoiser(images, sigma=sigma, steps=args.steps, minutes=minutes, seed=args.seed, clean=clean,
+                               settings=settings, add_noise=not args.noisy, checkpoint=args.checkpoint)
     except FloatingPointError as error:
         raise Failure(f"{error} No model was written; the option here is --learning-rate.") from error
     with atomic_write(output, args.overwrite) as temporary:

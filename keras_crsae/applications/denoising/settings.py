@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 #: lies far below Donoho's, which leaves too little of an image's texture.
 _SUPERVISED = dict(iterations=10, tied=False, training_shifts=4, gradient="unrolled", lambda_learning="backprop",
                    lambda_init_over_sigma=1.5, learning_rate=1e-2)
-#: Defaults without clean targets. The code is held constant in the filters' step. Through the encoder, filters learn to let the
-#: noise pass, since that lowers the reconstruction loss: on one photograph 17 % of the code became non-zero, where 0.7 %
-#: was before and 2 % is after learning with the code constant.
+#: Defaults without clean targets. The code is held constant in the filters' step: through the encoder, filters learn to
+#: let the noise pass, since that lowers the reconstruction loss. On one photograph 17 % of the code became non-zero,
+#: where 0.7 % was before and 2 % is after learning with the code constant.
 _UNSUPERVISED = dict(iterations=30, tied=True, training_shifts=1, gradient="decoder", lambda_learning="em",
                      lambda_init_over_sigma=1.2, learning_rate=2e-3)
 #: Growth of the threshold with sigma, of a model for a range. One trained without it over 10 to 60 grey levels denoised
