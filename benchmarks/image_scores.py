@@ -90,15 +90,16 @@ def score(model, images, sigma, shifts=None, estimate=False, limit=None):
     """Mean PSNR and SSIM of a model on a set, with each image's; None where the set is missing."""
     from skimage.metrics import structural_similarity
 
-    from keras_crsae.applications.denoising.pipeline import denoise, runner
+    from keras_crsae.applications.denoising import denoise
+    from keras_crsae.applications.denoising.image_model import as_image_model
     from keras_crsae.initializers import robust_sigma
     from keras_crsae.metrics import psnr
 
-    _, facts = runner(model)
+    image_model = as_image_model(model)
     # At half the contrast `denoise` clips nothing and gives half of what it would: it works in units of sigma, or of
     # sigma ** (1 + power), of which half is that of a higher sigma.
-    half_sigma, each = 0.5 ** (1 / (1 + facts["sigma_power"])), {}
-    for name, clean, noisy in noisy_pairs(images, sigma, facts["channels"], limit):
+    half_sigma, each = 0.5 ** (1 / (1 + image_model.sigma_power)), {}
+    for name, clean, noisy in noisy_pairs(images, sigma, image_model.channels, limit):
         level = robust_sigma(noisy[None], 2) if estimate else sigma
         half = denoise(0.25 + 0.5 * noisy, model, sigma=half_sigma * level, shifts=shifts)
         whole = 2 * half - np.float32(0.5)

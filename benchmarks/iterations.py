@@ -26,16 +26,16 @@ def spikes(short):
 
 def images(strides, short):
     """Patches of a noisy photograph less their slow part, 64 cosines of 8 x 8, lambda 2 / sigma: (model, patches)."""
-    from keras_crsae.applications.denoising.pipeline import split
-    from keras_crsae.data.images import random_patches
-    from keras_crsae.demo.run import NOISE, shipped_photograph
+    from keras_crsae.applications.denoising import split_low_pass
+    from keras_crsae.data import gray_photograph, random_patches
+    from keras_crsae.demo.photograph import NOISE
     from keras_crsae.initializers import dct_filters
 
     rng = np.random.default_rng(0)
-    photograph = shipped_photograph("camera.png")
+    photograph = gray_photograph("camera.png")
     noisy = photograph + NOISE * rng.standard_normal(photograph.shape).astype("float32")
     # In units of the noise, as encoder_model's sigma is 1.
-    patches = random_patches([split(noisy[None])[1][0] / np.float32(NOISE)], (64, 64), 2 if short else 6, rng)
+    patches = random_patches([split_low_pass(noisy[None])[1][0] / np.float32(NOISE)], (64, 64), 2 if short else 6, rng)
     model, _ = common.encoder_model(dct_filters((8, 8), 1, 64), 5, 2.0, strides=strides, shrinkage="soft")
     return model, patches
 

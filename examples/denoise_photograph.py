@@ -2,7 +2,7 @@
 
     python examples/denoise_photograph.py [before-after.png]
 
-Both photographs ship with scikit-image; noise of 25 grey levels (of 255) is added to them.
+Both photographs ship with scikit-image; noise of 25 gray levels (of 255) is added to them.
 """
 
 import sys
@@ -12,7 +12,8 @@ import numpy as np
 
 from keras_crsae import metrics
 from keras_crsae.applications.denoising import denoise
-from keras_crsae.demo.run import DENOISED, LEARNED_ON, NOISE, learn_image_filters, shipped_photograph
+from keras_crsae.data import gray_photograph
+from keras_crsae.demo.photograph import DENOISED, LEARNED_ON, NOISE, learn_image_filters
 
 keras.utils.set_random_seed(0)
 rng = np.random.default_rng(0)
@@ -34,8 +35,8 @@ def figure(panels, rows=slice(95, 225), columns=slice(180, 310)):
     return drawn
 
 
-model, _ = learn_image_filters(add_noise(shipped_photograph(LEARNED_ON)), rng, seed=0, epochs=3)
-clean = shipped_photograph(DENOISED)                                    # (height, width, 1) in [0, 1]
+model, _ = learn_image_filters(add_noise(gray_photograph(LEARNED_ON)), rng, seed=0, epochs=3)
+clean = gray_photograph(DENOISED)                                    # (height, width, 1) in [0, 1]
 noisy = add_noise(clean)
 denoised = denoise(noisy, model)                                        # the noise level is estimated
 before, after = metrics.psnr(clean, noisy), metrics.psnr(clean, denoised)

@@ -107,7 +107,7 @@ def _tiles(filters, rows, columns, title):
     axis = figure.subplots()
     axis.imshow(canvas if colour else canvas[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axis.set_axis_off()
-    figure.supxlabel("mid-grey is zero; each tile scaled to its own largest value", fontsize=9, color=_GRAY)
+    figure.supxlabel("mid-gray is zero; each tile scaled to its own largest value", fontsize=9, color=_GRAY)
     return figure
 
 
@@ -277,7 +277,7 @@ def plot_denoising(clean, noisy, denoised, title=None, zoom=None):
             axes[row, column].set_axis_off()
         axes[0, column].set_title(name, fontsize=11)
         if difference:
-            figure.colorbar(drawn, ax=axes[:, column], shrink=0.7, label="grey level (black to white is 1)")
+            figure.colorbar(drawn, ax=axes[:, column], shrink=0.7, label="gray level (black to white is 1)")
         elif zoom is not None:
             from matplotlib.patches import Rectangle
 

@@ -1,16 +1,25 @@
 """How the command line starts Keras: late and quietly."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from keras_crsae.models.crsae import CRsAE
 
 
 class Failure(Exception):
-    """The work went wrong although the input was fit: the command line prints one line, exit status 1."""
+    """The work failed although the input was valid: the command line prints one line, exit status 1."""
 
 
-def start_keras():
+def start_keras() -> None:
     """Import Keras without TensorFlow's start-up chatter.
 
     TensorFlow logs to the file descriptor before any of its settings can be made, whatever TF_CPP_MIN_LOG_LEVEL says.
@@ -24,7 +33,7 @@ def start_keras():
     import keras  # noqa: F401
 
 
-def load_model(path):
+def load_model(path: str | os.PathLike[str]) -> CRsAE:
     """The ``CRsAE`` of a ``.keras`` file, TensorFlow started quietly: how ``crsae-onnx`` loads models.
 
     Raises:
@@ -37,7 +46,7 @@ def load_model(path):
     return load_crsae(path)
 
 
-def start_workers(workers, index):
+def start_workers(workers: Sequence[str] | None, index: int | None) -> tf.distribute.Strategy:
     """Keras as one of several machines that train together, or alone.
 
     Args:
@@ -48,7 +57,7 @@ def start_workers(workers, index):
         The strategy, in whose scope the model is to be made. It waits for the other machines.
     """
     if workers is not None:
-        os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers},
+        os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": list(workers)},
                                               "task": {"type": "worker", "index": index}})
     start_keras()
     import tensorflow as tf
@@ -63,7 +72,7 @@ def start_workers(workers, index):
 
 
 @contextlib.contextmanager
-def _silent_stderr():
+def _silent_stderr() -> Iterator[None]:
     sys.stderr.flush()
     kept = os.dup(2)
     try:

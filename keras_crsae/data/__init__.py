@@ -9,7 +9,14 @@ if TYPE_CHECKING:
 
     from keras_crsae.data import simulate
     from keras_crsae.data.arrays import read_array
-    from keras_crsae.data.images import load_images, photographs, random_patches, read_image, write_image
+    from keras_crsae.data.images import (
+        gray_photograph,
+        load_images,
+        photographs,
+        random_patches,
+        read_image,
+        write_image,
+    )
     from keras_crsae.data.recordings import read_recording
     from keras_crsae.data.simulate import Simulation, perturb_filters, simulate_codes, simulate_spikes, spike_templates
     from keras_crsae.data.streams.folder_crops import image_batches
@@ -18,13 +25,14 @@ if TYPE_CHECKING:
     from keras_crsae.data.streams.tfrecords import record_batches
     from keras_crsae.data.streams.windows import cut_windows
 
-__all__ = ["FileError", "Simulation", "cut_windows", "image_batches", "load_images", "noisy_crops", "perturb_filters",
-           "photographs", "random_patches", "read_array", "read_image", "read_recording", "record_batches", "simulate",
-           "simulate_codes", "simulate_spikes", "spike_templates", "window_batches", "write_image"]
+__all__ = ["FileError", "Simulation", "cut_windows", "gray_photograph", "image_batches", "load_images", "noisy_crops",
+           "perturb_filters", "photographs", "random_patches", "read_array", "read_image", "read_recording",
+           "record_batches", "simulate", "simulate_codes", "simulate_spikes", "spike_templates", "window_batches",
+           "write_image"]
 __getattr__, __dir__ = lazy_names(__name__, {
     "FileError": "crsae_onnx.core.errors", "read_array": "keras_crsae.data.arrays",
-    **{name: "keras_crsae.data.images" for name in ("load_images", "photographs", "random_patches", "read_image",
-                                                    "write_image")},
+    **{name: "keras_crsae.data.images" for name in ("gray_photograph", "load_images", "photographs",
+                                                    "random_patches", "read_image", "write_image")},
     **{name: "keras_crsae.data.simulate" for name in ("Simulation", "perturb_filters", "simulate", "simulate_codes",
                                                       "simulate_spikes", "spike_templates")},
     "read_recording": "keras_crsae.data.recordings",

@@ -1,19 +1,26 @@
-"""Images: reading, grey levels in [0, 1], patches for training, writing (imageio where files are touched)."""
+"""Images: reading, gray levels in [0, 1], patches for training, writing (imageio where files are touched)."""
+
+from __future__ import annotations
 
 import math
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from crsae_onnx.core.errors import FileError, one_line
 
+from keras_crsae._extras import import_optional, missing_package
 from keras_crsae.data.arrays import check_finite
 from keras_crsae.data.paths import IMAGE_SUFFIXES, existing_file
 
-#: Values of the largest image that is read (Pillow has a limit of its own, which is lower), of those that are read
-#: whatever their file weighs, and of the others for each byte of the file: beyond what a blank page compresses to.
-_PIXELS, _FREE, _PIXELS_A_BYTE = 2**29, 2**22, 1100
+#: Decompression limits, in pixels: the largest image that is read (Pillow's own limit is lower), images that are read
+#: whatever the size of their file, and pixels for each byte of larger files, more than a blank page compresses to.
+_MAX_PIXELS = 2**29
+_ALWAYS_READ_PIXELS = 2**22
+_MAX_PIXELS_PER_BYTE = 1100
 #: Types of pixels that span their whole range, from black to white.
 INTEGER_PIXELS = (np.uint8, np.uint16)
 #: Photographs inside scikit-image's wheel: CC0, astronaut and rocket public domain (NASA).
@@ -21,12 +28,12 @@ PHOTOGRAPHS = ("astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffe
                "rocket.jpg")
 
 
-def is_image(path):
+def is_image(path: str | Path) -> bool:
     """Whether the name is that of an image file."""
     return Path(path).suffix.lower() in IMAGE_SUFFIXES
 
 
-def read_image(path):
+def read_image(path: str | Path) -> np.ndarray:
     """An image as stored, (height, width) or (height, width, channels), its dtype kept.
 
     Raises:
@@ -34,16 +41,11 @@ def read_image(path):
         ModuleNotFoundError: imageio is missing (extra ``images``).
     """
     path = existing_file(path, "an image (png, jpeg, tiff)")
-    try:
-        import imageio.v3  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("Images need imageio. Install it with: pip install 'keras-crsae[images]'",
-                                  name=error.name) from error
+    import_optional("imageio.v3", "Images")
     try:
         image = (_read_tiff if _plugin(path) == "tifffile" else _read_others)(path)
     except ImportError as error:
-        raise ModuleNotFoundError(f"{path} needs {_plugin(path)}. Install it with: pip install 'keras-crsae[images]'",
-                                  name=_plugin(path)) from error
+        raise _missing_plugin(path) from error
     except FileError:
         raise
     except Exception as error:  # each of imageio's readers raises a family of its own
@@ -58,12 +60,12 @@ def read_image(path):
                         "(height, width, 1 to 4 channels), no stack of pages.")
     check_finite(image, path)
     if image.dtype.kind == "f" and (image.min() < -0.5 or image.max() > 1.5):  # noise may leave [0, 1] a little
-        raise FileError(f"{path} holds floats from {image.min():.4g} to {image.max():.4g}. Expected grey levels in "
+        raise FileError(f"{path} holds floats from {image.min():.4g} to {image.max():.4g}. Expected gray levels in "
                         "[0, 1]: divide by the largest level.")
     return image
 
 
-def _read_tiff(path):
+def _read_tiff(path: Path) -> np.ndarray:
     """The first page; a second of its shape is an error. Later ones are not looked at: their chain may be endless."""
     import tifffile
 
@@ -82,7 +84,7 @@ def _read_tiff(path):
         return image
 
 
-def _read_others(path):
+def _read_others(path: Path) -> np.ndarray:
     import imageio.v3 as iio
     from PIL import Image
 
@@ -94,19 +96,24 @@ def _read_others(path):
         return np.asarray(iio.imread(path.read_bytes(), plugin="pillow", extension=path.suffix.lower()))
 
 
-def _check_size(path, pixels):
+def _check_size(path: Path, pixels: int) -> None:
     """Refuse an image whose header promises more than there can be, before that takes memory."""
     size = path.stat().st_size
-    if pixels > _PIXELS or (pixels > _FREE and pixels > _PIXELS_A_BYTE * size):
-        raise FileError(f"{path} of {size} bytes promises {pixels} values. Expected at most {_PIXELS}, and "
-                        f"{_PIXELS_A_BYTE} for each byte of the file: it is damaged, made to do harm, or blank.")
+    if pixels > _MAX_PIXELS or (pixels > _ALWAYS_READ_PIXELS and pixels > _MAX_PIXELS_PER_BYTE * size):
+        raise FileError(f"{path} of {size} bytes promises {pixels} values. Expected at most {_MAX_PIXELS}, and "
+                        f"{_MAX_PIXELS_PER_BYTE} for each byte of the file: it is damaged, made to do harm, or blank.")
 
 
-def _plugin(path):
+def _plugin(path: str | Path) -> str:
     return "tifffile" if Path(path).suffix.lower() in (".tif", ".tiff") else "pillow"
 
 
-def photographs(names=PHOTOGRAPHS):
+def _missing_plugin(path: Path) -> ModuleNotFoundError:
+    plugin = _plugin(path)
+    return missing_package(ModuleNotFoundError(f"No module named {plugin!r}", name=plugin), f"{path}")
+
+
+def photographs(names: Sequence[str] = PHOTOGRAPHS) -> list[np.ndarray]:
     """Photographs of the installed scikit-image as stored, without transparency; nothing is downloaded.
 
     Args:
@@ -119,26 +126,40 @@ def photographs(names=PHOTOGRAPHS):
         ModuleNotFoundError: scikit-image or imageio is missing (extra ``images``).
 
     Example:
+        >>> from keras_crsae.data import photographs
         >>> [photograph.shape for photograph in photographs(["camera.png"])]
         [(512, 512, 1)]
     """
-    try:
-        import skimage
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("The built-in photographs ship with scikit-image. Install it with: "
-                                  "pip install 'keras-crsae[images]'", name=error.name) from error
+    skimage = import_optional("skimage", "The built-in photographs, which ship with scikit-image,")
     # Read as files: skimage.data would fill a cache in the user's home.
     return [opaque(read_image(Path(skimage.__file__).parent / "data" / name)) for name in names]
 
 
-def load_images(source=None, channels=None):
+def gray_photograph(name: str) -> np.ndarray:
+    """A photograph of the installed scikit-image, gray, float32 (height, width, 1) in [0, 1].
+
+    Args:
+        name: one of ``PHOTOGRAPHS``.
+
+    Raises:
+        ModuleNotFoundError: see ``photographs``.
+
+    Example:
+        >>> from keras_crsae.data.images import gray_photograph
+        >>> gray_photograph("coffee.png").shape
+        (400, 600, 1)
+    """
+    return gray_image(unit_image(photographs([name])[0]))
+
+
+def load_images(source: Any = None, channels: int | None = None) -> list[np.ndarray]:
     """Images of one number of channels from whatever names or holds them.
 
     Args:
         source: None: the built-in ``photographs``; a folder (its png, jpeg and tiff files, in order of name) or a file;
             an array (height, width), (height, width, 1 to 4) or (images, height, width, 1 to 4); or a list of any
-            of these. Transparency is left out.
-        channels: 1 (grey, ITU-R BT.601), 3 (colour; grey images have three equal channels), or None: the images' own
+            of these. Transparency is dropped.
+        channels: 1 (gray, ITU-R BT.601), 3 (colour; gray images have three equal channels), or None: the images' own
             where all agree, else 1.
 
     Returns:
@@ -146,25 +167,27 @@ def load_images(source=None, channels=None):
         [0, 1].
 
     Raises:
-        FileError: a missing, empty or unfit file or folder.
+        FileError: a missing, empty or invalid file or folder.
         ValueError: an array of another shape or dtype, no image at all, another ``channels``.
 
     Example:
+        >>> import numpy as np
+        >>> from keras_crsae.data import load_images
         >>> [image.shape for image in load_images(np.zeros((20, 30, 3), "uint8"), channels=1)]
         [(20, 30, 1)]
     """
     if channels not in (None, 1, 3):
-        raise ValueError(f"`channels` must be 1 (grey), 3 (colour) or None. Received: {channels!r}")
-    images = photographs() if source is None else _found(source)
+        raise ValueError(f"`channels` must be 1 (gray), 3 (colour) or None. Received: {channels!r}")
+    images = photographs() if source is None else _read_source(source)
     if not images:
         raise ValueError("There are no images. Give at least one array, file or folder of png, jpeg or tiff files.")
     if channels is None:
-        own = {image.shape[-1] for image in images}
-        channels = own.pop() if len(own) == 1 else 1
-    return [_of_channels(image, channels) for image in images]
+        counts = {image.shape[-1] for image in images}
+        channels = counts.pop() if len(counts) == 1 else 1
+    return [_convert_channels(image, channels) for image in images]
 
 
-def image_files(source):
+def image_files(source: str | Path | Sequence[str | Path]) -> list[Path]:
     """Paths of the images of a folder in order of name, or of one file, or of a list of these.
 
     Raises:
@@ -181,7 +204,7 @@ def image_files(source):
     return files
 
 
-def image_size(path):
+def image_size(path: str | Path) -> tuple[int, int]:
     """(height, width) of an image file by its header; its pixels are not read.
 
     Raises:
@@ -203,17 +226,16 @@ def image_size(path):
                 with Image.open(file) as image:
                     return image.size[::-1]
     except ImportError as error:
-        raise ModuleNotFoundError(f"{path} needs {_plugin(path)}. Install it with: pip install 'keras-crsae[images]'",
-                                  name=_plugin(path)) from error
+        raise _missing_plugin(path) from error
     except Exception as error:  # each reader raises a family of its own
         raise FileError(f"{path} cannot be read as an image ({one_line(error)}). "
                         "Expected a png, jpeg or tiff file.") from error
 
 
-def _found(source):
+def _read_source(source: Any) -> list[np.ndarray]:
     """List of opaque images (height, width, 1 or 3) of one source."""
     if isinstance(source, list | tuple):
-        return [image for one in source for image in _found(one)]
+        return [image for one in source for image in _read_source(one)]
     if isinstance(source, str | os.PathLike):
         return [opaque(read_image(path)) for path in image_files(source)]
     array = np.asarray(source)
@@ -226,37 +248,38 @@ def _found(source):
                          f"has four axes. Received: shape {array.shape}.")
     if array.dtype.kind == "f":
         if not np.isfinite(array).all() or array.min() < -2 or array.max() > 3:
-            raise ValueError(f"Images of floats hold grey levels in [0, 1]. Received: values from {array.min():.4g} to "
+            raise ValueError(f"Images of floats hold gray levels in [0, 1]. Received: values from {array.min():.4g} to "
                              f"{array.max():.4g}. Divide by the largest level.")
         array = array.astype(np.float32)
     return [opaque(array)]
 
 
-def _of_channels(image, channels):
+def _convert_channels(image: np.ndarray, channels: int) -> np.ndarray:
     if image.shape[-1] == channels:
         return image
     return gray_image(unit_image(image)) if channels == 1 else np.repeat(image, channels, axis=-1)
 
 
-def opaque(image):
+def opaque(image: np.ndarray) -> np.ndarray:
     """(height, width, 1 or 3): without transparency, channels last."""
     image = image[..., None] if image.ndim == 2 else image
     return image[..., :1 if image.shape[-1] < 3 else 3]
 
 
-def unit_image(image):
+def unit_image(image: np.ndarray) -> np.ndarray:
     """float32; whole numbers of 8 or 16 bits become [0, 1], other values stay as they are."""
     if image.dtype in INTEGER_PIXELS:
         image = image / np.float32(np.iinfo(image.dtype).max)
     return image.astype(np.float32)
 
 
-def gray_image(image):
+def gray_image(image: np.ndarray) -> np.ndarray:
     """(height, width, 1) from (height, width, 1 or 3): luminance by ITU-R BT.601."""
     return image if image.shape[-1] == 1 else image @ np.array([[0.299], [0.587], [0.114]], np.float32)
 
 
-def random_patches(images, size, count, rng):
+def random_patches(images: Sequence[np.ndarray], size: tuple[int, ...], count: int, rng: np.random.Generator
+                   ) -> np.ndarray:
     """Random patches of images, float32 (count, height, width, channels).
 
     Args:
@@ -269,6 +292,8 @@ def random_patches(images, size, count, rng):
         ValueError: an image is smaller than a patch.
 
     Example:
+        >>> import numpy as np
+        >>> from keras_crsae.data import random_patches
         >>> random_patches([np.zeros((20, 30, 1))], (8, 8), 5, np.random.default_rng(0)).shape
         (5, 8, 8, 1)
     """
@@ -276,7 +301,7 @@ def random_patches(images, size, count, rng):
     for image, space in zip(images, room, strict=True):
         if min(space) < 1:
             raise ValueError(f"An image of {image.shape[0]} x {image.shape[1]} pixels is smaller than a patch of "
-                             f"{size[0]} x {size[1]}. Use smaller patches or leave the image out.")
+                             f"{size[0]} x {size[1]}. Use smaller patches or omit the image.")
     areas = np.array([float(np.prod(space)) for space in room])
     out = []
     for which in rng.choice(len(images), count, p=areas / areas.sum()):
@@ -285,7 +310,7 @@ def random_patches(images, size, count, rng):
     return np.stack(out).astype(np.float32)
 
 
-def check_image_dtype(path, image):
+def check_image_dtype(path: str | Path, image: np.ndarray) -> None:
     """Refuse an image format that cannot hold the image's type or channels."""
     suffix, kind = Path(path).suffix.lower(), f"{image.dtype} image of shape {image.shape}"
     if suffix in (".jpg", ".jpeg") and (image.dtype != np.uint8 or (image.ndim == 3 and image.shape[-1] in (2, 4))):
@@ -294,7 +319,7 @@ def check_image_dtype(path, image):
         raise FileError(f"A png file cannot hold the {kind} here. Write a .tiff file.")
 
 
-def write_image(path, image):
+def write_image(path: str | Path, image: np.ndarray) -> None:
     """Write an image with its dtype; see ``check_image_dtype``."""
     import imageio.v3 as iio
 

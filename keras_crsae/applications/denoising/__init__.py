@@ -6,14 +6,16 @@ from keras_crsae._lazy import lazy_names
 
 if TYPE_CHECKING:
     from keras_crsae.applications.denoising.draw_progress import DrawProgress
-    from keras_crsae.applications.denoising.pipeline import average_over_shifts, denoise, split
+    from keras_crsae.applications.denoising.low_pass import split_low_pass
+    from keras_crsae.applications.denoising.pipeline import denoise
     from keras_crsae.applications.denoising.settings import DenoiserTraining
     from keras_crsae.applications.denoising.training import train_denoiser
 
-__all__ = ["DenoiserTraining", "DrawProgress", "average_over_shifts", "denoise", "split", "train_denoiser"]
+__all__ = ["DenoiserTraining", "DrawProgress", "denoise", "split_low_pass", "train_denoiser"]
 __getattr__, __dir__ = lazy_names(__name__, {
     "DrawProgress": "keras_crsae.applications.denoising.draw_progress",
-    **{name: "keras_crsae.applications.denoising.pipeline" for name in ("average_over_shifts", "denoise", "split")},
+    "denoise": "keras_crsae.applications.denoising.pipeline",
+    "split_low_pass": "keras_crsae.applications.denoising.low_pass",
     "DenoiserTraining": "keras_crsae.applications.denoising.settings",
     "train_denoiser": "keras_crsae.applications.denoising.training",
 })

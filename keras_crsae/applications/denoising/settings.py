@@ -20,7 +20,7 @@ _SUPERVISED = dict(iterations=10, tied=False, training_shifts=4, gradient="unrol
 #: where 0.7 % was before and 2 % is after learning with the code constant.
 _UNSUPERVISED = dict(iterations=30, tied=True, training_shifts=1, gradient="decoder", lambda_learning="em",
                      lambda_init_over_sigma=1.2, learning_rate=2e-3)
-#: Growth of the threshold with sigma, of a model for a range. One trained without it over 10 to 60 grey levels denoised
+#: Growth of the threshold with sigma, of a model for a range. One trained without it over 10 to 60 gray levels denoised
 #: 40 images of its training set best when given 1.0, 1.0, 1.07, 1.22 and 1.27 times the noise at 10, 15, 25, 50 and 60.
 SIGMA_POWER = 0.17
 

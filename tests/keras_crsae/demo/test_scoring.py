@@ -11,15 +11,15 @@ def test_a_run_of_values_is_one_event_at_its_mean_position():
     code[[10, 11], 0] = 1.0, 3.0
     code[30, 0] = -2.0
     code[50, 0] = 0.5
-    found = detect_events(code, least=1.0, gap=5)
+    found = detect_events(code, min_amplitude=1.0, min_gap=5)
     assert found[0].tolist() == [11, 30] and found[1].tolist() == []
 
 
 def test_gap_separates_events():
     code = np.zeros((20, 1))
     code[[4, 8], 0] = 1.0
-    assert detect_events(code, 0.5, gap=4)[0].tolist() == [4, 8]
-    assert detect_events(code, 0.5, gap=5)[0].tolist() == [6]
+    assert detect_events(code, 0.5, min_gap=4)[0].tolist() == [4, 8]
+    assert detect_events(code, 0.5, min_gap=5)[0].tolist() == [6]
 
 
 def test_each_true_event_takes_one_found_one():

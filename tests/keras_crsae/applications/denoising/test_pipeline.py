@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from crsae_onnx.core.cycle_spinning import average_over_shifts
 
 import keras_crsae as kc
-from keras_crsae.applications.denoising.pipeline import average_over_shifts, denoise, split
+from keras_crsae.applications.denoising import denoise
 from keras_crsae.metrics import psnr
 from keras_crsae.models.denoiser import Denoiser
 
@@ -181,12 +182,6 @@ def test_the_smallest_images_pass(model, shape, rng):
         assert made.shape == shape and np.isfinite(made).all()
 
 
-def test_split_parts_add_up(noisy):
-    low, rest = split(noisy[None, ..., None])
-    np.testing.assert_allclose(low + rest, noisy[None, ..., None], atol=1e-6)
-    assert low.std() < noisy.std()
-
-
 def test_an_image_without_noise_is_returned_as_a_copy(model):
     flat = np.full((30, 30), 7, np.uint8)
     made = denoise(flat, model)
@@ -219,7 +214,7 @@ def test_models_that_do_not_fit_are_refused():
 
 
 def test_strong_noise_is_no_reason_to_refuse(model):
-    """A large image under noise of 60 grey levels holds values beyond -1."""
+    """A large image under noise of 60 gray levels holds values beyond -1."""
     noisy = picture() + 60 / 255 * np.random.default_rng(0).standard_normal((48, 56))
     noisy[0, 0], noisy[-1, -1] = -1.3, 2.2
     assert np.isfinite(denoise(noisy, model, sigma=60 / 255)).all()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_crsae.applications.denoising.pipeline import split
+from keras_crsae.applications.denoising import split_low_pass
 from keras_crsae.data.streams.noisy_crops import blur, noisy_crops
 
 
@@ -94,8 +94,8 @@ def test_without_clean_images_the_target_is_the_input(images):
 def test_low_pass_takes_the_slow_part_of_the_noisy_crop(images):
     whole, _ = batches(noisy_crops(images, 30, 4, 0.1, seed=1))[0]
     rest, _ = batches(noisy_crops(images, 30, 4, 0.1, seed=1, low_pass=2.0))[0]
-    np.testing.assert_allclose(rest, split(whole, 2.0)[1], atol=2e-4)
-    np.testing.assert_allclose(blur(whole, 1.5), split(whole, 1.5)[0], atol=1e-4)
+    np.testing.assert_allclose(rest, split_low_pass(whole, 2.0)[1], atol=2e-4)
+    np.testing.assert_allclose(blur(whole, 1.5), split_low_pass(whole, 1.5)[0], atol=1e-4)
 
 
 @pytest.mark.parametrize("options, words", [

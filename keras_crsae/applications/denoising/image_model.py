@@ -1,0 +1,96 @@
+"""Whatever can denoise, as one object: a model in Keras, its file, a name of the zoo, or an exported encoder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_crsae.applications.denoising.low_pass import LOW_PASS_PIXELS
+from keras_crsae.models.serialization import load_crsae
+from keras_crsae.zoo import load_model_from_zoo
+
+
+@dataclass(frozen=True)
+class ImageModel:
+    """What ``denoise`` needs of a model.
+
+    Args:
+        reconstruct: (batch (n, height, width, channels), sigma, mask or None) -> reconstruction on one grid.
+        rank: 2 for images.
+        channels, kernel_size, strides: of its dictionary.
+        low_pass: standard deviation, in pixels, of the blur that was taken from its training images.
+        sigma_power: see ``Denoiser``.
+    """
+
+    reconstruct: Callable[[np.ndarray, float, np.ndarray | None], np.ndarray]
+    rank: int
+    channels: int
+    kernel_size: tuple[int, ...]
+    strides: tuple[int, ...]
+    low_pass: float = LOW_PASS_PIXELS
+    sigma_power: float = 0.0
+
+
+def as_image_model(model: Any) -> ImageModel:
+    """The ``ImageModel`` of a model.
+
+    Args:
+        model: a ``CRsAE`` of images, the path of its file, a ``crsae_onnx.SparseEncoder`` or the name of a zoo model.
+
+    Raises:
+        ValueError: another object, a model of signals, or one without filters.
+
+    Example:
+        >>> from keras_crsae.applications.denoising.image_model import as_image_model
+        >>> as_image_model("denoise-gray").sigma_power
+        0.17
+    """
+    if isinstance(model, str | os.PathLike):
+        model = _load(model)
+    exported = hasattr(model, "info") and hasattr(model, "reconstruct")
+    found = _of_encoder(model) if exported else _of_crsae(model)
+    if found.rank != 2:
+        raise ValueError("`model` must be a model of images (rank 2). Received: a model of signals (rank "
+                         f"{found.rank}).")
+    return found
+
+
+def _load(model: str | os.PathLike[str]) -> Any:
+    """Model of a path, or of a zoo name (a word without suffix)."""
+    path = Path(model)
+    if not path.suffix and path.name == str(model) and not path.exists():
+        return load_model_from_zoo(str(model))
+    return load_crsae(path)
+
+
+def _of_encoder(encoder: Any) -> ImageModel:
+    info = encoder.info
+    config = info.get("config", {})
+
+    def reconstruct(batch: np.ndarray, sigma: float, mask: np.ndarray | None = None) -> np.ndarray:
+        # In units of the model's sigma: its threshold is then the image's.
+        scaled = batch * np.float32(info["sigma"] / sigma)
+        masked = {} if mask is None else {"mask": mask}
+        return encoder.reconstruct(scaled, **masked) * np.float32(sigma / info["sigma"])
+
+    return ImageModel(reconstruct, info["rank"], info["channels"], tuple(info["kernel_size"]), tuple(info["strides"]),
+                      config.get("low_pass", LOW_PASS_PIXELS), config.get("sigma_power", 0.0))
+
+
+def _of_crsae(model: Any) -> ImageModel:
+    from keras_crsae.models.crsae import CRsAE  # an exported encoder needs no Keras
+
+    if not isinstance(model, CRsAE):
+        raise ValueError("`model` must be a CRsAE, the path of its .keras file or a crsae_onnx.SparseEncoder. "
+                         f"Received: {type(model).__name__}.")
+    if not model.built:
+        raise ValueError("The model has no filters yet: fit it, or load a trained one.")
+    dictionary = model.dictionary
+    return ImageModel(lambda batch, sigma, mask=None: model.reconstruct(batch, mask=mask, sigma=sigma), model.rank,
+                      dictionary.channels, dictionary.kernel_size, dictionary.strides,
+                      getattr(model, "low_pass", LOW_PASS_PIXELS), getattr(model, "sigma_power", 0.0))

@@ -1,0 +1,77 @@
+"""``keras-crsae denoise``: an image file without its noise."""
+
+from __future__ import annotations
+
+import math
+import os
+from argparse import Namespace
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from crsae_onnx.core.atomic_files import atomic_write
+from crsae_onnx.core.errors import FileError
+
+from keras_crsae.applications.denoising.pipeline import denoise as denoise_array
+from keras_crsae.cli.startup import start_keras
+from keras_crsae.data.images import check_image_dtype, opaque, read_image, write_image
+from keras_crsae.data.paths import IMAGE_SUFFIXES, by, check_output
+from keras_crsae.models.serialization import load_crsae, saved_config
+from keras_crsae.zoo import ENCODER, MODEL, path_of
+
+
+def denoise(args: Namespace) -> None:
+    """Denoise ``args.input`` into ``args.output``, of the same type and size.
+
+    Raises:
+        FileError: invalid image, mask, model or output.
+    """
+    name = model_file(args.model)
+    inputs = (args.input, name) + (() if args.mask is None else (args.mask,))
+    output = check_output(args.output, IMAGE_SUFFIXES, args.overwrite, inputs=inputs)
+    exported = name.lower().endswith(".onnx")
+    if not exported and saved_config(name)[0]["config"]["rank"] != 2:
+        raise FileError(f"{name} was trained on signals, not on images. Train one with image files as input.")
+    image = read_image(args.input)
+    check_image_dtype(output, image)
+    mask = None if args.mask is None else read_mask(args.mask, image)
+    clean = denoise_array(image, model=_load(name, exported), sigma=None if args.sigma == "estimate"
+                          else args.sigma / 255, low_pass=args.low_pass, shifts=args.shifts, mask=mask)
+    with atomic_write(output, args.overwrite) as temporary:
+        write_image(temporary, clean)
+    white = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1.0
+    change = 255 / white * math.sqrt(np.mean(np.square(clean.astype(float) - image)))
+    level = "estimated from the image" if args.sigma == "estimate" else f"{args.sigma:g} of 255"
+    print(f"{output}: {by(clean.shape)}, {clean.dtype}; noise {level}; "
+          f"{change:.1f} of 255 gray levels (root mean square) removed")
+
+
+def model_file(name: str) -> str:
+    """Path of a model as the command line names it: a file, or a word without suffix that is a name of the zoo."""
+    if os.path.splitext(name)[1] or os.path.exists(name):
+        return name
+    # The exported encoder starts at once; without onnxruntime Keras runs the model.
+    return str(path_of(name, ENCODER if find_spec("onnxruntime") else MODEL))
+
+
+def _load(name: str, exported: bool) -> Any:
+    if exported:
+        from crsae_onnx.runtime.sparse_encoder import SparseEncoder
+
+        return SparseEncoder(name)
+    start_keras()
+    return load_crsae(name)
+
+
+def read_mask(path: str, image: np.ndarray) -> np.ndarray:
+    """0/1 (height, width) of a mask image: black pixels are missing.
+
+    Raises:
+        FileError: another size than the image's, or black everywhere.
+    """
+    mask = opaque(read_image(path)).max(axis=-1) > 0
+    if mask.shape != image.shape[:2]:
+        raise FileError(f"The mask {path} has {by(mask.shape)} pixels, the image {by(image.shape[:2])}.")
+    if not mask.any():
+        raise FileError(f"The mask {path} is black everywhere: no pixel is left. Black marks missing pixels.")
+    return mask

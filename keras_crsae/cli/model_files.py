@@ -1,0 +1,108 @@
+"""``keras-crsae export``, ``info`` and ``zoo``: what there is to do with models that are trained."""
+
+from __future__ import annotations
+
+import json
+import os
+from argparse import Namespace
+
+from crsae_onnx.core.atomic_files import atomic_write
+from crsae_onnx.core.errors import FileError
+
+from keras_crsae import zoo as trained_models
+from keras_crsae.cli.startup import Failure, start_keras
+from keras_crsae.data.paths import check_output, existing_file
+from keras_crsae.models.serialization import describe, load_crsae, saved_config
+
+_SHOWN = 8  # values of a list that `info` prints
+
+
+def export(args: Namespace) -> None:
+    """Write a model as an ONNX file, with ``--validate`` only where it gives Keras' results.
+
+    Raises:
+        FileError: invalid model or output.
+        Failure: the file differs from Keras.
+    """
+    output = check_output(args.output, (".onnx",), args.overwrite, inputs=(args.model,))
+    saved_config(args.model)
+    start_keras()
+    from crsae_onnx.convert import convert
+    from crsae_onnx.validate import ValidationError, validate
+
+    model = load_crsae(args.model)
+    with atomic_write(output, args.overwrite) as temporary:
+        convert(model, temporary, outputs=tuple(args.outputs))
+        try:
+            report = validate(model, temporary) if args.validate else None
+        except ValidationError as error:
+            raise Failure(f"The exported file does not pass its comparison with Keras, nothing was written. {error}"
+                          ) from error
+    if report is not None:
+        print(report)
+    print(f"{output}: {output.stat().st_size / 1024:.0f} KiB, outputs {', '.join(args.outputs)}"
+          + (", equal to Keras within tolerance" if args.validate else ""))
+
+
+def info(args: Namespace) -> None:
+    """Print what a ``.keras`` or ``.onnx`` file holds, as text or JSON.
+
+    Raises:
+        FileError: missing, damaged or another kind of file.
+    """
+    path = existing_file(args.file, "a .keras or .onnx file")
+    suffix = os.path.splitext(args.file)[1].lower()
+    if suffix == ".onnx":
+        from crsae_onnx.runtime.sparse_encoder import SparseEncoder
+
+        facts = SparseEncoder(path).info
+    elif suffix == ".keras":
+        saved_config(args.file)
+        start_keras()
+        facts = describe(args.file)
+    else:
+        raise FileError(f"{args.file}: expected a .keras or .onnx file.")
+    print(json.dumps(facts, indent=2, default=str) if args.json else facts_text(facts, args.file))
+
+
+def facts_text(facts: dict[str, object], title: str) -> str:
+    """Facts as aligned lines under a title; nested ones on one line each, the config left out.
+
+    Example:
+        >>> from keras_crsae.cli.model_files import facts_text
+        >>> print(facts_text({"kernel_size": [7, 5], "sigma": 0.25}, "m.keras"))
+        m.keras
+          kernel size  7, 5
+          sigma        0.25
+    """
+    width = max(len(name) for name in facts)
+
+    def text(value: object) -> str:
+        if isinstance(value, dict):
+            return ", ".join(f"{k} {text(v)}" for k, v in value.items())
+        if isinstance(value, list):
+            shown = [text(v) for v in value[:_SHOWN]]
+            return ", ".join(shown) + (f", ... ({len(value)} in all)" if len(value) > _SHOWN else "")
+        return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+    return "\n".join([title, *(f"  {name.replace('_', ' '):{width}}  {text(value)}" for name, value in facts.items()
+                               if name != "config")])
+
+
+def zoo(args: Namespace) -> None:
+    """List the trained models that come with the package.
+
+    Raises:
+        Failure: there are none.
+    """
+    cards = {name: trained_models.metadata(name) for name in trained_models.names()}
+    if args.json:
+        print(json.dumps(cards, indent=2))
+        return
+    if not cards:
+        raise Failure(f"No models in {trained_models.folder()}. Reinstall keras-crsae.")
+    width = max(map(len, cards))
+    for name, card in cards.items():
+        quality = "; ".join(card.get("summary", []))
+        print(f"{name:{width}}  {card['task']}" + (f"; {quality}" if quality else ""))
+    print(f"Cards and files: {trained_models.folder()}")

@@ -1,0 +1,109 @@
+"""Values of options: text of the command line -> numbers and sizes, or an argparse error in one line."""
+
+from __future__ import annotations
+
+import math
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+
+
+def positive_int(text: str) -> int:
+    """A whole number above 0.
+
+    Example:
+        >>> from keras_crsae.cli.option_types import positive_int
+        >>> positive_int("12")
+        12
+    """
+    value = int(text) if text.lstrip("+-").isdigit() else 0
+    if value < 1:
+        raise ArgumentTypeError(f"expected a whole number above 0, not {text!r}")
+    return value
+
+
+def index(text: str) -> int:
+    """A whole number from 0."""
+    if not text.isdigit():
+        raise ArgumentTypeError(f"expected a whole number from 0, not {text!r}")
+    return int(text)
+
+
+def positive_number(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ArgumentTypeError(f"expected a number above 0, not {text!r}")
+    return value
+
+
+def number_not_negative(text: str) -> float:
+    """A finite number, 0 or above."""
+    return 0.0 if text.strip("0.") == "" and "0" in text else positive_number(text)
+
+
+def positive_number_or(word: str) -> Callable[[str], float | str]:
+    """Converter to a number above 0, or one word.
+
+    Example:
+        >>> from keras_crsae.cli.option_types import positive_number_or
+        >>> positive_number_or("estimate")("estimate"), positive_number_or("estimate")("2")
+        ('estimate', 2.0)
+    """
+    def convert(text: str) -> float | str:
+        if text == word:
+            return text
+        try:
+            return positive_number(text)
+        except ArgumentTypeError:
+            raise ArgumentTypeError(f"expected {word!r} or a number above 0, not {text!r}") from None
+    return convert
+
+
+def first_lambda(text: str) -> float | str | tuple[str, float]:
+    """"donoho", a number, or "X/sigma" as ("over sigma", X).
+
+    Example:
+        >>> from keras_crsae.cli.option_types import first_lambda
+        >>> first_lambda("2/sigma")
+        ('over sigma', 2.0)
+    """
+    number, slash, sigma = text.partition("/")
+    if slash and sigma != "sigma":
+        raise ArgumentTypeError(f"expected 'donoho', a number above 0 or one as in 2/sigma, not {text!r}")
+    return ("over sigma", positive_number(number)) if slash else positive_number_or("donoho")(text)
+
+
+def size(text: str) -> int | tuple[int, ...]:
+    """One whole number, or two as in 7x5 (height x width).
+
+    Example:
+        >>> from keras_crsae.cli.option_types import size
+        >>> size("8"), size("7x5")
+        (8, (7, 5))
+    """
+    values = tuple(positive_int(part) for part in text.split("x"))
+    if len(values) > 2:
+        raise ArgumentTypeError(f"expected a whole number or two as in 7x5, not {text!r}")
+    return values if len(values) > 1 else values[0]
+
+
+def noise_level(text: str) -> str:
+    """A noise level in gray levels of 255, or two as in 10-60; kept as text."""
+    values = [positive_number(part) for part in text.split("-")]
+    if len(values) > 2 or values != sorted(values) or values[-1] > 255:
+        raise ArgumentTypeError(f"expected a noise level up to 255 or two as in 10-60, not {text!r}")
+    return text
+
+
+def addresses(text: str) -> list[str]:
+    """["host:port", ...] of at least two machines."""
+    found = text.split(",")
+    parts = [address.rpartition(":") for address in found]
+    if any(not host or not port.isdigit() or not 0 < int(port) < 65536 for host, _, port in parts):
+        raise ArgumentTypeError(f"expected HOST:PORT,HOST:PORT, not {text!r}")
+    if len(found) < 2 or len(set(found)) < len(found):
+        raise ArgumentTypeError(f"expected at least two different machines, not {text!r}")
+    return found

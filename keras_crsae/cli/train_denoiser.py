@@ -1,0 +1,58 @@
+"""``keras-crsae train-denoiser``: images -> a trained, saved ``Denoiser``."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from crsae_onnx.core.atomic_files import atomic_write
+
+from keras_crsae.applications.denoising.settings import DenoiserTraining
+from keras_crsae.cli.startup import Failure, start_keras
+from keras_crsae.data.images import load_images
+from keras_crsae.data.paths import by, check_output
+
+DEFAULT_MINUTES = 15.0
+
+
+def train(args: Namespace) -> None:
+    """Train as the parsed options say; input and output are checked before TensorFlow starts.
+
+    Raises:
+        FileError: invalid input or output.
+        ValueError: invalid option.
+    """
+    output = check_output(args.output, (".keras",), args.overwrite, inputs=args.input)
+    channels = 3 if args.colour else 1
+    images = load_images(args.input or None, channels)
+    clean = None if args.clean is None else load_images(args.clean, channels)
+    settings = DenoiserTraining(
+        supervised=not args.unsupervised, filters=args.filters, kernel_size=args.kernel_size, strides=args.strides,
+        iterations=args.iterations, crop_pixels=args.window, learning_rate=args.learning_rate,
+        low_pass_pixels=args.low_pass or 0.0, lambda_learning="em" if args.unsupervised else args.lambda_learning)
+    start_keras()
+    from keras_crsae.applications.denoising.training import train_denoiser
+
+    try:
+        model = train_denoiser(
+            images, sigma=noise_range(args.sigma), steps=args.steps, seed=args.seed, clean=clean, settings=settings,
+            minutes=DEFAULT_MINUTES if args.steps is None and args.minutes is None else args.minutes,
+            add_noise=not args.noisy, checkpoint=args.checkpoint)
+    except FloatingPointError as error:
+        raise Failure(f"{error} No model was written; the option here is --learning-rate.") from error
+    with atomic_write(output, args.overwrite) as temporary:
+        model.save(temporary)
+    done = model.training_record
+    print(f"{output}: {model.filters} filters of {by(model.kernel_size)}, {done['steps']} steps in "
+          f"{done['minutes']:.1f} min. Next: keras-crsae denoise IN.png OUT.png --model {output}")
+
+
+def noise_range(text: str) -> float | tuple[float, float]:
+    """Noise in [0, 1] of "25" or "10-60" gray levels of 255.
+
+    Example:
+        >>> from keras_crsae.cli.train_denoiser import noise_range
+        >>> noise_range("51"), noise_range("51-102")
+        (0.2, (0.2, 0.4))
+    """
+    low, _, high = text.partition("-")
+    return (float(low) / 255, float(high) / 255) if high else float(low) / 255

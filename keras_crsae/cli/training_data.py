@@ -1,0 +1,169 @@
+"""What ``keras-crsae train`` learns from: files -> windows of signals, or patches of images."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from crsae_onnx.core.errors import FileError
+from crsae_onnx.core.signals import robust_std
+
+from keras_crsae.applications.denoising.low_pass import LOW_PASS_PIXELS, split_low_pass
+from keras_crsae.data.arrays import as_batch, check_finite, read_array
+from keras_crsae.data.images import INTEGER_PIXELS, gray_image, is_image, opaque, random_patches, read_image, unit_image
+from keras_crsae.data.paths import by
+from keras_crsae.data.streams.windows import cut_windows
+
+#: Length of a window and side of a patch, where the option is not given: these, or so many filter lengths if more.
+WINDOW_SAMPLES, WINDOW_FILTERS = 2048, 8
+PATCH_PIXELS, PATCH_FILTERS = 64, 4
+PATCHES = 200
+
+NamedArrays = list[tuple[str, np.ndarray]]
+
+
+def read_inputs(args: Namespace) -> tuple[int, NamedArrays]:
+    """Rank and a list of (name, array (batch, *space, channels)), integer images still integer.
+
+    Raises:
+        FileError: files that cannot be read, or do not go together.
+    """
+    images = [is_image(name) for name in args.input]
+    if any(images) and not all(images):
+        raise FileError("Give either image files or arrays, not both: "
+                        f"{args.input[images.index(True)]} and {args.input[images.index(False)]}.")
+    if all(images):
+        if args.rank == 1:
+            raise FileError("--rank 1 is for signals, and the inputs are images. Omit it.")
+        arrays = [(name, opaque(read_image(name))) for name in args.input]
+    else:
+        arrays = [(name, read_array(name, args.key)) for name in args.input]
+    rank = args.rank or (2 if all(images) or any(array.ndim == 4 for _, array in arrays) else 1)
+    out = []
+    for name, array in arrays:
+        check_finite(array, name)
+        out.append((name, as_batch(array, rank, name)))
+    if rank == 2 and not args.gray:
+        _check_alike(out, _channels, "colour and gray images. Add --gray to turn all of them gray")
+    if rank == 1:
+        _check_alike(out, _channels, "different numbers of channels. Train one model for each")
+    return rank, out
+
+
+def _channels(array: np.ndarray) -> int:
+    return array.shape[-1]
+
+
+def _check_alike(arrays: NamedArrays, property_of: Callable[[np.ndarray], int], trouble: str) -> None:
+    first, first_array = arrays[0]
+    for name, array in arrays:
+        if property_of(array) != property_of(first_array):
+            raise FileError(f"{first} (shape {first_array.shape}) and {name} (shape {array.shape}) hold {trouble}.")
+
+
+def sizes_of(size: int | tuple[int, ...], rank: int, option: str) -> tuple[int, ...]:
+    """An option's size as one number an axis.
+
+    Raises:
+        FileError: two numbers for signals.
+
+    Example:
+        >>> from keras_crsae.cli.training_data import sizes_of
+        >>> sizes_of(8, 2, "--kernel-size")
+        (8, 8)
+    """
+    values = size if isinstance(size, tuple) else (size,) * rank
+    if len(values) != rank:
+        raise FileError(f"{option} {by(values)} names two axes, and signals have one. For images add --rank 2.")
+    return values
+
+
+def training_windows(args: Namespace, arrays: NamedArrays, kernel_size: tuple[int, ...],
+                     rng: np.random.Generator) -> np.ndarray:
+    """float32 (windows, time, channels); arrays of three axes stay as they are unless --window is given.
+
+    Raises:
+        FileError: recordings shorter than a filter or than --window.
+    """
+    for name, array in arrays:
+        if array.shape[1] < kernel_size[0]:
+            raise FileError(f"{name} has {array.shape[1]} samples, fewer than one filter of {kernel_size[0]}. "
+                            "Give a longer recording or a smaller --kernel-size.")
+    window = _window_length(args, [array for _, array in arrays], kernel_size[0])
+    total = sum(array.shape[0] * array.shape[1] for _, array in arrays)
+    cut = []
+    for _, array in arrays:
+        count = None if args.limit is None else math.ceil(args.limit * array.shape[0] * array.shape[1] / total)
+        cut.append(cut_windows(array, window, count, rng))
+    data = np.concatenate(cut) if len(cut) > 1 else cut[0]
+    if args.limit is not None and len(data) > args.limit:
+        data = data[rng.permutation(len(data))[:args.limit]]
+    _warn_of_offset(data)
+    return data
+
+
+def _window_length(args: Namespace, arrays: Sequence[np.ndarray], kernel_size: int) -> int:
+    shortest = min(array.shape[1] for array in arrays)
+    if args.window is not None:
+        window = sizes_of(args.window, 1, "--window")[0]
+        if not kernel_size <= window <= shortest:
+            raise FileError(f"--window {window} must lie between the filter's length, {kernel_size}, and the "
+                            f"shortest input, {shortest} samples.")
+        return window
+    if all(len(array) > 1 for array in arrays):  # windows already
+        if any(array.shape[1] != shortest for array in arrays):
+            raise FileError("The inputs hold windows of different lengths. Give --window N to cut them alike.")
+        return shortest
+    return min(shortest, max(WINDOW_SAMPLES, WINDOW_FILTERS * kernel_size))
+
+
+def _warn_of_offset(data: np.ndarray) -> None:
+    """Warn where a channel does not lie around zero, as the model supposes."""
+    middle = np.median(data, axis=(0, 1))
+    noise = robust_std(data, axis=(0, 1), center=middle)
+    far = np.flatnonzero(np.abs(middle) > 2 * noise)
+    if len(far):
+        warnings.warn(f"channel {far[0]} has a median of {middle[far[0]]:.4g}, far from zero against its noise of "
+                      f"{noise[far[0]]:.4g}. The model describes data around zero: high-pass filter the recording "
+                      "or subtract its median first.", stacklevel=2)
+
+
+def training_patches(args: Namespace, arrays: NamedArrays, kernel_size: tuple[int, ...],
+                     rng: np.random.Generator) -> np.ndarray:
+    """float32 (patches, height, width, channels) of the images without their slow part, as ``denoise`` sees them.
+
+    Raises:
+        FileError: images smaller than a filter or than --window.
+    """
+    low_pass = LOW_PASS_PIXELS if args.low_pass is None else args.low_pass
+    pictures = []
+    for name, array in arrays:
+        for picture in array:
+            picture = unit_image(np.asarray(picture))
+            if any(n < k for n, k in zip(picture.shape, kernel_size, strict=False)):
+                raise FileError(f"{name} has {by(picture.shape[:2])} pixels, fewer than one filter of "
+                                f"{by(kernel_size)}. Omit it or use a smaller --kernel-size.")
+            pictures.append(split_low_pass((gray_image(picture) if args.gray else picture)[None], low_pass)[1][0])
+    smallest = tuple(min(p.shape[axis] for p in pictures) for axis in (0, 1))
+    size = tuple(min(n, max(PATCH_PIXELS, PATCH_FILTERS * k)) for n, k in zip(smallest, kernel_size, strict=True))
+    if args.window is not None:
+        size = sizes_of(args.window, 2, "--window")
+        if any(not k <= s <= n for k, s, n in zip(kernel_size, size, smallest, strict=True)):
+            raise FileError(f"--window {by(size)} must lie between the filter's size, {by(kernel_size)}, and the "
+                            f"smallest image, {by(smallest)} pixels.")
+    return random_patches(pictures, size, args.limit or PATCHES, rng)
+
+
+def holds_gray_levels(arrays: NamedArrays) -> bool:
+    """Whether images are of whole numbers, so that options speak of gray levels of 255.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_crsae.cli.training_data import holds_gray_levels
+        >>> holds_gray_levels([("a.png", np.zeros((1, 8, 8, 1), "uint8"))])
+        True
+    """
+    return any(array.dtype in INTEGER_PIXELS for _, array in arrays)

@@ -1,0 +1,96 @@
+"""``keras-crsae denoise``: image files lose their noise, and keep all else."""
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+from keras_crsae import zoo
+from keras_crsae.cli import main
+from keras_crsae.data.images import read_image, write_image
+from keras_crsae.metrics import psnr
+
+NEEDS_ZOO = pytest.mark.skipif(not zoo.names(),
+                               reason="models/ holds no trained model yet: python -m benchmarks.train_zoo")
+
+
+@pytest.fixture
+def noisy(tmp_path, monkeypatch, disc):
+    """Work in an empty folder with a noisy image, noisy.png."""
+    monkeypatch.chdir(tmp_path)
+    image = disc + 25 / 255 * np.random.default_rng(3).standard_normal(disc.shape)
+    iio.imwrite(tmp_path / "noisy.png", (255 * image.clip(0, 1)).round().astype("uint8"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("sigma", [["--sigma", "20"], []])
+def test_denoise_brings_an_image_nearer_to_the_truth(inside, scene, photo, capsys, sigma, refused):
+    assert main(["denoise", str(inside / "photo.png"), "o.png", "--model", str(inside / "photo.keras"), *sigma]) == 0
+    clean = read_image("o.png")
+    assert clean.dtype == np.uint8 and clean.shape == photo.shape
+    assert np.square(clean - scene).mean() < 0.5 * np.square(photo - scene).mean()
+    assert ("noise 20 of 255" if sigma else "estimated") in capsys.readouterr().out
+    assert "exists" in refused("denoise", inside / "photo.png", "o.png", "--model", inside / "photo.keras")
+
+
+def test_denoise_keeps_colour_depth_and_transparency(inside, photo):
+    model = str(inside / "photo.keras")
+    alpha = np.arange(photo.size, dtype=np.uint8).reshape(photo.shape)
+    write_image("rgba.png", np.stack([photo, photo.T.reshape(photo.shape), photo, alpha], axis=-1))
+    assert main(["denoise", "rgba.png", "o.png", "--model", model, "--sigma", "20"]) == 0
+    made = read_image("o.png")
+    np.testing.assert_array_equal(made[..., 3], alpha)
+    np.testing.assert_array_equal(made[..., 0], made[..., 2])
+    assert main(["denoise", str(inside / "photo.png"), "gray.png", "--model", model, "--sigma", "20"]) == 0
+    np.testing.assert_array_equal(made[..., 0], read_image("gray.png"))
+    write_image("deep.tif", photo.astype(np.uint16) * 257)
+    assert main(["denoise", "deep.tif", "deep_o.tif", "--model", model, "--sigma", "20"]) == 0
+    deep = read_image("deep_o.tif")
+    assert deep.dtype == np.uint16
+    np.testing.assert_allclose(deep / 257, read_image("gray.png"), atol=0.51)
+
+
+def test_denoise_runs_an_exported_model(inside):
+    model, image = str(inside / "photo.keras"), str(inside / "photo.png")
+    assert main(["export", model, "photo.onnx"]) == 0
+    for file, output in ((model, "keras.png"), ("photo.onnx", "onnx.png")):
+        assert main(["denoise", image, output, "--model", file, "--sigma", "15"]) == 0
+    assert np.abs(read_image("keras.png").astype(int) - read_image("onnx.png")).max() <= 1
+
+
+@NEEDS_ZOO
+def test_a_zoo_name_denoises(noisy, disc, refused):
+    assert main(["denoise", "noisy.png", "o.png", "--model", "denoise-gray-25", "--sigma", "25", "--shifts", "8"]) == 0
+    before, after = (iio.imread(f) / 255 for f in ("noisy.png", "o.png"))
+    assert psnr(disc, after) > psnr(disc, before) + 4
+    assert "denoise-gray-25" in refused("denoise", "noisy.png", "p.png", "--model", "nothing-like-it")
+
+
+@NEEDS_ZOO
+def test_one_pixel_and_wrong_files_of_every_kind(noisy, disc, refused):
+    """A file of one pixel is an image; a text, half an image and a stack of pages are none, whatever their names."""
+    iio.imwrite("pixel.png", np.full((1, 1), 40, "uint8"))
+    ask = ["denoise", "pixel.png", "o.png", "--model", "denoise-gray-25", "--sigma", "25"]
+    assert main(ask) == 0 and iio.imread("o.png").shape == (1, 1)
+    (noisy, disc / "text.png").write_text("no image")
+    (noisy, disc / "half.png").write_bytes((noisy, disc / "noisy.png").read_bytes()[:900])
+    iio.imwrite("pages.tif", np.zeros((5, 8, 9), "uint8"))
+    (noisy, disc / "empty.png").write_bytes(b"")
+    for name, words in (("text.png", "cannot be read"), ("half.png", "cannot be read"), ("pages.tif", "no stack"),
+                        ("empty.png", "empty.png"), ("absent.png", "No file"), ("folder", "folder")):
+        assert words in refused(*ask[:1], name, "p.png", *ask[3:]), name
+    assert not (noisy, disc / "p.png").exists()
+
+
+@NEEDS_ZOO
+def test_missing_pixels_are_given_as_an_image(noisy, disc, rng, refused):
+    mask = rng.random((48, 48)) > 0.2
+    iio.imwrite("mask.png", (255 * mask).astype("uint8"))
+    broken = np.where(mask, iio.imread("noisy.png"), 0).astype("uint8")
+    iio.imwrite("broken.png", broken)
+    ask = ["denoise", "broken.png", "o.png", "--model", "denoise-gray-25", "--sigma", "25", "--mask", "mask.png"]
+    assert main(ask) == 0
+    assert psnr(disc[~mask], iio.imread("o.png")[~mask] / 255) > 15
+    iio.imwrite("small.png", np.full((4, 4), 255, "uint8"))
+    assert "4 x 4" in refused(*ask[:2], "q.png", *ask[3:-1], "small.png")
+    iio.imwrite("black.png", np.zeros((48, 48), "uint8"))
+    assert "black everywhere" in refused(*ask[:2], "q.png", *ask[3:-1], "black.png")

@@ -1,0 +1,53 @@
+"""Files become windows of signals and patches of images."""
+
+from argparse import Namespace
+
+import numpy as np
+import pytest
+from crsae_onnx.core.errors import FileError
+
+from keras_crsae.cli.training_data import read_inputs, sizes_of, training_patches, training_windows
+
+
+@pytest.fixture
+def args():
+    """Options as the parser gives them, for signals without a choice of their own."""
+    return Namespace(input=[], rank=None, key=None, gray=False, window=None, limit=None, low_pass=None)
+
+
+def test_a_recording_is_cut_into_windows_of_the_usual_length(args, rng):
+    recording = [("y.npy", rng.standard_normal((1, 10_000, 2)))]
+    assert training_windows(args, recording, (45,), rng).shape == (5, 2048, 2)  # the last ends with the recording
+    assert training_windows(args, recording, (400,), rng).shape == (4, 3200, 2)  # eight filter lengths
+    args.window, args.limit = 500, 7
+    assert training_windows(args, recording, (45,), rng).shape == (7, 500, 2)
+
+
+def test_windows_stay_as_they_are(args, rng):
+    windows = rng.standard_normal((6, 80, 1))
+    np.testing.assert_allclose(training_windows(args, [("w.npy", windows)], (9,), rng), windows, rtol=1e-6)
+    with pytest.raises(FileError, match="different lengths"):
+        training_windows(args, [("w.npy", windows), ("v.npy", windows[:, :70])], (9,), rng)
+
+
+def test_patches_have_lost_the_slow_part(args, rng):
+    image = 100 + np.zeros((1, 90, 80, 1), "uint8")
+    patches = training_patches(args, [("a.png", image)], (8, 8), rng)
+    assert patches.shape == (200, 64, 64, 1) and np.abs(patches).max() < 1e-5
+    args.low_pass = 0
+    assert training_patches(args, [("a.png", image)], (8, 8), rng).mean() == pytest.approx(100 / 255)
+
+
+def test_the_rank_follows_the_files(args, tmp_path, rng):
+    np.save(tmp_path / "y.npy", rng.standard_normal((100, 2)))
+    np.save(tmp_path / "stack.npy", rng.standard_normal((3, 20, 20, 1)))
+    args.input = [str(tmp_path / "y.npy")]
+    assert read_inputs(args)[0] == 1 and read_inputs(args)[1][0][1].shape == (1, 100, 2)
+    args.input = [str(tmp_path / "stack.npy")]
+    assert read_inputs(args)[0] == 2
+
+
+def test_two_sizes_are_for_images():
+    assert sizes_of((7, 5), 2, "--strides") == (7, 5) and sizes_of(3, 1, "--strides") == (3,)
+    with pytest.raises(FileError, match="--strides 7 x 5 names two axes"):
+        sizes_of((7, 5), 1, "--strides")
