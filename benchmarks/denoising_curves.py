@@ -151,7 +151,7 @@ def warm(options):
 
 def score(model, weights=None):
     """Mean PSNR over some of the test images, with the weights of one moment, or the model's own."""
-    from keras_crsae.applications.denoising.pipeline import denoise
+    from keras_crsae.applications.denoising import denoise
     from keras_crsae.metrics import psnr
 
     if weights is not None:

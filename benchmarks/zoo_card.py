@@ -90,7 +90,7 @@ def speed(encoder, size=512):
     """Seconds for one ``size`` x ``size`` image in onnxruntime, and what fewer shifts cost on camera.png."""
     from crsae_onnx.core.cycle_spinning import all_shifts
 
-    from keras_crsae.applications.denoising.pipeline import denoise
+    from keras_crsae.applications.denoising import denoise
     from keras_crsae.metrics import psnr
 
     channels, sigma = encoder.info["channels"], 25 / 255

@@ -143,7 +143,7 @@ def _score(model, sigma, limit, images="set68"):
     from skimage.metrics import structural_similarity
 
     from benchmarks.image_scores import noisy_pairs
-    from keras_crsae.applications.denoising.pipeline import denoise
+    from keras_crsae.applications.denoising import denoise
     from keras_crsae.metrics import psnr
 
     each = {}

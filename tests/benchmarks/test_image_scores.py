@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import image_scores
 from keras_crsae import zoo
-from keras_crsae.applications.denoising.pipeline import denoise
+from keras_crsae.applications.denoising import denoise
 from keras_crsae.metrics import psnr
 from keras_crsae.models.denoiser import Denoiser
 

@@ -9,7 +9,7 @@ from crsae_onnx.core.errors import FileError
 
 import keras_crsae as kc
 from keras_crsae import zoo
-from keras_crsae.applications.denoising.pipeline import denoise
+from keras_crsae.applications.denoising import denoise
 from keras_crsae.data.images import photographs
 from keras_crsae.metrics import psnr
 

@@ -11,7 +11,7 @@ from crsae_onnx.file_format.description import describe
 from crsae_onnx.validate import ValueMismatch, validate
 
 import keras_crsae as kc
-from keras_crsae.applications.denoising.pipeline import denoise
+from keras_crsae.applications.denoising import denoise
 from keras_crsae.data.simulate import spike_templates
 from keras_crsae.models.denoiser import Denoiser
 
