@@ -1,38 +1,45 @@
 """Trained models that come with the package: their names, their files, loading."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from crsae_onnx.core.errors import FileError
 
+from keras_crsae.data.paths import MODEL_FILE as MODEL
+
+if TYPE_CHECKING:
+    from keras_crsae.models.crsae import CRsAE
+
 __all__ = ["folder", "load_model_from_zoo", "metadata", "names", "path_of"]
+#: Files of a model's folder, beside MODEL (for Keras) and ENCODER (for onnxruntime).
+CARD, CONFIG, METADATA = "README.md", "config.json", "metadata.json"
 
 
 def __dir__() -> list[str]:
     return list(__all__)
 
 
-#: Files of a model's folder.
-CARD, CONFIG, METADATA, MODEL, ENCODER = "README.md", "config.json", "metadata.json", "model.keras", "encoder.onnx"
-
-
-def folder():
+def folder() -> Path:
     """Folder of the models: ``zoo_models`` inside the installed package, or ``models/`` of a source tree."""
     inside = Path(__file__).parent / "zoo_models"
     return inside if inside.is_dir() else Path(__file__).parent.parent / "models"
 
 
-def names():
+def names() -> list[str]:
     """Names of the models, sorted.
 
     Example:
-        >>> "denoise-gray-25" in names()
+        >>> from keras_crsae import zoo
+        >>> "denoise-gray-25" in zoo.names()
         True
     """
     return sorted(path.parent.name for path in folder().glob(f"*/{METADATA}"))
 
 
-def path_of(name, file=MODEL):
+def path_of(name: str, file: str = MODEL) -> Path:
     """Path of one file of a model.
 
     Args:
@@ -43,32 +50,37 @@ def path_of(name, file=MODEL):
         FileError: no such model, or no such file in its folder.
 
     Example:
-        >>> path_of("denoise-gray-25", "encoder.onnx").name
+        >>> from keras_crsae import zoo
+        >>> zoo.path_of("denoise-gray-25", "encoder.onnx").name
         'encoder.onnx'
     """
     if name not in names():
-        raise FileError(f"There is no zoo model {str(name)!r}. There are: {', '.join(names()) or 'none'}. A file "
-                        "of your own is named with its suffix, .keras.")
+        raise FileError(f"There is no zoo model {str(name)!r}. There are: {', '.join(names()) or 'none'}. Your own "
+                        "file is named with its suffix, .keras.")
     path = folder() / name / file
     if not path.is_file():
         raise FileError(f"{path} is missing: the installation is damaged. Reinstall keras-crsae.")
     return path
 
 
-def metadata(name):
-    """What is known of a model's training and quality, a dict.
+def metadata(name: str) -> dict[str, Any]:
+    """Training and quality of a model, as its card states them.
+
+    Args:
+        name: one of ``names()``.
 
     Raises:
         FileError: see ``path_of``.
 
     Example:
-        >>> metadata("denoise-gray-25")["task"]
+        >>> from keras_crsae import zoo
+        >>> zoo.metadata("denoise-gray-25")["task"]
         'denoise'
     """
     return json.loads(path_of(name, METADATA).read_text())
 
 
-def load_model_from_zoo(name):
+def load_model_from_zoo(name: str) -> CRsAE:
     """A trained model of the zoo, ready to use or to train further.
 
     Args:
@@ -81,10 +93,10 @@ def load_model_from_zoo(name):
         FileError: no such model.
 
     Example:
-        >>> model = load_model_from_zoo("denoise-gray-25")
-        >>> from keras_crsae.applications.denoising import denoise
-        >>> clean = denoise(noisy, model, sigma=25 / 255)
+        >>> import keras_crsae as kc
+        >>> kc.load_model_from_zoo("denoise-gray-25").kernel_size
+        (12, 12)
     """
-    from keras_crsae.models.serialization import load_crsae
+    from keras_crsae.models.serialization import load_crsae  # names and files of the zoo need no Keras
 
     return load_crsae(path_of(name))

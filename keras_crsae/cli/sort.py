@@ -16,11 +16,11 @@ from keras_crsae.applications.spike_sorting.recording import as_recording
 from keras_crsae.applications.spike_sorting.result_folder import check_new_folder, write_spikes
 from keras_crsae.applications.spike_sorting.unit_table import unit_table
 from keras_crsae.cli.startup import start_keras
-from keras_crsae.data.paths import ARRAY_SUFFIXES, check_output
+from keras_crsae.data.paths import ARRAY_SUFFIXES, ENCODER_FILE, check_output
 from keras_crsae.data.recordings import read_recording, told_frequency
 
 #: Files beside those of a saved result.
-ENCODER, REPORT = "encoder.onnx", "report.html"
+ENCODER, REPORT = ENCODER_FILE, "report.html"
 
 
 def sort(args):

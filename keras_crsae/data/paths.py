@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from crsae_onnx.core.errors import FileError
@@ -10,9 +11,11 @@ from crsae_onnx.core.errors import FileError
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 ARRAY_SUFFIXES = (".npy", ".npz")
 WAV = ".wav"
+#: Names of a trained model's files in a folder of its own: for Keras, and for onnxruntime.
+MODEL_FILE, ENCODER_FILE = "model.keras", "encoder.onnx"
 
 
-def existing_file(path, kind):
+def existing_file(path: str | Path, kind: str) -> Path:
     """``path`` as a Path, or a FileError that says what was expected there."""
     path = Path(path)
     if path.is_dir():
@@ -24,7 +27,8 @@ def existing_file(path, kind):
     return path
 
 
-def check_output(path, suffixes, overwrite=False, inputs=()):
+def check_output(path: str | Path, suffixes: Sequence[str], overwrite: bool = False,
+                 inputs: Iterable[str | Path] = ()) -> Path:
     """Check, before any work, that ``path`` can be written and that nothing is lost by it.
 
     Args:
@@ -59,6 +63,6 @@ def check_output(path, suffixes, overwrite=False, inputs=()):
     return path
 
 
-def by(sizes):
+def by(sizes: Iterable[int]) -> str:
     """Sizes as a reader writes them: "7 x 5"."""
     return " x ".join(str(n) for n in sizes)

@@ -11,7 +11,7 @@ from keras_crsae.applications.spike_sorting.matching import UnitSpikes, residual
 from keras_crsae.applications.spike_sorting.recording import as_recording
 from keras_crsae.applications.spike_sorting.recording_view import is_recording
 from keras_crsae.applications.spike_sorting.result import SpikeSortingResult
-from keras_crsae.plots import COLOURS, _figure
+from keras_crsae.plots.style import COLOURS, colour_of, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,7 +81,7 @@ def _panels(count: int, width: float = 2.6, height: float = 1.9, **options: Any)
     """(figure, [axes]) of ``count`` panels."""
     columns = min(count, COLUMNS)
     rows = -(-count // columns)
-    figure = _figure(max(4.5, width * columns), 0.5 + height * rows)
+    figure = new_figure(max(4.5, width * columns), 0.5 + height * rows)
     axes = figure.subplots(rows, columns, squeeze=False, **options).ravel()
     for axis in axes[count:]:
         axis.set_visible(False)
@@ -93,7 +93,7 @@ def _panels(count: int, width: float = 2.6, height: float = 1.9, **options: Any)
 
 
 def _colour(unit: int) -> str:
-    return COLOURS[unit % len(COLOURS)]
+    return colour_of(unit)
 
 
 def draw_templates(result: SpikeSortingResult) -> Figure:
@@ -129,7 +129,7 @@ def _unit_spikes(result: SpikeSortingResult, unit: int) -> tuple[np.ndarray, np.
 
 def draw_raster(result: SpikeSortingResult) -> Figure:
     """Spike times, a row for each unit."""
-    figure = _figure(9.5, 1.2 + 0.28 * result.num_units)
+    figure = new_figure(9.5, 1.2 + 0.28 * result.num_units)
     axis = figure.subplots()
     for unit in range(result.num_units):
         seconds, _ = _unit_spikes(result, unit)
@@ -171,7 +171,7 @@ def draw_spectrum(white: np.ndarray, rest: np.ndarray, frequency: float) -> Figu
     """Power spectra of a whitened signal and of its residual, mean over channels."""
     from scipy.signal import welch
 
-    figure = _figure(7.5, 3.4)
+    figure = new_figure(7.5, 3.4)
     axis = figure.subplots()
     points = min(1024, len(white))
     for signal, label, colour in ((white, "with spikes", COLOURS[0]), (rest, "spikes subtracted", COLOURS[1])):
@@ -186,7 +186,7 @@ def draw_spectrum(white: np.ndarray, rest: np.ndarray, frequency: float) -> Figu
 
 def draw_code_maxima(maxima: np.ndarray, amplitudes: np.ndarray) -> Figure:
     """Histograms of the local maxima of the code and of the amplitudes of the spikes."""
-    figure = _figure(7.5, 3.4)
+    figure = new_figure(7.5, 3.4)
     axis = figure.subplots()
     top = max((float(v.max()) for v in (maxima, amplitudes) if len(v)), default=1.0)
     bins = np.linspace(0, 1.02 * top, 70)

@@ -1,4 +1,4 @@
-"""Figures hold what they say they hold."""
+"""Figures of filters."""
 
 import numpy as np
 import pytest
@@ -49,43 +49,9 @@ def test_templates_name_their_error():
     assert [axis.get_title() for axis in figure.axes] == [f"unit {c}: error 0.000" for c in range(3)]
 
 
-def test_code_raster_draws_every_nonzero_value():
-    code = np.zeros((50, 2))
-    code[[10, 20, 30], [0, 1, 1]] = 1.0, 2.0, 4.0
-    figure = plots.plot_code(code, np.zeros(58), events=[[10], [20, 30]], start=100, row="unit")
-    stems = [[path.vertices for path in lines.get_paths()] for lines in figure.axes[1].collections]
-    assert [len(s) for s in stems] == [1, 2]
-    assert stems[1][1][0][0] == 130
-    heights = [s[1][1] - s[0][1] for s in stems[1]]
-    assert heights[1] == pytest.approx(2 * heights[0])
-    assert [t.get_text() for t in figure.axes[1].get_yticklabels()] == ["unit 0", "unit 1"]
-
-
-@pytest.mark.parametrize("channels", [(), (1,), (3,)])
-def test_denoising_titles_tell_psnr(channels, tmp_path):
-    clean = np.full((20, 30, *channels), 0.5)
-    figure = plots.plot_denoising(clean, clean + 0.1, clean + 0.01, zoom=(2, 3, 8))
-    titles = [axis.get_title() for axis in figure.axes[:4]]
-    assert titles[1:3] == ["noisy: 20.00 dB", "denoised: 40.00 dB"]
-    figure.savefig(tmp_path / "figure.png", dpi=30)
-    assert (tmp_path / "figure.png").stat().st_size > 1000
-
-
-def test_no_figure_stays_open_in_pyplot(rng):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    plots.plot_filters(rng.standard_normal((5, 5, 1, 4)))
-    assert pyplot.get_fignums() == []
-
-
 @pytest.mark.parametrize("call, words", [
     (lambda: plots.plot_filters(np.zeros(5)), "must have shape"),
-    (lambda: plots.plot_templates(np.zeros((5, 5, 1, 2)), np.zeros((5, 5, 1, 2))), "plot_filters"),
-    (lambda: plots.plot_code(np.zeros((1, 5, 2))), r"code\[0\]"),
-    (lambda: plots.plot_denoising(np.zeros((5, 5)), np.zeros((5, 5)), np.zeros((5, 4))), "one shape")])
+    (lambda: plots.plot_templates(np.zeros((5, 5, 1, 2)), np.zeros((5, 5, 1, 2))), "plot_filters")])
 def test_wrong_shapes_are_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call()
