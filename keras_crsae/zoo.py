@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from crsae_onnx.core.errors import FileError
 
-from keras_crsae.data.paths import MODEL_FILE as MODEL
+from keras_crsae.data.paths import ENCODER_FILE, MODEL_FILE
 
 if TYPE_CHECKING:
     from keras_crsae.models.crsae import CRsAE
 
 __all__ = ["folder", "load_model_from_zoo", "metadata", "names", "path_of"]
-#: Files of a model's folder, beside MODEL (for Keras) and ENCODER (for onnxruntime).
-CARD, CONFIG, METADATA = "README.md", "config.json", "metadata.json"
+#: Files of a model's folder: card, settings and measures, weights for Keras, encoder for onnxruntime.
+CARD, CONFIG, METADATA, MODEL, ENCODER = "README.md", "config.json", "metadata.json", MODEL_FILE, ENCODER_FILE
 
 
 def __dir__() -> list[str]:

@@ -72,7 +72,7 @@ def test_invalid_outputs_are_refused_before_work(inside, refused):
 
 @pytest.mark.parametrize("error, status, words", [
     (KeyboardInterrupt(), 130, "interrupted"), (OSError(28, "No space left on device"), 1, "No space left"),
-    (MemoryError(), 1, "out of memory"), (ModuleNotFoundError("no", name="tf2onnx.convert"), 2, "keras-crsae[export]"),
+    (MemoryError(), 1, "out of memory"), (ModuleNotFoundError("no", name="onnx.checker"), 2, "keras-crsae[export]"),
     (FloatingPointError("The loss of batch 3 is nan."), 1, "batch 3")])
 def test_what_goes_wrong_in_the_work_is_one_line_and_leaves_no_file(inside, monkeypatch, capsys, error, status, words):
     def fail(*_, **__):

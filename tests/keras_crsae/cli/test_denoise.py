@@ -66,19 +66,20 @@ def test_a_zoo_name_denoises(noisy, disc, refused):
 
 
 @NEEDS_ZOO
-def test_one_pixel_and_wrong_files_of_every_kind(noisy, disc, refused):
+def test_one_pixel_and_wrong_files_of_every_kind(noisy, refused):
     """A file of one pixel is an image; a text, half an image and a stack of pages are none, whatever their names."""
     iio.imwrite("pixel.png", np.full((1, 1), 40, "uint8"))
     ask = ["denoise", "pixel.png", "o.png", "--model", "denoise-gray-25", "--sigma", "25"]
     assert main(ask) == 0 and iio.imread("o.png").shape == (1, 1)
-    (noisy, disc / "text.png").write_text("no image")
-    (noisy, disc / "half.png").write_bytes((noisy, disc / "noisy.png").read_bytes()[:900])
+    (noisy / "text.png").write_text("no image")
+    (noisy / "half.png").write_bytes((noisy / "noisy.png").read_bytes()[:900])
     iio.imwrite("pages.tif", np.zeros((5, 8, 9), "uint8"))
-    (noisy, disc / "empty.png").write_bytes(b"")
+    (noisy / "empty.png").write_bytes(b"")
+    (noisy / "folder").mkdir()
     for name, words in (("text.png", "cannot be read"), ("half.png", "cannot be read"), ("pages.tif", "no stack"),
                         ("empty.png", "empty.png"), ("absent.png", "No file"), ("folder", "folder")):
         assert words in refused(*ask[:1], name, "p.png", *ask[3:]), name
-    assert not (noisy, disc / "p.png").exists()
+    assert not (noisy / "p.png").exists()
 
 
 @NEEDS_ZOO
