@@ -10,7 +10,7 @@ import numpy as np
 
 import keras_crsae as kc
 from keras_crsae.data.simulate import simulate_spikes, spike_templates
-from keras_crsae.demo.run import learn_templates
+from keras_crsae.demo import learn_templates
 from keras_crsae.plots import plot_templates
 
 keras.utils.set_random_seed(0)

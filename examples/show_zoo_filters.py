@@ -8,13 +8,13 @@ import sys
 import numpy as np
 
 import keras_crsae as kc
-from keras_crsae.applications.denoising import split
-from keras_crsae.demo.run import shipped_photograph
+from keras_crsae.applications.denoising import split_low_pass
+from keras_crsae.data import gray_photograph
 from keras_crsae.plots import plot_filters
 
 name = sys.argv[2] if len(sys.argv) > 2 else "denoise-gray-25"
 model = kc.load_model_from_zoo(name)
-_, detail = split(shipped_photograph("camera.png")[None])               # the image less its slow part
+_, detail = split_low_pass(gray_photograph("camera.png")[None])               # the image less its slow part
 use = np.abs(model.encode(detail, sigma=25 / 255)).sum(axis=(0, 1, 2))  # of each filter
 filters = np.asarray(model.decoder.unit_kernel())[..., np.argsort(-use)]
 print(f"{name}: {filters.shape[-1]} filters of {filters.shape[0]} x {filters.shape[1]} pixels, "
