@@ -92,10 +92,6 @@ def _panels(count: int, width: float = 2.6, height: float = 1.9, **options: Any)
     return figure, axes[:count]
 
 
-def _colour(unit: int) -> str:
-    return colour_of(unit)
-
-
 def draw_templates(result: SpikeSortingResult) -> Figure:
     """Median waveforms, a panel for each unit, on its largest channels."""
     templates = result.templates
@@ -107,7 +103,7 @@ def draw_templates(result: SpikeSortingResult) -> Figure:
         channels = np.sort(np.argsort(-np.abs(templates[unit]).max(axis=0), kind="stable")[:shown])
         step = 1.1 * np.ptp(templates[unit], axis=0).max() if several else 0.0
         for row, channel in enumerate(channels):
-            axis.plot(time, templates[unit, :, channel] - row * step, color=_colour(unit), linewidth=1.3)
+            axis.plot(time, templates[unit, :, channel] - row * step, color=colour_of(unit), linewidth=1.3)
         axis.axvline(0, color="0.85", linewidth=0.8, zorder=0)
         if several:
             axis.set_yticks(-step * np.arange(shown), [f"ch {c}" for c in channels])
@@ -133,7 +129,7 @@ def draw_raster(result: SpikeSortingResult) -> Figure:
     axis = figure.subplots()
     for unit in range(result.num_units):
         seconds, _ = _unit_spikes(result, unit)
-        axis.plot(seconds, np.full(len(seconds), unit), "|", color=_colour(unit), markersize=9, markeredgewidth=0.7)
+        axis.plot(seconds, np.full(len(seconds), unit), "|", color=colour_of(unit), markersize=9, markeredgewidth=0.7)
     axis.set(xlabel="time (s)", ylabel="unit", yticks=range(result.num_units), ylim=(result.num_units - 0.5, -0.5),
              xlim=(0, result.recording_samples / result.sampling_frequency))
     return figure
@@ -144,7 +140,7 @@ def draw_amplitudes(result: SpikeSortingResult) -> Figure:
     figure, axes = _panels(result.num_units, sharex=True)
     for unit, axis in enumerate(axes):
         seconds, amplitudes = _unit_spikes(result, unit)
-        axis.plot(seconds, amplitudes, ".", color=_colour(unit), markersize=2.5)
+        axis.plot(seconds, amplitudes, ".", color=colour_of(unit), markersize=2.5)
         low, high = axis.get_ylim()
         axis.set(xlim=(0, result.recording_samples / result.sampling_frequency), ylim=(min(low, 0), max(high, 0)))
     figure.supxlabel("time (s)", fontsize=9)
@@ -158,7 +154,7 @@ def draw_intervals(result: SpikeSortingResult, longest_ms: float = 50.0) -> Figu
     for unit, axis in enumerate(axes):
         train = np.sort(result.spike_samples[result.spike_units == unit])
         interval = 1e3 * np.diff(train) / result.sampling_frequency
-        axis.hist(interval, bins=np.arange(0, longest_ms + 0.5, 0.5), color=_colour(unit))
+        axis.hist(interval, bins=np.arange(0, longest_ms + 0.5, 0.5), color=colour_of(unit))
         axis.axvline(REFRACTORY_MS, color="black", linewidth=0.8, linestyle="--")
         axis.set_xlim(0, longest_ms)
         axis.yaxis.get_major_locator().set_params(integer=True)
