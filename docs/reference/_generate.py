@@ -40,21 +40,27 @@ class Namespace:
 
 
 @cache
-def load(package: str) -> griffe.Module:
-    loaded = griffe.load(package, search_paths=[str(path) for path in PACKAGES.values()], allow_inspection=False)
-    assert isinstance(loaded, griffe.Module)
-    return loaded
+def load() -> griffe.ModulesCollection:
+    """Both packages, read from their sources."""
+    loader = griffe.GriffeLoader(search_paths=[str(path) for path in PACKAGES.values()], allow_inspection=False)
+    for package in PACKAGES:
+        loader.load(package)
+    return loader.modules_collection
 
 
 def find(path: str) -> griffe.Object | griffe.Alias:
-    """The object at a dotted name, through re-exports; those of the other package as well."""
+    """The object at a dotted name, through re-exports; those of the other package as well.
+
+    A name that is a module's and, by an import into the package, a function's is the function, as in Python.
+    """
     package, _, rest = path.partition(".")
-    found: Any = load(package)
+    found: Any = load()[package]
     for name in filter(None, rest.split(".")):
-        found = found.members[name]
+        parent, found = found, found.members[name]
         if found.is_alias and found.target_path != found.path:
             found = find(found.target_path)
-    return found
+    imported = parent.imports.get(name, path) if rest else path
+    return find(imported) if imported not in (path, found.path) else found
 
 
 def summary(found: griffe.Object | griffe.Alias) -> str:
@@ -62,11 +68,11 @@ def summary(found: griffe.Object | griffe.Alias) -> str:
 
 
 def public_names(module: griffe.Object | griffe.Alias) -> list[str]:
-    """``__all__``, or the public functions and classes that a module without one defines."""
+    """``__all__``; of a module without one its public functions, classes, and attributes with a docstring."""
     if module.exports is not None:
         return sorted(str(name) for name in module.exports)
     return sorted(name for name, one in module.members.items() if not name.startswith("_") and not one.is_alias
-                  and (one.is_function or one.is_class))
+                  and (one.is_function or one.is_class or one.is_attribute and one.docstring))
 
 
 def namespaces() -> list[Namespace]:
@@ -92,9 +98,9 @@ def namespaces() -> list[Namespace]:
 
 
 def pages() -> dict[str, str]:
-    """{public dotted name: path of its page}; a name that two namespaces show has one page, in the deeper one."""
+    """{public dotted name: path of its page}; a name that two namespaces show has one page, a sub-package's."""
     places: dict[str, str] = {}
-    for namespace in sorted(namespaces(), key=lambda one: -one.path.count(".")):
+    for namespace in sorted(namespaces(), key=lambda one: (one.path in PACKAGES, one.path.count("."))):
         for name, (defined, _) in namespace.names.items():
             places.setdefault(defined, f"{FOLDER}/{namespace.path}/{name}.md")
     shown = {f"{one.path}.{name}": places[defined] for one in namespaces() for name, (defined, _) in one.names.items()}
@@ -109,11 +115,12 @@ def texts() -> dict[str, str]:
         for inner in namespaces():
             if inner.path.rpartition(".")[0] == namespace.path and inner.path not in MODULES:
                 rows.append(f"| [`{inner.path.rpartition('.')[2]}`](../{inner.path}/index.md) | {inner.summary} |")
-        for name, (_, line) in namespace.names.items():
+        for name, (defined, line) in namespace.names.items():
             page = places[f"{namespace.path}.{name}"]
             rows.append(f"| [`{name}`](../{page.removeprefix(FOLDER + '/')}) | {line.replace('|', '&#124;')} |")
             if page == f"{FOLDER}/{namespace.path}/{name}.md":
-                written[page] = f"::: {namespace.path}.{name}\n"
+                hidden = isinstance(find(namespace.path).members[name], griffe.Module)  # by a module of the same name
+                written[page] = f"::: {defined if hidden else f'{namespace.path}.{name}'}\n"
         table = "\n".join(["| name | |", "| --- | --- |", *rows])
         written[namespace.page] = f"# {namespace.path}\n\n{namespace.summary}\n\n{table}\n"
     rows = [f"| [`{one.path}`]({one.path}/index.md) | {one.summary} |" for one in namespaces()]

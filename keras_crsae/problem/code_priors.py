@@ -78,7 +78,14 @@ class CodePrior:
 
 
 registry = Registry("code prior", CodePrior, default="nonnegative_soft")
-get, names, serialize, register_code_prior = registry.get, registry.names, registry.serialize, registry.register
+get = registry.get
+"""The code prior that an object, a registered name, a Keras config or None (the default) stands for."""
+names = registry.names
+"""Registered names of this kind, sorted."""
+serialize = registry.serialize
+"""What ``get_config`` of a model stores: the registered name, or the object's Keras config."""
+register_code_prior = registry.register
+"""Class decorator ``register_code_prior(name)``: names a code prior of your own, also in saved models."""
 
 
 @register_code_prior("soft")

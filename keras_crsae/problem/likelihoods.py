@@ -98,7 +98,14 @@ class Likelihood:
 
 
 registry = Registry("likelihood", Likelihood, default="gaussian")
-get, names, serialize, register_likelihood = registry.get, registry.names, registry.serialize, registry.register
+get = registry.get
+"""The likelihood that an object, a registered name, a Keras config or None (the default) stands for."""
+names = registry.names
+"""Registered names of this kind, sorted."""
+serialize = registry.serialize
+"""What ``get_config`` of a model stores: the registered name, or the object's Keras config."""
+register_likelihood = registry.register
+"""Class decorator ``register_likelihood(name)``: names a likelihood of your own, also in saved models."""
 
 
 @register_likelihood("gaussian")

@@ -56,7 +56,14 @@ class Measurement:
 
 
 registry = Registry("measurement", Measurement, default="identity")
-get, names, serialize, register_measurement = registry.get, registry.names, registry.serialize, registry.register
+get = registry.get
+"""The measurement that an object, a registered name, a Keras config or None (the default) stands for."""
+names = registry.names
+"""Registered names of this kind, sorted."""
+serialize = registry.serialize
+"""What ``get_config`` of a model stores: the registered name, or the object's Keras config."""
+register_measurement = registry.register
+"""Class decorator ``register_measurement(name)``: names a measurement of your own, also in saved models."""
 
 
 @register_measurement("identity")

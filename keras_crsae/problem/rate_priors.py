@@ -47,7 +47,14 @@ class RatePrior:
 
 
 registry = Registry("prior of lambda", RatePrior, default="gamma")
-get, names, serialize, register_rate_prior = registry.get, registry.names, registry.serialize, registry.register
+get = registry.get
+"""The prior of lambda that an object, a registered name, a Keras config or None (the default) stands for."""
+names = registry.names
+"""Registered names of this kind, sorted."""
+serialize = registry.serialize
+"""What ``get_config`` of a model stores: the registered name, or the object's Keras config."""
+register_rate_prior = registry.register
+"""Class decorator ``register_rate_prior(name)``: names a prior of lambda of your own, also in saved models."""
 
 
 @register_rate_prior("gamma")

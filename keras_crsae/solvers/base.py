@@ -67,4 +67,11 @@ class Solver:
 
 
 registry = Registry("solver", Solver, default="fista")
-get, names, serialize, register_solver = registry.get, registry.names, registry.serialize, registry.register
+get = registry.get
+"""The solver that an object, a registered name, a Keras config or None (the default) stands for."""
+names = registry.names
+"""Registered names of this kind, sorted."""
+serialize = registry.serialize
+"""What ``get_config`` of a model stores: the registered name, or the object's Keras config."""
+register_solver = registry.register
+"""Class decorator ``register_solver(name)``: names a solver of your own, also in saved models."""
