@@ -23,6 +23,7 @@ PYTEST := $(BIN)/python -m pytest -q --numprocesses logical --maxprocesses 4 --d
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+	$(BIN)/deptry .
 
 test: lint
 	$(PYTEST) -m "not slow"

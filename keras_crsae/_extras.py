@@ -11,7 +11,8 @@ EXTRAS = {
     "onnx": ("onnx", "export"), "onnxruntime": ("onnxruntime", "runtime-cpu"),
     "imageio": ("imageio", "images"), "PIL": ("Pillow", "images"), "pillow": ("Pillow", "images"),
     "tifffile": ("tifffile", "images"), "skimage": ("scikit-image", "images"), "matplotlib": ("matplotlib", "plots"),
-    "spikeinterface": ("SpikeInterface", "spikes"), "sklearn": ("scikit-learn", "spikes"),
+    "spikeinterface": ("SpikeInterface", "spikes"), "sklearn": ("scikit-learn", "spikes"), "neo": ("neo", "spikes"),
+    "threadpoolctl": ("threadpoolctl", "spikes"),
 }
 
 
