@@ -102,16 +102,16 @@ def simulate(kind, seed=0, duration=None):
     fs = 30000.0
     if kind.startswith("sim_single"):
         duration, locations, rates, partners = duration or 60.0, np.zeros((1, 2)), (17.0, 14.0, 10.0), 0.2
-        fine, troughs = _templates(locations, 3, rng), (8.0, 5.5, 4.0)
+        fine, troughs = draw_templates(locations, 3, rng), (8.0, 5.5, 4.0)
     elif kind == "sim_tetrode":
         angle = np.arange(4) * np.pi / 2
         duration, locations = duration or 60.0, 12.5 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
         troughs, rates, partners = rng.uniform(5, 13, 6), rng.uniform(4, 11, 6), 0.0
-        fine = _templates(locations, 6, rng, similar=0.95)
+        fine = draw_templates(locations, 6, rng, similar=0.95)
     else:
         duration, locations = duration or 20.0, np.stack([np.zeros(32), 20.0 * np.arange(32)], axis=1)
         troughs, rates, partners = rng.uniform(5, 16, 15), rng.uniform(3.5, 14, 15), 0.0
-        fine = _templates(locations, 15, rng)
+        fine = draw_templates(locations, 15, rng)
     fine = fine * (np.asarray(troughs) / np.abs(fine).max(axis=(1, 2)))[:, None, None]
     count = int(duration * fs)
     trains = _trains(rates, partners, count, fs, rng)
@@ -123,7 +123,7 @@ def simulate(kind, seed=0, duration=None):
                      samples, units)
 
 
-def _templates(locations, units, rng, similar=None):
+def draw_templates(locations, units, rng, similar=None):
     """(units, time, channels), oversampled; no two are similar but the last two, whose cosine is ``similar``."""
     from spikeinterface.core.generate import generate_templates
 
@@ -131,18 +131,18 @@ def _templates(locations, units, rng, similar=None):
     contacts = np.column_stack([locations, np.zeros(len(locations))])
     while True:
         where = np.column_stack([rng.uniform(low, high, (units, 2)), rng.uniform(8, 25, units)])
-        made = generate_templates(contacts, where, 30000.0, 0.8, 1.6, seed=int(rng.integers(2**31)), dtype="float64",
-                                  upsample_factor=_OVERSAMPLING,
-                                  unit_params={"repolarization_ms": (0.3, 0.6), "recovery_ms": (0.5, 0.9)})
+        templates = generate_templates(contacts, where, 30000.0, 0.8, 1.6, seed=int(rng.integers(2**31)),
+                                       dtype="float64", upsample_factor=_OVERSAMPLING,
+                                       unit_params={"repolarization_ms": (0.3, 0.6), "recovery_ms": (0.5, 0.9)})
         # (units, time, channels, phase) -> one fine time axis
-        made = np.moveaxis(made, -1, 2).reshape(units, -1, len(locations))
-        made /= np.linalg.norm(made, axis=(1, 2), keepdims=True)
+        templates = np.moveaxis(templates, -1, 2).reshape(units, -1, len(locations))
+        templates /= np.linalg.norm(templates, axis=(1, 2), keepdims=True)
         if similar is not None:
-            across = made[0] - np.sum(made[0] * made[-2]) * made[-2]
-            made[-1] = similar * made[-2] + np.sqrt(1 - similar**2) * across / np.linalg.norm(across)
-        cosines = np.einsum("utc,vtc->uv", made, made)[np.triu_indices(units, 1)]
+            across = templates[0] - np.sum(templates[0] * templates[-2]) * templates[-2]
+            templates[-1] = similar * templates[-2] + np.sqrt(1 - similar**2) * across / np.linalg.norm(across)
+        cosines = np.einsum("utc,vtc->uv", templates, templates)[np.triu_indices(units, 1)]
         if np.sort(cosines)[-1 if similar is None else -2] < _MAXIMUM_COSINE:
-            return made
+            return templates
 
 
 def _trains(rates, partners, count, fs, rng):

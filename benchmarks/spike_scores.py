@@ -1,4 +1,4 @@
-"""Scores of a sorting against the truth, by SpikeInterface's own comparison."""
+"""Scores of a sorting against the truth, by SpikeInterface's comparison."""
 
 import warnings
 

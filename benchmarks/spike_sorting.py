@@ -1,6 +1,6 @@
 """How well and how fast does ``spike_sorting.sort`` sort, beside the sorters that SpikeInterface runs?
 
-Every sorter gets the same int16 recording, its own defaults, a process and a folder of its own, the same cores and the
+Every sorter gets the same int16 recording, its defaults, a separate process and folder, the same cores and the
 same time limit. Ours runs once a seed; on a shared file the others run for ``--peer-seeds`` of the seeds, on
 simulated recordings, where another seed is another recording, for all of them.
 """
@@ -30,16 +30,16 @@ def store(recording, folder):
     from probeinterface import Probe
     from spikeinterface.core import NumpyRecording
 
-    made = NumpyRecording([recording.traces], recording.sampling_frequency)
-    made.set_channel_gains(recording.gain_uv)
-    made.set_channel_offsets(0.0)
+    extractor = NumpyRecording([recording.traces], recording.sampling_frequency)
+    extractor.set_channel_gains(recording.gain_uv)
+    extractor.set_channel_offsets(0.0)
     probe = Probe(ndim=2, si_units="um")
     probe.set_contacts(recording.locations)
     probe.set_device_channel_indices(np.arange(len(recording.locations)))
-    made.set_probe(probe)
+    extractor.set_probe(probe)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it lives in memory and cannot be written as a recipe
-        made.save(folder=folder, verbose=False, progress_bar=False)
+        extractor.save(folder=folder, verbose=False, progress_bar=False)
 
 
 def run(recording, sorter, seed, threads, limit, module="benchmarks.spike_worker"):

@@ -1,4 +1,4 @@
-"""One sorter on one recording in a process of its own: ``python -m benchmarks.spike_worker FOLDER``.
+"""One sorter on one recording in a separate process: ``python -m benchmarks.spike_worker FOLDER``.
 
 ``FOLDER`` holds ``recording`` (saved by SpikeInterface) and ``job.json`` (sorter, seed, threads). It receives
 ``spikes.npz`` (samples, units) and ``outcome.json`` (seconds, note). Seconds are those of the call that sorts, with

@@ -27,11 +27,12 @@ def recording(seed, seconds=SECONDS):
     """A draw of the recording the model is for: the same units, other spikes and other noise for each seed."""
     from keras_crsae.data.simulate import simulate_spikes, spike_templates
 
-    made = simulate_spikes(spike_templates(45, 3), windows=1, samples=seconds * RATE, events_per_window=15 * seconds,
-                           amplitude=(12.0 * MICROVOLTS, 1.2 * MICROVOLTS), sigma=MICROVOLTS, seed=seed)
-    start, unit = np.nonzero(made.code[0])
-    extremum = np.abs(made.filters[:, 0]).argmax(axis=0)
-    return Recording(f"simulated, seed {seed}", np.round(made.signal[0]).astype(np.int16), 1.0, RATE,
+    simulated = simulate_spikes(spike_templates(45, 3), windows=1, samples=seconds * RATE,
+                                events_per_window=15 * seconds, amplitude=(12.0 * MICROVOLTS, 1.2 * MICROVOLTS),
+                                sigma=MICROVOLTS, seed=seed)
+    start, unit = np.nonzero(simulated.code[0])
+    extremum = np.abs(simulated.filters[:, 0]).argmax(axis=0)
+    return Recording(f"simulated, seed {seed}", np.round(simulated.signal[0]).astype(np.int16), 1.0, RATE,
                      np.zeros((1, 2)), start + extremum[unit], unit)
 
 

@@ -15,10 +15,10 @@ RATE = 30_000  # Hz
 
 # Twenty seconds in microvolts: three units, 15 spikes a second each, noise of 10 microvolts.
 truth = spike_templates(kernel_size=45, filters=3)                                   # (time, channels, units)
-made = simulate_spikes(truth, windows=1, samples=20 * RATE, events_per_window=300, amplitude=(120.0, 12.0), sigma=10.0,
-                       seed=0)
-recording = np.round(made.signal[0]).astype("int16")                                 # (samples, 1), as from a file
-start, unit = np.nonzero(made.code[0])
+simulated = simulate_spikes(truth, windows=1, samples=20 * RATE, events_per_window=300,
+                            amplitude=(120.0, 12.0), sigma=10.0, seed=0)
+recording = np.round(simulated.signal[0]).astype("int16")                            # (samples, 1), as from a file
+start, unit = np.nonzero(simulated.code[0])
 true_samples = start + np.abs(truth[:, 0]).argmax(axis=0)[unit]                      # the extremum of each spike
 
 result = spike_sorting.sort(recording, RATE, seed=0)

@@ -27,9 +27,9 @@ def test_templates_are_what_whitening_makes_of_spikes(whitening, templates):
     recording = np.tile(whitening.offset, (200, 1))
     recording[60:90] += templates[1]
     white = whitening(recording, 0, 200)
-    made = whitened_templates(templates, whitening)
-    assert made.shape == (2, 34, 2)
-    np.testing.assert_allclose(white[60:94], made[1], atol=1e-4)
+    whitened = whitened_templates(templates, whitening)
+    assert whitened.shape == (2, 34, 2)
+    np.testing.assert_allclose(white[60:94], whitened[1], atol=1e-4)
     np.testing.assert_allclose(np.delete(white, np.s_[60:94], 0), 0, atol=1e-4)
 
 

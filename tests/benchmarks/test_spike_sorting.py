@@ -30,7 +30,7 @@ def matched(true, found, reach):
 
 
 def independent_scores(truth, samples, units, match_score):
-    """Accuracy, precision and recall by this file's own matcher and SciPy's assignment."""
+    """Accuracy, precision and recall by an independent matcher and SciPy's assignment."""
     from scipy.optimize import linear_sum_assignment
 
     reach = int(0.5e-3 * truth.sampling_frequency)
@@ -86,22 +86,23 @@ def test_the_truth_scores_one_and_nothing_scores_zero(truth):
 
 @pytest.mark.parametrize("kind", spike_recordings.SIMULATED)
 def test_simulated_recordings_are_what_their_description_says(kind):
-    made = spike_recordings.simulate(kind, seed=1, duration=10.0)
+    recording = spike_recordings.simulate(kind, seed=1, duration=10.0)
     channels, units = {"sim_tetrode": (4, 6), "sim_probe32": (32, 15)}.get(kind, (1, 3))
-    assert made.traces.shape == (300000, channels) and made.traces.dtype == np.int16
-    assert made.locations.shape == (channels, 2) and np.unique(made.spike_units).tolist() == list(range(units))
-    signal = made.traces * (made.gain_uv / spike_recordings.NOISE_UV)
+    assert recording.traces.shape == (300000, channels) and recording.traces.dtype == np.int16
+    assert recording.locations.shape == (channels, 2)
+    assert np.unique(recording.spike_units).tolist() == list(range(units))
+    signal = recording.traces * (recording.gain_uv / spike_recordings.NOISE_UV)
     noise = np.median(np.abs(signal), axis=0) / 0.6745
     assert np.all(np.abs(noise - 1) < 0.06)  # spikes add to the noise of sd 1
     for unit in range(units):
-        times = made.spike_samples[made.spike_units == unit]
+        times = recording.spike_samples[recording.spike_units == unit]
         assert np.diff(times).min() >= 0.003 * 30000 - 1
         mean = np.mean([signal[t - 20:t + 40] for t in times], axis=0)
         assert 19 <= np.unravel_index(np.abs(mean).argmax(), mean.shape)[0] <= 21, "spike_samples are the extrema"
         if channels == 1:
             assert mean.min() == pytest.approx((-8.0, -5.5, -4.0)[unit], abs=0.5)
     if channels == 1:
-        gaps = np.diff(made.spike_samples) / 30
+        gaps = np.diff(recording.spike_samples) / 30
         near = np.mean((np.append(np.inf, gaps) < 2) | (np.append(gaps, np.inf) < 2))
         assert 0.25 < near < 0.42  # a third of the spikes have a neighbour within 2 ms
     coloured = np.corrcoef(signal[:-1, 0], signal[1:, 0])[0, 1]
@@ -116,8 +117,9 @@ def test_a_seed_is_a_recording_and_another_seed_another():
 
 def test_the_tetrodes_last_two_units_are_alike():
     rng = np.random.default_rng(0)
-    made = spike_recordings._templates(12.5 * np.array([[1.0, 0], [0, 1], [-1, 0], [0, -1]]), 6, rng, similar=0.95)
-    cosines = np.einsum("utc,vtc->uv", made, made)
+    tetrode = 12.5 * np.array([[1.0, 0], [0, 1], [-1, 0], [0, -1]])
+    templates = spike_recordings.draw_templates(tetrode, 6, rng, similar=0.95)
+    cosines = np.einsum("utc,vtc->uv", templates, templates)
     assert cosines[4, 5] == pytest.approx(0.95) and np.sort(cosines[np.triu_indices(6, 1)])[-2] < 0.96
 
 
@@ -148,7 +150,7 @@ def test_shared_files_are_read(kind):
 
 
 def test_a_run_scores_what_the_worker_found(truth, tmp_path, monkeypatch):
-    """A worker of this test's own, in a process of its own, answers with the truth, late, or not at all."""
+    """A stand-in for the worker, in another process, answers with the truth, late, or not at all."""
     worker = tmp_path / "stand_in.py"
     worker.write_text(
         "import json, sys, time, numpy as np\nfrom pathlib import Path\nfrom spikeinterface.core import load\n"
@@ -168,8 +170,8 @@ def test_a_run_scores_what_the_worker_found(truth, tmp_path, monkeypatch):
 
 
 def test_rows_hold_mean_range_worst_unit_and_failures():
-    made = {"precision": 0.5, "recall": 0.5, "seconds": 2.0, "note": "", "units": 3}
-    runs = [made | {"accuracy": 0.8, "by_unit": [0.9, 0.7]}, made | {"accuracy": 0.9, "by_unit": [0.95, 0.85]}]
+    common = {"precision": 0.5, "recall": 0.5, "seconds": 2.0, "note": "", "units": 3}
+    runs = [common | {"accuracy": 0.8, "by_unit": [0.9, 0.7]}, common | {"accuracy": 0.9, "by_unit": [0.95, 0.85]}]
     assert spike_sorting.row("ours", runs) == ["ours", "0.850 (0.800 ... 0.900)", "0.500", "0.500", "0.700", "3/3",
                                                "2.0", 2, ""]
     failed = spike_sorting.row("other", [{"failed": "crashed: KeyError: 1"}])

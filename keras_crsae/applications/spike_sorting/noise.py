@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from crsae_onnx.core.signals import robust_std
 from crsae_onnx.core.spikes.whitening import Whitening
@@ -29,33 +31,34 @@ def quiet_samples(signal: np.ndarray, sampling_frequency: float,
     loud = (np.abs(signal - np.median(signal, axis=0)) > parameters.noise_threshold_sd * scale).any(axis=1)
     radius = parameters.samples(parameters.noise_margin_ms, sampling_frequency)
     near = np.convolve(loud, np.ones(2 * radius + 1), "same") > 0.5
-    return ~near if near.mean() < 0.9 else ~loud
+    return np.logical_not(near if near.mean() < 0.9 else loud)
 
 
-def band_pass(low: float, high: float, sampling_frequency: float, periods: float = DEFAULTS.band_pass_periods
+def band_pass(band: Sequence[float], sampling_frequency: float, periods: float = DEFAULTS.band_pass_periods
               ) -> np.ndarray:
     """Taps of a linear-phase band-pass filter, odd in number.
 
     Args:
-        low, high: edges in Hz; ``high`` is lowered to less than half the sampling frequency.
+        band: (low, high), edges in Hz; ``high`` is lowered to less than half the sampling frequency.
         sampling_frequency: Hz.
         periods: length of the filter in periods of the lower edge.
 
     Raises:
-        ValueError: edges out of order or beyond half the sampling frequency.
+        ValueError: not two edges, out of order or beyond half the sampling frequency.
 
     Example:
-        >>> band_pass(300, 6000, sampling_frequency=30000).shape
+        >>> band_pass((300, 6000), sampling_frequency=30000).shape
         (151,)
     """
     nyquist = sampling_frequency / 2
+    low, high = band if len(band) == 2 else (0.0, 0.0)
     if not 0 < low < nyquist or not low < high:
         raise ValueError(f"`band` must be (low, high) in Hz with 0 < low < high and low below half the sampling "
-                         f"frequency ({nyquist:g} Hz). Received: band=({low!r}, {high!r})")
+                         f"frequency ({nyquist:g} Hz). Received: band={tuple(band)!r}")
     length = 2 * int(np.ceil(periods * sampling_frequency / low / 2)) + 1
     if high >= 0.99 * nyquist:  # nothing above to remove: a high-pass filter
-        return firwin(length, low, fs=sampling_frequency, pass_zero=False)
-    return firwin(length, (low, high), fs=sampling_frequency, pass_zero=False)
+        return np.asarray(firwin(length, low, fs=sampling_frequency, pass_zero=False))
+    return np.asarray(firwin(length, (low, high), fs=sampling_frequency, pass_zero=False))
 
 
 def fit_whitening(signal: np.ndarray, sampling_frequency: float, *, offset: np.ndarray,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from crsae_onnx.core.validation import as_int, as_positive
 
@@ -107,7 +108,7 @@ class SortingParameters:
     maximum_amplitude_cv: float = 0.1  #: with more, a unit takes its neighbours' spikes, which raises it further
     minimum_log_odds_against_nats: float = 5.0
     maximum_log_odds_against_nats: float = 9.0
-    timing_uncertainty_samples: float = 3.0  #: positions among which a spike's own cannot be told
+    timing_uncertainty_samples: float = 3.0  #: positions within which a spike is located
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -127,7 +128,7 @@ class SortingParameters:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, int | float]) -> SortingParameters:
+    def from_dict(cls, values: Mapping[str, Any]) -> SortingParameters:
         """The parameters with these names and values; the others keep their defaults.
 
         Raises:

@@ -74,9 +74,10 @@ def sort(recording: Any, sampling_frequency: float | None = None, units: int | N
     checked = as_recording(recording, sampling_frequency, channel_locations)
     _check(checked, parameters)
     units = None if units is None else as_positive_int(units, "units")
-    taps = None if band is None else band_pass(*band, checked.sampling_frequency, parameters.band_pass_periods)
-    settings = {"units": units, "band": None if band is None else [float(b) for b in band],
-                "common_reference": bool(common_reference), "seed": int(seed)}
+    taps, edges = None, None if band is None else [float(edge) for edge in band]
+    if edges is not None:
+        taps = band_pass(edges, checked.sampling_frequency, parameters.band_pass_periods)
+    settings = {"units": units, "band": edges, "common_reference": bool(common_reference), "seed": int(seed)}
     return _sort(checked, units, taps, settings, parameters, report)
 
 

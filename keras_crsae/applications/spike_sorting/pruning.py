@@ -39,7 +39,8 @@ def prune_units(templates: np.ndarray, waves: list[np.ndarray], samples: int, re
         fits = [loss_without(templates[keep], sample[row], i, refractory, parameters) for i, row in enumerate(keep)]
         weak = [i for i, (loss, others) in enumerate(fits)
                 if loss < parameters.minimum_loss_nats and not exceeds_chance(
-                    counts[keep[i]], np.delete(counts[keep], i), others, len(sample[keep[i]]), samples, parameters)]
+                    int(counts[keep[i]]), np.delete(counts[keep], i), others, len(sample[keep[i]]), samples,
+                    parameters)]
         if not weak:
             break
         weakest = min(weak, key=lambda i: fits[i][0])
@@ -90,8 +91,9 @@ def exceeds_chance(count: int, counts: np.ndarray, others: UnitSpikes, waves: in
             lags.setdefault((first, second), []).append(later - start)
     if not lags:
         return False
-    (first, second), lag = max(lags.items(), key=lambda item: len(item[1]))
-    if np.count_nonzero(np.abs(lag - np.median(lag)) <= parameters.synchrony_lag_samples) < waves / 2:
+    (first, second), lags_of_pair = max(lags.items(), key=lambda item: len(item[1]))
+    deviation = np.abs(np.array(lags_of_pair) - np.median(lags_of_pair))
+    if np.count_nonzero(deviation <= parameters.synchrony_lag_samples) < waves / 2:
         return False  # a copy, or not explained by one pair at one lag
     chance = counts[first] * counts[second] * (kernel_size / 4) / samples
     return count > parameters.synchrony_ratio * chance

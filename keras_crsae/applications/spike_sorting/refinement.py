@@ -67,7 +67,8 @@ def refine_templates(templates: np.ndarray, white: np.ndarray, refractory: int, 
         match, estimate: ``match_templates`` and ``estimate_spike_prior``.
     """
     rounds = parameters.refinement_rounds
-    amplitude_cv, log_odds_against = parameters.initial_amplitude_cv, parameters.initial_log_odds_against_nats
+    amplitude_cv = np.full(len(templates), parameters.initial_amplitude_cv)
+    log_odds_against = np.full(len(templates), parameters.initial_log_odds_against_nats)
     for turn in range(rounds):
         progress(turn / rounds)
         spikes = match(white, templates, refractory, amplitude_cv, log_odds_against,

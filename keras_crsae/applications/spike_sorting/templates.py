@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 from crsae_onnx.core.spikes.correlations import gram
+from numpy.typing import ArrayLike
 
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
 
@@ -57,7 +58,7 @@ def remove_duplicates(templates: np.ndarray, parameters: SortingParameters = DEF
     return templates[keep]
 
 
-def wiener_shrink(templates: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def wiener_shrink(templates: np.ndarray, counts: ArrayLike) -> np.ndarray:
     """Mean waveforms with the noise of the mean removed, by a Wiener filter on the local energy.
 
     The mean of n waveforms of white noise has energy 1 / n at a sample; a sample whose neighbourhood (7 samples of its
@@ -81,7 +82,7 @@ def wiener_shrink(templates: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return templates * np.maximum(0, 1 - noise / np.maximum(energy, 1e-12))
 
 
-def low_rank_templates(templates: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def low_rank_templates(templates: np.ndarray, counts: ArrayLike) -> np.ndarray:
     """Mean waveforms as mixtures of the few time courses that they share; the remainder is noise.
 
     The noise of a mean is that of its own spikes. Each spike therefore fits the template of its unit by

@@ -60,6 +60,6 @@ def training_windows(white: np.ndarray, num_units: int, parameters: SortingParam
     count = len(white) // length
     windows = white[:count * length].reshape(count, length, white.shape[1])
     energy = np.square(windows).mean(axis=(1, 2))
-    share = min(1.0, parameters.full_work_channels / (num_units * white.shape[1]))
-    most = max(2 * parameters.batch_size, round(parameters.maximum_windows * share))
+    fraction = min(1.0, parameters.full_work_channels / (num_units * white.shape[1]))
+    most = max(2 * parameters.batch_size, round(parameters.maximum_windows * fraction))
     return windows[np.sort(np.argsort(-energy, kind="stable")[:most])]

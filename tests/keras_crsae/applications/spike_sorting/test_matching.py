@@ -10,7 +10,7 @@ SIZE = 40
 
 
 def test_waveforms_shifted_by_a_fraction_are_those_of_a_shifted_unit():
-    """A unit moved by whole and half samples: its waveforms cut there equal the unit's own."""
+    """A unit moved by whole and half samples: its waveforms cut there equal those of the unit."""
     smooth = np.zeros((1, SIZE, 2), np.float32)
     smooth[0, :, 0] = 9 * np.exp(-0.5 * ((np.arange(SIZE) - 18) / 3.0) ** 2)
     spikes = UnitSpikes(smooth, np.array([100, 300]), np.array([0, 0]), template_norms(smooth)[[0, 0]])
@@ -44,10 +44,10 @@ def test_small_spikes_beside_a_large_one_stay_in_its_waveform(unit_shapes, shift
     signal = np.zeros((220, 2), np.float32)
     for t, u in zip(at, unit, strict=True):
         signal[t:t + SIZE] += templates[u]
-    own = np.flatnonzero(unit == 0)
+    of_unit = np.flatnonzero(unit == 0)
     for least, stay in ((0.0, ()), (size[1:].max() + 0.1, (1, 2))):
         expected = []
-        for i in own:
+        for i in of_unit:
             alone = np.zeros_like(signal)
             for j in (i, *np.flatnonzero(np.isin(unit, stay))):
                 alone[at[j]:at[j] + SIZE] += templates[unit[j]]

@@ -46,11 +46,11 @@ def test_sorting_survives_saving(result, tmp_path):
 
 def test_templates_have_probe_channel_ids_and_unit(result, probe_recording):
     probe_recording = probe_recording.rename_channels(["a", "b", "c", "d"])
-    made = as_templates(result, probe_recording)
-    assert made.channel_ids.tolist() == ["a", "b", "c", "d"] and made.nbefore == 10 and made.is_in_uV
-    np.testing.assert_array_equal(made.templates_array, result.templates)
-    np.testing.assert_array_equal(made.get_channel_locations(), probe_recording.get_channel_locations())
-    assert made.get_main_channels(peak_sign="both").tolist() == [2, 1, 3]
+    converted = as_templates(result, probe_recording)
+    assert converted.channel_ids.tolist() == ["a", "b", "c", "d"] and converted.nbefore == 10 and converted.is_in_uV
+    np.testing.assert_array_equal(converted.templates_array, result.templates)
+    np.testing.assert_array_equal(converted.get_channel_locations(), probe_recording.get_channel_locations())
+    assert converted.get_main_channels(peak_sign="both").tolist() == [2, 1, 3]
     by_probe = as_templates(result, probe_recording.get_probe())
     assert by_probe.get_channel_locations().shape == (4, 2) and not by_probe.is_in_uV
     assert as_templates(result).num_channels == 4
