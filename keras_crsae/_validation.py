@@ -9,8 +9,22 @@ from typing import Any
 import numpy as np
 
 
-def as_lambda(value, filters, shared):
-    """First lambda as "donoho", a float or a list of ``filters`` floats, or a ValueError."""
+def as_lambda(value: Any, filters: int, shared: bool) -> str | float | list[float]:
+    """The first lambda of a model as "donoho", a float, or a list of ``filters`` floats.
+
+    Args:
+        value: "donoho", a positive number, or one for each filter.
+        filters: number of filters.
+        shared: one lambda for all filters; several equal numbers are then one.
+
+    Raises:
+        ValueError: anything else.
+
+    Example:
+        >>> from keras_crsae._validation import as_lambda
+        >>> as_lambda([1, 2], filters=2, shared=False), as_lambda([3, 3], filters=2, shared=True)
+        ([1.0, 2.0], 3.0)
+    """
     if isinstance(value, str) and value == "donoho":
         return value
     expected = "'donoho', a positive number or one a filter"
@@ -29,14 +43,20 @@ def as_lambda(value, filters, shared):
     return values.tolist()
 
 
-def as_sample_weight(weight, signal, name="sample_weight"):
-    """``sample_weight`` of ``signal`` (batch, *space, channels), checked, as float32, or None.
+def as_sample_weight(weight: Any, signal: np.ndarray, name: str = "sample_weight") -> np.ndarray | None:
+    """``sample_weight`` of ``signal`` (batch, *space, channels), as float32, or None.
 
     Returns:
         (batch,): weights of the losses; or of signal's rank: a 0/1 mask of observed samples.
 
     Raises:
         ValueError: another shape, NaN, negative weights, a mask with other values than 0 and 1, nothing observed.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_crsae._validation import as_sample_weight
+        >>> as_sample_weight([1, 2], np.zeros((2, 50, 1))).tolist()
+        [1.0, 2.0]
     """
     if weight is None:
         return None
@@ -51,18 +71,24 @@ def as_sample_weight(weight, signal, name="sample_weight"):
         weight = weight[..., None]
     if weight.shape == (batch,):
         if (weight < 0).any() or not weight.any():
-            raise ValueError(f"`{name}` of shape (batch,) must be non-negative, with at least one positive weight.")
+            raise ValueError(f"`{name}` of shape (batch,) must be non-negative, with at least one positive weight. "
+                             f"Received: {name}={weight}")
         return weight
-    if weight.ndim != signal.ndim or any(w not in (1, n) for w, n in zip(weight.shape, signal.shape, strict=True)) \
-            or weight.shape[0] != batch:
-        raise ValueError(f"`{name}` must be a 0/1 mask of the data's shape {signal.shape}, or weights of shape "
-                         f"({batch},). Received: shape {weight.shape}")
-    if not np.isin(weight, (0.0, 1.0)).all():
-        raise ValueError(f"`{name}` of the data's shape is a mask of observed samples: 0 or 1. "
-                         f"Received values from {weight.min():.6g} to {weight.max():.6g}")
-    if not weight.any():
-        raise ValueError(f"`{name}` marks every sample as missing. Mark observed samples with 1.")
+    _check_mask(weight, signal.shape, name)
     return weight
+
+
+def _check_mask(mask: np.ndarray, shape: tuple[int, ...], name: str) -> None:
+    """Raise ValueError unless ``mask`` is 0/1 and broadcastable to ``shape`` with its batch, with a 1 in it."""
+    if mask.ndim != len(shape) or any(m not in (1, n) for m, n in zip(mask.shape, shape, strict=True)) \
+            or mask.shape[0] != shape[0]:
+        raise ValueError(f"`{name}` must be a 0/1 mask of the data's shape {shape}, or weights of shape ({shape[0]},). "
+                         f"Received: shape {mask.shape}")
+    if not np.isin(mask, (0.0, 1.0)).all():
+        raise ValueError(f"`{name}` of the data's shape is a mask of observed samples: 0 or 1. "
+                         f"Received values from {mask.min():.6g} to {mask.max():.6g}")
+    if not mask.any():
+        raise ValueError(f"`{name}` marks every sample as missing. Mark observed samples with 1.")
 
 
 def as_unit_filters(filters: Any, expected: tuple[int | None, ...]) -> np.ndarray:

@@ -1,14 +1,21 @@
 """Values resolved from data before training: noise level, first lambda, first filters (NumPy)."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from crsae_onnx.core.signals import robust_std
 
+#: A window that was taken already is drawn again so many times.
 _REDRAWS = 100
+#: Random windows of which ``window_filters(energy=True)`` takes the strongest.
+_ENERGY_DRAWS = 64
 
-def robust_sigma(data, rank, mask=None):
-    """Noise standard deviation that outliers (spikes, edges) hardly move.
+
+def robust_sigma(data: np.ndarray, rank: int, mask: np.ndarray | None = None) -> float:
+    """Noise standard deviation that outliers (spikes, edges) hardly change.
 
     Signals: median |y - median| / .6745 a channel, averaged. Images: the same on the finest diagonal Haar
     coefficients (Donoho and Johnstone 1994).
@@ -16,12 +23,14 @@ def robust_sigma(data, rank, mask=None):
     Args:
         data: (batch, *space, channels).
         rank: 1 or 2.
-        mask: None or 0/1 of data's shape; missing samples have no say.
+        mask: None or 0/1 of data's shape; missing samples are not counted.
 
     Returns:
         float in the data's unit; 0 where more than half of the data is constant, or nothing is observed.
 
     Example:
+        >>> import numpy as np
+        >>> from keras_crsae.initializers import robust_sigma
         >>> noise = np.random.default_rng(0).normal(0, 2, (4, 5000, 1))
         >>> round(robust_sigma(noise, rank=1), 1)
         2.0
@@ -29,48 +38,74 @@ def robust_sigma(data, rank, mask=None):
     if mask is not None:
         data = np.where(mask > 0, data, np.nan)
     if rank == 2:
-        rows, columns = (n // 2 * 2 for n in data.shape[1:3])
-        d = data[:, :rows, :columns]
-        d = (d[:, ::2, ::2] - d[:, 1::2, ::2] - d[:, ::2, 1::2] + d[:, 1::2, 1::2]) / 2.0
-        d = d[np.isfinite(d)]
-        return float(robust_std(d, center=0.0)) if d.size else 0.0
-    levels = []
-    for c in range(data.shape[-1]):
-        seen = data[..., c][np.isfinite(data[..., c])]
-        levels.append(robust_std(seen) if seen.size else np.nan)
-    levels = np.asarray(levels)[np.isfinite(levels)]
-    return float(levels.mean()) if levels.size else 0.0
+        detail = _diagonal_haar(data)
+        detail = detail[np.isfinite(detail)]
+        return float(robust_std(detail, center=0.0)) if detail.size else 0.0
+    channels = (data[..., c][np.isfinite(data[..., c])] for c in range(data.shape[-1]))
+    levels = [robust_std(values) for values in channels if values.size]
+    return float(np.mean(levels)) if levels else 0.0
 
 
-def donoho_lambda(filters, positions, sigma):
+def _diagonal_haar(images: np.ndarray) -> np.ndarray:
+    """Finest diagonal Haar coefficients of images (batch, height, width, channels); odd edges are cut."""
+    rows, columns = (n // 2 * 2 for n in images.shape[1:3])
+    even = images[:, :rows, :columns]
+    return (even[:, ::2, ::2] - even[:, 1::2, ::2] - even[:, ::2, 1::2] + even[:, 1::2, 1::2]) / 2.0
+
+
+def donoho_lambda(filters: int, positions: int, sigma: float) -> float:
     """Donoho's universal threshold as a rate, in 1 / sigma's unit: sqrt(2 log(filters * positions)) / sigma.
 
     The threshold itself is lambda * sigma^2 (Donoho and Johnstone, Ideal spatial adaptation by
     wavelet shrinkage, 1994).
 
+    Args:
+        filters: number of filters.
+        positions: code positions of each.
+        sigma: noise standard deviation.
+
     Example:
+        >>> from keras_crsae.initializers import donoho_lambda
         >>> round(donoho_lambda(filters=3, positions=956, sigma=1.0), 2)
         3.99
     """
     return math.sqrt(2.0 * math.log(max(filters * positions, 2))) / sigma
 
 
-def window_filters(data, kernel_size, filters, rng, energy=False):
-    """Windows of the data as filters, (*kernel_size, channels, filters): random, or of high energy.
+def window_filters(data: np.ndarray, kernel_size: Sequence[int], filters: int, rng: np.random.Generator,
+                   energy: bool = False) -> np.ndarray:
+    """Random windows of the data as first filters.
 
-    "energy" keeps the strongest of 64 random draws for each filter. A window that was taken already, also from another
-    place, is drawn again, as often as ``_REDRAWS``: filters that begin alike stay alike.
+    A window that was taken already, also one with equal values from another position, is drawn again, up to 100 times:
+    filters that begin equal stay equal.
+
+    Args:
+        data: (batch, *space, channels).
+        kernel_size: samples of a filter, one number an axis of space.
+        filters: number of filters.
+        rng: ``np.random.Generator``.
+        energy: take the strongest of 64 draws for each filter.
+
+    Returns:
+        (*kernel_size, channels, filters), not normalised.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_crsae.initializers import window_filters
+        >>> rng = np.random.default_rng(0)
+        >>> window_filters(rng.normal(size=(4, 100, 1)), (9,), filters=3, rng=rng).shape
+        (9, 1, 3)
     """
-    draws = 64 if energy else 1
     limits = (data.shape[0], *(n - k + 1 for n, k in zip(data.shape[1:-1], kernel_size, strict=True)))
-    out, taken = [], set()
+    chosen: list[np.ndarray] = []
+    taken: set[bytes] = set()
 
-    def draw():
+    def draw() -> np.ndarray:
         first, *starts = (int(rng.integers(0, n)) for n in limits)
         return data[(first, *(slice(s, s + k) for s, k in zip(starts, kernel_size, strict=True)))]
 
     for _ in range(filters):
-        windows = [draw() for _ in range(draws)]
+        windows = [draw() for _ in range(_ENERGY_DRAWS if energy else 1)]
         for _ in range(_REDRAWS):
             free = [w for w in windows if w.tobytes() not in taken]
             if free:
@@ -79,19 +114,33 @@ def window_filters(data, kernel_size, filters, rng, energy=False):
             windows = [draw()]
         best = max(windows, key=lambda w: float(np.sum(np.square(w))))
         taken.add(best.tobytes())
-        out.append(best + 1e-6 * rng.standard_normal(best.shape))
-    return np.stack(out, axis=-1)
+        chosen.append(best + 1e-6 * rng.standard_normal(best.shape))
+    return np.stack(chosen, axis=-1)
 
 
-def dct_filters(kernel_size, channels, filters):
-    """Separable DCT-II atoms in order of frequency, (*kernel_size, channels, filters).
+def dct_filters(kernel_size: Sequence[int], channels: int, filters: int) -> np.ndarray:
+    """Separable DCT-II atoms in order of frequency.
+
+    Args:
+        kernel_size: samples of a filter, one number an axis of space.
+        channels: channels of a filter.
+        filters: number of filters.
+
+    Returns:
+        (*kernel_size, channels, filters), not normalised.
 
     Raises:
         ValueError: more filters than atoms (the product of kernel_size and channels).
+
+    Example:
+        >>> from keras_crsae.initializers import dct_filters
+        >>> dct_filters((8, 8), channels=1, filters=64).shape
+        (8, 8, 1, 64)
     """
     if filters > math.prod(kernel_size) * channels:
-        raise ValueError(f"filters='dct' has {math.prod(kernel_size) * channels} atoms for "
-                         f"kernel_size={tuple(kernel_size)} and {channels} channels. Received: filters={filters}")
+        raise ValueError(f"The DCT has {math.prod(kernel_size) * channels} atoms for "
+                         f"kernel_size={tuple(kernel_size)} and {channels} channels, one a filter at most. "
+                         f"Received: filters={filters}")
     bases = [np.cos(np.pi * np.outer(np.arange(n) + 0.5, np.arange(n)) / n) for n in (*kernel_size, channels)]
     atoms = bases[0]
     for basis in bases[1:]:

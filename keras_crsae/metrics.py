@@ -1,9 +1,12 @@
-"""Measures of a learned dictionary (NumPy)."""
+"""Measures of a learned dictionary and of images (NumPy)."""
+
+from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 __all__ = ["FilterMatch", "dictionary_error", "match_filters", "psnr"]
 
@@ -27,7 +30,7 @@ class FilterMatch:
     correlations: np.ndarray
 
 
-def match_filters(true_filters, filters):
+def match_filters(true_filters: ArrayLike, filters: ArrayLike) -> FilterMatch:
     """Assign learned filters to true ones, one to one, over order, sign and shift.
 
     Correlations run over zero-padded lags on every axis, channels summed; the assignment maximises their sum.
@@ -43,6 +46,8 @@ def match_filters(true_filters, filters):
         ValueError: ranks or channel counts differ.
 
     Example:
+        >>> import numpy as np
+        >>> from keras_crsae.metrics import match_filters
         >>> true = np.zeros((9, 1, 1))
         >>> true[3:6, 0, 0] = 1, 2, 1
         >>> match = match_filters(true, -np.roll(true, 2, axis=0))
@@ -75,7 +80,7 @@ def match_filters(true_filters, filters):
                        np.minimum(np.abs(chosen), 1.0))
 
 
-def dictionary_error(true_filters, filters):
+def dictionary_error(true_filters: ArrayLike, filters: ArrayLike) -> np.ndarray:
     """Distance of each true filter from its learned counterpart: sqrt(1 - max correlation^2).
 
     The maximum runs over sign and shift (zero-padded lags on every axis, channels summed); learned filters
@@ -92,6 +97,8 @@ def dictionary_error(true_filters, filters):
         ValueError: ranks or channel counts differ.
 
     Example:
+        >>> import numpy as np
+        >>> from keras_crsae.metrics import dictionary_error
         >>> true = np.zeros((9, 1, 2))
         >>> true[3:6, 0, 0], true[2:7:4, 0, 1] = (1, 2, 1), (1, 1)
         >>> learned = -np.roll(true, 1, axis=0)[..., :1]
@@ -104,8 +111,8 @@ def dictionary_error(true_filters, filters):
     return error
 
 
-def psnr(clean, image):
-    """Peak signal-to-noise ratio in dB, ``-10 log10`` of the mean squared error at a peak of 1.
+def psnr(clean: ArrayLike, image: ArrayLike) -> float:
+    """Peak signal-to-noise ratio: -10 log10(mean((image - clean)^2)) dB, at a peak of 1.
 
     Args:
         clean, image: arrays of one shape, in units of [0, 1].
@@ -114,6 +121,8 @@ def psnr(clean, image):
         float; infinite for equal images.
 
     Example:
+        >>> import numpy as np
+        >>> from keras_crsae.metrics import psnr
         >>> psnr(np.zeros(4), np.full(4, 0.1))
         20.0
     """
