@@ -1,4 +1,5 @@
-# One virtual environment serves every target; a second run reuses it.
+# One virtual environment serves every target: `make demo` installs what the demo needs, the other targets add the rest;
+# a second run reuses it. Python compiles modules when they are first imported, not all of them when they are installed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,13 +9,21 @@ BENCHMARKS := peak training onnx_runtime scaling solvers
 
 .PHONY: demo docs test test-all lint bench web clean
 
-$(VENV)/.installed: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+INSTALL = $(BIN)/python -m pip install --quiet --no-compile --editable
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
+	$(INSTALL) ".[demo]"
 	touch $@
 
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(INSTALL) ".[dev]"
+	touch $(VENV)/.installed-demo $@
+
 # Keras would keep its settings in the home folder, Matplotlib its font list.
-demo: $(VENV)/.installed
+demo: $(VENV)/.installed-demo
 	KERAS_HOME=$(CURDIR)/$(VENV)/cache/keras MPLCONFIGDIR=$(CURDIR)/$(VENV)/cache/matplotlib $(BIN)/keras-crsae demo
 
 # Most tests wait for TensorFlow to trace graphs, on one core each: a process for every core, up to four.
