@@ -1,9 +1,13 @@
 """``keras-crsae sort`` and ``encode`` with a sorter: from a recording file to a folder, or to a table of spikes."""
 
+from __future__ import annotations
+
 import math
 import warnings
-from importlib.util import find_spec
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from crsae_onnx.core.atomic_files import atomic_write
@@ -11,19 +15,23 @@ from crsae_onnx.core.errors import FileError
 from crsae_onnx.core.progress import ProgressBar
 from crsae_onnx.core.raw_binary import RAW_SUFFIXES
 
+from keras_crsae._extras import import_optional
 from keras_crsae.applications import spike_sorting
 from keras_crsae.applications.spike_sorting.recording import as_recording
 from keras_crsae.applications.spike_sorting.result_folder import check_new_folder, write_spikes
 from keras_crsae.applications.spike_sorting.unit_table import unit_table
 from keras_crsae.cli.startup import start_keras
 from keras_crsae.data.paths import ARRAY_SUFFIXES, ENCODER_FILE, check_output
-from keras_crsae.data.recordings import read_recording, told_frequency
+from keras_crsae.data.recordings import read_recording, stored_frequency
+
+if TYPE_CHECKING:
+    from keras_crsae.applications.spike_sorting import SpikeSortingResult
 
 #: Files beside those of a saved result.
 ENCODER, REPORT = ENCODER_FILE, "report.html"
 
 
-def sort(args):
+def sort(args: Namespace) -> SpikeSortingResult:
     """Sort as the parsed options say; input, output and packages are checked before TensorFlow starts.
 
     Returns:
@@ -37,16 +45,15 @@ def sort(args):
     folder = check_new_folder(args.output, args.overwrite)
     if folder.is_dir() and Path(args.input).exists() and folder.samefile(args.input):
         raise FileError(f"{folder} is the recording. Choose another folder.")
-    if find_spec("sklearn") is None:
-        raise ModuleNotFoundError("No module named 'sklearn'", name="sklearn")
+    import_optional("sklearn", "Spike sorting")
     recording = _read(args)
     traces, frequency, _ = as_recording(recording, args.fs)
     print(f"{args.input}: {traces.shape[0] / frequency:.6g} s at {frequency:g} Hz, {traces.shape[1]} "
           f"channel{'s' * (traces.shape[1] > 1)}", flush=True)
     start_keras()
-    with ProgressBar(shown=None) as tell:
+    with ProgressBar(shown=None) as progress:
         result = spike_sorting.sort(recording, args.fs, units=args.units, band=args.band,
-                                    common_reference=args.common_reference, seed=args.seed, progress=tell)
+                                    common_reference=args.common_reference, seed=args.seed, progress=progress)
     result.save(folder, overwrite=args.overwrite)
     for name in (ENCODER, REPORT):  # those of an earlier sorting do not belong to this one
         (folder / name).unlink(missing_ok=True)
@@ -64,29 +71,30 @@ def sort(args):
     return result
 
 
-def _read(args):
+def _read(args: Namespace) -> Any:
+    """The recording of the options; ``args.fs`` becomes the sampling frequency of a file that stores it."""
     recording = read_recording(args.input, args.fs, args.channels, args.dtype, args.key, args.stream)
-    args.fs = told_frequency(args.input, args.fs)
+    args.fs = stored_frequency(args.input, args.fs)
     return recording
 
 
-def _write_encoder(result, path, recording):
+def _write_encoder(result: SpikeSortingResult, path: Path, recording: Any) -> None:
     from crsae_onnx.convert import convert
 
     convert(result.model, path, outputs=("code",), spikes=result.reader)
 
 
-def _write_report(result, path, recording):
+def _write_report(result: SpikeSortingResult, path: Path, recording: Any) -> None:
     spike_sorting.write_report(result, path, recording)
 
 
-def encode(args):
+def encode(args: Namespace) -> None:
     """Find the spikes of a recording with the sorter in the folder ``args.model``; see ``sort`` for what it raises."""
     output = check_output(args.output, (".csv",), args.overwrite, inputs=(args.input,))
-    unfit = [name for name, value in (("--sparse", args.sparse), ("--window", args.window),
-                                      ("--low-pass", args.low_pass)) if value]
-    if unfit:
-        raise FileError(f"{args.model} is a sorter, which writes spikes. Leave out {', '.join(unfit)}.")
+    invalid = [name for name, value in (("--sparse", args.sparse), ("--window", args.window),
+                                        ("--low-pass", args.low_pass)) if value]
+    if invalid:
+        raise FileError(f"{args.model} is a sorter, which writes spikes. Omit {', '.join(invalid)}.")
     start_keras()
     model, reader = spike_sorting.load_reader(args.model)
     suffix = Path(args.input).suffix.lower()
@@ -97,8 +105,8 @@ def encode(args):
     if not math.isclose(frequency, reader.sampling_frequency, rel_tol=1e-3):
         raise FileError(f"{args.input} has a sampling frequency of {frequency:g} Hz; the sorter {args.model} was "
                         f"trained at {reader.sampling_frequency:g} Hz. Resample the recording, or sort it anew.")
-    with ProgressBar(shown=None) as tell:
-        spikes = reader.find(model.encode, traces, lambda done, total: tell("find spikes", done / total))
+    with ProgressBar(shown=None) as progress:
+        spikes = reader.find(model.encode, traces, lambda done, total: progress("find spikes", done / total))
     with atomic_write(output, args.overwrite) as temporary:
         write_spikes(temporary, spikes, reader.sampling_frequency)
     counts = np.bincount(spikes.unit_id, minlength=len(reader.mean_amplitude))
@@ -106,8 +114,16 @@ def encode(args):
           + ", ".join(f"unit {unit}: {count}" for unit, count in enumerate(counts)))
 
 
-def table_text(columns):
-    """Columns {name: [text]} as aligned lines."""
+def table_text(columns: Mapping[str, Sequence[str]]) -> str:
+    """Columns as aligned lines under their names.
+
+    Example:
+        >>> from keras_crsae.cli.sort import table_text
+        >>> print(table_text({"unit": ["0", "1"], "spikes": ["120", "7"]}))
+        unit  spikes
+           0     120
+           1       7
+    """
     widths = {name: max(len(name), *(len(v) for v in values)) for name, values in columns.items()}
     rows = [list(columns), *zip(*columns.values(), strict=True)]
     return "\n".join("  ".join(f"{text:>{width}}" for text, width in zip(row, widths.values(), strict=True))

@@ -17,7 +17,7 @@ def read_recording(path, sampling_frequency=None, channels=None, dtype="int16", 
         path: ``.npy`` or ``.npz``, (samples,) or (samples, channels); raw binary (``.dat``, ``.bin``, ``.raw``),
             sample after sample with the channels side by side; ``.wav``; ``.nwb``; a file or folder of another
             format that SpikeInterface reads, or a folder that it saved.
-        sampling_frequency: Hz, of files that do not tell it.
+        sampling_frequency: Hz, of files that do not store it.
         channels: number of channels; raw files need it, others are checked against it.
         dtype: of the samples of a raw file, one of ``RAW_DTYPES``.
         key: name of the array of a ``.npz`` file that holds several.
@@ -42,29 +42,29 @@ def read_recording(path, sampling_frequency=None, channels=None, dtype="int16", 
     if suffix in ARRAY_SUFFIXES or raw:
         if sampling_frequency is None:
             existing_file(path, "a recording")
-            raise FileError(f"{path} does not tell its sampling frequency. Give it in Hz: --fs 30000.")
+            raise FileError(f"{path} does not store its sampling frequency. Give it in Hz: --fs 30000.")
         array = read_array(path, key) if suffix in ARRAY_SUFFIXES else read_raw(path, channels, dtype)
         if array.ndim not in (1, 2):
             raise FileError(f"{path} has shape {array.shape}. Expected (samples,) or (samples, channels).")
-        own, recording = 1 if array.ndim == 1 else array.shape[1], array
+        count, recording = 1 if array.ndim == 1 else array.shape[1], array
     elif suffix == WAV:
         rate, recording = read_wav(path)
         if sampling_frequency is not None and abs(sampling_frequency - rate) > 1e-3 * rate:
-            raise FileError(f"{path} has a sampling frequency of {rate} Hz, not {sampling_frequency:g}. Leave it out.")
-        own = 1 if recording.ndim == 1 else recording.shape[1]
+            raise FileError(f"{path} has a sampling frequency of {rate} Hz, not {sampling_frequency:g}. Omit it.")
+        count = 1 if recording.ndim == 1 else recording.shape[1]
     else:
         if not path.exists():
             raise FileError(f"No file or folder at {path}. Expected a recording.")
         recording = _through_spikeinterface(path, suffix, stream)
-        own = int(recording.get_num_channels())
-    if channels is not None and own != channels:
-        raise FileError(f"{path} has {own} channels, not {channels}.")
+        count = int(recording.get_num_channels())
+    if channels is not None and count != channels:
+        raise FileError(f"{path} has {count} channels, not {channels}.")
     return recording
 
 
-def told_frequency(path, given=None):
-    """Sampling frequency in Hz that a ``.wav`` file tells; of other files the given one, which may be None."""
-    return float(read_wav(path)[0]) if Path(path).suffix.lower() == WAV and Path(path).is_file() else given
+def stored_frequency(path: str | Path, default: float | None = None) -> float | None:
+    """Sampling frequency in Hz that a ``.wav`` file stores; of other files ``default``."""
+    return float(read_wav(path)[0]) if Path(path).suffix.lower() == WAV and Path(path).is_file() else default
 
 
 def read_raw(path, channels, dtype="int16"):
@@ -76,7 +76,7 @@ def read_raw(path, channels, dtype="int16"):
     """
     path = existing_file(path, "a raw recording")
     if channels is None:
-        raise FileError(f"{path} does not tell its number of channels. Give it: --channels 4.")
+        raise FileError(f"{path} does not store its number of channels. Give it: --channels 4.")
     try:
         return open_raw(path, channels, dtype)
     except ValueError as error:

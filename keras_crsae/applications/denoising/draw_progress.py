@@ -1,14 +1,24 @@
 """A Keras callback that draws while a model learns: filters, lambda, an image before and after."""
 
+from __future__ import annotations
+
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from crsae_onnx.core.atomic_files import atomic_write
+from crsae_onnx.core.validation import as_positive_int
 
 from keras_crsae import plots
 from keras_crsae.applications.denoising.pipeline import denoise
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_FILE_DPI, _SUMMARY_DPI = 100, 80
 
 
 class DrawProgress(keras.callbacks.Callback):
@@ -27,53 +37,57 @@ class DrawProgress(keras.callbacks.Callback):
         ModuleNotFoundError: matplotlib is missing (extra ``plots``).
 
     Example:
-        >>> history = model.fit(windows, epochs=4, verbose=0, callbacks=[DrawProgress("progress")])
+        >>> import keras_crsae as kc
+        >>> templates = kc.data.spike_templates(kernel_size=21, filters=2)
+        >>> windows = kc.data.simulate_spikes(templates, windows=4, samples=200, events_per_window=2).signal
+        >>> model = kc.CRsAE(2, 21, sigma=1.0, iterations=5)
+        >>> model.compile()
+        >>> history = model.fit(windows, epochs=2, verbose=0, callbacks=[kc.callbacks.DrawProgress("progress")])
     """
 
-    def __init__(self, folder, every=1, images=None, sigma=None, tensorboard=False):
+    def __init__(self, folder: str | Path, every: int = 1, images: tuple[np.ndarray, np.ndarray] | None = None,
+                 sigma: float | None = None, tensorboard: bool = False) -> None:
         super().__init__()
-        if not every >= 1:
-            raise ValueError(f"`every` must be 1 or more epochs. Received: {every!r}")
         if images is not None and sigma is None:
             raise ValueError("`images` need `sigma`, the standard deviation of their noise in [0, 1].")
-        self.folder, self.every, self.images, self.sigma = Path(folder), every, images, sigma
-        self.tensorboard, self._writer = tensorboard, None
-        self._lambdas, self._epochs = [], []
+        self.folder, self.every = Path(folder), as_positive_int(every, "every")
+        self.images, self.sigma, self.tensorboard = images, sigma, tensorboard
+        self._writer: Any = None
+        self._lambdas: list[np.ndarray] = []
+        self._epochs: list[int] = []
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.tensorboard:
-            import tensorflow as tf
-
             self._writer = tf.summary.create_file_writer(str(self.folder))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        number = epoch + 1
         self._lambdas.append(keras.ops.convert_to_numpy(self.model.lambda_reg))
-        self._epochs.append(epoch + 1)
-        if (epoch + 1) % self.every:
+        self._epochs.append(number)
+        if number % self.every:
             return
         kernel = keras.ops.convert_to_numpy(self.model.decoder.kernel)
-        self._put("filters", epoch, plots.plot_filters(kernel, title=f"Filters after epoch {epoch + 1}"))
-        self._put("lambda", epoch, plots.plot_lambda(np.stack(self._lambdas), self._epochs, float(self.model.sigma)),
-                  one=True)
+        self._write("filters", epoch, plots.plot_filters(kernel, title=f"Filters after epoch {number}"))
+        lambdas = plots.plot_lambda(np.stack(self._lambdas), self._epochs, float(self.model.sigma))
+        self._write("lambda", epoch, lambdas, replace=True)
         if self.images is not None:
             clean, noisy = self.images
-            made = denoise(noisy, self.model, sigma=self.sigma)
-            self._put("image", epoch, plots.plot_denoising(clean, noisy, made, title=f"After epoch {epoch + 1}"))
+            denoised = denoise(noisy, self.model, sigma=self.sigma)
+            self._write("image", epoch, plots.plot_denoising(clean, noisy, denoised, title=f"After epoch {number}"))
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict | None = None) -> None:
         if self._writer is not None:
             self._writer.close()
 
-    def _put(self, name, epoch, figure, one=False):
-        if not self.tensorboard:
-            path = self.folder / (f"{name}.png" if one else f"{name}-{epoch + 1:04d}.png")
-            with atomic_write(path, overwrite=True) as temporary:  # who looks at it while training runs sees it whole
-                figure.savefig(temporary, dpi=100)
+    def _write(self, name: str, epoch: int, figure: Figure, replace: bool = False) -> None:
+        """Write a figure to a numbered file, or to the same one each time (``replace``), or to TensorBoard."""
+        if self._writer is not None:
+            stream = io.BytesIO()
+            figure.savefig(stream, format="png", dpi=_SUMMARY_DPI)
+            with self._writer.as_default():
+                tf.summary.image(name, tf.io.decode_png(stream.getvalue(), channels=3)[None], step=epoch)
             return
-        import tensorflow as tf
-
-        stream = io.BytesIO()
-        figure.savefig(stream, format="png", dpi=80)
-        with self._writer.as_default():
-            tf.summary.image(name, tf.io.decode_png(stream.getvalue(), channels=3)[None], step=epoch)
+        path = self.folder / (f"{name}.png" if replace else f"{name}-{epoch + 1:04d}.png")
+        with atomic_write(path) as temporary:  # a viewer sees whole files while training runs
+            figure.savefig(temporary, dpi=_FILE_DPI)

@@ -9,7 +9,6 @@ from crsae_onnx.core.spikes.csv_table import read_table
 
 from keras_crsae.applications import spike_sorting
 from keras_crsae.cli import main
-from keras_crsae.cli import sort as cli_sort
 
 
 @pytest.fixture
@@ -31,14 +30,6 @@ def inside(sorted_spikes, tmp_path, monkeypatch):
     return calls
 
 
-def refused(capsys, *arguments):
-    capsys.readouterr()
-    assert main(list(arguments)) == 2
-    out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1
-    return err
-
-
 def test_a_folder_with_everything_is_written(inside, sorted_spikes, tmp_path, capsys):
     recording, _, result = sorted_spikes
     assert main(["sort", "y.dat", "--fs", "10000", "--channels", "1", "--units", "3", "--band", "300", "4000",
@@ -57,16 +48,16 @@ def test_a_folder_with_everything_is_written(inside, sorted_spikes, tmp_path, ca
     assert "Code maxima" in (tmp_path / "out/report.html").read_text()
 
 
-def test_a_wave_file_tells_its_sampling_frequency(inside, sorted_spikes, tmp_path, capsys):
+def test_a_wave_file_tells_its_sampling_frequency(inside, sorted_spikes, tmp_path, refused):
     from scipy.io import wavfile
 
     wavfile.write("y.wav", 10000, sorted_spikes[0][:, 0].astype(np.float32))
     assert main(["sort", "y.wav", "--units", "3", "--output", "out"]) == 0
     assert inside[0]["fs"] == 10000.0 and (tmp_path / "out/spikes.csv").is_file()
-    assert "not 12000" in refused(capsys, "sort", "y.wav", "--fs", "12000", "--output", "other")
+    assert "not 12000" in refused("sort", "y.wav", "--fs", "12000", "--output", "other")
 
 
-def test_a_sorter_runs_on_other_recordings(inside, sorted_spikes, tmp_path, capsys):
+def test_a_sorter_runs_on_other_recordings(inside, sorted_spikes, tmp_path, capsys, refused):
     assert main(["sort", "y.npy", "--fs", "10000", "--output", "out"]) == 0
     for name in ("y.npy", "y.dat"):
         assert main(["encode", "out", name, "new.csv", "--overwrite"]) == 0
@@ -84,11 +75,11 @@ def test_a_sorter_runs_on_other_recordings(inside, sorted_spikes, tmp_path, caps
             (["encode", "out", "y.npy", "x.csv", "--fs", "20000"], "trained at 10000 Hz"),
             (["encode", "out", "y.dat", "x.csv", "--channels", "2"], "1 channels"),
             (["encode", "out/model.keras", "y.npy", "x.npy", "--fs", "10000"], "sort` wrote")):
-        assert message in refused(capsys, *arguments)
+        assert message in refused(*arguments)
     assert not (tmp_path / "x.csv").exists()
 
 
-def test_unfit_input_is_refused_before_work(inside, tmp_path, capsys):
+def test_invalid_input_is_refused_before_work(inside, tmp_path, refused):
     np.save("flat.npy", np.zeros((3, 1000)))
     (tmp_path / "full").mkdir()
     (tmp_path / "full/notes.txt").write_text("mine")
@@ -100,7 +91,7 @@ def test_unfit_input_is_refused_before_work(inside, tmp_path, capsys):
             (["y.npy", "--fs", "10000", "--output", "full"], "holds files already"),
             (["y.npy", "--fs", "10000", "--output", "y.dat"], "is a file"),
             (["full", "--output", "full", "--overwrite"], "is the recording")):
-        assert message in refused(capsys, "sort", *arguments)
+        assert message in refused("sort", *arguments)
     assert not inside and not (tmp_path / "out").exists()
 
 
@@ -117,9 +108,9 @@ def test_overwrite_leaves_nothing_of_the_old_sorting(inside, tmp_path, monkeypat
     assert (tmp_path / "out/notes.txt").read_text() == "old" and len(read_table("out/spikes.csv").peak_sample) > 80
 
 
-def test_without_scikit_learn_the_extra_is_named(inside, monkeypatch, capsys):
-    monkeypatch.setattr(cli_sort, "find_spec", lambda name: None)
-    assert "keras-crsae[spikes]" in refused(capsys, "sort", "y.npy", "--fs", "10000", "--output", "out")
+def test_without_scikit_learn_the_extra_is_named(inside, monkeypatch, refused):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    assert "keras-crsae[spikes]" in refused("sort", "y.npy", "--fs", "10000", "--output", "out")
 
 
 def test_noise_holds_no_spikes(tmp_path, monkeypatch, capsys, rng):

@@ -10,7 +10,7 @@ from scipy.io import wavfile
 
 from keras_crsae.cli import main
 from keras_crsae.data.arrays import read_array
-from keras_crsae.data.recordings import read_recording, told_frequency
+from keras_crsae.data.recordings import read_recording, stored_frequency
 from keras_crsae.data.simulate import simulate_spikes, spike_templates
 from keras_crsae.data.wav import read_wav
 
@@ -21,7 +21,7 @@ def test_samples_are_mapped_in_the_type_of_the_file(tmp_path, rng, dtype, shape)
     data = (1000 * rng.standard_normal(shape)).astype(dtype)
     wavfile.write(tmp_path / "y.WAV", 25000, data)
     rate, found = read_wav(tmp_path / "y.WAV")
-    assert rate == told_frequency(tmp_path / "y.WAV") == 25000
+    assert rate == stored_frequency(tmp_path / "y.WAV") == 25000
     assert isinstance(found, np.memmap) and found.dtype == dtype
     for one in (found, read_array(tmp_path / "y.WAV"), read_recording(tmp_path / "y.WAV")):
         np.testing.assert_array_equal(one, data)
@@ -30,7 +30,7 @@ def test_samples_are_mapped_in_the_type_of_the_file(tmp_path, rng, dtype, shape)
 def test_the_rate_and_channels_of_the_file_count(tmp_path):
     wavfile.write(tmp_path / "y.wav", 25000, np.zeros((50, 2), "int16"))
     assert read_recording(tmp_path / "y.wav", 25000, 2).shape == (50, 2)
-    assert told_frequency(tmp_path / "y.npy", 3.0) == 3.0
+    assert stored_frequency(tmp_path / "y.npy", 3.0) == 3.0
     with pytest.raises(FileError, match="25000 Hz, not 30000"):
         read_recording(tmp_path / "y.wav", 30000)
     with pytest.raises(FileError, match="2 channels, not 3"):

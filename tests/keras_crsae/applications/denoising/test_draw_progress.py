@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 import keras_crsae as kc
-from keras_crsae.applications.denoising.draw_progress import DrawProgress
+from keras_crsae.callbacks import DrawProgress
 from keras_crsae.models.denoiser import Denoiser
-from keras_crsae.plots import plot_curves, plot_lambda
 
 
 def trained(rng, callback, epochs=3):
@@ -44,26 +43,7 @@ def test_signals_are_drawn_too(spikes, tmp_path):
     assert (tmp_path / "filters-0001.png").stat().st_size > 1000
 
 
-def test_lambda_is_drawn_in_units_of_the_noise():
-    lambdas = np.array([[1.0, 2.0, 6.0], [2.0, 3.0, 7.0]])
-    lines = plot_lambda(lambdas, [10, 20], sigma=0.5).axes[0].lines
-    np.testing.assert_allclose([line.get_ydata() for line in lines],
-                               [[0.5, 1.0], [1.0, 1.5], [3.0, 3.5], [1.0, 1.5]])
-    np.testing.assert_array_equal(lines[0].get_xdata(), [10, 20])
-
-
-def test_curves_carry_their_names_and_references():
-    figure = plot_curves({"a": ([1, 2], [27.0, 28.0]), "b": ([1, 3], [26.0, 28.5])}, {"BM3D": 28.57})
-    axis = figure.axes[0]
-    assert [t.get_text() for t in axis.get_legend().get_texts()] == ["a", "b"]
-    assert [t.get_text() for t in axis.texts] == ["BM3D"] and len(axis.lines) == 3
-
-
-def test_unfit_requests_are_refused(tmp_path):
-    requests = {"every": lambda: DrawProgress(tmp_path, every=0),
-                "sigma": lambda: DrawProgress(tmp_path, images=(1, 2)),
-                "times": lambda: plot_lambda(np.ones(3)), "one entry": lambda: plot_lambda(np.ones((3, 2)), [1]),
-                "at least one": lambda: plot_curves({}), "equal": lambda: plot_curves({"a": ([1], [1, 2])})}
-    for words, make in requests.items():
-        with pytest.raises(ValueError, match=words):
-            make()
+@pytest.mark.parametrize("options, words", [({"every": 0}, "every"), ({"images": (1, 2)}, "sigma")])
+def test_invalid_requests_are_refused(tmp_path, options, words):
+    with pytest.raises(ValueError, match=words):
+        DrawProgress(tmp_path, **options)
