@@ -86,8 +86,8 @@ def convert(model: Exportable, path: str | os.PathLike[str], outputs: str | Sequ
     rule = _spike_rule(spikes, spec, outputs, inputs)
     denoiser = _denoiser(spec, outputs, inputs)
     _check_target(path, overwrite)
-    onnx = import_optional("onnx", "export", "Conversion")
-    checker = import_optional("onnx.checker", "export", "Conversion")
+    onnx = import_optional("onnx", "Conversion")
+    checker = import_optional("onnx.checker", "Conversion")
     reader = spikes if isinstance(spikes, SpikeReader) else None
     whitening = reader.whitening if reader is not None and rule is not None else None
     graph = pipelines.build(encoder, outputs, inputs, whitening, rule, denoiser)

@@ -7,7 +7,8 @@ import traceback
 import warnings
 from collections.abc import Sequence
 
-from keras_crsae._extras import install_hint
+from crsae_onnx.core.optional import install_hint
+
 from keras_crsae.cli.messages import say
 from keras_crsae.cli.parser import parser
 from keras_crsae.cli.startup import Failure

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 from crsae_onnx.core.errors import FileError, one_line
+from crsae_onnx.core.optional import import_optional, missing_package
 
-from keras_crsae._extras import import_optional, missing_package
 from keras_crsae.data.arrays import check_finite
 from keras_crsae.data.paths import IMAGE_SUFFIXES, existing_file
 

@@ -3,6 +3,7 @@
 import warnings
 
 from crsae_onnx.core.errors import FileError, one_line
+from crsae_onnx.core.optional import import_optional
 
 from keras_crsae.data.paths import existing_file
 
@@ -27,11 +28,7 @@ def read_wav(path):
         (30000, (60000, 4))
     """
     path = existing_file(path, "a .wav file")
-    try:
-        from scipy.io import wavfile
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{path} is read through SciPy. Install it with: pip install 'keras-crsae[train]'",
-                                  name="scipy") from error
+    wavfile = import_optional("scipy.io.wavfile", str(path))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", wavfile.WavFileWarning)  # of chunks that hold no samples

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from crsae_onnx.core.optional import import_optional
 
 from keras_crsae import plots
-from keras_crsae._extras import import_optional
 from keras_crsae.applications.denoising.low_pass import split_low_pass
 from keras_crsae.applications.denoising.pipeline import denoise
 from keras_crsae.data.images import gray_photograph, random_patches

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from crsae_onnx.core.optional import import_optional
 from numpy.typing import ArrayLike
 
-from keras_crsae._extras import import_optional
 from keras_crsae.metrics import psnr
 from keras_crsae.plots.style import COLOURS, new_figure
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from crsae_onnx.core.optional import import_optional
 from numpy.typing import ArrayLike
-
-from keras_crsae._extras import import_optional
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -51,7 +51,7 @@ def serve(args: Namespace) -> None:
     """Become a server of files."""
     for file in args.files:
         describe(file)  # a file that is no encoder is refused before the server starts
-    server = import_optional("crsae_onnx.serving.server", "serve", "The server")
+    server = import_optional("crsae_onnx.serving.server", "The server")
     text = server.settings(args.files, args.timeout, args.concurrency, args.threads, args.largest_body,
                            args.largest_signal)
     server.serve(text, args.host, args.port)

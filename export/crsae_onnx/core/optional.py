@@ -1,30 +1,77 @@
-"""Packages of an extra, imported where they are used (standard library)."""
+"""Packages that an extra brings: one table behind every message about a missing one (standard library)."""
+
+from __future__ import annotations
 
 import importlib
 from types import ModuleType
 
+#: Top-level module -> (name of its package, extra of keras-crsae that brings it).
+EXTRAS = {
+    "keras": ("Keras", "train"), "tensorflow": ("TensorFlow", "train"), "scipy": ("SciPy", "train"),
+    "onnx": ("onnx", "export"), "onnxruntime": ("onnxruntime", "runtime-cpu"),
+    "imageio": ("imageio", "images"), "PIL": ("Pillow", "images"), "pillow": ("Pillow", "images"),
+    "tifffile": ("tifffile", "images"), "skimage": ("scikit-image", "images"), "matplotlib": ("matplotlib", "plots"),
+    "spikeinterface": ("SpikeInterface", "spikes"), "sklearn": ("scikit-learn", "spikes"), "neo": ("neo", "spikes"),
+    "threadpoolctl": ("threadpoolctl", "spikes"),
+    "dask": ("dask", "cluster"), "distributed": ("distributed", "cluster"), "zarr": ("zarr", "cluster"),
+    "h5py": ("h5py", "cluster"), "bentoml": ("bentoml", "serve"), "starlette": ("starlette", "serve"),
+}
+
 
 class MissingPackageError(ModuleNotFoundError):
-    """A package is not installed; the message names the extra that brings it."""
+    """A package is not installed; the message names what needs it, and the extra that brings it."""
 
 
-def import_optional(name: str, extra: str, purpose: str) -> ModuleType:
-    """A module of a package that an extra brings.
+def install_hint(module: str) -> str | None:
+    """How to install what brings a module; None for one that no extra brings.
 
     Args:
-        name: of the module, such as "dask.array".
-        extra: of keras-crsae, such as "cluster".
-        purpose: what needs it, the subject of the error's sentence.
-
-    Raises:
-        MissingPackageError: it, or a package that it imports, is not installed.
+        module: name of the module, dotted or not.
 
     Example:
-        >>> import_optional("json", "export", "Conversion").__name__
-        'json'
+        >>> from crsae_onnx.core.optional import install_hint
+        >>> install_hint("matplotlib.figure")
+        "matplotlib is missing. Install it with: pip install 'keras-crsae[plots]'"
+    """
+    known = EXTRAS.get(module.partition(".")[0])
+    return None if known is None else f"{known[0]} is missing. Install it with: pip install 'keras-crsae[{known[1]}]'"
+
+
+def missing_package(error: ModuleNotFoundError, purpose: str) -> ModuleNotFoundError:
+    """The error to raise for a package that is not installed.
+
+    Args:
+        error: what the import raised.
+        purpose: what needs the package, the subject of a sentence.
+
+    Returns:
+        A ``MissingPackageError`` with the same ``name``; ``error`` itself where no extra brings the module.
+
+    Example:
+        >>> from crsae_onnx.core.optional import missing_package
+        >>> str(missing_package(ModuleNotFoundError("no", name="neo"), "A recording"))
+        "A recording cannot be used: neo is missing. Install it with: pip install 'keras-crsae[spikes]'"
+    """
+    hint = install_hint(error.name or "")
+    return error if hint is None else MissingPackageError(f"{purpose} cannot be used: {hint}", name=error.name)
+
+
+def import_optional(module: str, purpose: str) -> ModuleType:
+    """Import a module that an extra brings.
+
+    Args:
+        module: its dotted name.
+        purpose: what needs it, the subject of a sentence.
+
+    Raises:
+        MissingPackageError: it, or a package that it imports, is missing; the message names the extra.
+
+    Example:
+        >>> from crsae_onnx.core.optional import import_optional
+        >>> import_optional("json.decoder", "It").__name__
+        'json.decoder'
     """
     try:
-        return importlib.import_module(name)
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise MissingPackageError(f"{purpose} needs the package {error.name}. Install it with: "
-                                  f"pip install 'keras-crsae[{extra}]'", name=error.name) from error
+        raise missing_package(error, purpose) from error

@@ -117,8 +117,8 @@ class EncoderSpec:
     check_every: int = 10
     active: bool = False
     denoiser: DenoiserSpec | None = None
-    config: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    versions: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
         def put(name: str, value: object) -> None:
@@ -247,7 +247,7 @@ def tensors(outputs: Iterable[str]) -> list[str]:
 
 def sizes(name: str, facts: Mapping[str, Any], unknown: int | None = -1) -> list[Any]:
     """Sizes of the axes of a tensor of a file with these facts; ``unknown`` where any size will do, None: its name."""
-    fixed = {axis: facts[axis] for axis in ("channels", "filters")}
+    fixed: dict[str | int, Any] = {axis: facts[axis] for axis in ("channels", "filters")}
     return [fixed.get(axis, axis if isinstance(axis, int) or unknown is None else unknown)
             for axis in axes(name, facts["rank"])]
 

@@ -225,4 +225,4 @@ class _Batch:
 
 
 def _import(name: str) -> ModuleType:
-    return import_optional(name, "cluster", "Work on a cluster")
+    return import_optional(name, "Work on a cluster")

@@ -58,7 +58,7 @@ def test_other_and_damaged_files_are_refused_by_name(tmp_path, content, words):
 
 def test_without_scipy_the_extra_is_named(tmp_path, monkeypatch):
     wavfile.write(tmp_path / "y.wav", 25000, np.zeros(50, "int16"))
-    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    monkeypatch.setitem(sys.modules, "scipy.io.wavfile", None)
     with pytest.raises(ModuleNotFoundError, match=r"keras-crsae\[train\]"):
         read_wav(tmp_path / "y.wav")
 
