@@ -1,7 +1,11 @@
 """Archives from strangers: bounded before anything is unpacked, and nothing in them names a place outside."""
 
+from __future__ import annotations
+
 import zipfile
+from os import PathLike
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 import numpy as np
 from crsae_onnx.core.errors import FileError, one_line
@@ -17,7 +21,7 @@ _MODULES = ("keras", "keras_crsae", "builtins")
 _ENCRYPTED = 0x1
 
 
-def check_archive(path):
+def check_archive(path: str | PathLike[str]) -> None:
     """Refuse a zip archive that would unpack to far more than it weighs, or that names files outside of itself.
 
     Args:
@@ -53,7 +57,7 @@ def check_archive(path):
                         "data but an attack, or a constant. Nothing was unpacked.")
 
 
-def check_array_member(archive, name, path):
+def check_array_member(archive: zipfile.ZipFile, name: str, path: str | PathLike[str]) -> None:
     """Refuse an array of a ``.npz`` file whose header promises more than the file holds.
 
     Args:
@@ -73,7 +77,7 @@ def check_array_member(archive, name, path):
                             f"bytes, and the file holds {there}. It is damaged.")
 
 
-def check_description(config, path):
+def check_description(config: Any, path: str | PathLike[str]) -> None:
     """Refuse the description of a Keras model that names code: Lambda layers, functions, classes of other packages.
 
     Args:
@@ -96,14 +100,14 @@ def check_description(config, path):
                                 "may hold numbers and sizes, no code. Expected classes of Keras and keras-crsae.")
 
 
-def read_description(archive, name):
+def read_description(archive: zipfile.ZipFile, name: str) -> bytes:
     """Bytes of a small text member, bounded."""
     if archive.getinfo(name).file_size > _CONFIG:
         raise ValueError(f"{name} has {archive.getinfo(name).file_size} bytes, more than {_CONFIG}")
     return archive.read(name)
 
 
-def check_weights(archive, name, path):
+def check_weights(archive: zipfile.ZipFile, name: str, path: str | PathLike[str]) -> None:
     """Refuse an HDF5 member that points to other files, or whose arrays promise far more than it holds.
 
     Args:
@@ -115,7 +119,8 @@ def check_weights(archive, name, path):
 
     size = archive.getinfo(name).file_size
     with archive.open(name) as stored, h5py.File(stored, "r") as file:
-        waiting, seen, promised = [file], 0, 0
+        seen = promised = 0
+        waiting: list[h5py.Group] = [file]
         while waiting:
             group = waiting.pop()
             for key in group:
@@ -128,9 +133,10 @@ def check_weights(archive, name, path):
                 if isinstance(item, h5py.Group):
                     waiting.append(item)
                     continue
-                if item.external or item.is_virtual:
-                    raise FileError(f"{path}: {name} takes values from other files. Expected a model with its own.")
-                promised += item.nbytes
+                if isinstance(item, h5py.Dataset):  # a named type holds no values
+                    if item.external or item.is_virtual:
+                        raise FileError(f"{path}: {name} takes values from other files. Expected a model with its own.")
+                    promised += item.nbytes
     if promised > FREE // 4 and promised > 4 * size:
         raise FileError(f"{path}: the arrays of {name} would take {promised} bytes, and it holds {size}. It is damaged "
                         "or an attack.")

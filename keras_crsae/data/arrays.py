@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zipfile
+from os import PathLike
+from pathlib import Path
 
 import numpy as np
 from crsae_onnx.core.errors import FileError, one_line
@@ -14,7 +16,7 @@ from keras_crsae.data.wav import read_wav
 _CHUNK = 1 << 22  # values looked at in one piece, so that a memory-mapped file never comes into memory whole
 
 
-def read_array(path, key=None):
+def read_array(path: str | PathLike[str], key: str | None = None) -> np.ndarray:
     """Real numbers of a ``.npy`` or ``.wav`` file (memory-mapped) or of one array of a ``.npz`` file.
 
     Args:
@@ -59,12 +61,12 @@ def read_array(path, key=None):
     return array
 
 
-def _starts_with(path, magic):
+def _starts_with(path: Path, magic: bytes) -> bool:
     with path.open("rb") as file:
         return file.read(len(magic)) == magic
 
 
-def _member(path, key):
+def _member(path: Path, key: str | None) -> np.ndarray:
     check_archive(path)  # also, np.load takes a file of any kind, whatever its name
     with np.load(path, allow_pickle=False) as archive:
         names = list(archive.files)
@@ -78,7 +80,7 @@ def _member(path, key):
         return archive[key]
 
 
-def as_batch(array, rank, path):
+def as_batch(array: np.ndarray, rank: int, path: str | PathLike[str]) -> np.ndarray:
     """An array of a file as (batch, *space, channels), a view where possible.
 
     Rank 1: (samples,), (samples, channels) or (batch, time, channels). Rank 2: (height, width),
@@ -103,7 +105,7 @@ def as_batch(array, rank, path):
     return array
 
 
-def check_finite(array, path):
+def check_finite(array: np.ndarray, path: str | PathLike[str]) -> None:
     """Refuse NaN and infinite values with the position of the first; constant memory."""
     if array.dtype.kind != "f":
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
+from os import PathLike
 from pathlib import Path
 
 from crsae_onnx.core.errors import FileError
@@ -15,7 +16,7 @@ WAV = ".wav"
 MODEL_FILE, ENCODER_FILE = "model.keras", "encoder.onnx"
 
 
-def existing_file(path: str | Path, kind: str) -> Path:
+def existing_file(path: str | PathLike[str], kind: str) -> Path:
     """``path`` as a Path, or a FileError that says what was expected there."""
     path = Path(path)
     if path.is_dir():
@@ -27,8 +28,8 @@ def existing_file(path: str | Path, kind: str) -> Path:
     return path
 
 
-def check_output(path: str | Path, suffixes: Sequence[str], overwrite: bool = False,
-                 inputs: Iterable[str | Path] = ()) -> Path:
+def check_output(path: str | PathLike[str], suffixes: Sequence[str], overwrite: bool = False,
+                 inputs: Iterable[str | PathLike[str]] = ()) -> Path:
     """Check, before any work, that ``path`` can be written and that nothing is lost by it.
 
     Args:

@@ -1,9 +1,14 @@
 """Draws from the generative model, with their truth (NumPy, seeded)."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
 from crsae_onnx.core.validation import as_positive, as_positive_int, as_sizes
+from numpy.typing import ArrayLike
+
+from keras_crsae.typing import Shape, Sizes
 
 
 @dataclass(frozen=True)
@@ -27,12 +32,12 @@ class Simulation:
     lambda_reg: np.ndarray | None = None
 
     @property
-    def snr(self):
+    def snr(self) -> float:
         """10 log10(var(D z) / sigma^2), in dB, over all samples."""
         return float(10 * np.log10(np.var(self.clean) / self.sigma**2))
 
 
-def spike_templates(kernel_size=45, filters=3, seed=0):
+def spike_templates(kernel_size: int = 45, filters: int = 3, seed: int = 0) -> np.ndarray:
     """Smooth unit-norm waveforms, (kernel_size, 1, filters): trough, rebound, and every second one a first peak.
 
     Widths grow from unit to unit, so that the waveforms stay apart under every shift.
@@ -49,7 +54,7 @@ def spike_templates(kernel_size=45, filters=3, seed=0):
     rng = np.random.default_rng(seed)
     time = np.linspace(0, 1, kernel_size)
 
-    def bump(centre, width):
+    def bump(centre: float, width: float) -> np.ndarray:
         return np.exp(-0.5 * ((time - centre) / width) ** 2)
 
     out = []
@@ -62,8 +67,9 @@ def spike_templates(kernel_size=45, filters=3, seed=0):
     return np.stack(out, axis=-1)[:, None, :]
 
 
-def simulate_spikes(filters, windows=100, samples=2000, events_per_window=8, amplitude=(15.0, 1.5),
-                    refractory=None, sigma=1.0, snr=None, seed=0):
+def simulate_spikes(filters: ArrayLike, windows: int = 100, samples: int = 2000, events_per_window: ArrayLike = 8,
+                    amplitude: tuple[float, float] = (15.0, 1.5), refractory: int | None = None, sigma: float = 1.0,
+                    snr: float | None = None, seed: int = 0) -> Simulation:
     """Spike trains convolved with their filters plus white noise; trains of different filters may overlap.
 
     Args:
@@ -108,8 +114,9 @@ def simulate_spikes(filters, windows=100, samples=2000, events_per_window=8, amp
     return _observed(code, filters, (1,), sigma, snr, rng)
 
 
-def simulate_codes(filters, lambda_reg, space, windows=100, density=1.0, nonnegative=True, strides=1, sigma=1.0,
-                   snr=None, seed=0):
+def simulate_codes(filters: ArrayLike, lambda_reg: ArrayLike, space: Sizes, windows: int = 100, density: float = 1.0,
+                   nonnegative: bool = True, strides: Sizes = 1, sigma: float = 1.0, snr: float | None = None,
+                   seed: int = 0) -> Simulation:
     """The model of arXiv 1904.08827, section II, itself: codes from their prior, synthesis, white noise.
 
     Args:
@@ -154,7 +161,7 @@ def simulate_codes(filters, lambda_reg, space, windows=100, density=1.0, nonnega
     return _observed(code, filters, strides, sigma, snr, rng, rates)
 
 
-def _checked_filters(filters, rank):
+def _checked_filters(filters: ArrayLike, rank: int) -> np.ndarray:
     filters = np.asarray(filters, float)
     if rank not in (1, 2) or filters.ndim != rank + 2 or not np.isfinite(filters).all():
         raise ValueError("`filters` must be finite, of shape (kernel_size, channels, filters)"
@@ -163,7 +170,8 @@ def _checked_filters(filters, rank):
     return filters
 
 
-def _observed(code, filters, strides, sigma, snr, rng, rates=None):
+def _observed(code: np.ndarray, filters: np.ndarray, strides: Shape, sigma: float, snr: float | None,
+              rng: np.random.Generator, rates: np.ndarray | None = None) -> Simulation:
     """Synthesis by the definition, tap after tap, and white noise."""
     rank = len(strides)
     space = tuple((m - 1) * s + k for m, s, k in zip(code.shape[1:-1], strides, filters.shape, strict=False))
@@ -181,7 +189,7 @@ def _observed(code, filters, strides, sigma, snr, rng, rates=None):
     return Simulation(signal.astype("float32"), clean, code, filters, sigma, rates)
 
 
-def perturb_filters(filters, error=0.45, seed=0):
+def perturb_filters(filters: np.ndarray, error: float = 0.45, seed: int = 0) -> np.ndarray:
     """Unit-norm filters at a given sqrt(1 - correlation^2) from the true ones, in a random direction.
 
     Args:
