@@ -1,5 +1,9 @@
 """The convolutional dictionary: one kernel, both directions."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 from crsae_onnx.core.validation import as_positive_int, as_sizes
 from keras import ops
@@ -8,14 +12,15 @@ from keras_crsae.constraints import UnitNormFilters, filter_norms
 from keras_crsae.operators import polyphase
 from keras_crsae.operators.convolution import adjoint, code_length, signal_length, synthesis
 from keras_crsae.operators.lipschitz import largest_eigenvalue
+from keras_crsae.typing import Sizes, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
 class ConvDictionary(keras.layers.Layer):
-    """Convolutional dictionary; ``call`` is synthesis ``D z``, ``adjoint`` is ``D^T y``.
+    """D z = sum_c d_c * z_c, the sum of filters placed at the code's positions, and its adjoint D^T y.
 
-    Filters are normalised inside the forward pass, so gradients reach the optimiser tangent to the unit
-    sphere; the constraint after each step removes rounding only.
+    ``call`` is synthesis, ``adjoint`` is D^T. Filters are normalised inside the forward pass, so gradients reach the
+    optimiser tangent to the unit sphere; the constraint after each step removes rounding only.
 
     Args:
         filters: number of filters.
@@ -25,7 +30,7 @@ class ConvDictionary(keras.layers.Layer):
         rank: 1 (signals) or 2 (images).
         kernel_initializer: Keras initialiser of the kernel.
         block_size: "auto", or the code positions an axis that are folded into channels (see
-            ``functional.polyphase``); 1 is the plain path. The values are the same.
+            ``operators.polyphase``); 1 is the plain path. The values are the same.
 
     Input shape: code (batch, *positions, filters). Output shape: (batch, *space, channels).
 
@@ -33,6 +38,8 @@ class ConvDictionary(keras.layers.Layer):
         ValueError: a size that is no positive int, strides larger than the kernel, another rank.
 
     Example:
+        >>> import keras
+        >>> from keras_crsae.layers import ConvDictionary
         >>> layer = ConvDictionary(filters=3, kernel_size=9, channels=1)
         >>> tuple(layer(keras.ops.zeros((2, 92, 3))).shape)
         (2, 100, 1)
@@ -41,8 +48,8 @@ class ConvDictionary(keras.layers.Layer):
     #: Whether every filter has norm 1.
     unit_norm = True
 
-    def __init__(self, filters, kernel_size, channels=1, strides=1, rank=1,
-                 kernel_initializer="random_normal", block_size="auto", **kwargs):
+    def __init__(self, filters: int, kernel_size: Sizes, channels: int = 1, strides: Sizes = 1, rank: int = 1,
+                 kernel_initializer: Any = "random_normal", block_size: int | str = "auto", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if rank not in (1, 2):
             raise ValueError(f"`rank` must be 1 (signals) or 2 (images). Received: rank={rank!r}")
@@ -58,18 +65,18 @@ class ConvDictionary(keras.layers.Layer):
         self.block_size = block_size
         self.block = polyphase.resolve_block(block_size, self.kernel_size, self.strides, self.channels)
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         self.kernel = self.add_weight(
             name="kernel", shape=(*self.kernel_size, self.channels, self.filters),
             initializer=self.kernel_initializer, constraint=UnitNormFilters())
         self.kernel.assign(UnitNormFilters()(self.kernel.value))
 
-    def unit_kernel(self):
+    def unit_kernel(self) -> Tensor:
         """The kernel with every filter divided by its norm, differentiable."""
         kernel = ops.convert_to_tensor(self.kernel)
         return kernel / filter_norms(kernel)
 
-    def adjoint(self, signal, kernel=None):
+    def adjoint(self, signal: Tensor, kernel: Tensor | None = None) -> Tensor:
         """``D^T y``: (batch, *space, channels) -> (batch, *positions, filters); positions that fit whole."""
         kernel = ops.cast(self.unit_kernel() if kernel is None else kernel, signal.dtype)
         if self.block is None:
@@ -79,35 +86,35 @@ class ConvDictionary(keras.layers.Layer):
         folded = polyphase.fold_kernel(kernel, self.strides, self.block)
         return polyphase.block_adjoint(signal, folded, self.strides, self.block, positions)
 
-    def call(self, code, kernel=None):
+    def call(self, code: Tensor, kernel: Tensor | None = None) -> Tensor:
         return self.synthesis(code, kernel)
 
-    def synthesis(self, code, kernel=None):
+    def synthesis(self, code: Tensor, kernel: Tensor | None = None) -> Tensor:
         """``D z`` in the code's own precision: (batch, *positions, filters) -> (batch, *space, channels)."""
         kernel = ops.cast(self.unit_kernel() if kernel is None else kernel, code.dtype)
         if self.block is None:
             return synthesis(code, kernel, self.strides)
         folded = polyphase.fold_kernel(kernel, self.strides, self.block)
-        made = polyphase.block_synthesis(code, folded, self.strides, self.block)
+        signal = polyphase.block_synthesis(code, folded, self.strides, self.block)
         space = [signal_length(m, k, s) for m, k, s in
                  zip(ops.shape(code)[1:-1], self.kernel_size, self.strides, strict=True)]
-        return made[(slice(None), *(slice(0, n) for n in space))]
+        return signal[(slice(None), *(slice(0, n) for n in space))]
 
-    def largest_eigenvalue(self):
+    def largest_eigenvalue(self) -> Tensor:
         """Upper bound of the largest eigenvalue of ``D^T D``."""
         return largest_eigenvalue(self.unit_kernel(), self.strides)
 
-    def code_space(self, space):
+    def code_space(self, space: Any) -> tuple[Any, ...]:
         """Code positions on each axis for a signal's extent; None stays None."""
         return tuple(None if n is None else code_length(n, k, s)
                      for n, k, s in zip(space, self.kernel_size, self.strides, strict=True))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         space = tuple(None if m is None else signal_length(m, k, s) for m, k, s in
                       zip(input_shape[1:-1], self.kernel_size, self.strides, strict=True))
         return (input_shape[0], *space, self.channels)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "filters": self.filters, "kernel_size": self.kernel_size,
                 "channels": self.channels, "strides": self.strides, "rank": self.rank,
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),

@@ -100,8 +100,9 @@ def fold_problem(tensors: Tensors, likelihood: Likelihood, code_prior: CodePrior
 def _fold_tensors(tensors: Tensors, strides: Shape, block: Shape, count: list[Tensor]) -> Tensors:
     """Signal, mask, kernels and threshold in blocks, ``count`` of them on each axis."""
     period = tuple(b * s for b, s in zip(block, strides, strict=True))
-    kernel, adjoint_kernel = (None if k is None else polyphase.fold_kernel(k, strides, block)
-                              for k in (tensors.kernel, tensors.adjoint_kernel))
+    kernel = polyphase.fold_kernel(tensors.kernel, strides, block)
+    adjoint_kernel = None if tensors.adjoint_kernel is None else \
+        polyphase.fold_kernel(tensors.adjoint_kernel, strides, block)
     space = [(n + t - 1) * p for n, t, p in zip(count, kernel.shape, period, strict=False)]
     signal, observed = (None if a is None else polyphase.fold(polyphase.pad_to(a, space), period)
                         for a in (tensors.signal, tensors.observed))

@@ -1,19 +1,24 @@
 """A convolutional dictionary whose filters have norms of their own."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 from keras import ops
 
 from keras_crsae.constraints import InsideUnitBall
 from keras_crsae.layers.conv_dictionary import ConvDictionary
+from keras_crsae.typing import Sizes, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
 class FreeNormDictionary(ConvDictionary):
-    """``ConvDictionary`` whose filters have any norm, or with ``ball`` one of at most 1.
+    """D z = sum_c d_c * z_c with filters of any norm, or with ``ball`` of a norm of at most 1.
 
     Args:
+        filters, kernel_size, channels, strides, rank, kernel_initializer, block_size: see ``ConvDictionary``.
         ball: whether each filter is kept inside the unit ball.
-        others: see ``ConvDictionary``.
 
     Example:
         >>> from keras_crsae.layers import FreeNormDictionary
@@ -22,18 +27,21 @@ class FreeNormDictionary(ConvDictionary):
 
     unit_norm = False
 
-    def __init__(self, filters, kernel_size, ball=False, **options):
-        super().__init__(filters, kernel_size, **options)
+    def __init__(self, filters: int, kernel_size: Sizes, channels: int = 1, strides: Sizes = 1, rank: int = 1,
+                 kernel_initializer: Any = "random_normal", block_size: int | str = "auto", ball: bool = False,
+                 **kwargs: Any) -> None:
+        super().__init__(filters, kernel_size, channels=channels, strides=strides, rank=rank,
+                         kernel_initializer=kernel_initializer, block_size=block_size, **kwargs)
         self.ball = bool(ball)
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         self.kernel = self.add_weight(
             name="kernel", shape=(*self.kernel_size, self.channels, self.filters),
             initializer=self.kernel_initializer, constraint=InsideUnitBall() if self.ball else None)
 
-    def unit_kernel(self):
+    def unit_kernel(self) -> Tensor:
         """The kernel as it is: its norms are learned."""
         return ops.convert_to_tensor(self.kernel)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "ball": self.ball}

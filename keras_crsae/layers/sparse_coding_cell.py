@@ -18,7 +18,7 @@ from keras_crsae.problem.objective import Problem
 from keras_crsae.solvers.base import Descend
 from keras_crsae.solvers.fista import FISTA
 from keras_crsae.solvers.proximal_step import descent
-from keras_crsae.typing import Shape, Tensor
+from keras_crsae.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
@@ -56,7 +56,7 @@ class SparseCodingCell(keras.layers.Layer):
 
     def __init__(self, dictionary: ConvDictionary, code_prior: CodePrior | str = "nonnegative_soft",
                  likelihood: Likelihood | str = "gaussian", lambda_init: Any = 1.0, lambda_shared: bool = False,
-                 sigma: float = 1.0, step_size: float | str = "auto", **kwargs: Any) -> None:
+                 sigma: float = 1.0, step_size: Any = "auto", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.code_prior, self.likelihood = code_priors.get(code_prior), likelihoods.get(likelihood)
         if step_size != "auto" and not step_size > 0:
@@ -68,7 +68,7 @@ class SparseCodingCell(keras.layers.Layer):
         self.dictionary = dictionary
         self.lambda_init, self.lambda_shared = lambda_init, lambda_shared
         self.sigma_init, self.step_size_init = sigma, step_size
-        self._space: Shape | None = None
+        self._space: tuple[int | None, ...] | None = None
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         if not self.dictionary.built:
@@ -129,18 +129,19 @@ class SparseCodingCell(keras.layers.Layer):
         scale = self.lambda_reg * self.sigma * factor
         if sigma is None:
             return scale * self.sigma
-        sigma = ops.cast(sigma, self.sigma.dtype)
-        if len(sigma.shape) == 1:
-            sigma = ops.reshape(sigma, (-1,) + (1,) * (self.dictionary.rank + 1))
-        return scale * sigma
+        level: Tensor = ops.cast(sigma, self.sigma.dtype)
+        if len(level.shape) == 1:
+            level = ops.reshape(level, (-1,) + (1,) * (self.dictionary.rank + 1))
+        return scale * level
 
     def call(self, inputs: Tensor, states: list[Tensor], descend: Descend | None = None,
              factor: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
         """One iteration of FISTA; ``descend``: the step of the caller, see ``solvers.proximal_step.descent``."""
-        state = FISTA().step(tuple(states), descend or self._descend(inputs), factor)
+        state = FISTA().step(tuple(states), descend or self.descent(inputs), factor)
         return state[0], list(state)
 
-    def _descend(self, signal: Tensor) -> Callable[[Tensor], Tensor]:
+    def descent(self, signal: Tensor) -> Callable[[Tensor], Tensor]:
+        """The step w -> prox(w + step D^T residual(y, D w)) on a signal of whole strides."""
         kernel, step, threshold = (ops.cast(v, signal.dtype) for v in (
             self.dictionary.unit_kernel(), ops.stop_gradient(self.step_size.value), self.threshold()))
         return descent(Problem(self.likelihood, self.code_prior), signal, kernel, self.dictionary.strides, step,

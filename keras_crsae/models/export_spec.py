@@ -34,6 +34,9 @@ def encoder_spec(model: Any) -> EncoderSpec:
     """
     if not model.built:
         raise ValueError("The model has no weights yet: call model.build((None, None, channels)) or fit it first.")
+    if not model.encoder.solver.exports:
+        raise ValueError(f"The solver {type(model.encoder.solver).__name__} has no form in an exported graph. "
+                         "Encode with Keras, or export a model with solver='fista'.")
     dictionary, encoder, analysis = model.dictionary, model.encoder, model.encoder.analysis
     return EncoderSpec(
         kernel=_unit_kernel(dictionary), decoder_kernel=_unit_kernel(model.decoder),

@@ -40,6 +40,8 @@ def adjoint(signal: Tensor, kernel: Tensor, strides: Shape) -> Tensor:
         (batch, *positions, filters); samples past the last whole stride are not seen.
 
     Example:
+        >>> from keras import ops
+        >>> from keras_crsae.operators.convolution import adjoint
         >>> tuple(adjoint(ops.ones((2, 100, 1)), ops.ones((9, 1, 3)), (1,)).shape)
         (2, 92, 3)
     """
@@ -58,6 +60,8 @@ def synthesis(code: Tensor, kernel: Tensor, strides: Shape) -> Tensor:
         (batch, *space, channels), space = (positions - 1) * stride + kernel size.
 
     Example:
+        >>> from keras import ops
+        >>> from keras_crsae.operators.convolution import synthesis
         >>> tuple(synthesis(ops.ones((2, 92, 3)), ops.ones((9, 1, 3)), (1,)).shape)
         (2, 100, 1)
     """
@@ -67,7 +71,7 @@ def synthesis(code: Tensor, kernel: Tensor, strides: Shape) -> Tensor:
 
 
 def is_thin(kernel: Tensor, strides: Shape) -> bool:
-    """Does ``synthesis`` make images of so few channels that a matrix product and sums beat a convolution?"""
+    """Whether ``synthesis`` gives images of so few channels that a matrix product and sums beat a convolution."""
     return len(strides) == 2 and all(s == 1 for s in strides) and kernel.shape[-2] <= _THIN_CHANNELS \
         and min(kernel.shape[:2]) >= _THIN_TAPS
 
@@ -84,14 +88,14 @@ def _thin_synthesis(code: Tensor, kernel: Tensor) -> tuple[Tensor, Callable[[Ten
     weight = tf.reshape(tf.transpose(kernel, (3, 0, 1, 2)), (filters, -1))
     spread = tf.reshape(tf.matmul(tf.reshape(code, (-1, filters)), weight),
                         (batch, height, width, rows, columns * channels))
-    made = tf.add_n([tf.pad(spread[:, :, :, i], [[0, 0], [i, rows - 1 - i], [0, 0], [0, 0]]) for i in range(rows)])
-    made = tf.reshape(made, (batch, height + rows - 1, width, columns, channels))
-    made = tf.add_n([tf.pad(made[:, :, :, i], [[0, 0], [0, 0], [i, columns - 1 - i], [0, 0]])
-                     for i in range(columns)])
+    image = tf.add_n([tf.pad(spread[:, :, :, i], [[0, 0], [i, rows - 1 - i], [0, 0], [0, 0]]) for i in range(rows)])
+    image = tf.reshape(image, (batch, height + rows - 1, width, columns, channels))
+    image = tf.add_n([tf.pad(image[:, :, :, i], [[0, 0], [0, 0], [i, columns - 1 - i], [0, 0]])
+                      for i in range(columns)])
 
     def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
         by_kernel = tf.raw_ops.Conv2DBackpropFilter(
             input=upstream, filter_sizes=kernel.shape, out_backprop=code, strides=[1, 1, 1, 1], padding="VALID")
         return adjoint(upstream, kernel, (1, 1)), by_kernel
 
-    return made, gradient
+    return image, gradient

@@ -58,13 +58,15 @@ def largest_eigenvalue(kernel: Tensor, strides: Shape) -> Tensor:
         Scalar L; ``1 / L`` is a step size for which ISTA and FISTA converge (Beck and Teboulle 2009).
 
     Example:
+        >>> from keras import ops
+        >>> from keras_crsae.operators.lipschitz import largest_eigenvalue
         >>> 1.0 <= float(largest_eigenvalue(ops.array([[[1.0]], [[0.0]]]), (1,))) < 1.02
         True
     """
     phases, taps = _pad_to_phases(kernel, strides)
     size = min(phases.shape[-2], phases.shape[-1])
     per_tap = 32 if size == 1 else 16 * len(taps)
-    # The polynomial's degree, k - 1, sets the margin: on images, where the grid is costly, no finer than that asks for.
+    # The polynomial's degree, k - 1, sets the margin: on images, where the grid is costly, no finer than that needs.
     degree = [max(k - 1, 1) if len(taps) == 2 and size > 1 else k for k in taps]
     grid = tuple(2 * math.ceil(per_tap * d / 2) for d in degree)
     real, imag = _frequency_response(phases, taps, grid)

@@ -102,7 +102,7 @@ class Mask(Measurement):
     projection = True
 
     def __init__(self, observed: Tensor) -> None:
-        self.observed = observed
+        self.observed: Tensor = observed
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.cast(self.observed, x.dtype) * x

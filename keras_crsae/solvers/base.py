@@ -22,8 +22,8 @@ class Solver:
     """Iterations x_0, x_1, ... towards the minimiser, as ``init`` and ``step``.
 
     Attributes:
-        needs_curvature: whether a step size of 1 / (curvature L) is needed for convergence.
-        exports: whether its iterations can be written into an exported graph, by ``momentum``.
+        exports: whether its iterations can be written into an exported graph: each is prox(w - step * gradient(w)) and
+            the extrapolation of ``momentum``.
         active: whether inference works on the active parts of a signal alone (``solvers.active_set``); ``init`` and
             ``step`` are then those of training.
 
@@ -36,7 +36,6 @@ class Solver:
         2.0
     """
 
-    needs_curvature: bool = True
     exports: bool = True
     active: bool = False
 
