@@ -74,8 +74,15 @@ def convert(model: Exportable, path: str | os.PathLike[str], outputs: str | Sequ
         ModuleNotFoundError: the extra ``export`` is not installed.
 
     Example:
+        >>> import numpy as np
+        >>> from crsae_onnx import SparseEncoder
+        >>> import keras_crsae as kc
+        >>> from crsae_onnx.convert import convert
+        >>> model = kc.CRsAE(filters=3, kernel_size=45, iterations=20, sigma=1.0, lambda_init=4.0)
+        >>> model.set_dictionary(kc.data.spike_templates(45, 3))
         >>> path = convert(model, "encoder.onnx")
-        >>> code = SparseEncoder(path).encode(signal)
+        >>> SparseEncoder(path).encode(np.zeros((1, 1000, 1))).shape
+        (1, 956, 3)
     """
     path = Path(path)
     outputs, inputs = select_names(outputs, OUTPUTS + PIPELINES, "outputs"), select_names(inputs, INPUTS, "inputs")

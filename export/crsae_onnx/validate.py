@@ -95,7 +95,12 @@ def validate(model: Exportable, path: str | os.PathLike[str], shapes: Sequence[S
         ModelFileError: the file cannot be read.
 
     Example:
-        >>> report = validate(model, "encoder.onnx")
+        >>> import keras_crsae as kc
+        >>> from crsae_onnx.convert import convert
+        >>> from crsae_onnx.validate import validate
+        >>> model = kc.CRsAE(filters=3, kernel_size=45, iterations=20, sigma=1.0, lambda_init=4.0)
+        >>> model.set_dictionary(kc.data.spike_templates(45, 3))
+        >>> report = validate(model, convert(model, "encoder.onnx"))
         >>> report.difference < 1e-4
         True
     """

@@ -27,6 +27,8 @@ def read_array(path: str | PathLike[str], key: str | None = None) -> np.ndarray:
         FileError: missing, damaged, pickled or empty file, several arrays and no key, no real numbers.
 
     Example:
+        >>> import numpy as np
+        >>> from keras_crsae.data import read_array
         >>> np.save("recording.npy", np.zeros((1000, 4), "int16"))
         >>> read_array("recording.npy").shape
         (1000, 4)

@@ -31,6 +31,8 @@ def read_recording(path, sampling_frequency=None, channels=None, dtype="int16", 
         ModuleNotFoundError: the file needs SpikeInterface (extra ``spikes``), which is not installed.
 
     Example:
+        >>> import numpy as np
+        >>> from keras_crsae.data import read_recording
         >>> np.zeros((60000, 4), "<i2").tofile("tetrode.dat")
         >>> read_recording("tetrode.dat", sampling_frequency=30000, channels=4).shape
         (60000, 4)

@@ -48,6 +48,7 @@ def spike_templates(kernel_size: int = 45, filters: int = 3, seed: int = 0) -> n
         seed: of small variations in width and rebound.
 
     Example:
+        >>> from keras_crsae.data import spike_templates
         >>> spike_templates(45, 3).shape
         (45, 1, 3)
     """
@@ -90,8 +91,9 @@ def simulate_spikes(filters: ArrayLike, windows: int = 100, samples: int = 2000,
         ValueError: a signal shorter than the filters, more events than positions, options out of range.
 
     Example:
-        >>> made = simulate_spikes(spike_templates(45, 3), windows=2, samples=500, snr=9.0)
-        >>> made.signal.shape, made.code.shape, round(made.snr, 6)
+        >>> from keras_crsae.data import simulate_spikes, spike_templates
+        >>> data = simulate_spikes(spike_templates(45, 3), windows=2, samples=500, snr=9.0)
+        >>> data.signal.shape, data.code.shape, round(data.snr, 6)
         ((2, 500, 1), (2, 456, 3), 9.0)
     """
     filters = _checked_filters(filters, 1)
@@ -135,8 +137,10 @@ def simulate_codes(filters: ArrayLike, lambda_reg: ArrayLike, space: Sizes, wind
         ValueError: filters of another rank, a space smaller than they are, rates or density out of range.
 
     Example:
-        >>> made = simulate_codes(np.ones((5, 5, 1, 2)), [2.0, 4.0], (12, 14), windows=3)
-        >>> made.signal.shape, made.code.shape, made.lambda_reg.tolist()
+        >>> import numpy as np
+        >>> from keras_crsae.data import simulate_codes
+        >>> data = simulate_codes(np.ones((5, 5, 1, 2)), [2.0, 4.0], (12, 14), windows=3)
+        >>> data.signal.shape, data.code.shape, data.lambda_reg.tolist()
         ((3, 12, 14, 1), (3, 8, 10, 2), [2.0, 4.0])
     """
     filters = np.asarray(filters, float)
@@ -204,6 +208,8 @@ def perturb_filters(filters: np.ndarray, error: float = 0.45, seed: int = 0) -> 
         ValueError: an error outside [0, 1].
 
     Example:
+        >>> import numpy as np
+        >>> from keras_crsae.data import perturb_filters, spike_templates
         >>> true = spike_templates(45, 1)
         >>> round(float(np.sum(true * perturb_filters(true, error=0.6))), 6)
         0.8

@@ -21,6 +21,7 @@ def read_wav(path):
         ModuleNotFoundError: SciPy is missing (extra ``train``).
 
     Example:
+        >>> import numpy as np
         >>> from scipy.io import wavfile
         >>> wavfile.write("y.wav", 30000, np.zeros((60000, 4), "int16"))
         >>> rate, recording = read_wav("y.wav")

@@ -110,7 +110,7 @@ def align_filters(true_filters: ArrayLike, filters: ArrayLike) -> tuple[np.ndarr
         >>> templates = spike_templates(45, 3)
         >>> aligned, match = align_filters(templates, -templates[..., ::-1])
         >>> match.learned.tolist(), match.signs.tolist()
-        ([2, 1, 0], [-1, -1, -1])
+        ([2, 1, 0], [-1.0, -1.0, -1.0])
     """
     true_filters, filters = np.asarray(true_filters, np.float64), np.asarray(filters, np.float64)
     match = match_filters(true_filters, filters)

@@ -88,7 +88,12 @@ def read(path: str | os.PathLike[str] | bytes) -> tuple[bytes, Facts]:
         ModelFileError: the file is missing, unreadable, damaged, foreign or of a newer format.
 
     Example:
-        >>> content, facts = read("encoder.onnx")
+        >>> import keras_crsae as kc
+        >>> from crsae_onnx.convert import convert
+        >>> from crsae_onnx.file_format.container import read
+        >>> model = kc.CRsAE(filters=3, kernel_size=45, iterations=20, sigma=1.0, lambda_init=4.0)
+        >>> model.set_dictionary(kc.data.spike_templates(45, 3))
+        >>> content, facts = read(convert(model, "encoder.onnx"))
         >>> facts["filters"]
         3
     """
@@ -103,7 +108,15 @@ def rewrite(path: str | os.PathLike[str], facts: Facts) -> None:
     """Replace what a file says about itself; its graph stays as it is, and a killed process leaves no half file.
 
     Example:
-        >>> rewrite("encoder.onnx", {**read("encoder.onnx")[1], "unit": "uV"})
+        >>> import keras_crsae as kc
+        >>> from crsae_onnx.convert import convert
+        >>> from crsae_onnx.file_format.container import read, rewrite
+        >>> model = kc.CRsAE(filters=3, kernel_size=45, iterations=20, sigma=1.0, lambda_init=4.0)
+        >>> model.set_dictionary(kc.data.spike_templates(45, 3))
+        >>> path = convert(model, "encoder.onnx")
+        >>> rewrite(path, {**read(path)[1], "unit": "uV"})
+        >>> read(path)[1]["unit"]
+        'uV'
     """
     path = Path(path)
     write(path, pack(unpack(_content(path), path)[0], facts))

@@ -25,7 +25,12 @@ def describe(path: str | os.PathLike[str]) -> tuple[Facts, str]:
         ModelFileError: the file is missing, damaged, foreign or of a newer format.
 
     Example:
-        >>> facts, text = describe("encoder.onnx")
+        >>> import keras_crsae as kc
+        >>> from crsae_onnx.convert import convert
+        >>> from crsae_onnx.file_format.description import describe
+        >>> model = kc.CRsAE(filters=3, kernel_size=45, iterations=20, sigma=1.0, lambda_init=4.0)
+        >>> model.set_dictionary(kc.data.spike_templates(45, 3))
+        >>> facts, text = describe(convert(model, "encoder.onnx"))
         >>> text.splitlines()[3]
         'dictionary      3 filters of 45, stride 1'
     """

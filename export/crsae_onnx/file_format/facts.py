@@ -30,6 +30,8 @@ def encoder_facts(spec: EncoderSpec, *, block: Sequence[int], outputs: Sequence[
         in its inverse: ``lambda_reg``. ``threshold`` is penalty_weight * step_size, of one iteration.
 
     Example:
+        >>> import numpy as np
+        >>> from crsae_onnx.core.spec import EncoderSpec
         >>> filters = np.ones((5, 1, 2))
         >>> spec = EncoderSpec(filters, filters, (1,), step_size=0.1, lambda_reg=[2.0], sigma=0.5, momentum=[0.0])
         >>> encoder_facts(spec, block=(1,), outputs=("code",), inputs=("signal",), tolerance=None,

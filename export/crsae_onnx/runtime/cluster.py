@@ -55,7 +55,14 @@ def encode_blocks(path: str | os.PathLike[str], recording: Any, output: str = "c
         ValueError: a file of images, an output that the file lacks, an invalid chunk.
 
     Example:
-        >>> blocks = encode_blocks("encoder.onnx", np.zeros((1, 5000, 1), "float32"), chunk=20000)
+        >>> import numpy as np
+        >>> import keras_crsae as kc
+        >>> from crsae_onnx.convert import convert
+        >>> from crsae_onnx.runtime.cluster import encode_blocks
+        >>> model = kc.CRsAE(filters=3, kernel_size=45, iterations=20, sigma=1.0, lambda_init=4.0)
+        >>> model.set_dictionary(kc.data.spike_templates(45, 3))
+        >>> path = convert(model, "encoder.onnx")
+        >>> blocks = encode_blocks(path, np.zeros((1, 5000, 1), "float32"), chunk=20000)
         >>> blocks.shape
         (1, 4956, 3)
     """
@@ -125,6 +132,9 @@ def open_array(path: str | os.PathLike[str]) -> ArrayFile:
         ValueError: it holds no array, or is of another kind.
 
     Example:
+        >>> import numpy as np
+        >>> from crsae_onnx.runtime.cluster import open_array
+        >>> np.save("recording.npy", np.zeros((300, 1)))
         >>> open_array("recording.npy").shape
         (300, 1)
     """

@@ -80,8 +80,16 @@ class SparseEncoder:
         RuntimeWarning: another provider runs than the first one given, and why.
 
     Example:
-        >>> encoder = SparseEncoder("encoder.onnx")
-        >>> code = encoder.encode(signal)        # (batch, time, channels) -> (batch, positions, filters)
+        >>> import numpy as np
+        >>> from crsae_onnx import SparseEncoder
+        >>> import keras_crsae as kc
+        >>> from crsae_onnx.convert import convert
+        >>> model = kc.CRsAE(filters=3, kernel_size=45, iterations=20, sigma=1.0, lambda_init=4.0)
+        >>> model.set_dictionary(kc.data.spike_templates(45, 3))
+        >>> path = convert(model, "encoder.onnx")
+        >>> encoder = SparseEncoder(path, providers=["CPUExecutionProvider"])
+        >>> encoder.encode(np.zeros((2, 1000, 1))).shape   # (batch, time, channels) -> (batch, positions, filters)
+        (2, 956, 3)
         >>> encoder.provider
         'CPUExecutionProvider'
     """
@@ -141,7 +149,17 @@ class SparseEncoder:
             ValueError: the file lacks the output or input, or an option is invalid.
 
         Example:
-            >>> spikes = encoder.encode(np.load("recording.npy", mmap_mode="r")[None], sparse=True, progress=True)
+            >>> import numpy as np
+            >>> from crsae_onnx import SparseEncoder
+            >>> import keras_crsae as kc
+            >>> from crsae_onnx.convert import convert
+            >>> model = kc.CRsAE(filters=3, kernel_size=45, iterations=20, sigma=1.0, lambda_init=4.0)
+            >>> model.set_dictionary(kc.data.spike_templates(45, 3))
+            >>> path = convert(model, "encoder.onnx")
+            >>> np.save("recording.npy", np.zeros((5000, 1), "int16"))
+            >>> recording = np.load("recording.npy", mmap_mode="r")[None]
+            >>> SparseEncoder(path).encode(recording, sparse=True).shape
+            (1, 4956, 3)
         """
         windowed = partial(encode_windows, sparse=sparse)
         return self._encode("code", windowed, signal, mask, sigma, sparse, out=out, window=window, overlap=overlap,
@@ -169,9 +187,16 @@ class SparseEncoder:
             SignalError: an invalid signal.
 
         Example:
+            >>> from crsae_onnx import SparseEncoder
+            >>> import keras_crsae as kc
             >>> from crsae_onnx.convert import convert
+            >>> model = kc.CRsAE(filters=3, kernel_size=45, iterations=20, sigma=1.0, lambda_init=4.0)
+            >>> model.set_dictionary(kc.data.spike_templates(45, 3))
             >>> path = convert(model, "with_spikes.onnx", outputs=("spikes",), spikes=5.0)
-            >>> index, unit, amplitude = SparseEncoder(path).spikes(signal)
+            >>> data = kc.data.simulate_spikes(kc.data.spike_templates(45, 3), 2, 300, events_per_window=3)
+            >>> index, unit, amplitude = SparseEncoder(path).spikes(data.signal)
+            >>> index.shape[1], len(unit) == len(amplitude)
+            (2, True)
         """
         self._needs(SPIKE_TENSORS[0], "spikes")
         index, unit, amplitude = self.run(SPIKE_TENSORS, signal).values()
@@ -192,9 +217,14 @@ class SparseEncoder:
             SignalError: invalid images or sigma.
 
         Example:
+            >>> import numpy as np
+            >>> import keras_crsae as kc
+            >>> from crsae_onnx import SparseEncoder
             >>> from crsae_onnx.convert import convert
-            >>> path = convert(images, "denoiser.onnx", outputs=("denoised",), inputs=("signal", "sigma"))
-            >>> SparseEncoder(path).denoise(noisy[None, ..., None], sigma=25 / 255).shape
+            >>> model = kc.CRsAE(4, 4, rank=2, strides=2, code_prior="soft", sigma=0.1, iterations=5)
+            >>> model.build((None, None, None, 1))
+            >>> path = convert(model, "denoiser.onnx", outputs=("denoised",), inputs=("signal", "sigma"))
+            >>> SparseEncoder(path).denoise(np.zeros((1, 32, 32, 1)), sigma=25 / 255).shape
             (1, 32, 32, 1)
         """
         self._needs("denoised", "denoised")
@@ -217,7 +247,14 @@ class SparseEncoder:
             SignalError: an invalid signal, mask or sigma.
 
         Example:
-            >>> sorted(encoder.run(["code", "reconstruction"], signal))
+            >>> import numpy as np
+            >>> from crsae_onnx import SparseEncoder
+            >>> import keras_crsae as kc
+            >>> from crsae_onnx.convert import convert
+            >>> model = kc.CRsAE(filters=3, kernel_size=45, iterations=20, sigma=1.0, lambda_init=4.0)
+            >>> model.set_dictionary(kc.data.spike_templates(45, 3))
+            >>> path = convert(model, "encoder.onnx")
+            >>> sorted(SparseEncoder(path).run(["code", "reconstruction"], np.zeros((1, 300, 1))))
             ['code', 'reconstruction']
         """
         for name in outputs:

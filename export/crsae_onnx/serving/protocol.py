@@ -55,7 +55,13 @@ class Models:
         ValueError: no file; two files of one name.
 
     Example:
-        >>> models = Models(["encoder.onnx"])
+        >>> import json
+        >>> import keras_crsae as kc
+        >>> from crsae_onnx.convert import convert
+        >>> from crsae_onnx.serving.protocol import Models
+        >>> model = kc.CRsAE(filters=3, kernel_size=45, iterations=20, sigma=1.0, lambda_init=4.0)
+        >>> model.set_dictionary(kc.data.spike_templates(45, 3))
+        >>> models = Models([convert(model, "encoder.onnx")])
         >>> models.metadata("encoder")["platform"]
         'onnxruntime_onnx'
         >>> body = {"inputs": [{"name": "signal", "shape": [1, 60, 1], "datatype": "FP32", "data": [0.0] * 60}]}

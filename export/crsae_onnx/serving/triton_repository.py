@@ -78,7 +78,12 @@ def write_repository(folder: str | os.PathLike[str], files: Sequence[str | os.Pa
         ValueError: an invalid option; two files of one name.
 
     Example:
-        >>> write_repository("models", ["encoder.onnx"])
+        >>> import keras_crsae as kc
+        >>> from crsae_onnx.convert import convert
+        >>> from crsae_onnx.serving.triton_repository import write_repository
+        >>> model = kc.CRsAE(filters=3, kernel_size=45, iterations=20, sigma=1.0, lambda_init=4.0)
+        >>> model.set_dictionary(kc.data.spike_templates(45, 3))
+        >>> write_repository("models", [convert(model, "encoder.onnx")])
         {'encoder': 1}
     """
     max_batch, delay = as_int(max_batch, "max_batch"), as_int(delay, "delay", minimum=0)
@@ -130,7 +135,13 @@ def config(name: str, facts: dict[str, Any], max_batch: int = 8, delay: int = 10
     """Text of ``config.pbtxt`` (Triton's ModelConfig).
 
     Example:
-        >>> config("encoder", container.read("encoder.onnx")[1]).splitlines()[0]
+        >>> import keras_crsae as kc
+        >>> from crsae_onnx.convert import convert
+        >>> from crsae_onnx.file_format import container
+        >>> from crsae_onnx.serving.triton_repository import config
+        >>> model = kc.CRsAE(filters=3, kernel_size=45, iterations=20, sigma=1.0, lambda_init=4.0)
+        >>> model.set_dictionary(kc.data.spike_templates(45, 3))
+        >>> config("encoder", container.read(convert(model, "encoder.onnx"))[1]).splitlines()[0]
         'name: "encoder"'
     """
     batched = "spikes" not in facts["outputs"]

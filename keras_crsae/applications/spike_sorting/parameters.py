@@ -25,6 +25,7 @@ class SortingParameters:
         ValueError: a field that is not a positive number (an int where the default is one).
 
     Example:
+        >>> from keras_crsae.applications.spike_sorting import SortingParameters
         >>> parameters = SortingParameters(refractory_ms=2.0, minimum_spikes=30)
         >>> parameters.samples(parameters.refractory_ms, sampling_frequency=30000)
         60

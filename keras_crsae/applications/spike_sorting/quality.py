@@ -43,6 +43,7 @@ def unit_quality(spike_samples: ArrayLike, spike_units: ArrayLike, num_units: in
         ValueError: lengths, shapes or numbers that do not match.
 
     Example:
+        >>> from keras_crsae.applications.spike_sorting import unit_quality
         >>> quality = unit_quality([0, 10, 3000, 9000], [0, 0, 0, 1], 2, samples=10000, sampling_frequency=10000)
         >>> quality["firing_rate"].tolist(), quality["isi_violations_count"].tolist()
         ([3.0, 1.0], [1, 0])

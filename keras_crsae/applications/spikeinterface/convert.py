@@ -31,6 +31,7 @@ def as_sorting(result: Any) -> NumpySorting:
     Example:
         >>> from types import SimpleNamespace
         >>> import numpy as np
+        >>> from keras_crsae.applications.spikeinterface import as_sorting
         >>> result = SimpleNamespace(spike_samples=np.array([30, 70, 90]), spike_units=np.array([0, 1, 0]),
         ...                          spike_amplitudes=-np.ones(3), templates=-np.ones((2, 20, 1)), noise=None,
         ...                          sampling_frequency=30000.0)
@@ -78,6 +79,7 @@ def as_templates(result: Any, recording: Any = None, *, in_uv: bool | None = Non
     Example:
         >>> from types import SimpleNamespace
         >>> import numpy as np
+        >>> from keras_crsae.applications.spikeinterface import as_templates
         >>> result = SimpleNamespace(templates=np.zeros((2, 20, 4)), nbefore=5, sampling_frequency=30000.0)
         >>> as_templates(result).num_channels
         4
