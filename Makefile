@@ -56,10 +56,10 @@ $(BENCH_VENV)/.installed: pyproject.toml
 bench: $(BENCH_VENV)/.installed
 	set -e; for question in $(BENCHMARKS); do $(BENCH_VENV)/bin/python -m benchmarks.$$question $(SHORT); done
 
-# The page for the browser, in export/web/dist; needs Node.js. The packages bring what they need: no scripts of theirs run.
-web: $(VENV)/.installed
+# The page for the browser, in export/web/dist; needs Node.js alone. The packages bring what they need: no scripts of
+# theirs run.
+web:
 	cd export/web && npm install --ignore-scripts --no-audit --no-fund && npm run build
-	$(BIN)/python export/web/example.py export/web/dist/example
 
 clean:
 	rm -rf $(VENV) $(BENCH_VENV) demo-output site

@@ -1,6 +1,6 @@
 // Bundles the page into dist/: one script, onnxruntime's WASM beside it. Run by `make web`.
 import { build } from "esbuild";
-import { copyFileSync, mkdirSync } from "node:fs";
+import { copyFileSync, cpSync, mkdirSync } from "node:fs";
 
 mkdirSync("dist", { recursive: true });
 await build({
@@ -14,6 +14,7 @@ await build({
   logLevel: "warning",
 });
 copyFileSync("src/index.html", "dist/index.html");
+cpSync("example", "dist/example", { recursive: true }); // written by example.py
 for (const file of ["ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"]) {
   copyFileSync(`node_modules/onnxruntime-web/dist/${file}`, `dist/${file}`);
 }

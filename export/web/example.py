@@ -1,6 +1,12 @@
-"""The page's bundled examples: two models and data for them, written into dist/example."""
+"""Write the page's examples, two models and data for them, into ``example/`` beside this file.
 
-import sys
+They are shipped, so that ``make web`` needs no Python. Run this again when the file format or the zoo changes:
+``python export/web/example.py``.
+"""
+
+from __future__ import annotations
+
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +15,10 @@ from crsae_onnx.convert import convert
 import keras_crsae as kc
 from keras_crsae.data.simulate import simulate_spikes, spike_templates
 
+FOLDER = Path(__file__).parent / "example"
 
-def write(folder):
+
+def write(folder: str | os.PathLike[str] = FOLDER) -> None:
     """Write the models and their data into a folder."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -29,7 +37,7 @@ def write(folder):
     np.save(folder / "image.npy", noisy_image())
 
 
-def noisy_image(size=128):
+def noisy_image(size: int = 128) -> np.ndarray:
     """A drawn image with noise of 25 grey levels, float32 in [0, 1]."""
     row, column = np.mgrid[:size, :size] / size
     image = 0.25 + 0.4 * (np.hypot(row - 0.4, column - 0.45) < 0.28) + 0.2 * (np.abs(row - column) < 0.06) \
@@ -38,4 +46,4 @@ def noisy_image(size=128):
 
 
 if __name__ == "__main__":
-    write(sys.argv[1])
+    write()

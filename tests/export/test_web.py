@@ -4,7 +4,6 @@ import http.server
 import os
 import shutil
 import subprocess
-import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -31,8 +30,6 @@ def site(tmp_path_factory):
     shutil.copytree(WEB, folder, ignore=shutil.ignore_patterns("node_modules", "dist"))
     for command in (["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund"], ["npm", "run", "build"]):
         subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=300)
-    subprocess.run([sys.executable, folder / "example.py", folder / "dist" / "example"], check=True, timeout=300,
-                   capture_output=True)
     return folder / "dist"
 
 
