@@ -133,8 +133,9 @@ def _exportable_spec(model: Exportable) -> EncoderSpec:
     for name, value, known in (("code prior", spec.code_prior, CODE_PRIORS),
                                ("likelihood", spec.likelihood, LIKELIHOODS)):
         if value not in known:
-            raise ValueError(f"The model's {name} has no form in an ONNX graph: {value!r} is none of {known}. Encode "
-                             f"with Keras, or export a model whose {name} is one of these.")
+            raise ValueError(f"The model's {name} has no form in an ONNX graph: its `onnx` is {value!r}, and graphs are "
+                             f"written for {known}. Encode with Keras (`model.encode`, `model.save`), or convert a "
+                             f"model with another {name}.")
     return spec
 
 
@@ -173,10 +174,10 @@ def _check_reader(reader: object, spec: EncoderSpec, outputs: Sequence[str]) -> 
         raise ValueError(f"Spikes are read off the code, which is not among outputs={outputs}. Add 'code'.")
     if reader.kernel.shape != spec.kernel.shape:
         raise ValueError(f"`spikes` reads codes of filters {reader.kernel.shape} (time, channels, units); the model "
-                         f"has {spec.kernel.shape}. Give the reader that was made with this model.")
+                         f"has {spec.kernel.shape}. Give the reader of this model.")
     if np.abs(reader.kernel - spec.kernel).max() > 1e-4:
-        raise ValueError("`spikes` was made for other filters than the model's. Give the reader that was made with "
-                         "this model, or set the model's to them: model.set_dictionary(reader.kernel).")
+        raise ValueError("`spikes` reads codes of other filters than the model's. Give the reader of this model, or set"
+                         " the model's to them: model.set_dictionary(reader.kernel).")
     if spec.strides != (1,):
         raise ValueError(f"Spikes are read off codes of every sample; the model has strides {spec.strides}.")
 

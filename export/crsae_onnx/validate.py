@@ -174,14 +174,17 @@ class _Comparison:
                                              else "Raise lambda or run more iterations."))
             for name in self.outputs:
                 if name == "code":
-                    expected, received = code, self.encoder.encode(signal, **inputs)
+                    expected, received = code, self.encoder.encode(signal, inputs.get(MASK), inputs.get(SIGMA))
                 else:
-                    expected, received = self._decode(code, shape), self.encoder.reconstruct(signal, **inputs)
+                    expected = self._decode(code, shape)
+                    received = self.encoder.reconstruct(signal, inputs.get(MASK), inputs.get(SIGMA))
                 yield self._row(name, shape, sorted(inputs), nonzero, expected, received)
 
     def _spikes(self, shape: tuple[int, ...]) -> dict[str, Any]:
         """Spikes. A maximum so near its threshold that rounding decides may be a spike or not."""
-        rule = PeakRule(**{name: np.asarray(value) for name, value in self.encoder.info["spike_rule"].items()})
+        stored = self.encoder.info["spike_rule"]
+        arrays = {name: np.asarray(stored[name]) for name in ("min_peak", "gain", "peak_offset")}
+        rule = PeakRule(min_distance=stored["min_distance"], exclusion=stored["exclusion"], **arrays)
         if self.whitening is None:
             code = self._random_code(shape, 0.01, 1.2, 3) * rule.min_peak
             signal = self._decode(code, shape) + self.spec.sigma * self.rng.standard_normal(shape)
@@ -202,7 +205,7 @@ class _Comparison:
                          np.array([list(received.values()) or [1.0]]))
 
     def _denoised(self, shape: tuple[int, ...]) -> dict[str, Any]:
-        """Noisy images, each of a noise level of its own."""
+        """Noisy images of different noise levels."""
         clean = 0.5 + 0.3 * np.sin(np.arange(np.prod(shape[1:])).reshape(shape[1:]) / 7)
         level = np.linspace(0.05, 0.12, shape[0]).astype(np.float32)
         noisy = (clean + level[:, None, None, None] * self.rng.standard_normal(shape)).astype(np.float32)
@@ -296,8 +299,9 @@ def gaussian_blur(images: Array, width: float) -> Array:
     for axis in (1, 2):
         pads = [(radius, radius) if at == axis else (0, 0) for at in range(images.ndim)]
         padded = np.pad(images, pads, mode="symmetric")
-        images = sum(w * np.take(padded, range(i, i + images.shape[axis]), axis=axis)
-                     for i, w in enumerate(weight / weight.sum()))
+        shifted = [w * np.take(padded, range(i, i + images.shape[axis]), axis=axis)
+                   for i, w in enumerate(weight / weight.sum())]
+        images = np.sum(shifted, axis=0)
     return images
 
 

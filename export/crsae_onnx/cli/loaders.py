@@ -6,7 +6,7 @@ without the dot, its object a function from the path to a ``core.spec.Exportable
     [project.entry-points."crsae_onnx.loaders"]
     keras = "keras_crsae.cli.startup:load_model"
 
-so that this package needs no Keras, and knows none.
+so that this package needs no Keras.
 """
 
 from __future__ import annotations

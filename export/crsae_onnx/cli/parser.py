@@ -13,7 +13,6 @@ from crsae_onnx.core.raw_binary import RAW_DTYPES
 from crsae_onnx.core.spec import ABOUT, INPUTS, OUTPUTS, PIPELINES, TOLERANCES
 
 _FILE = ("file", "exported .onnx file")
-_OVERWRITE = {"action": "store_true", "help": "replace an existing output"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
                                "(samples,), or raw binary .dat, .bin, .raw"),
                      ("output", ".npy file to write (.npz with --sparse, .csv with --spikes)")))
     _add_repository(command("serve-repo", commands.serve_repo, "write a model repository for NVIDIA Triton or KServe",
-                            ("folder", "of the repository, made where it is missing")))
+                            ("folder", "of the repository, created if missing")))
     _add_serve(command("serve", commands.serve, "serve files over HTTP in the Open Inference Protocol (extra: serve)"))
     info = command("info", commands.info, "print what a file says about itself", _FILE)
     info.add_argument("--json", action="store_true", help="everything, as JSON")
@@ -58,7 +57,7 @@ def _add_convert(sub: argparse.ArgumentParser) -> None:
                      help="of the convolutions; float16 is for GPUs")
     sub.add_argument("--about", nargs="+", type=_fact, default=(), metavar="KEY=VALUE",
                      help=f"facts for a user of the file: {', '.join(ABOUT)}")
-    sub.add_argument("--overwrite", **_OVERWRITE)
+    sub.add_argument("--overwrite", action="store_true", help="replace an existing output")
 
 
 def _add_run(sub: argparse.ArgumentParser) -> None:
@@ -77,11 +76,11 @@ def _add_run(sub: argparse.ArgumentParser) -> None:
                           "FILE.h5:DATASET into a .zarr (extra: cluster); --window is then the length of a chunk")
     sub.add_argument("--sigma", type=float, help="noise standard deviation of this signal")
     sub.add_argument("--progress", action="store_true", help="show a bar, one step a window")
-    sub.add_argument("--overwrite", **_OVERWRITE)
+    sub.add_argument("--overwrite", action="store_true", help="replace an existing output")
 
 
 def _add_repository(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("files", nargs="+", help="exported .onnx files; each is a model of its own")
+    sub.add_argument("files", nargs="+", help="exported .onnx files; each becomes a model")
     sub.add_argument("--max-batch", type=int, default=8, help="signals in one run (default 8)")
     sub.add_argument("--delay", type=int, default=1000, metavar="MICROSECONDS",
                      help="that a request may wait for others (default 1000; 0: no batching by the server)")
@@ -91,7 +90,7 @@ def _add_repository(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_serve(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("files", nargs="+", help="exported .onnx files; each is a model of its own")
+    sub.add_argument("files", nargs="+", help="exported .onnx files; each becomes a model")
     sub.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
     sub.add_argument("--port", type=int, default=3000)
     sub.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="of a request (default 30)")

@@ -100,7 +100,8 @@ def _encode(encoder: SparseEncoder, signal: np.ndarray, temporary: Path, args: N
         sizes = WindowOptions(info["kernel_size"], info["filters"], info["iterations"], info["strides"])
         shape = signal.shape if args.reconstruct else sizes.code_shape(signal.shape)
         # The windows go straight to the file: a code is larger than its signal.
-        result = compute(signal, out=np.lib.format.open_memmap(temporary, "w+", np.float32, shape), **options)
+        result = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+        compute(signal, out=result, **options)
         result.flush()
     else:
         result = compute(signal, **options)

@@ -1,13 +1,20 @@
 """``crsae-onnx run --spikes``: from a recording and an exported encoder to a table of spikes."""
 
+from __future__ import annotations
+
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
 
 from crsae_onnx.core.progress import ProgressBar
 from crsae_onnx.core.spikes.csv_table import write_header, write_rows
-from crsae_onnx.core.spikes.detector import SpikeReader
+from crsae_onnx.core.spikes.detector import SpikeReader, Spikes
+from crsae_onnx.runtime.sparse_encoder import SparseEncoder
 
 
-def reader_of(encoder):
+def reader_of(encoder: SparseEncoder) -> SpikeReader:
     """The ``SpikeReader`` that an exported encoder carries.
 
     Args:
@@ -28,7 +35,8 @@ def reader_of(encoder):
     return SpikeReader.from_json(encoder.info["spikes"])
 
 
-def run_spikes(encoder, recording, output, chunk=None, progress=False):
+def run_spikes(encoder: SparseEncoder, recording: np.ndarray, output: Path, chunk: float | None = None,
+               progress: bool = False) -> str:
     """Write the spikes of a recording to ``output``; memory stays that of a few frames.
 
     Args:
@@ -39,10 +47,10 @@ def run_spikes(encoder, recording, output, chunk=None, progress=False):
         progress: show a bar.
 
     Returns:
-        What to tell the user.
+        A message for the user.
 
     Raises:
-        ValueError: the file carries no reader, an unfit recording or chunk.
+        ValueError: the file carries no reader, an invalid recording or chunk.
     """
     reader = reader_of(encoder)
     if len(recording.shape) == 1:
@@ -62,12 +70,13 @@ def run_spikes(encoder, recording, output, chunk=None, progress=False):
     text = (f"{count} spikes of {reader.kernel.shape[2]} units in {length:.4g} s of recording, in {seconds:.3g} s, "
             f"{length / seconds:.3g} times real time")
     if chunk is not None:
-        text += f"; chunks of {chunk:g} s, a spike is told at most {reader.delay_s:.3f} s of recording after it"
+        text += f"; chunks of {chunk:g} s, latency: at most {reader.delay_s:.3f} s of recording"
     return text
 
 
-def _pieces(reader, encoder, recording, chunk, advance):
-    """The spikes, as they become known."""
+def _pieces(reader: SpikeReader, encoder: SparseEncoder, recording: np.ndarray, chunk: float | None,
+            advance: Callable[[float], object]) -> Iterator[Spikes]:
+    """The spikes, chunk by chunk."""
     samples = recording.shape[0]
     if chunk is None:
         yield reader.find(encoder.encode, recording, lambda done, total: advance(done / total))

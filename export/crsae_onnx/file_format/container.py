@@ -6,7 +6,7 @@ An ONNX file is a protobuf message, and messages may be written one behind the o
 
 which every ONNX reader reads as one model. The checksum stands at a place that is known without parsing: a damaged
 file is refused before any parser sees it. That matters, since onnxruntime's parser was made for files that are whole.
-A checksum is no signature: it tells damage, not who wrote the file.
+A checksum detects damage; it is no signature.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ def unpack(content: bytes, path: str | Path = "The file") -> tuple[bytes, Facts]
     Raises:
         ModelFileError: the content is damaged, foreign, or was changed since it was written.
     """
-    found = content[-_HEX:]
-    ending = _entry(CHECKSUM_KEY, found.decode("latin-1"))
+    stored = content[-_HEX:]
+    ending = _entry(CHECKSUM_KEY, stored.decode("latin-1"))
     if not content.endswith(ending):
         raise _no_checksum(content, path)
     body = content[:-len(ending)]
-    if hashlib.sha256(body).hexdigest().encode() != found:
+    if hashlib.sha256(body).hexdigest().encode() != stored:
         raise ModelFileError(f"{path} is damaged, or was changed since it was written: its checksum does not fit its "
                              "content. Copy or convert it again.")
     try:
@@ -148,7 +148,7 @@ def _content(path: Path) -> bytes:
 
 
 def _no_checksum(content: bytes, path: str | Path) -> ModelFileError:
-    """The error for a file that does not end in a checksum: why, as far as its metadata tells."""
+    """The error for a file that does not end in a checksum: the reason, as far as its metadata shows."""
     try:
         entries, _ = _entries(content)
     except ValueError as error:
@@ -201,16 +201,17 @@ def _varint(number: int) -> bytes:
 
 def _entries(content: bytes) -> tuple[dict[str, str], int]:
     """({key: value} of the metadata entries, where the last of our JSON begins); ValueError where it is no protobuf."""
-    found, ours = {}, len(content)
+    entries: dict[str, str] = {}
+    ours = len(content)
     for count, (number, start, value) in enumerate(_fields(memoryview(content))):
         if count == _MOST_FIELDS:
             raise ValueError(f"it has more than {_MOST_FIELDS:,} fields")
         if number == _METADATA and value is not None:
-            strings = {n: v for n, _, v in _fields(value)}
-            key = bytes(strings.get(1, b"")).decode("utf-8", "replace")
-            found[key] = bytes(strings.get(2, b"")).decode("utf-8", "replace")
+            strings = {n: bytes(v).decode("utf-8", "replace") for n, _, v in _fields(value) if v is not None}
+            key = strings.get(1, "")
+            entries[key] = strings.get(2, "")
             ours = start if key == METADATA_KEY else ours
-    return found, ours
+    return entries, ours
 
 
 def _fields(content: memoryview) -> Iterator[tuple[int, int, memoryview | None]]:

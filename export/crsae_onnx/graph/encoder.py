@@ -59,7 +59,7 @@ def as_images(encoder: FoldedEncoder) -> FoldedEncoder:
 
 
 class Graph:
-    """Builds an encoder into ``nodes``; the Loop's body is a ``Nodes`` of its own that reads their tensors.
+    """Builds an encoder into ``nodes``; the Loop's body is another ``Nodes`` that reads their tensors.
 
     Args:
         encoder: ``as_images`` of a FoldedEncoder.
@@ -78,8 +78,9 @@ class Graph:
         self.biased = not (self.soft or self.half)  # the threshold is the second convolution's bias
         top, constant = self.top, self.top.constant
         signal = self._image(signal)
-        self.scale = self._largest(signal, MASK in inputs) if self.half else None
+        self.scale = ""  # name of the magnitude that float16 is scaled by
         if self.half:
+            self.scale = self._largest(signal, MASK in inputs)
             signal = top("Div", signal, self.scale)
         shape = top("Shape", signal)
         self.batch = top("Slice", shape, constant([0]), constant([1]))
@@ -247,7 +248,7 @@ class Graph:
         signal = self._convolve(nodes, code, weight, self.weight(np.zeros(rows), self.half), pads=pads + pads)
         return nodes.shaped(signal, rows, "signal_blocks")
 
-    def _convolve(self, nodes: Nodes, array: str, weight: str, bias: str, **options: object) -> str:
+    def _convolve(self, nodes: Nodes, array: str, weight: str, bias: str, **options: list[int]) -> str:
         """A convolution of float32 arrays, inside in the file's precision."""
         if self.half:
             array = nodes("Cast", array, to=_HALF)
@@ -314,7 +315,7 @@ class Graph:
         if self.encoder.tolerance is None:
             nodes("Identity", names["go"], name=names["go_on"])
         else:
-            self._go_on(nodes, x, last, names["go_on"])
+            self._go_on(nodes, x, last, self.encoder.tolerance, names["go_on"])
         nodes("Identity", x, name=names["x_next"])
         nodes("Identity", w, name=names["w_next"])
 
@@ -328,11 +329,11 @@ class Graph:
             [tensor("go_on", TensorProto.BOOL, []), tensor("x_next"), tensor("w_next")], nodes.constants,
             value_info=nodes.shapes)
 
-    def _go_on(self, nodes: Nodes, x: str, last: str, name: str) -> None:
+    def _go_on(self, nodes: Nodes, x: str, last: str, tolerance: float, name: str) -> None:
         """True while some code of the batch changed by the tolerance or more in the last iteration."""
         every = nodes.constant([1, 2, 3])
         moved = nodes("ReduceSumSquare", nodes("Sub", x, last), every, keepdims=0)
         size = nodes("ReduceSumSquare", x, every, keepdims=0)
         relative = nodes("Div", moved, nodes("Max", size, nodes.constant(_TINY, np.float32)))
         change = nodes("Sqrt", nodes("ReduceMax", relative, keepdims=0))
-        nodes("GreaterOrEqual", change, nodes.constant(self.encoder.tolerance, np.float32), name=name)
+        nodes("GreaterOrEqual", change, nodes.constant(tolerance, np.float32), name=name)

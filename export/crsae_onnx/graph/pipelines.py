@@ -176,12 +176,12 @@ def _shift_body(top: Nodes, encoder: FoldedEncoder, denoiser: DenoiserSpec, imag
     for axis, (size, k, s, at) in enumerate(zip(space, encoder.kernel_size, encoder.strides, shift, strict=True)):
         piece = nodes("Gather", piece, _shift_index(nodes, size, k, s, at), axis=axis + 1)
     graph = Graph(encoder, (INPUT, SIGMA), False, nodes, piece, _effective_sigma(top, denoiser.sigma_power))
-    graph.reconstruction(graph.iterate(), "shift/made")
+    graph.reconstruction(graph.iterate(), "shift/reconstruction")
     starts = [nodes("Add", at, constant(k - s)) for at, k, s in
               zip(shift, encoder.kernel_size, encoder.strides, strict=True)]
     start = nodes("Concat", *(nodes("Unsqueeze", v, constant([0])) for v in starts), axis=0)
     extent = nodes("Slice", shape, constant([1]), constant([3]))
-    part = nodes("Slice", "shift/made", start, nodes("Add", start, extent), constant([1, 2]))
+    part = nodes("Slice", "shift/reconstruction", start, nodes("Add", start, extent), constant([1, 2]))
     nodes("Add", "shift/sum", part, name="shift/sum_next")
     nodes("Identity", "shift/more", name="shift/more_next")
     axes = ["batch", "height", "width", encoder.channels]
@@ -237,7 +237,7 @@ def _blur(nodes: Nodes, image: str, space: tuple[str, str], width: float) -> str
     channels = nodes("Transpose", image, perm=[0, 3, 1, 2])
     rows = nodes("Shape", channels)
     planes = nodes("Reshape", channels, nodes("Concat", constant([-1, 1]), nodes(
-        "Slice", rows, constant([2]), constant([4])), axis=0))  # each channel an image of its own
+        "Slice", rows, constant([2]), constant([4])), axis=0))  # each channel as an image
     for kernel in ((len(weight), 1), (1, len(weight))):
         planes = nodes("Conv", planes, constant(weight.reshape(1, 1, *kernel), np.float32), kernel_shape=list(kernel))
     back = nodes("Concat", *(nodes("Slice", shape, constant([i]), constant([i + 1])) for i in (0, 3, 1, 2)), axis=0)

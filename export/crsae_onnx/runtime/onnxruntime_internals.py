@@ -70,7 +70,7 @@ def missing_provider_reason(ort: ModuleType, name: str) -> str:
     """
     if name != CUDA:
         return "onnxruntime could not start that provider"
-    folder = Path(ort.__file__).parent / "capi"
+    folder = Path(ort.__file__ or "").parent / "capi"
     prefix, suffix = ("", ".dll") if sys.platform == "win32" else ("lib", ".so")
     shared, cuda = (folder / f"{prefix}onnxruntime_providers_{part}{suffix}" for part in ("shared", "cuda"))
     if not cuda.is_file():
@@ -87,7 +87,7 @@ def missing_provider_reason(ort: ModuleType, name: str) -> str:
 def failure_text(error: Exception) -> str:
     """An error's text on one line; of CUDA's, which come with the names of C++ functions, the failure alone.
 
-    onnxruntime raises the same exception type for all of them, so that only the text tells.
+    onnxruntime raises one exception type for all of them: only the text differs.
 
     Example:
         >>> failure_text(RuntimeError("CudaCall(ERRTYPE) CUDA failure 100: no device ; GPU=-1"))

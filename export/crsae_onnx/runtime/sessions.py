@@ -102,7 +102,7 @@ def resolve_providers(installed: Sequence[str], providers: Provider | Sequence[P
         ['CPUExecutionProvider']
     """
     if providers is None:
-        chosen: list[Provider] = [name for name in (CUDA, CPU) if name in installed] or list(installed)
+        chosen: list[Any] = [name for name in (CUDA, CPU) if name in installed] or list(installed)
     else:
         chosen = [providers] if isinstance(providers, str) else list(providers)
     if not chosen or any(_name(p) not in installed for p in chosen):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -127,6 +127,16 @@ class SparseEncoder:
         """The onnxruntime provider that runs the session (it hands single operators that it lacks to the CPU)."""
         return self._session.get_providers()[0]
 
+    @overload
+    def encode(self, signal: Any, mask: Any = None, sigma: Any = None, *, sparse: Literal[True], out: Any = None,
+               window: int | None = None, overlap: int | None = None, batch_size: int | None = None,
+               progress: Progress = None) -> SparseCode: ...
+
+    @overload
+    def encode(self, signal: Any, mask: Any = None, sigma: Any = None, *, sparse: Literal[False] = False,
+               out: Any = None, window: int | None = None, overlap: int | None = None, batch_size: int | None = None,
+               progress: Progress = None) -> np.ndarray: ...
+
     def encode(self, signal: Any, mask: Any = None, sigma: Any = None, *, out: Any = None, sparse: bool = False,
                window: int | None = None, overlap: int | None = None, batch_size: int | None = None,
                progress: Progress = None) -> np.ndarray | SparseCode:
@@ -176,7 +186,7 @@ class SparseEncoder:
         """Local maxima of the code over a threshold, found inside the graph (see ``crsae_onnx.core.spikes.peak_rule``).
 
         Args:
-            signal: (batch, time, channels), any real dtype; the recording as it is where the file was made with a
+            signal: (batch, time, channels), any real dtype; the recording as it is where the file was converted with a
                 ``SpikeReader`` (``info["whitening_inside"]``).
 
         Returns:
@@ -318,10 +328,9 @@ class SparseEncoder:
         elif in_windows:
             raise ValueError("Windows, out=, sparse= and progress= are for one-dimensional signals; this file encodes "
                              "images. Omit the option.")
-        given = {} if mask is None else {"mask": as_finite(mask, name="mask")}
-        if sigma is not None:
-            given["sigma"] = as_sigma(sigma, signal.shape[0])
-        return self._run(output, as_finite(signal[...]), **given)
+        mask = None if mask is None else as_finite(mask, name="mask")
+        sigma = None if sigma is None else as_sigma(sigma, signal.shape[0])
+        return self._run(output, as_finite(signal[...]), mask, sigma)
 
     def _encode_windows(self, windowed: Callable[..., Any], output: str, signal: Any, workers: int, most: int,
                         window: int | None, options: dict[str, Any]) -> Any:

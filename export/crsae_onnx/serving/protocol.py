@@ -191,7 +191,8 @@ def _output_names(outputs: Any, known: list[str]) -> list[str]:
     """Names of the outputs that a request lists; all where it lists none."""
     if outputs is None or outputs == []:
         return known
-    names = [v.get("name") if isinstance(v, dict) else None for v in outputs] if isinstance(outputs, list) else [None]
+    entries = outputs if isinstance(outputs, list) else [None]
+    names: list[Any] = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
     if len(set(map(str, names))) != len(names) or any(n not in known for n in names):
         raise RequestError(400, f"Outputs of this model are {known}, each once. Received: {outputs!r:.200}")
     return names

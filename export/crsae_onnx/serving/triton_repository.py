@@ -60,7 +60,7 @@ def write_repository(folder: str | os.PathLike[str], files: Sequence[str | os.Pa
     else its file name. A file that is there already, byte by byte, adds no version.
 
     Args:
-        folder: of the repository; made where it is missing.
+        folder: of the repository; created if missing.
         files: exported ``.onnx`` files.
         max_batch: signals that the server may put into one run.
         delay: microseconds that a request may wait for others; 0: no batching by the server. Files that stop early

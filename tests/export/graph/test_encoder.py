@@ -1,0 +1,104 @@
+"""The graph of an encoder given as plain numbers, against the same iteration in NumPy (no Keras)."""
+
+import dataclasses
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from crsae_onnx.core.spec import EncoderSpec
+from crsae_onnx.graph import pipelines
+from crsae_onnx.graph.encoder import as_images
+from crsae_onnx.graph.folding import fold_encoder
+
+
+def random_spec(rng, kernel_size=7, channels=2, filters=3, strides=1, iterations=12, **changes):
+    kernel = rng.standard_normal((kernel_size, channels, filters)) / kernel_size
+    momentum = np.arange(iterations) / (np.arange(iterations) + 3)
+    values = dict(kernel=kernel, decoder_kernel=rng.standard_normal(kernel.shape), strides=(strides,), step_size=0.3,
+                  lambda_reg=rng.uniform(0.2, 0.6, filters), sigma=0.5, momentum=momentum, block=(4,))
+    return EncoderSpec(**{**values, **changes})
+
+
+def synthesis(code, kernel, stride):
+    """D z in NumPy: (batch, positions, filters) -> (batch, time, channels)."""
+    size = kernel.shape[0]
+    signal = np.zeros((len(code), (code.shape[1] - 1) * stride + size, kernel.shape[1]))
+    for p in range(code.shape[1]):
+        signal[:, p * stride:p * stride + size] += np.einsum("bf,kcf->bkc", code[:, p], kernel)
+    return signal
+
+
+def adjoint(signal, kernel, stride):
+    size = kernel.shape[0]
+    starts = range(0, signal.shape[1] - size + 1, stride)
+    return np.stack([np.einsum("bkc,kcf->bf", signal[:, s:s + size], kernel) for s in starts], axis=1)
+
+
+def encode(spec, signal):
+    """The iteration of ``EncoderSpec`` in float64; padded samples are not observed."""
+    (size,), (stride,) = spec.kernel_size, spec.strides
+    positions = -(-(signal.shape[1] - size) // stride) + 1
+    padding = (positions - 1) * stride + size - signal.shape[1]
+    padded = np.pad(signal, ((0, 0), (0, padding), (0, 0)))
+    observed = np.pad(np.ones(signal.shape), ((0, 0), (0, padding), (0, 0)))
+    kernel = spec.kernel.astype(float)
+    analysis = kernel if spec.adjoint_kernel is None else spec.adjoint_kernel
+    z = w = np.zeros((len(signal), positions, spec.filters))
+    for k in range(spec.iterations):
+        u = w + spec.step_size * adjoint(observed * (padded - synthesis(w, kernel, stride)), analysis, stride)
+        new = np.maximum(u - spec.threshold, 0)
+        if spec.code_prior == "soft":
+            new = new - np.maximum(-u - spec.threshold, 0)
+        z, w = new, new + spec.momentum[k] * (new - z)
+    return z
+
+
+def run(spec, signal, **options):
+    model = pipelines.build(fold_encoder(spec, **options), ("code", "reconstruction"), ("signal",))
+    onnx.checker.check_model(model, full_check=True)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(["code", "reconstruction"], {"signal": signal.astype(np.float32)})
+
+
+@pytest.mark.parametrize("changes", [
+    {}, dict(code_prior="soft"), dict(strides=3), dict(strides=3, code_prior="soft"), dict(block=None),
+    dict(iterations=9), dict(iterations=23), dict(momentum=np.zeros(15))])
+def test_code_and_reconstruction_are_those_of_the_iteration(changes, rng):
+    spec = random_spec(rng, **changes)
+    for time in (7, 40, 41, 43):
+        signal = 3 * rng.standard_normal((2, time, 2))
+        expected = encode(spec, signal)
+        code, reconstruction = run(spec, signal)
+        np.testing.assert_allclose(code, expected, atol=1e-5 * np.abs(expected).max())
+        decoded = synthesis(expected, spec.decoder_kernel, spec.strides[0])[:, :time]
+        np.testing.assert_allclose(reconstruction, decoded, atol=1e-5 * np.abs(decoded).max())
+        assert time == 7 or 0 < np.count_nonzero(code) < code.size
+
+
+def test_an_adjoint_of_its_own_is_used(rng):
+    spec = random_spec(rng)
+    other = dataclasses.replace(spec, adjoint_kernel=spec.kernel + 0.1 * rng.standard_normal(spec.kernel.shape))
+    signal = 3 * rng.standard_normal((1, 50, 2))
+    code, expected = run(other, signal)[0], encode(other, signal)
+    np.testing.assert_allclose(code, expected, atol=1e-5 * np.abs(expected).max())
+    assert np.abs(code - run(spec, signal)[0]).max() > 0.01
+
+
+def test_a_tolerance_ends_the_iterations_after_the_first_check_below_it(rng):
+    spec = random_spec(rng, momentum=np.zeros(100), check_every=10)
+    signal = 3 * rng.standard_normal((1, 60, 2))
+    codes = [encode(dataclasses.replace(spec, momentum=np.zeros(n)), signal) for n in range(1, 101)]
+    changes = [np.linalg.norm(b - a) / np.linalg.norm(b) for a, b in zip(codes, codes[1:], strict=False)]
+    tolerance = np.sqrt(changes[28] * changes[38])  # between those of iterations 30 and 40: the check after 40 ends it
+    code = run(spec, signal, tolerance=tolerance)[0]
+    np.testing.assert_allclose(code, codes[39], atol=1e-5 * np.abs(code).max())
+    assert np.abs(code - codes[29]).max() > 1e-4 * np.abs(code).max()
+
+
+def test_signals_are_images_of_one_row(rng):
+    spec = random_spec(rng)
+    folded = fold_encoder(spec)
+    row = as_images(folded)
+    assert (row.kernel_size, row.strides, row.block[0]) == ((1, 7), (1, 1), 1) and row.kernel.shape[0] == 1
+    assert as_images(row) is row
