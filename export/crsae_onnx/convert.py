@@ -133,8 +133,8 @@ def _exportable_spec(model: Exportable) -> EncoderSpec:
     for name, value, known in (("code prior", spec.code_prior, CODE_PRIORS),
                                ("likelihood", spec.likelihood, LIKELIHOODS)):
         if value not in known:
-            raise ValueError(f"The model's {name} has no form in an ONNX graph: its `onnx` is {value!r}, and graphs are "
-                             f"written for {known}. Encode with Keras (`model.encode`, `model.save`), or convert a "
+            raise ValueError(f"The model's {name} has no form in an ONNX graph: its `onnx` is {value!r}, and graphs "
+                             f"are written for {known}. Encode with Keras (`model.encode`, `model.save`), or convert a "
                              f"model with another {name}.")
     return spec
 

@@ -105,7 +105,7 @@ def test_convert_refuses_a_reader_of_another_model(sorted_spikes, tmp_path):
     result, path = sorted_spikes[2], tmp_path / "e.onnx"
     size, _, units = result.reader.kernel.shape
     small, other = kc.CRsAE(1, 7, seed=0), kc.CRsAE(units, size, seed=0)
-    for model, message in ((small, "Give the reader that was made with this model"), (other, "other filters")):
+    for model, message in ((small, "Give the reader of this model"), (other, "other filters")):
         model.build((None, None, 1))
         with pytest.raises(ValueError, match=message):
             convert(model, path, spikes=result.reader)

@@ -16,7 +16,7 @@ def random_spec(rng, kernel_size=7, channels=2, filters=3, strides=1, iterations
     kernel = rng.standard_normal((kernel_size, channels, filters)) / kernel_size
     momentum = np.arange(iterations) / (np.arange(iterations) + 3)
     values = dict(kernel=kernel, decoder_kernel=rng.standard_normal(kernel.shape), strides=(strides,), step_size=0.3,
-                  lambda_reg=rng.uniform(0.2, 0.6, filters), sigma=0.5, momentum=momentum, block=(4,))
+                  lambda_reg=rng.uniform(2.0, 4.0, filters), sigma=0.5, momentum=momentum, block=(4,))
     return EncoderSpec(**{**values, **changes})
 
 
