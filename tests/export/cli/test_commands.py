@@ -3,52 +3,9 @@
 import json
 
 import numpy as np
-import pytest
 from crsae_onnx.cli import main
 
 import keras_crsae as kc
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A model on disk and its export, made by the command line itself."""
-    folder = tmp_path_factory.mktemp("cli")
-    model = kc.CRsAE(2, 7, iterations=10, lambda_init=0.7, seed=0)
-    model.build((None, None, 1))
-    model.save(folder / "m.keras")
-    signal = (3 * np.random.default_rng(0).standard_normal((1, 250, 1))).astype(np.int16)
-    np.save(folder / "y.npy", signal)
-    assert main(["convert", str(folder / "m.keras"), str(folder / "e.onnx"), "--inputs", "signal", "sigma"]) == 0
-    return folder, model, signal
-
-
-@pytest.fixture
-def files(made, tmp_path):
-    """Arguments: the export, the signal, and a function that names an output."""
-    folder, model, signal = made
-    return str(folder / "e.onnx"), str(folder / "y.npy"), lambda name: str(tmp_path / name), model, signal
-
-
-def test_run_writes_what_the_model_encodes(files, capsys):
-    onnx_file, signal_file, output, model, signal = files
-    assert main(["run", onnx_file, signal_file, output("z.npy")]) == 0
-    code, expected = np.load(output("z.npy")), model.encode(signal)
-    np.testing.assert_allclose(code, expected, atol=1e-5 * expected.max())
-    assert "(1, 244, 2)" in capsys.readouterr().out
-    assert main(["run", onnx_file, signal_file, output("r.npy"), "--reconstruct", "--sigma", "0.5"]) == 0
-    expected = np.asarray(model(signal, sigma=np.float32(0.5)))
-    np.testing.assert_allclose(np.load(output("r.npy")), expected, atol=1e-5 * np.abs(expected).max())
-
-
-def test_sparse_windows_and_progress_give_the_same_code(files, capsys):
-    onnx_file, signal_file, output, model, signal = files
-    options = ["--sparse", "--window", "30", "--progress"]
-    assert main(["run", onnx_file, signal_file, output("z.npz"), *options]) == 0
-    stored, expected = np.load(output("z.npz")), model.encode(signal)
-    dense = np.zeros(stored["shape"], np.float32)
-    dense[stored["index"][:, 0], stored["index"][:, 1], stored["filter"]] = stored["value"]
-    np.testing.assert_allclose(dense, expected, atol=1e-5 * expected.max())
-    assert "%" in capsys.readouterr().err
 
 
 def test_validate_prints_a_table_and_fails_on_another_model(made, tmp_path, capsys):
