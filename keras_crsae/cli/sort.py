@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from crsae_onnx.core.atomic_files import atomic_write
 from crsae_onnx.core.errors import FileError
+from crsae_onnx.core.optional import import_optional
 from crsae_onnx.core.progress import ProgressBar
 from crsae_onnx.core.raw_binary import RAW_SUFFIXES
 
-from keras_crsae._extras import import_optional
 from keras_crsae.applications import spike_sorting
 from keras_crsae.applications.spike_sorting.recording import as_recording
 from keras_crsae.applications.spike_sorting.result_folder import check_new_folder, write_spikes
