@@ -10,6 +10,7 @@ from crsae_onnx.core.atomic_files import atomic_write
 from crsae_onnx.core.errors import FileError
 
 from keras_crsae import zoo as trained_models
+from keras_crsae.applications.spike_sorting.result_folder import SETTINGS, describe_sorting
 from keras_crsae.cli.startup import Failure, start_keras
 from keras_crsae.data.paths import check_output, existing_file
 from keras_crsae.models.serialization import describe, load_crsae, saved_config
@@ -45,14 +46,17 @@ def export(args: Namespace) -> None:
 
 
 def info(args: Namespace) -> None:
-    """Print what a ``.keras`` or ``.onnx`` file holds, as text or JSON.
+    """Print what a ``.keras`` or ``.onnx`` file or the folder of a sorting holds, as text or JSON.
 
     Raises:
         FileError: missing, damaged or another kind of file.
     """
-    path = existing_file(args.file, "a .keras or .onnx file")
     suffix = os.path.splitext(args.file)[1].lower()
-    if suffix == ".onnx":
+    is_sorting = os.path.isfile(os.path.join(args.file, SETTINGS))
+    path = args.file if is_sorting else existing_file(args.file, "a .keras or .onnx file")
+    if is_sorting:
+        facts = describe_sorting(path)
+    elif suffix == ".onnx":
         from crsae_onnx.runtime.sparse_encoder import SparseEncoder
 
         facts = SparseEncoder(path).info

@@ -126,6 +126,9 @@ def _sort(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--band", type=positive_number, nargs=2, metavar=("LOW", "HIGH"),
                      help="band-pass filter in Hz, as 300 6000 for raw recordings (default: none)")
     sub.add_argument("--common-reference", action="store_true", help="subtract the median over channels")
+    sub.add_argument("--parameters", metavar="FILE.json",
+                     help="tuning constants that differ from their defaults, as {\"refractory_ms\": 1.5}; their names "
+                          "are the fields of spike_sorting.SortingParameters")
     sub.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
 
 
@@ -204,7 +207,7 @@ def _export(sub: argparse.ArgumentParser) -> None:
 
 
 def _info(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("file", metavar="FILE", help=".keras or .onnx file")
+    sub.add_argument("file", metavar="FILE", help=".keras or .onnx file, or a folder that `sort` wrote")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -220,7 +223,7 @@ _COMMANDS = {
     "encode": ("write the sparse code of a recording or an image, or a recording's spikes", _encode),
     "denoise": ("remove noise from an image with a model trained on images", _denoise),
     "export": ("write the encoder as an ONNX file for onnxruntime", _export),
-    "info": ("describe what a .keras or .onnx file holds", _info),
+    "info": ("describe what a .keras or .onnx file, or a sorter's folder, holds", _info),
     "train-denoiser": ("train a model that removes noise from images", _train_denoiser),
     "zoo": ("list the trained models that come with the package", _zoo),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from argparse import Namespace
@@ -21,18 +22,18 @@ from keras_crsae.applications.spike_sorting.recording import as_recording
 from keras_crsae.applications.spike_sorting.result_folder import check_new_folder, write_spikes
 from keras_crsae.applications.spike_sorting.unit_table import unit_table
 from keras_crsae.cli.startup import start_keras
-from keras_crsae.data.paths import ARRAY_SUFFIXES, ENCODER_FILE, check_output
+from keras_crsae.data.paths import ARRAY_SUFFIXES, ENCODER_FILE, check_output, existing_file
 from keras_crsae.data.recordings import read_recording, stored_frequency
 
 if TYPE_CHECKING:
-    from keras_crsae.applications.spike_sorting import SpikeSortingResult
+    from keras_crsae.applications.spike_sorting import SortingParameters, SpikeSortingResult
 
-#: Files beside those of a saved result.
-ENCODER, REPORT = ENCODER_FILE, "report.html"
+#: Report of a sorting, beside the files of the result.
+REPORT_FILE = "report.html"
 
 
 def sort(args: Namespace) -> SpikeSortingResult:
-    """Sort as the parsed options say; input, output and packages are checked before TensorFlow starts.
+    """Sort with the parsed options; input, output and packages are checked before TensorFlow starts.
 
     Returns:
         The ``SpikeSortingResult``.
@@ -46,6 +47,7 @@ def sort(args: Namespace) -> SpikeSortingResult:
     if folder.is_dir() and Path(args.input).exists() and folder.samefile(args.input):
         raise FileError(f"{folder} is the recording. Choose another folder.")
     import_optional("sklearn", "Spike sorting")
+    parameters = read_parameters(args.parameters)
     recording = _read(args)
     traces, frequency, _ = as_recording(recording, args.fs)
     print(f"{args.input}: {traces.shape[0] / frequency:.6g} s at {frequency:g} Hz, {traces.shape[1]} "
@@ -53,15 +55,16 @@ def sort(args: Namespace) -> SpikeSortingResult:
     start_keras()
     with ProgressBar(shown=None) as progress:
         result = spike_sorting.sort(recording, args.fs, units=args.units, band=args.band,
-                                    common_reference=args.common_reference, seed=args.seed, progress=progress)
+                                    common_reference=args.common_reference, seed=args.seed, parameters=parameters,
+                                    progress=progress)
     result.save(folder, overwrite=args.overwrite)
-    for name in (ENCODER, REPORT):  # those of an earlier sorting do not belong to this one
+    for name in (ENCODER_FILE, REPORT_FILE):  # those of an earlier sorting do not belong to this one
         (folder / name).unlink(missing_ok=True)
     print(table_text(unit_table(result)))
     for message in result.messages:
         print(f"note: {message}")
     written = sorted(file.name for file in folder.iterdir())
-    for name, write in ((ENCODER, _write_encoder), (REPORT, _write_report)):
+    for name, write in ((ENCODER_FILE, _write_encoder), (REPORT_FILE, _write_report)):
         try:
             write(result, folder / name, recording)
             written.append(name)
@@ -69,6 +72,29 @@ def sort(args: Namespace) -> SpikeSortingResult:
             warnings.warn(f"{name} is not written. {error}", stacklevel=2)
     print(f"{folder}: {', '.join(written)}\nNext: keras-crsae encode {folder} OTHER_RECORDING spikes.csv")
     return result
+
+
+def read_parameters(path: str | None) -> SortingParameters:
+    """The ``SortingParameters`` of a JSON file that holds those which differ from their defaults; None: the defaults.
+
+    Raises:
+        FileError: missing, no JSON object, an unknown name or an invalid value.
+
+    Example:
+        >>> from keras_crsae.cli.sort import read_parameters
+        >>> read_parameters(None).refractory_ms
+        1.0
+    """
+    if path is None:
+        return spike_sorting.SortingParameters()
+    text = existing_file(path, "a JSON file of sorting parameters").read_text(encoding="utf-8")
+    try:
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError(f"Expected a JSON object, for example {{\"refractory_ms\": 1.5}}. Received: {values!r}")
+        return spike_sorting.SortingParameters.from_dict(values)
+    except ValueError as error:
+        raise FileError(f"{path}: {error}") from error
 
 
 def _read(args: Namespace) -> Any:

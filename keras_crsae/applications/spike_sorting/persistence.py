@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from crsae_onnx.core.atomic_files import atomic_update
-from crsae_onnx.core.errors import FileError, one_line
+from crsae_onnx.core.errors import FileError
 from crsae_onnx.core.spikes.csv_table import read_table
 from crsae_onnx.core.spikes.detector import SpikeReader, Spikes
 
 from keras_crsae.applications.spike_sorting.result_folder import (
+    FORMAT,
     MODEL,
     READER,
     SETTINGS,
@@ -22,13 +22,12 @@ from keras_crsae.applications.spike_sorting.result_folder import (
     TEMPLATES,
     check_new_folder,
     existing_folder,
+    read_file,
+    read_settings,
     write_spikes,
 )
 from keras_crsae.models.crsae import CRsAE
 from keras_crsae.models.serialization import load_crsae
-
-#: Format of ``settings.json``.
-FORMAT = 1
 
 
 class SavedSorting(NamedTuple):
@@ -76,13 +75,9 @@ def read_sorting(folder: str | os.PathLike[str]) -> SavedSorting:
         FileError: no such folder, a file of it missing, damaged, or of a newer format.
     """
     folder = existing_folder(folder, (SPIKES, TEMPLATES, MODEL, READER, SETTINGS))
-    settings = _read(folder / SETTINGS, lambda path: json.loads(path.read_text(encoding="utf-8")))
-    version = settings.pop("format", None) if isinstance(settings, dict) else None
-    if not isinstance(version, int) or version > FORMAT:
-        raise FileError(f"{folder / SETTINGS} has format {version!r}; this release reads up to {FORMAT}. Update "
-                        "keras-crsae, or sort again.")
-    spikes = _read(folder / SPIKES, read_table)
-    templates = _read(folder / TEMPLATES, lambda path: np.load(path, allow_pickle=False))
+    settings = read_settings(folder)
+    spikes = read_file(folder / SPIKES, read_table)
+    templates = read_file(folder / TEMPLATES, lambda path: np.load(path, allow_pickle=False))
     model, reader = load_reader(folder)
     if templates.ndim != 3 or len(templates) != reader.kernel.shape[2] or (
             len(spikes.unit_id) and not 0 <= spikes.unit_id.min() <= spikes.unit_id.max() < len(templates)):
@@ -98,17 +93,10 @@ def load_reader(folder: str | os.PathLike[str]) -> tuple[CRsAE, SpikeReader]:
         FileError: no such folder, a file of it missing or damaged.
     """
     folder = existing_folder(folder, (MODEL, READER))
-    reader = _read(folder / READER, lambda path: SpikeReader.from_json(path.read_text(encoding="utf-8")))
+    reader = read_file(folder / READER, lambda path: SpikeReader.from_json(path.read_text(encoding="utf-8")))
     model = load_crsae(folder / MODEL)
     shape = (*model.dictionary.kernel_size, model.dictionary.channels, model.dictionary.filters)
     if reader.kernel.shape != shape:
         raise FileError(f"{folder}: {READER} is for filters of shape {reader.kernel.shape}, {MODEL} has {shape}. They "
                         "come from different sortings: sort again.")
     return model, reader
-
-
-def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
-    try:
-        return reader(path)
-    except (ValueError, EOFError, OSError) as error:
-        raise FileError(f"{path} cannot be read: {one_line(error, 300)}") from error

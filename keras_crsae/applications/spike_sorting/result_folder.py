@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
-from crsae_onnx.core.errors import FileError
-from crsae_onnx.core.spikes.csv_table import write_header, write_rows
+from crsae_onnx.core.errors import FileError, one_line
+from crsae_onnx.core.spikes.csv_table import read_table, write_header, write_rows
 from crsae_onnx.core.spikes.detector import Spikes
 
 #: Files of a saved result.
@@ -17,6 +19,8 @@ TEMPLATES = "templates.npy"
 MODEL = "model.keras"
 READER = "reader.json"
 SETTINGS = "settings.json"
+#: Format of ``settings.json``.
+FORMAT = 1
 
 
 def check_new_folder(folder: str | os.PathLike[str], overwrite: bool = False) -> Path:
@@ -62,3 +66,39 @@ def write_spikes(path: str | os.PathLike[str], spikes: Spikes, sampling_frequenc
     with open(path, "w", encoding="utf-8", newline="") as file:
         write_header(file)
         write_rows(file, spikes, sampling_frequency)
+
+
+def read_file(path: Path, read: Callable[[Path], Any]) -> Any:
+    """``read(path)``, with a FileError in place of the errors of a damaged file."""
+    try:
+        return read(path)
+    except (ValueError, EOFError, OSError) as error:
+        raise FileError(f"{path} cannot be read: {one_line(error, 300)}") from error
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The content of ``settings.json`` without its format.
+
+    Raises:
+        FileError: damaged, or of a newer format.
+    """
+    settings = read_file(folder / SETTINGS, lambda path: json.loads(path.read_text(encoding="utf-8")))
+    version = settings.pop("format", None) if isinstance(settings, dict) else None
+    if not isinstance(version, int) or version > FORMAT:
+        raise FileError(f"{folder / SETTINGS} has format {version!r}; this release reads up to {FORMAT}. Update "
+                        "keras-crsae, or sort again.")
+    return settings
+
+
+def describe_sorting(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a saved sorting holds: spikes of each unit, settings, parameters and messages; TensorFlow is not needed.
+
+    Raises:
+        FileError: no such folder, a file of it missing, damaged, or of a newer format.
+    """
+    folder = existing_folder(folder, (SPIKES, SETTINGS))
+    settings = read_settings(folder)
+    spikes = read_file(folder / SPIKES, read_table)
+    counts = {f"unit {unit}": int((spikes.unit_id == unit).sum()) for unit in sorted(set(spikes.unit_id.tolist()))}
+    names = ("sampling_frequency", "recording_samples", "settings", "parameters", "messages")
+    return {"spikes": counts, **{name: settings[name] for name in names if name in settings}}

@@ -1,5 +1,6 @@
 """``keras-crsae sort``, and ``encode`` with what it wrote."""
 
+import json
 import sys
 
 import numpy as np
@@ -34,7 +35,8 @@ def test_a_folder_with_everything_is_written(inside, sorted_spikes, tmp_path, ca
     recording, _, result = sorted_spikes
     assert main(["sort", "y.dat", "--fs", "10000", "--channels", "1", "--units", "3", "--band", "300", "4000",
                  "--common-reference", "--seed", "5", "--output", "out"]) == 0
-    assert inside == [{"fs": 10000.0, "units": 3, "band": [300.0, 4000.0], "common_reference": True, "seed": 5}]
+    assert inside == [{"fs": 10000.0, "units": 3, "band": [300.0, 4000.0], "common_reference": True, "seed": 5,
+                       "parameters": spike_sorting.SortingParameters()}]
     assert {file.name for file in (tmp_path / "out").iterdir()} == {
         "spikes.csv", "templates.npy", "model.keras", "encoder.onnx", "report.html", "reader.json", "settings.json"}
     out = capsys.readouterr().out
@@ -119,3 +121,25 @@ def test_noise_holds_no_spikes(tmp_path, monkeypatch, capsys, rng):
     np.save("noise.npy", rng.standard_normal(20000))
     assert main(["sort", "noise.npy", "--fs", "10000", "--output", "out"]) == 2
     assert "No repeating waveform" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_parameters_come_from_a_file(inside, tmp_path, refused):
+    (tmp_path / "p.json").write_text('{"refractory_ms": 1.5}')
+    assert main(["sort", "y.npy", "--fs", "10000", "--parameters", "p.json", "--output", "out"]) == 0
+    assert inside[0]["parameters"] == spike_sorting.SortingParameters(refractory_ms=1.5)
+    for text, message in (("{", "p.json"), ("[1]", "Expected a JSON object"), ('{"no_such": 1}', "no_such"),
+                          ('{"epochs": -1}', "epochs=-1")):
+        (tmp_path / "p.json").write_text(text)
+        assert message in refused("sort", "y.npy", "--fs", "10000", "--parameters", "p.json", "--output", "new")
+    assert "No file at" in refused("sort", "y.npy", "--fs", "10000", "--parameters", "no", "--output", "new")
+
+
+def test_info_prints_spikes_settings_and_parameters_of_a_folder(sorted_spikes, tmp_path, capsys):
+    result = sorted_spikes[2]
+    result.save(tmp_path / "out")
+    assert main(["info", str(tmp_path / "out"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["spikes"] == {f"unit {unit}": int((result.spike_units == unit).sum()) for unit in range(2)}
+    assert facts["parameters"]["epochs"] == 1 and facts["settings"]["seed"] == 0
+    assert main(["info", str(tmp_path / "out")]) == 0
+    assert "refractory_ms 1" in capsys.readouterr().out
