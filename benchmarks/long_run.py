@@ -88,7 +88,7 @@ def new_model(data):
 
     model = kc.CRsAE(FILTERS, KERNEL, iterations=20, gradient="decoder", sigma=1.0, lambda_learning="em_closed_form",
                      lambda_prior=kc.GammaPrior(strength=10.0), seed=0)
-    model.adapt(np.asarray(data[:64 * WINDOW]).reshape(64, WINDOW, CHANNELS), filters="energy")
+    model.adapt(np.asarray(data[:64 * WINDOW]).reshape(64, WINDOW, CHANNELS), init="energy")
     model.compile(keras.optimizers.Adam(1e-2), nonfinite="skip")
     return model
 
@@ -150,7 +150,7 @@ def work(folder, epochs, kill_after):
         energy = max(energy, float(np.abs(inner).max()))
     result = {
         "samples": len(data), "crc32": check, "covered": covered, "epochs": epochs,
-        "skipped batches": float(model.skipped_batches), "loss": history["loss"][-1],
+        "skipped batches": float(model.training_state.skipped_batches), "loss": history["loss"][-1],
         "megabytes in ten minutes, training": trained, "seconds of training": ended - begun,
         "megabytes at the end": memory.megabytes[-1],
         "megabytes in ten minutes, encoding": memory.slope(mark, memory.seconds[-1]),

@@ -42,7 +42,7 @@ for pin in sys.argv[1:]:
 truth = spike_templates(15, 2)
 signal = simulate_spikes(truth, windows=8, samples=300, events_per_window=3, seed=0).signal.astype("float32")
 model = kc.CRsAE(2, 15, iterations=20, sigma="estimate", sigma_learning=True, gradient="truncated", seed=0)
-model.adapt(signal, filters="energy")
+model.adapt(signal, init="energy")
 model.compile(keras.optimizers.Adam(1e-2))
 losses = model.fit(signal, epochs=3, batch_size=4, verbose=0, callbacks=[SaveProgress("p.keras", every=1)]).history
 assert losses["loss"][-1] < losses["loss"][0], losses

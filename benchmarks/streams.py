@@ -84,7 +84,7 @@ def images(folder, count, waited):
     held = np.concatenate([b.numpy() for b in stream])
     model = kc.CRsAE(16, 8, rank=2, strides=2, iterations=10, gradient="decoder", shrinkage="soft", sigma=0.1,
                      lambda_learning="em_closed_form", lambda_prior=kc.GammaPrior(strength=10.0), seed=0)
-    model.adapt(held[:32], filters="windows")
+    model.adapt(held[:32], init="windows")
     model.compile(keras.optimizers.Adam(1e-2))
     return model, stream, held
 

@@ -138,7 +138,7 @@ def _new_model(args: Namespace, plan: _Plan) -> CRsAE:
             lambda_shared=args.lambda_shared,
             lambda_learning=None if args.lambda_learning == "none" else args.lambda_learning,
             gradient=args.gradient, seed=args.seed)
-        model.adapt(plan.sample, filters=None if init == "random" else init)
+        model.adapt(plan.sample, init=None if init == "random" else init)
         model.compile(keras.optimizers.Adam(
             keras.optimizers.schedules.CosineDecay(args.learning_rate, steps, alpha=0.01)))
     return model

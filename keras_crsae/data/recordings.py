@@ -1,7 +1,10 @@
 """Recordings from files: arrays, raw binary, and what SpikeInterface reads (NWB, Neo's formats, its own folders)."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from crsae_onnx.core.errors import FileError, one_line
 from crsae_onnx.core.raw_binary import RAW_SUFFIXES, open_raw
 
@@ -140,3 +143,35 @@ def _tried(path, read):
         text = one_line(error, 600)
         hint = " Say which with --stream NAME." if "stream" in text or "electrical_series" in text else ""
         raise FileError(f"{path} cannot be read through SpikeInterface: {text}.{hint}") from error
+
+
+def sample_reader(recording: Any) -> tuple[int, int, Callable[[int, int], np.ndarray]]:
+    """Size of a recording and how its samples are read, in the unit that they are stored in.
+
+    Args:
+        recording: array or dataset (samples, channels), or a SpikeInterface recording of one segment.
+
+    Returns:
+        Number of samples, number of channels, and a function from the first sample and the one behind the last to an
+        array (samples, channels).
+
+    Raises:
+        ValueError: several segments, or another number of axes.
+
+    Example:
+        >>> import numpy as np
+        >>> samples, channels, read = sample_reader(np.zeros((100, 4), "int16"))
+        >>> samples, channels, read(10, 30).shape
+        (100, 4, (20, 4))
+    """
+    if hasattr(recording, "get_traces"):
+        if recording.get_num_segments() != 1:
+            raise ValueError(f"The recording has {recording.get_num_segments()} segments. Give one of them "
+                             "(`recording.select_segments([0])`).")
+        return (int(recording.get_num_samples()), int(recording.get_num_channels()),
+                lambda first, stop: recording.get_traces(start_frame=first, end_frame=stop))
+    shape = getattr(recording, "shape", ())
+    if len(shape) != 2:
+        raise ValueError("A recording has shape (samples, channels). Received: "
+                         f"{shape or type(recording).__name__}. Add or take away axes.")
+    return int(shape[0]), int(shape[1]), lambda first, stop: recording[first:stop]

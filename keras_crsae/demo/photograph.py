@@ -91,7 +91,7 @@ def learn_image_filters(noisy: np.ndarray, rng: np.random.Generator, seed: int, 
     # Lambda starts at 1.2 / sigma, low enough for all filters to take part; EM raises it as they find structure.
     model = CRsAE(filters=36, kernel_size=8, strides=2, rank=2, iterations=15, shrinkage="soft", sigma=NOISE,
                   lambda_init=1.2 / NOISE, lambda_learning="em_closed_form", gradient="decoder", seed=seed)
-    model.adapt(data, filters="windows")
+    model.adapt(data, init="windows")
     first = np.array(model.dictionary.kernel)
     batch = 4
     rate = keras.optimizers.schedules.CosineDecay(2e-2, max(1, epochs * patches // batch))

@@ -119,7 +119,7 @@ def _short_run(data: np.ndarray, seed: int) -> tuple[float, CRsAE, np.ndarray]:
     """(loss, model, first filters) after two epochs on half of the windows."""
     model = CRsAE(filters=UNITS, kernel_size=KERNEL_SAMPLES, iterations=40, sigma="estimate",
                   lambda_learning="em_closed_form", gradient="decoder", seed=seed)
-    model.adapt(data, filters="windows")
+    model.adapt(data, init="windows")
     first = np.array(model.dictionary.kernel)
     model.compile(keras.optimizers.Adam(2e-2))
     with warnings.catch_warnings():

@@ -1,33 +1,38 @@
 """A compiled graph for several threads: each call has a copy to itself."""
 
-import threading
+from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
 import tensorflow as tf
 
 _TRACING = threading.Lock()
 
 
-def a_copy_for_each_call(graph, signature):
+def concurrent_graph(graph: Callable[..., tf.Tensor], signature: Sequence[tf.TensorSpec]) -> Callable[..., np.ndarray]:
     """``graph`` as a function to NumPy arrays, of which no two calls run the same operators at a time.
 
-    oneDNN's convolutions with a sum keep memory in the operator (see ``functional.descent``). A function that does
+    oneDNN's convolutions with a sum keep memory in the operator (see ``solvers.proximal_step``). A function that does
     nothing but call ``graph`` is given operators of its own when TensorFlow writes the one into the other, and takes
     milliseconds to trace. As many copies are kept as calls once ran at a time; a call has its copy until its answer
     is there, also where eager execution is asynchronous.
 
     Args:
         graph: concrete function of tensors that returns one.
-        signature: list of ``tf.TensorSpec``, one a tensor.
+        signature: ``tf.TensorSpec`` of each tensor.
 
     Example:
+        >>> import tensorflow as tf
         >>> signature = [tf.TensorSpec((None,), "float32")]
         >>> twice = tf.function(lambda x: 2 * x, input_signature=signature).get_concrete_function()
-        >>> a_copy_for_each_call(twice, signature)(tf.ones(2)).tolist()
+        >>> concurrent_graph(twice, signature)(tf.ones(2)).tolist()
         [2.0, 2.0]
     """
-    idle = []
+    idle: list[Callable[..., tf.Tensor]] = []
 
-    def run(*values):
+    def run(*values: tf.Tensor) -> np.ndarray:
         try:
             copy = idle.pop()
         except IndexError:

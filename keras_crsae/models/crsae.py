@@ -1,35 +1,35 @@
 """CRsAE: the constrained recurrent sparse autoencoder as a Keras model."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import numpy as np
 from crsae_onnx.core.signals import as_signal
-from crsae_onnx.core.spec import EncoderSpec
 from crsae_onnx.core.validation import as_positive, as_positive_int, as_sizes
 from keras import ops
 
 from keras_crsae._validation import as_lambda, as_unit_filters
-from keras_crsae.data.batch_order import SEEDS, Place
+from keras_crsae.data.batch_order import SEED_BOUND
 from keras_crsae.initializers import donoho_lambda
 from keras_crsae.layers import ConvDictionary, SparseCoding, SparseCodingCell
 from keras_crsae.models.adaptation import first_filters, resolve
-from keras_crsae.models.encoding import Inference
-from keras_crsae.models.export_spec import encoder_spec, reference_model
+from keras_crsae.models.sparse_coding_model import SparseCodingModel
 from keras_crsae.problem import code_priors, likelihoods
+from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.problem.measurements import observation_mask
 from keras_crsae.problem.rate_priors import GammaPrior
 from keras_crsae.solvers import base as solvers
-from keras_crsae.training.two_stage_trainer import REPORTED, TwoStageTraining
+from keras_crsae.training.state import TrainingState
 
 __all__ = ["CRsAE"]
 LAMBDA_LEARNING = ("em", "em_closed_form", "backprop", None)
-#: Counted in training: batches left out, step sizes estimated anew, sigma held at its floor.
-_COUNTERS = ("skipped_batches", "step_rescues", "sigma_held")
-_OLDEST = 5  # variables of the model itself in files of the first version
 _POSITIONS_BEFORE_DATA = 1000  # N_e of Donoho's lambda before adapt has seen data
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
-class CRsAE(TwoStageTraining, Inference, keras.Model):
+class CRsAE(SparseCodingModel):
     """Constrained recurrent sparse autoencoder (Tolooshams, Dey, Ba, arXiv 1904.08827).
 
     The encoder solves min_z 1/2 ||y - D z||^2 + sigma^2 sum_c lambda_c ||z_c||_1 by FISTA, the decoder is D z
@@ -69,7 +69,6 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
 
     #: Name of the code prior where none is given.
     DEFAULT_CODE_PRIOR = "nonnegative_soft"
-    _rescuable = True  # 1 / L is a safe step size; the baselines' kernels have none
 
     def __init__(self, filters, kernel_size, strides=1, rank=1, iterations=100, shrinkage=None,
                  sigma=1.0, sigma_learning=False, sigma_rate=0.01, lambda_init="donoho", lambda_shared=False,
@@ -121,15 +120,10 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
             block_size=block_size if isinstance(block_size, str) else as_positive_int(block_size, "block_size"))
         # What the layers refuse is refused here, before data arrives.
         SparseCoding(SparseCodingCell(ConvDictionary(**self._options), **self._cell_options), **self._coding_options)
-        self.supports_masking = True  # `mask` marks observed samples; none is passed on
-        self.lambda_optimizer = None
-        self._default_lambda_optimizer = False
-        self._graphs = {}
-        self.place = Place()
-        self.nonfinite = "stop"
-        self._trackers = {name: keras.metrics.Mean(name=name) for name in REPORTED}
 
-    def build(self, input_shape):
+    # Layers
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         if self.built:
             return
         channels = input_shape[-1]
@@ -139,27 +133,22 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
         with self.distribute_strategy.scope():  # `fit` may build outside of the scope that the model was made in
             self._build_in_scope(input_shape)
 
-    def _build_in_scope(self, input_shape):
+    def _build_in_scope(self, input_shape: tuple[int | None, ...]) -> None:
         sigma = 1.0 if self.sigma_init == "estimate" else self.sigma_init
         first = self.lambda_init
         if first == "donoho":
             first = donoho_lambda(self.filters, _POSITIONS_BEFORE_DATA, sigma)
         self._build_layers(first, sigma, input_shape)
-        self.prior_mean = self.add_weight(name="prior_mean", shape=self.lambda_reg.shape, trainable=False,
-                                          initializer="ones")
-        self.prior_mean.assign(self.lambda_reg.value if self.lambda_prior.mean is None
-                               else ops.full(self.lambda_reg.shape, self.lambda_prior.mean))
-        # Files of an earlier version end with the first five: new ones go to the end (``load_own_variables``).
-        for name in ("lambda_ceiling", "lambda_held", "adapted", "failed_stage", *_COUNTERS):
-            setattr(self, name, self.add_weight(name=name, shape=(), trainable=False, initializer="zeros"))
-        self.order_seed = self.add_weight(name="order_seed", shape=(), trainable=False,
-                                          initializer=keras.initializers.Constant(-1.0))  # drawn by the first ``fit``
-        self.position = self.add_weight(name="position", shape=(2,), trainable=False, initializer="zeros")
+        state = TrainingState(self.lambda_reg.shape[0], name="training_state", dtype=self.dtype_policy)
+        state.build((None,))
+        state.prior_mean.assign(self.lambda_reg.value if self.lambda_prior.mean is None
+                                else ops.full(self.lambda_reg.shape, self.lambda_prior.mean))
+        self.training_state = state
         self.built = True
-        self._build_optimizers()
+        self._trainer.build_optimizers()
 
-    def _build_layers(self, first_lambda, sigma, input_shape):
-        """``dictionary``, ``encoder`` and ``decoder``."""
+    def _build_layers(self, first_lambda: Any, sigma: float, input_shape: tuple[int | None, ...]) -> None:
+        """Make ``dictionary``, ``encoder`` and ``decoder``; subclasses with other layers override it."""
         options = self._dictionary_options(input_shape[-1])
         code_shape = (None,) * (self.rank + 1) + (self.filters,)
         self.dictionary = ConvDictionary(**options, name="dictionary")
@@ -175,124 +164,66 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
             self.decoder.build(code_shape)
             self.decoder.kernel.assign(self.dictionary.kernel.value)
 
-    def _untied_decoder(self, options):
+    def _untied_decoder(self, options: dict[str, Any]) -> ConvDictionary:
+        """The decoder where it has a kernel of its own; subclasses may take another layer."""
         return ConvDictionary(**options, name="decoder")
 
-    def _dictionary_options(self, channels):
+    def _dictionary_options(self, channels: int) -> dict[str, Any]:
         return dict(self._options, kernel_initializer=self.kernel_initializer, channels=channels,
                     block_size=self._coding_options["block_size"], dtype=self.dtype_policy)
 
     @property
-    def lambda_reg(self):
-        return self.encoder.cell.lambda_reg
-
-    @property
-    def sigma(self):
-        return self.encoder.cell.sigma
-
-    @property
-    def step_size(self):
-        return self.encoder.cell.step_size
-
-    @property
-    def dictionary_variables(self):
+    def dictionary_variables(self) -> list[keras.Variable]:
         """Variables of the first stage: the filters that the gradient reaches."""
         if self.tied:
             return [self.dictionary.kernel]
         reached = [] if self._coding_options["gradient"] == "decoder" else [self.dictionary.kernel]
         return [*reached, self.decoder.kernel]
 
-    def load_own_variables(self, store):
-        """Values from a file; one of an earlier version leaves what it does not know as it is."""
-        if not self.built:
-            return super().load_own_variables(store)
-        own = [self.prior_mean, *(getattr(self, n) for n in ("lambda_ceiling", "lambda_held", "adapted",
-                                                             "failed_stage", *_COUNTERS, "order_seed", "position"))]
-        if not _OLDEST <= len(store.keys()) <= len(own):
-            raise ValueError(f"The file holds {len(store.keys())} values of the model itself. Expected {_OLDEST} to "
-                             f"{len(own)}: it is damaged or comes from a later version.")
-        for i, variable in enumerate(own[:len(store.keys())]):
-            variable.assign(store[str(i)])
-
-    # Forward pass
-
-    def call(self, signal, mask=None, sigma=None, training=False):
-        signal = ops.cast(signal, self.compute_dtype)
-        code = self.encoder(signal, mask=observation_mask(mask, signal), sigma=sigma, training=training)
-        return self._crop(self.decoder(code), signal)
-
-    def compute_mask(self, *args, **kwargs):
-        return None
-
-    def compute_output_shape(self, input_shape):
-        return tuple(input_shape)
-
-    @staticmethod
-    def _crop(reconstruction, signal):
-        """Samples that the stride padded are cut off again."""
-        space = ops.shape(signal)[1:-1]
-        for axis, n in enumerate(space, start=1):
-            if n is not None:
-                index = [slice(None)] * (axis - 1) + [slice(None, n)]
-                reconstruction = reconstruction[tuple([slice(None)] + index)]
-        return reconstruction
-
-    # Export
-
-    def export_spec(self) -> EncoderSpec:
-        """The encoder and decoder in plain numbers, as an exporter needs them.
-
-        Raises:
-            ValueError: the model is not built, or holds values that are not finite.
-        """
-        return encoder_spec(self)
-
-    def export_reference(self, tolerance: float | None = None) -> "CRsAE":
-        """The model, or a copy that computes as a file of this ``tolerance`` does: in float32, every position."""
-        return reference_model(self, tolerance)
-
     # Values resolved from data
 
-    def set_dictionary(self, filters):
+    def set_dictionary(self, filters: Any) -> None:
         """Set the filters, (*kernel_size, channels, filters); normalised, step size refreshed."""
         filters = as_unit_filters(filters, (*self.kernel_size, self.dictionary.channels if self.built else None,
-                                         self.filters))
+                                            self.filters))
         if not self.built:
             self.build((None,) * (self.rank + 1) + (filters.shape[-2],))
-        for layer in {id(d): d for d in (self.dictionary, self.decoder)}.values():
+        for layer in self.dictionaries:
             layer.kernel.assign(filters)
         self.encoder.cell.refresh_step_size()
 
-    def adapt(self, data, filters=None, mask=None):
-        """Resolve sigma, lambda, its prior and, where asked, first filters from data; ``fit`` calls it once.
+    def adapt(self, data: Any, init: str | None = None, mask: Any = None) -> None:
+        """Resolve sigma, lambda, its prior and, on request, first filters from data; ``fit`` calls it once.
 
         Args:
             data: (batch, *space, channels).
-            filters: None (keep), "windows" (random windows), "energy" (strong ones) or "dct".
+            init: first filters: None (keep), "windows" (random windows), "energy" (strong ones) or "dct".
             mask: None or a 0/1 mask of observed samples, broadcastable to data.
         """
         data = as_signal(data, self.rank, self.dictionary.channels if self.built else None, self.kernel_size)
         if mask is not None:
             mask = ops.convert_to_numpy(observation_mask(ops.convert_to_tensor(mask), ops.convert_to_tensor(data)))
-        if filters is not None:
+        if init is not None:
             # Without a seed of the model's own, the one of ``keras.utils.set_random_seed`` counts.
-            seed = np.random.randint(SEEDS) if self.seed is None else self.seed
-            self.set_dictionary(first_filters(filters, data, self.kernel_size, self.filters, seed))
+            seed = np.random.randint(SEED_BOUND) if self.seed is None else self.seed
+            self.set_dictionary(first_filters(init, data, self.kernel_size, self.filters, seed))
         elif not self.built:
             self.build((None,) * (self.rank + 1) + (data.shape[-1],))
-        found = resolve(data, ops.convert_to_numpy(self.dictionary.kernel), self.dictionary.strides,
-                        self.sigma_init, self.lambda_init == "donoho", mask, self.code_prior, self.likelihood)
-        self.sigma.assign(found.sigma)
-        if found.lambda_reg is not None:
-            self.lambda_reg.assign(ops.full(self.lambda_reg.shape, found.lambda_reg))
+        resolved = resolve(data, ops.convert_to_numpy(self.dictionary.kernel), self.dictionary.strides,
+                           self.sigma_init, self.lambda_init == "donoho", mask, self.code_prior, self.likelihood)
+        self.sigma.assign(resolved.sigma)
+        if resolved.lambda_reg is not None:
+            self.lambda_reg.assign(ops.full(self.lambda_reg.shape, resolved.lambda_reg))
         if self.lambda_prior.mean is None:
-            self.prior_mean.assign(self.lambda_reg.value)
-        self.lambda_ceiling.assign(found.lambda_ceiling)
-        self.adapted.assign(1.0)
-        if self._default_lambda_optimizer:
-            self.lambda_optimizer.learning_rate = self._default_lambda_rate()
+            self.training_state.prior_mean.assign(self.lambda_reg.value)
+        self.training_state.lambda_ceiling.assign(resolved.lambda_ceiling)
+        self.training_state.adapted.assign(1.0)
+        if self._trainer.default_lambda_optimizer:
+            self.lambda_optimizer.learning_rate = self._trainer.default_lambda_rate()
 
-    def get_config(self):
+    # Saving
+
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self._options, **self._cell_options, **self._coding_options,
                 "code_prior": code_priors.serialize(self.code_prior),
                 "likelihood": likelihoods.serialize(self.likelihood),
@@ -305,19 +236,19 @@ class CRsAE(TwoStageTraining, Inference, keras.Model):
                 "dtype": keras.saving.serialize_keras_object(self.dtype_policy)}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> CRsAE:
         config = dict(config)
         config["lambda_prior"] = keras.saving.deserialize_keras_object(config["lambda_prior"])
         return cls(**config)
 
-    def get_build_config(self):
+    def get_build_config(self) -> dict[str, Any] | None:
         return {"input_shape": (None,) * (self.rank + 1) + (self.dictionary.channels,)} if self.built else None
 
-    def build_from_config(self, config):
+    def build_from_config(self, config: dict[str, Any]) -> None:
         self.build(tuple(config["input_shape"]))
 
 
-def _code_prior(code_prior, shrinkage, default):
+def _code_prior(code_prior: Any, shrinkage: str | None, default: str) -> CodePrior:
     """The prior that ``code_prior`` (object or name) or its short form ``shrinkage`` (name) stands for."""
     if code_prior is None:
         return code_priors.get(default if shrinkage is None else shrinkage)

@@ -3,23 +3,31 @@
 Which pixels a shift takes is written in ``crsae_onnx.core.cycle_spinning``.
 """
 
+from __future__ import annotations
+
 import math
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
-from crsae_onnx.core.cycle_spinning import all_shifts, padded_length, padding
+from crsae_onnx.core.cycle_spinning import all_shifts, padded_length, padding, spread_shifts
+from crsae_onnx.core.validation import as_positive_int
+from keras import ops
 
-__all__ = ["cut_shifts", "mean_of_shifts", "random_shifts"]
+from keras_crsae.layers import ConvDictionary, SparseCoding
+from keras_crsae.losses import weighted_error
+from keras_crsae.training.inputs import Batch
+from keras_crsae.typing import Tensor
 
 
-def random_shifts(strides, count, seed):
+def random_shifts(strides: tuple[int, ...], count: int, seed: Tensor) -> Tensor:
     """``count`` different shifts, int32 tensor (count, 2), from a stateless ``seed`` (2,)."""
     every = tf.constant(all_shifts(strides))
     order = tf.argsort(tf.random.stateless_uniform((math.prod(strides),), seed))
     return tf.gather(every, order[:count])
 
 
-def cut_shifts(images, shifts, kernel_size, strides):
+def cut_shifts(images: Tensor, shifts: Any, kernel_size: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:
     """Padded shifts of images as one batch, shift by shift.
 
     Args:
@@ -40,15 +48,16 @@ def cut_shifts(images, shifts, kernel_size, strides):
     for shift in tf.unstack(tf.convert_to_tensor(shifts, tf.int32)):
         begin = tf.concat([[0], corner - shift, [0]], axis=0)
         cut.append(tf.slice(padded, begin, tf.stack([-1, *sizes, -1])))
-    made = tf.concat(cut, axis=0)
-    return tf.ensure_shape(made, (None, *(n if isinstance(n, int) else None for n in sizes), images.shape[-1]))
+    static = (n if isinstance(n, int) else None for n in sizes)
+    return tf.ensure_shape(tf.concat(cut, axis=0), (None, *static, images.shape[-1]))
 
 
-def mean_of_shifts(made, shifts, space, kernel_size, strides):
-    """Mean of what was made of ``cut_shifts``, each moved back to its place.
+def mean_of_shifts(images: Tensor, shifts: Any, space: Any, kernel_size: tuple[int, ...],
+                   strides: tuple[int, ...]) -> Tensor:
+    """Mean of images that were computed from ``cut_shifts``, each moved back to its place.
 
     Args:
-        made: (count * batch, padded height, padded width, channels).
+        images: (count * batch, padded height, padded width, channels).
         shifts: (count, 2) ints, those that were cut.
         space: (height, width) of the images.
         kernel_size, strides: of the model.
@@ -59,5 +68,62 @@ def mean_of_shifts(made, shifts, space, kernel_size, strides):
     shifts = tf.convert_to_tensor(shifts, tf.int32)
     least = np.array(kernel_size, np.int32) - np.array(strides, np.int32)
     parts = [tf.slice(part, tf.concat([[0], least + shift, [0]], axis=0), tf.stack([-1, *space, -1]))
-             for part, shift in zip(tf.split(made, shifts.shape[0]), tf.unstack(shifts), strict=True)]
+             for part, shift in zip(tf.split(images, shifts.shape[0]), tf.unstack(shifts), strict=True)]
     return tf.add_n(parts) / len(parts)
+
+
+class SpinningModel(Protocol):
+    """What cycle spinning reads of the model that owns it."""
+
+    kernel_size: tuple[int, ...]
+    seed: int | None
+    dictionary: ConvDictionary
+    decoder: ConvDictionary
+    encoder: SparseCoding
+    optimizer: Any
+
+
+class CycleSpinning:
+    """Forward pass of the first stage that compares the mean over random shifts of the stride's grid.
+
+    The code of each image is computed on ``shifts`` random places of the grid, edges reflected, and the mean of the
+    reconstructions is compared with the target (Simon and Elad, arXiv 1909.05742). A model of images sets it as
+    ``forward`` of its trainer.
+
+    Args:
+        model: the model that owns it, of rank 2.
+        shifts: shifts averaged in one step.
+    """
+
+    def __init__(self, model: SpinningModel, shifts: int) -> None:
+        self.model, self.shifts = model, shifts
+
+    def __call__(self, batch: Batch, training: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        model = self.model
+        sizes, shifts = (model.kernel_size, model.dictionary.strides), self._chosen(training)
+        observed = None if batch.observed is None else cut_shifts(batch.observed, shifts, *sizes)
+        code = model.encoder(cut_shifts(batch.signal, shifts, *sizes), mask=observed, training=training)
+        reconstruction = tf.cast(model.decoder(code), batch.target.dtype)
+        reconstruction = mean_of_shifts(reconstruction, shifts, ops.shape(batch.signal)[1:-1], *sizes)
+        return (tf.cast(code, batch.target.dtype),
+                weighted_error(batch.target, reconstruction, batch.observed, batch.weight))
+
+    def _chosen(self, training: bool) -> Tensor:
+        """Random shifts in a training step, drawn from the step's number, so that a resumed training draws the same."""
+        strides = self.model.dictionary.strides
+        if not training:
+            return spread_shifts(strides, self.shifts)
+        step = tf.cast(self.model.optimizer.iterations.value, tf.int32)
+        return random_shifts(strides, self.shifts, tf.stack([step, self.model.seed or 0]))
+
+
+def as_training_shifts(value: Any, strides: tuple[int, ...]) -> int | None:
+    """Shifts of a training step, no more than there are; None: the plain loss."""
+    return None if value is None else min(as_positive_int(value, "training_shifts"), math.prod(strides))
+
+
+def as_low_pass(value: Any) -> float:
+    """Width of a blur in pixels, or a ValueError."""
+    if not value >= 0:
+        raise ValueError(f"`low_pass` must be 0 or a positive number of pixels. Received: {value!r}")
+    return float(value)

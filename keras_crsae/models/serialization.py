@@ -105,7 +105,7 @@ def describe(path):
         "sigma": float(model.sigma), "lambda_reg": np.asarray(model.lambda_reg, float).tolist(),
         "penalty_weight": penalty_weight.tolist(), "step_size": float(model.step_size),
         "lambda_learning": model.lambda_learning or "none", "sigma_learning": model.sigma_learning,
-        "training_steps": steps, "values_resolved_from_data": bool(float(model.adapted)),
+        "training_steps": steps, "values_resolved_from_data": bool(float(model.training_state.adapted)),
         "saved": metadata.get("date_saved"), "keras_version": metadata.get("keras_version"),
         "config": model.get_config(),
     }

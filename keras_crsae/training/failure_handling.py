@@ -1,12 +1,19 @@
-"""What goes wrong in a batch reaches no weight, is counted, and is said: non-finite losses, steps that explode."""
+"""Undo, count and report training steps with non-finite losses or exploding iterations."""
+
+from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_crsae.training.distribution import number, total
+from keras_crsae.training.progress import OrderOwner
+from keras_crsae.training.state import TrainingState
+from keras_crsae.typing import Tensor
 
 #: What a non-finite batch does.
 NONFINITE = ("stop", "skip")
@@ -20,17 +27,18 @@ _ADVICE = ("lower the learning rate of the dictionary or clip its gradients (cli
            "lower sigma_rate, or check that the data hold noise at all")
 
 
-def all_finite(*values):
+def all_finite(*values: Tensor) -> Tensor:
     """Scalar bool: every entry of every tensor is finite."""
     return tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in values])
 
 
-def snapshot(variables):
+def snapshot(variables: Sequence[keras.Variable]) -> list[Tensor]:
     """Copies of variables' values, to go back to."""
     return [tf.identity(v.value) for v in variables]
 
 
-def keep_or_undo(variables, before, finite, failed_stage, forgiven=False):
+def undo_unless_finite(variables: Sequence[keras.Variable], before: Sequence[Tensor], finite: Sequence[Tensor],
+                       failed_stage: keras.Variable, forgiven: Tensor | bool = False) -> Tensor:
     """Undo a step where a stage was not finite, and note the stage (1, 2, ...) in ``failed_stage``.
 
     After a failure every later step is undone as well, so that ``steps_per_execution`` and XLA, which see Python
@@ -38,8 +46,9 @@ def keep_or_undo(variables, before, finite, failed_stage, forgiven=False):
     XLA and distribution strategies alike.
 
     Args:
-        variables, before: what the step may change, and its ``snapshot``.
-        finite: list of scalar bools, one a stage.
+        variables: what the step may change.
+        before: their ``snapshot``.
+        finite: scalar bools, one a stage.
         failed_stage: float variable (), 0 while all is well.
         forgiven: scalar bool: the step is undone, and training goes on.
 
@@ -50,12 +59,12 @@ def keep_or_undo(variables, before, finite, failed_stage, forgiven=False):
     ok = tf.equal(total(failures), 0.0)  # one replica's failure is everybody's
     stage = tf.cast(tf.argmin(tf.cast(ok, tf.int32)) + 1, failed_stage.dtype)
     running = tf.equal(failed_stage.value, 0.0)
-    healthy = tf.logical_and(tf.reduce_all(ok), running)
+    kept = tf.logical_and(tf.reduce_all(ok), running)
     fatal = tf.logical_and(running, tf.logical_not(tf.logical_or(tf.reduce_all(ok), forgiven)))
     failed_stage.assign(tf.where(fatal, stage, failed_stage.value))
     for variable, old in zip(variables, before, strict=True):
-        variable.assign(tf.where(healthy, variable.value, old))
-    return healthy
+        variable.assign(tf.where(kept, variable.value, old))
+    return kept
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
@@ -64,45 +73,45 @@ class StopOnNonFinite(keras.callbacks.Callback):
     With ``compile(nonfinite="skip")`` it does so after an epoch of which no batch was left.
 
     Args:
-        failed_stage: the variable that ``keep_or_undo`` writes.
-        skipped: the variable that counts skipped batches.
+        state: the model's training state.
+        owner: the trainer, whose ``order`` says how many batches of the epoch were done before.
     """
 
-    def __init__(self, failed_stage, skipped):
+    def __init__(self, state: TrainingState, owner: OrderOwner) -> None:
         super().__init__()
-        self.failed_stage, self.skipped = failed_stage, skipped
-        self._epoch = self._first = self._skipped = self._batches = 0
+        self.state, self.owner = state, owner
+        self._epoch = self._first_step = self._batches = 0
+        self._skipped_before = 0.0
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self._epoch, self._first = epoch, int(number(self.model.optimizer.iterations))
-        self._skipped, self._batches = number(self.skipped), 0
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._epoch, self._first_step = epoch, int(number(self.model.optimizer.iterations))
+        self._skipped_before, self._batches = number(self.state.skipped_batches), 0
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._batches = batch + 1
         if all(np.isfinite((logs or {}).get(k, 0.0)) for k in ("loss", "lambda_loss", "sigma")):
             return
-        stage = int(number(self.failed_stage)) - 1
+        stage = int(number(self.state.failed_stage)) - 1
         if stage < 0:
             return
         # Failed steps are undone, the optimiser's counter with them: it stands at the last good batch.
-        at = int(number(self.model.optimizer.iterations)) - self._first + self.model.place.skip
+        failed = int(number(self.model.optimizer.iterations)) - self._first_step + self.owner.order.skip
         raise FloatingPointError(
-            f"Training stopped: {STAGES[stage]} was not finite at batch {at} (counted from 0) of epoch "
+            f"Training stopped: {STAGES[stage]} was not finite at batch {failed} (counted from 0) of epoch "
             f"{self._epoch + 1}. The model keeps the weights from before that batch, all finite. To mend it: "
             f"{_ADVICE[stage]}; with tf.data or generators, check that batch for NaN or infinite values. To train on "
             "without such batches: compile(nonfinite='skip').")
 
-    def on_epoch_end(self, epoch, logs=None):
-        done = self._batches - self.model.place.skip
-        if done > 0 and number(self.skipped) - self._skipped >= done:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self._batches and number(self.state.skipped_batches) - self._skipped_before >= self._batches:
             raise FloatingPointError(
-                f"Training stopped: all {done} batches of epoch {epoch + 1} were skipped, none had finite losses. The "
-                "model keeps its last finite weights. Check the data for NaN or infinite values, and the learning "
-                "rates.")
+                f"Training stopped: all {self._batches} batches of epoch {epoch + 1} were skipped, none had finite "
+                "losses. The model keeps its last finite weights. Check the data for NaN or infinite values, and the "
+                "learning rates.")
 
 
-#: Counters of a model -> what a user is told when one rose during ``fit``.
-_COUNTED = {
+#: Counters of a training state -> the warning when one rose during ``fit``.
+_COUNTER_WARNINGS = {
     "lambda_held": "lambda was held at half of lambda_max in {n} steps: a larger one would leave hardly any code. "
                    "Raise GammaPrior(strength=...) or lower sigma.",
     "skipped_batches": "{n} batches were skipped because their losses were not finite. Check the data for NaN or "
@@ -110,40 +119,61 @@ _COUNTED = {
     "step_rescues": "step_size={step:.3g} let the iterations explode in {n} batches, which were left out. It was "
                     "estimated anew, as 1 / L = {bound:.3g}; step_size='auto' does so from the start.",
     "sigma_held": "sigma was held at {floor:g} of the data's root mean square in {n} steps: the data hold hardly any "
-                  "noise. Give sigma a number and leave sigma_learning out.",
+                  "noise. Give sigma a number and omit sigma_learning.",
 }
 
 
-class Faults:
-    """What one ``fit`` ran into, told in one warning each at its end."""
+class ReportedModel(Protocol):
+    """What a report on training reads of a model."""
 
-    def __init__(self, model):
+    training_state: TrainingState
+    encoder: Any
+    lambda_learning: str | None
+
+    @property
+    def lambda_reg(self) -> Any: ...
+
+    @property
+    def sigma(self) -> Any: ...
+
+    @property
+    def step_size(self) -> Any: ...
+
+
+class FaultReport:
+    """Warns once, at the end of a ``fit``, of each kind of fault that occurred in it.
+
+    Args:
+        model: the model, before the ``fit``.
+    """
+
+    def __init__(self, model: ReportedModel) -> None:
         self.model = model
-        self.before = {name: number(getattr(model, name)) for name in _COUNTED}
+        self.before = {name: number(getattr(model.training_state, name)) for name in _COUNTER_WARNINGS}
 
-    def tell(self, sparsity):
+    def warn(self, sparsity: float) -> None:
         """Warn of what happened since; ``sparsity`` is that of the last epoch."""
-        model, step = self.model, self.model.encoder.cell.step_size_init
-        for name, text in _COUNTED.items():
-            n = int(number(getattr(model, name)) - self.before[name])
+        model, state, step = self.model, self.model.training_state, self.model.encoder.cell.step_size_init
+        for name, text in _COUNTER_WARNINGS.items():
+            n = int(number(getattr(state, name)) - self.before[name])
             if n > 0:
                 warnings.warn(text.format(n=n, step=0.0 if step == "auto" else step, bound=number(model.step_size),
-                                          floor=SIGMA_FLOOR), stacklevel=4)
+                                          floor=SIGMA_FLOOR), stacklevel=5)
         rates, sigma = keras.ops.convert_to_numpy(model.lambda_reg), number(model.sigma)
         if sparsity == 0.0:
-            ceiling = 2 * number(model.lambda_ceiling)  # half of lambda_max is what lambda is held at
+            ceiling = 2 * number(state.lambda_ceiling)  # half of lambda_max is what lambda is held at
             warnings.warn(
                 f"All codes are zero: lambda * sigma^2 = {rates.max() * sigma**2:.3g} is too large for these data. The "
                 f"first non-zero code comes below lambda_max = {ceiling * sigma**2:.3g}, that is lambda below "
-                f"{ceiling:.3g}; half of it is a good start.", stacklevel=4)
+                f"{ceiling:.3g}; half of it is a good start.", stacklevel=5)
         bound = model.lambda_reg.constraint.bound
         if model.lambda_learning is not None and rates.min() <= 1.001 * bound:
             warnings.warn(f"lambda fell to its lower bound, {bound:g}: codes are no longer sparse. Against its own "
                           "noisy input lambda_learning='backprop' ends there; use 'em', or give clean targets.",
-                          stacklevel=4)
+                          stacklevel=5)
 
 
-def warn_of_twins(filters):
+def warn_of_identical_filters(filters: np.ndarray) -> None:
     """Warn of filters that are the same but for their sign: they get the same gradients and stay so.
 
     Args:
@@ -155,4 +185,4 @@ def warn_of_twins(filters):
     if len(pairs) and len(flat) > 1:
         a, b = pairs[0]
         warnings.warn(f"Filters {a} and {b} are identical, and {len(pairs)} pairs in all: they would learn the same. "
-                      "Begin from other filters, or add the callback ReviveFilters.", stacklevel=4)
+                      "Begin from other filters, or add the callback ReviveFilters.", stacklevel=5)

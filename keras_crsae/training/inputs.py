@@ -1,6 +1,11 @@
 """What ``fit`` and ``evaluate`` accept: arrays are checked whole, streams are looked at without losing a batch."""
 
+from __future__ import annotations
+
 import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -8,21 +13,44 @@ import tensorflow as tf
 from crsae_onnx.core.signals import as_signal
 
 from keras_crsae._validation import as_sample_weight
+from keras_crsae.data.streams.batch_source import BatchSource, is_from_source
 from keras_crsae.problem.measurements import observation_mask
-from keras_crsae.training import distribution as replicas
+from keras_crsae.training import distribution
+from keras_crsae.typing import Tensor
+
+Arrays = tuple[np.ndarray | None, ...]
 
 
-def is_array(x):
+class Batch(NamedTuple):
+    """One batch, or a replica's part of it, as tensors."""
+
+    signal: Tensor  # (batch, *space, channels)
+    target: Tensor  # of signal's shape
+    observed: Tensor | None  # 0/1 of signal's shape
+    weight: Tensor | None  # (batch,), weighs the losses
+    count: Tensor  # signals in it, without what stands in for none
+
+
+class SignalLayout(NamedTuple):
+    """What arrays are checked against."""
+
+    rank: int
+    channels: int | None
+    kernel_size: tuple[int, ...]
+
+
+def is_array(x: Any) -> bool:
     """True for what Keras would cut into batches itself."""
     return isinstance(x, np.ndarray | list | tf.Tensor | tf.Variable) or (
         hasattr(x, "__array__") and not isinstance(x, keras.utils.PyDataset | tf.data.Dataset))
 
 
-def checked(x, y, sample_weight, rank, channels, kernel_size, name="x", finite=True):
+def checked_arrays(x: Any, y: Any, sample_weight: Any, layout: SignalLayout, name: str = "x",
+                   finite: bool = True) -> Arrays:
     """Arrays for ``fit`` as float32, or a ValueError: signal, target (None: the signal itself), weight or mask."""
-    x = as_signal(x, rank, channels, kernel_size, name, finite)
+    x = as_signal(x, layout.rank, layout.channels, layout.kernel_size, name, finite)
     if y is not None:
-        y = as_signal(y, rank, name=f"target of {name}", finite=finite)
+        y = as_signal(y, layout.rank, name=f"target of {name}", finite=finite)
         if y.shape != x.shape:
             raise ValueError(f"The target of `{name}` must have its shape {x.shape}: it is the clean signal. "
                              f"Received: shape {y.shape}")
@@ -31,47 +59,63 @@ def checked(x, y, sample_weight, rank, channels, kernel_size, name="x", finite=T
     return x, x if y is None and sample_weight is not None else y, sample_weight
 
 
-def checked_validation(data, **options):
+def checked_validation(data: Any, layout: SignalLayout) -> Any:
     """``validation_data`` with its arrays checked; datasets pass."""
+    if isinstance(data, BatchSource):
+        return unshuffled(data)
     if data is None or not is_array(data) and not isinstance(data, tuple):
         return data
     x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
     if not is_array(x):
         return data
-    return checked(x, y, weight, name="validation_data", **options)
+    return checked_arrays(x, y, weight, layout, name="validation_data")
 
 
-def split_off(arrays, share):
-    """Arrays without their last ``share``, and that share (None where it is 0), as Keras' ``validation_split``."""
-    if not share:
+def unshuffled(source: BatchSource) -> tf.data.Dataset:
+    """The batches of a source in its own order, for evaluation."""
+    return replace(source, shuffle=False).dataset()
+
+
+def split_off(arrays: Arrays, fraction: float) -> tuple[Arrays, Arrays | None]:
+    """Arrays without their last ``fraction``, and that part (None where it is 0), as Keras' ``validation_split``."""
+    if not fraction:
         return arrays, None
     count = len(arrays[0])
-    first = int(count * (1.0 - share)) if 0 < share < 1 else 0
+    first = int(count * (1.0 - fraction)) if 0 < fraction < 1 else 0
     if not 0 < first < count:
         raise ValueError(f"`validation_split` must leave at least one of {count} signals on each side. Received: "
-                         f"{share!r}")
+                         f"{fraction!r}")
     return (tuple(None if a is None else a[:first] for a in arrays),
             tuple(None if a is None else a[first:] for a in arrays))
 
 
-def finite_signals(signal, mask):
+def finite_signals(signal: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """The signals of a batch without NaN and infinite values, and their mask."""
     good = tf.reduce_all(tf.math.is_finite(signal), axis=list(range(1, len(signal.shape))))
-    return tf.boolean_mask(signal, good), None if mask is None else tf.boolean_mask(mask, good)
+    return tf.boolean_mask(signal, good), None if observed is None else tf.boolean_mask(observed, good)
 
 
-def stream(x):
+def as_stream(x: Any) -> Any:
     """What Keras takes: one-shot iterators become generators of tuples, arrays, datasets and PyDatasets pass."""
-    if is_array(x) or isinstance(x, keras.utils.PyDataset | tf.data.Dataset) or iter(x) is not x:
+    if is_array(x) or isinstance(x, keras.utils.PyDataset | tf.data.Dataset | BatchSource) or iter(x) is not x:
         return x
     return (batch if isinstance(batch, tuple) else (batch,) for batch in x)
 
 
-def peek(x):
-    """First batch of a ``stream``, and a stream that still begins with it."""
+def check_order(x: Any) -> None:
+    """ValueError for a dataset that a ``BatchSource`` made: it would give every epoch the same order."""
+    if isinstance(x, tf.data.Dataset) and is_from_source(x):
+        raise ValueError(
+            "`x` is a tf.data.Dataset that was made from a batch source (window_batches, record_batches, "
+            "image_batches): its batches would come in the same order, with the same crops, in every epoch. Give `fit` "
+            "the source itself; to change its batches use `source.map(function)` in the place of `dataset.map`.")
+
+
+def first_batch(x: Any) -> tuple[Any, Any]:
+    """First batch of a stream, and a stream that still begins with it."""
     if isinstance(x, keras.utils.PyDataset):
         return x[0], x
-    iterator = iter(x)
+    iterator: Iterator[Any] = iter(x)
     try:
         first = next(iterator)
     except StopIteration:
@@ -81,26 +125,24 @@ def peek(x):
     return first, (batch for batch in itertools.chain([first], iterator))
 
 
-def part(data, rank, dtype):
-    """``unpack`` of a replica's part of a batch, and its number of signals.
+def replica_batch(data: Any, rank: int, dtype: str) -> Batch:
+    """``unpack`` of a replica's part of a batch.
 
     The last batch of an epoch may leave a replica without any. It then works on a signal of zeros whose weight is zero:
     convolutions of nothing fail in places.
     """
-    signal, target, mask, weight = unpack(data, rank, dtype)
-    count = tf.shape(signal)[0]
-    if not replicas.several():
-        return signal, target, mask, weight, count
-    weight = tf.ones([count], dtype) if weight is None else weight
-    missing = tf.maximum(1 - count, 0)
-    signal, target, mask, weight = (
-        None if a is None else tf.pad(a, [(0, missing)] + [(0, 0)] * (len(a.shape) - 1))
-        for a in (signal, target, mask, weight))
-    return signal, target, mask, weight, count
+    batch = unpack(data, rank, dtype)
+    if not distribution.several():
+        return batch
+    weight = tf.ones([batch.count], dtype) if batch.weight is None else batch.weight
+    missing = tf.maximum(1 - batch.count, 0)
+    padded = (None if a is None else tf.pad(a, [(0, missing)] + [(0, 0)] * (len(a.shape) - 1))
+              for a in (batch.signal, batch.target, batch.observed, weight))
+    return Batch(*padded, batch.count)
 
 
-def unpack(data, rank, dtype):
-    """One batch as tensors: signal, target, mask of observed samples or None, weights (batch,) or None."""
+def unpack(data: Any, rank: int, dtype: str) -> Batch:
+    """One batch of Keras' forms as tensors, or a ValueError."""
     signal, target, weight = keras.utils.unpack_x_y_sample_weight(data)
     layout = "(batch, time, channels)" if rank == 1 else "(batch, height, width, channels)"
     if isinstance(signal, list | tuple | dict):
@@ -112,12 +154,12 @@ def unpack(data, rank, dtype):
     if signal.shape.rank not in (None, rank + 2):
         raise ValueError(f"Expected batches of signals {layout}. Received: shape {signal.shape}")
     signal = tf.cast(signal, dtype)
-    target = signal if target is None else tf.cast(target, dtype)
+    target, count = signal if target is None else tf.cast(target, dtype), tf.shape(signal)[0]
     if weight is None:
-        return signal, target, None, None
+        return Batch(signal, target, None, None, count)
     weight = tf.cast(weight, dtype)
     if weight.shape.rank == 2 and weight.shape[1] == 1:
         weight = weight[:, 0]
     if weight.shape.rank == 1:
-        return signal, target, None, weight
-    return signal, target, observation_mask(weight, signal), None
+        return Batch(signal, target, None, weight, count)
+    return Batch(signal, target, observation_mask(weight, signal), None, count)

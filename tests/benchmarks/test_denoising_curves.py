@@ -45,4 +45,4 @@ def test_the_warm_start_begins_with_the_filters_of_em():
     learned = np.asarray(zoo.load_model_from_zoo(curves.WARM).dictionary.unit_kernel())
     for layer in (model.dictionary, model.decoder):
         np.testing.assert_allclose(np.asarray(layer.kernel), learned, atol=1e-6)
-    assert not model.tied and float(model.adapted) == 1.0 and model.lambda_learning == "backprop"
+    assert not model.tied and float(model.training_state.adapted) == 1.0 and model.lambda_learning == "backprop"

@@ -113,9 +113,9 @@ def test_unfit_filters_are_refused(filters, words):
 
 def test_unknown_first_filters_and_too_many_atoms_are_refused():
     with pytest.raises(ValueError, match="windows"):
-        model().adapt(GOOD, filters="best")
+        model().adapt(GOOD, init="best")
     with pytest.raises(ValueError, match="5 atoms"):
-        kc.CRsAE(6, 5).adapt(GOOD, filters="dct")
+        kc.CRsAE(6, 5).adapt(GOOD, init="dct")
 
 
 def test_constant_data_gives_no_noise_level():

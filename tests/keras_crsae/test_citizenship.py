@@ -22,7 +22,7 @@ def signal():
 def fresh(signal, optimizer=None, compiled=None, **options):
     options = {"iterations": 4, "sigma": 0.5, "lambda_init": 2.0, "gradient": "decoder", "seed": 0, **options}
     model = kc.CRsAE(2, 9, **options)
-    model.adapt(signal, filters="windows")
+    model.adapt(signal, init="windows")
     model.compile(optimizer or keras.optimizers.Adam(1e-2), **(compiled or {}))
     return model
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import keras_crsae as kc
-from keras_crsae.data.batch_order import epoch_order, parts
+from keras_crsae.data.batch_order import BatchOrder, split_indices
 from keras_crsae.data.streams.recording_windows import window_batches
 from keras_crsae.data.streams.windows import cut_windows
 
@@ -130,20 +130,20 @@ def test_streamed_windows_are_each_read_once(samples, window, step, batch):
     starts = np.concatenate([b.numpy()[:, 0, 0] for b in data])
     expected = list(range(0, samples - window + 1, step))
     expected += [samples - window] if expected[-1] + window < samples else []
-    assert sorted(starts) == expected and int(data.cardinality()) == -(-len(expected) // batch)
+    assert sorted(starts) == expected and len(data) == -(-len(expected) // batch)
 
 
 @settings(max_examples=60, **QUIET)
 @given(count=st.integers(1, 50), seed=st.integers(0, 2**24 - 1), epoch=st.integers(0, 9999))
 def test_every_order_is_a_permutation(count, seed, epoch):
-    assert sorted(epoch_order(count, seed, epoch)) == list(range(count))
+    assert sorted(BatchOrder(seed, epoch).indices(count)) == list(range(count))
 
 
 @settings(max_examples=60, **QUIET)
 @given(count=st.integers(1, 50), size=st.integers(1, 60), replicas=st.integers(1, 7))
 def test_the_shares_of_replicas_make_up_every_batch(count, size, replicas):
     order = np.random.default_rng(count).permutation(count)
-    shares = np.stack([parts(order, size, replicas, slice(i, i + 1)) for i in range(replicas)], axis=1)
+    shares = np.stack([split_indices(order, size, replicas, slice(i, i + 1)) for i in range(replicas)], axis=1)
     assert shares.shape == (-(-count // size), replicas, -(-size // replicas))
     for start, batch in zip(range(0, count, size), shares, strict=True):
         assert [i for i in batch.ravel() if i >= 0] == order[start:start + size].tolist()

@@ -108,10 +108,10 @@ def _new_model(settings: DenoiserTraining, seed: int) -> Denoiser:
 
 def _prepare(model: CRsAE, crops: _Crops, settings: DenoiserTraining) -> tuple[float, float]:
     """Give a model its first filters and lambda, compile it, and return the first learning rates."""
-    if not model.built or not float(model.adapted):
+    if not model.built or not float(model.training_state.adapted):
         complete_basis = math.prod(model.kernel_size) * crops.channels
         sample = next(iter(crops.batches(model, size=_ADAPT_CROPS, weighted=False)))[0]
-        model.adapt(sample.numpy(), filters="dct" if model.filters <= complete_basis else "windows")
+        model.adapt(sample.numpy(), init="dct" if model.filters <= complete_basis else "windows")
     rate = settings.learning_rate
     lambda_rate = settings.lambda_learning_rate
     if lambda_rate is None:

@@ -14,7 +14,7 @@ from crsae_onnx.core.atomic_files import atomic_write
 from crsae_onnx.core.errors import FileError, one_line
 
 from keras_crsae.models.serialization import load_crsae
-from keras_crsae.training.callbacks import save_apart
+from keras_crsae.training.checkpoint import save_in_fresh_thread
 
 
 class TrainingProgress(keras.callbacks.Callback):
@@ -97,7 +97,7 @@ class TrainingProgress(keras.callbacks.Callback):
         """Write model and record, each of them atomically."""
         self._saved = self.clock()
         with atomic_write(self.checkpoint) as temporary:
-            save_apart(self.model, temporary)
+            save_in_fresh_thread(self.model, temporary)
             # The record takes its place first: after a kill between the two, `load_checkpoint` finds it ahead.
             with atomic_write(_record_file(self.checkpoint)) as facts:
                 facts.write_text(json.dumps({"rates": list(self.rates), "record": self.record}))

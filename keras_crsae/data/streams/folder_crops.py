@@ -1,18 +1,25 @@
 """Training batches from folders of images, read image by image while training runs."""
 
+from __future__ import annotations
+
+import os
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 from crsae_onnx.core.errors import FileError
 from crsae_onnx.core.validation import as_positive_int
 
-from keras_crsae.data.batch_order import Place, following
+from keras_crsae.data.batch_order import BatchOrder
 from keras_crsae.data.images import image_files, image_size, load_images, unit_image
+from keras_crsae.data.streams.batch_source import BatchSource
 from keras_crsae.data.streams.noisy_crops import blur
 
 
-def image_batches(folder, size, batch_size, crops=1, channels=1, low_pass=0.0, shuffle=True, readers=2, waited=None):
+def image_batches(folder: str | os.PathLike | Sequence[str | os.PathLike], size: int, batch_size: int, crops: int = 1,
+                  channels: int = 1, low_pass: float = 0.0, shuffle: bool = True, readers: int = 2,
+                  waited: list[float] | None = None) -> BatchSource:
     """Batches of random square crops from the images of a folder for ``fit``; a few images at a time are in memory.
 
     An epoch sees every image once and takes ``crops`` crops of it. Order and crops are functions of the model's seed,
@@ -30,8 +37,7 @@ def image_batches(folder, size, batch_size, crops=1, channels=1, low_pass=0.0, s
         readers, waited: see ``window_batches``.
 
     Returns:
-        ``tf.data.Dataset`` of float32 (batch_size, size, size, channels), white minus black is 1, with the attribute
-        ``place`` that ``fit`` sets.
+        ``BatchSource`` of float32 (batch_size, size, size, channels); white minus black is 1.
 
     Raises:
         FileError: no images, or one smaller than a crop.
@@ -54,16 +60,15 @@ def image_batches(folder, size, batch_size, crops=1, channels=1, low_pass=0.0, s
     for path in files:
         found = image_size(path)
         if min(found) < size:
-            raise FileError(f"{path} has {found[0]} x {found[1]} pixels, fewer than a crop of {size} x {size}. Leave "
-                            "it out or use smaller crops.")
-    place = Place()
+            raise FileError(f"{path} has {found[0]} x {found[1]} pixels, fewer than a crop of {size} x {size}. Omit it "
+                            "or use smaller crops.")
 
-    def read(indices):
+    def read(indices: np.ndarray, order: BatchOrder) -> np.ndarray:
         begun = time.perf_counter()
         out = np.empty((len(indices) * crops, size, size, channels), np.float32)
         for i, index in enumerate(indices):
             image = unit_image(load_images(files[index], channels)[0])
-            rng = np.random.default_rng([place.seed, place.epoch, int(index)])
+            rng = np.random.default_rng([order.seed, order.epoch, int(index)])
             for j in range(crops):
                 row, column = (int(rng.integers(n - size + 1)) for n in image.shape[:2])
                 out[i * crops + j] = image[row:row + size, column:column + size]
@@ -71,12 +76,11 @@ def image_batches(folder, size, batch_size, crops=1, channels=1, low_pass=0.0, s
             waited.append(time.perf_counter() - begun)
         return out
 
-    def load(indices):
-        made = tf.numpy_function(place.reading(read), [indices], tf.float32)
-        made = tf.ensure_shape(made, (None, size, size, channels))
+    def subtract_slow_part(images: tf.Tensor) -> tf.Tensor:
         if not low_pass:
-            return made - tf.reduce_mean(made, axis=(1, 2, 3), keepdims=True)
-        return made - blur(made, low_pass)[:, :size, :size]  # TensorFlow's convolution of no crop has another size
+            return images - tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True)
+        return images - blur(images, low_pass)[:, :size, :size]  # TensorFlow's convolution of no crop has another size
 
-    return following(place, len(files), batch_size // crops, load, shuffle, prefetch=2,
-                     num_parallel_calls=as_positive_int(readers, "readers"), deterministic=True)
+    return BatchSource.from_reader(len(files), batch_size // crops, read,
+                                   tf.TensorSpec((None, size, size, channels), tf.float32), subtract_slow_part,
+                                   shuffle=shuffle, prefetch=2, readers=as_positive_int(readers, "readers"))

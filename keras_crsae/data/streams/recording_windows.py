@@ -1,20 +1,27 @@
 """Training batches of long recordings, read window by window while training runs."""
 
+from __future__ import annotations
+
 import time
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from crsae_onnx.core.validation import as_positive_int
 
-from keras_crsae.data.batch_order import Place, following
+from keras_crsae.data.batch_order import BatchOrder
+from keras_crsae.data.recordings import sample_reader
+from keras_crsae.data.streams.batch_source import BatchSource
+from keras_crsae.data.streams.windows import window_starts
 
 
-def window_batches(source, window, batch_size, step=None, shuffle=True, scale=1.0, readers=2, waited=None):
+def window_batches(source: Any, window: int, batch_size: int, step: int | None = None, shuffle: bool = True,
+                   scale: float = 1.0, readers: int = 2, waited: list[float] | None = None) -> BatchSource:
     """Batches of a recording's windows for ``fit``; nothing but the windows of a few batches is in memory.
 
     The order is a function of the model's seed, the epoch and the step, as ``fit`` has it for arrays, so training goes
     on exactly after a stop (``callbacks.SaveProgress``). Under ``tf.distribute`` each batch is divided over the
-    devices; every machine reads it whole and keeps its part.
+    devices; each of several machines reads its own part alone.
 
     Args:
         source: (samples, channels) with ``shape`` and slices: array, ``np.memmap``, HDF5 or Zarr dataset; or a
@@ -29,55 +36,36 @@ def window_batches(source, window, batch_size, step=None, shuffle=True, scale=1.
         waited: None, or a list that receives the seconds spent on reading each batch.
 
     Returns:
-        ``tf.data.Dataset`` of float32 (batch_size, window, channels), with the attribute ``place`` that ``fit`` sets.
+        ``BatchSource`` of float32 (batch_size, window, channels).
 
     Raises:
         ValueError: another number of axes, a window longer than the recording, a size that is no positive int.
 
     Example:
+        >>> import numpy as np
         >>> recording = np.zeros((1000, 4), "int16")
         >>> [tuple(batch.shape) for batch in window_batches(recording, 100, 8)]
         [(8, 100, 4), (2, 100, 4)]
     """
     window, batch_size = as_positive_int(window, "window"), as_positive_int(batch_size, "batch_size")
     step = window if step is None else as_positive_int(step, "step")
-    samples, channels, read = _reader(source)
+    samples, channels, read_samples = sample_reader(source)
     if samples < window:
         raise ValueError(f"The recording has {samples} samples, fewer than one window of {window}. Use a shorter "
                          "window or a longer recording.")
-    place = Place()
-    starts = np.arange(0, samples - window + 1, step)
-    if starts[-1] + window < samples:
-        starts = np.append(starts, samples - window)
+    starts = window_starts(samples, window, step)
 
-    def load(indices):
+    def read(indices: np.ndarray, order: BatchOrder) -> np.ndarray:
         begun = time.perf_counter()
         out = np.empty((len(indices), window, channels), np.float32)
         for i in np.argsort(starts[indices]):  # in order of time: neighbours share pages and chunks
-            at = int(starts[indices[i]])
-            out[i] = read(at, at + window)
+            first = int(starts[indices[i]])
+            out[i] = read_samples(first, first + window)
         if scale != 1.0:
             out *= np.float32(scale)
         if waited is not None:
             waited.append(time.perf_counter() - begun)
         return out
 
-    def batch(indices):
-        return tf.ensure_shape(tf.numpy_function(place.reading(load), [indices], tf.float32), (None, window, channels))
-
-    return following(place, len(starts), batch_size, batch, shuffle, prefetch=2,
-                     num_parallel_calls=as_positive_int(readers, "readers"), deterministic=True)
-
-
-def _reader(source):
-    """(samples, channels, function of first and last sample) of an array or a SpikeInterface recording."""
-    if hasattr(source, "get_traces"):
-        if source.get_num_segments() != 1:
-            raise ValueError(f"The recording has {source.get_num_segments()} segments. Give one of them "
-                             "(`recording.select_segments([0])`).")
-        return (int(source.get_num_samples()), int(source.get_num_channels()),
-                lambda first, last: source.get_traces(start_frame=first, end_frame=last))
-    if len(getattr(source, "shape", ())) != 2:
-        raise ValueError("A recording has shape (samples, channels). Received: "
-                         f"{getattr(source, 'shape', type(source).__name__)}. Add or take away axes.")
-    return (*(int(n) for n in source.shape), lambda first, last: source[first:last])
+    return BatchSource.from_reader(len(starts), batch_size, read, tf.TensorSpec((None, window, channels), tf.float32),
+                                   shuffle=shuffle, prefetch=2, readers=as_positive_int(readers, "readers"))

@@ -1,9 +1,28 @@
-"""Training batches from long recordings (NumPy)."""
+"""Windows of recordings (NumPy)."""
+
+from __future__ import annotations
 
 import numpy as np
 
 
-def cut_windows(recording, window, limit=None, rng=None):
+def window_starts(samples: int, window: int, step: int) -> np.ndarray:
+    """First samples of windows that cover a recording, int64; a last one ends with it, so that no sample is left out.
+
+    Args:
+        samples: of the recording, at least ``window``.
+        window: samples of a window.
+        step: samples from one window to the next.
+
+    Example:
+        >>> window_starts(25, window=10, step=10).tolist()
+        [0, 10, 15]
+    """
+    starts = np.arange(0, samples - window + 1, step)
+    return starts if starts[-1] + window >= samples else np.append(starts, samples - window)
+
+
+def cut_windows(recording: np.ndarray, window: int, limit: int | None = None,
+                rng: np.random.Generator | None = None) -> np.ndarray:
     """Windows of a recording, float32 (windows, window, channels).
 
     They lie side by side; a last one ends at the recording's end, so that no sample is left out.
@@ -18,6 +37,7 @@ def cut_windows(recording, window, limit=None, rng=None):
         ValueError: the recording is shorter than a window.
 
     Example:
+        >>> import numpy as np
         >>> cut_windows(np.zeros((1, 25, 2)), 10).shape
         (3, 10, 2)
     """
@@ -25,14 +45,11 @@ def cut_windows(recording, window, limit=None, rng=None):
     if samples < window:
         raise ValueError(f"The recording has {samples} samples, fewer than one window of {window}. "
                          "Use a shorter window or a longer recording.")
-    starts = list(range(0, samples - window + 1, window))
-    if starts[-1] + window < samples:
-        starts.append(samples - window)
-    places = [(b, start) for b in range(batch) for start in starts]
-    if limit is not None and limit < len(places):
+    chosen = [(b, start) for b in range(batch) for start in window_starts(samples, window, window)]
+    if limit is not None and limit < len(chosen):
         rng = np.random.default_rng(0) if rng is None else rng
-        places = [places[i] for i in np.sort(rng.choice(len(places), limit, replace=False))]
-    out = np.empty((len(places), window, channels), np.float32)
-    for i, (b, start) in enumerate(places):
+        chosen = [chosen[i] for i in np.sort(rng.choice(len(chosen), limit, replace=False))]
+    out = np.empty((len(chosen), window, channels), np.float32)
+    for i, (b, start) in enumerate(chosen):
         out[i] = recording[b, start:start + window]
     return out

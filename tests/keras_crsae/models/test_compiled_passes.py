@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import tensorflow as tf
 
-from keras_crsae.models.compiled_passes import a_copy_for_each_call
+from keras_crsae.models.compiled_passes import concurrent_graph
 
 SIGNATURE = [tf.TensorSpec((None,), "float32")]
 
@@ -26,7 +26,7 @@ def test_calls_at_a_time_have_a_copy_each(monkeypatch):
     def twice(x):
         return 2 * tf.ensure_shape(tf.numpy_function(meet, [x], tf.float32, stateful=True), (None,))
 
-    run = a_copy_for_each_call(graph_of(twice), SIGNATURE)
+    run = concurrent_graph(graph_of(twice), SIGNATURE)
     traced, function = [], tf.function
     monkeypatch.setattr(tf, "function", lambda *a, **k: traced.append(a) or function(*a, **k))
     with ThreadPoolExecutor(2) as threads:
@@ -38,7 +38,7 @@ def test_calls_at_a_time_have_a_copy_each(monkeypatch):
 
 def test_a_copy_follows_the_variables_of_the_graph():
     scale = tf.Variable(2.0)
-    run = a_copy_for_each_call(graph_of(lambda x: scale * x), SIGNATURE)
+    run = concurrent_graph(graph_of(lambda x: scale * x), SIGNATURE)
     assert run(tf.ones(1)) == 2.0
     scale.assign(5.0)
     assert run(tf.ones(1)) == 5.0
@@ -49,7 +49,7 @@ def test_a_copy_serves_again_after_an_error():
         with tf.control_dependencies([tf.debugging.assert_positive(x)]):
             return tf.sqrt(x)
 
-    run = a_copy_for_each_call(graph_of(checked), SIGNATURE)
+    run = concurrent_graph(graph_of(checked), SIGNATURE)
     with pytest.raises(tf.errors.InvalidArgumentError):
         run(-tf.ones(1))
     assert run(4 * tf.ones(1)) == 2.0

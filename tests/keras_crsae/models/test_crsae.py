@@ -33,7 +33,7 @@ def test_lambda_ends_at_its_closed_form(spikes, near_filters):
     model, _ = trained(spikes, near_filters, lambda_learning="em_closed_form")
     code = model.encode(spikes.signal)
     norms, positions = np.abs(code).sum(1).mean(0), code.shape[1]
-    mean = keras.ops.convert_to_numpy(model.prior_mean)
+    mean = keras.ops.convert_to_numpy(model.training_state.prior_mean)
     expected = (positions + positions - 1) / (norms + positions / mean)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(model.lambda_reg), expected, rtol=0.15)
 
@@ -41,7 +41,7 @@ def test_lambda_ends_at_its_closed_form(spikes, near_filters):
 def test_em_gradient_step_follows_the_closed_form_sign(spikes, near_filters):
     model, _ = trained(spikes, near_filters, epochs=1, lambda_learning="em")
     assert not np.allclose(keras.ops.convert_to_numpy(model.lambda_reg),
-                           keras.ops.convert_to_numpy(model.prior_mean), rtol=1e-3)
+                           keras.ops.convert_to_numpy(model.training_state.prior_mean), rtol=1e-3)
 
 
 def test_supervised_backprop_lowers_the_error_to_the_clean_target(spikes, near_filters):

@@ -11,7 +11,7 @@ from keras_crsae.models.serialization import load_crsae
 def trained(rng, **options):
     model = Denoiser(9, 6, strides=3, iterations=4, sigma=1.0, lambda_init=1.0, seed=0, **options)
     noisy = rng.standard_normal((4, 24, 24, 1)).astype("float32")
-    model.adapt(noisy, filters="dct")
+    model.adapt(noisy, init="dct")
     model.compile(keras.optimizers.Adam(1e-2))
     model.fit(noisy, 0.5 * noisy, epochs=5, batch_size=4, verbose=0)
     return model, noisy

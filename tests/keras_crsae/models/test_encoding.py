@@ -1,15 +1,13 @@
 """Codes of any length: windows, memmaps, sparse codes, options of the encoder."""
 
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from crsae_onnx.core import windowing as windows
 
 import keras_crsae as kc
-from keras_crsae.models import encoding as inference
+from keras_crsae.models import encoding
 
 
 def built(**options):
@@ -57,19 +55,16 @@ def test_very_long_signals_are_windowed_by_themselves(rng):
 
 
 @pytest.fixture
-def sharing(monkeypatch):
-    """Two workers, for signals of any size; the parts that were computed are listed."""
-    monkeypatch.setattr(inference, "_workers", lambda: 2)
-    monkeypatch.setattr(inference, "MIN_PART_VALUES", 1)
-    monkeypatch.setattr(inference, "shared_window", partial(windows.shared_window, min_values=1))
-    parts, run = [], inference.Inference._run_graph
+def sharing():
+    """Encodings with two workers, for signals of any size; the parts that were computed are listed."""
+    parts = []
 
-    def listed(model, name, signal, *given, **named):
-        parts.append(signal.shape)
-        return run(model, name, signal, *given, **named)
+    class Listed(encoding.Encoding):
+        def run_graph(self, name, signal, *given, **named):
+            parts.append(signal.shape)
+            return super().run_graph(name, signal, *given, **named)
 
-    monkeypatch.setattr(inference.Inference, "_run_graph", listed)
-    return parts
+    return parts, lambda model: Listed(model, workers=2, min_values=1)
 
 
 @pytest.mark.parametrize("strides", [1, 4])
@@ -77,10 +72,10 @@ def test_cores_share_one_signal(rng, sharing, strides):
     model = built(strides=strides, iterations=3)
     signal = rng.standard_normal((1, 4003, 1)).astype("float32")
     given = dict(mask=signal > -1, sigma=0.7)
-    expected = model._encode_piece(signal, **given)
-    sharing.clear()
-    np.testing.assert_allclose(model.encode(signal, **given), expected, atol=1e-6)
-    assert len(sharing) == 2 and all(2000 < shape[1] < 2100 for shape in sharing)
+    parts, shared = sharing
+    expected = encoding.Encoding(model, workers=1).encode(signal, **given)
+    np.testing.assert_allclose(shared(model).encode(signal, **given), expected, atol=1e-6)
+    assert len(parts) == 2 and all(2000 < shape[1] < 2100 for shape in parts)
 
 
 @pytest.mark.parametrize("rank", [1, 2])
@@ -88,27 +83,28 @@ def test_cores_share_a_batch(rng, sharing, rank):
     model = built(rank=rank, iterations=3)
     signal = rng.standard_normal((5, *(24,) * rank, 1)).astype("float32")
     given = dict(mask=signal > -1, sigma=[0.5, 1.0, 1.5, 2.0, 2.5])
-    code, made = model.encode(signal, **given), model.reconstruct(signal, **given)
-    assert [shape[0] for shape in sorted(sharing)] == [2, 2, 3, 3]
+    parts, shared = sharing
+    code, made = shared(model).encode(signal, **given), shared(model).reconstruct(signal, **given)
+    assert [shape[0] for shape in sorted(parts)] == [2, 2, 3, 3]
     np.testing.assert_allclose(code, model.encode(signal, batch_size=5, **given), atol=1e-6)
     np.testing.assert_allclose(made, model(signal, **given), atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [dict(tolerance=1e-3), dict(active=True)])
 def test_what_stops_by_all_values_is_not_shared(rng, sharing, options):
-    built(iterations=10, **options).encode(rng.standard_normal((4, 500, 1)))
-    assert sharing == [(4, 500, 1)]
+    parts, shared = sharing
+    shared(built(iterations=10, **options)).encode(rng.standard_normal((4, 500, 1)))
+    assert parts == [(4, 500, 1)]
 
 
 def test_workers_are_as_many_as_tensorflow_may_use(monkeypatch):
-    monkeypatch.setattr(inference, "cores", lambda: 3)
     monkeypatch.delenv("TF_NUM_INTEROP_THREADS", raising=False)
-    assert inference._workers() == 3
-    for asked, expected in (("1", 1), ("2", 2), ("8", 3), ("0", 3)):
-        monkeypatch.setenv("TF_NUM_INTEROP_THREADS", asked)
-        assert inference._workers() == expected
-    monkeypatch.setattr(inference, "cores", lambda: 64)
-    assert inference._workers() == 4
+    assert encoding.available_workers(cpus=3) == 3
+    for limit, expected in (("1", 1), ("2", 2), ("8", 3), ("0", 3)):
+        monkeypatch.setenv("TF_NUM_INTEROP_THREADS", limit)
+        assert encoding.available_workers(cpus=3) == expected
+    assert encoding.available_workers(cpus=64) == 4
+    assert encoding.available_workers(cpus=64, on_cpu=False) == 1
 
 
 def test_batches_equal_one_call(signal):
@@ -141,20 +137,20 @@ def test_compile_by_xla_gives_the_same_code_for_every_length(rng, options):
                                        atol=1e-5)
 
 
-def test_xla_is_used_where_compile_asks_for_it(rng, monkeypatch):
+def test_xla_is_used_where_compile_asks_for_it(rng):
     """And not with ``active``, nor on a GPU, where Keras' "auto" is True."""
-    signal, asked = rng.standard_normal((1, 60, 1)), dict(jit_compile=True)
+    signal, by_xla = rng.standard_normal((1, 60, 1)), dict(jit_compile=True)
 
-    def graphs(model, *compiled):
-        for options in compiled:
-            model.compile(**options)
-            model.encode(signal)
-        return [key[1] for key in model._graphs]
+    def graphs(model, *compiled, **options):
+        coder = encoding.Encoding(model, **options)
+        for compile_options in compiled:
+            model.compile(**compile_options)
+            coder.encode(signal)
+        return [key[1] for key in coder.graphs]
 
-    assert graphs(built(), {}, asked, dict(jit_compile=False)) == [False, True]
-    assert graphs(built(active=True), asked) == [False]
-    monkeypatch.setattr(inference, "_on_cpu", lambda: False)
-    assert graphs(built(), asked) == [False]
+    assert graphs(built(), {}, by_xla, dict(jit_compile=False)) == [False, True]
+    assert graphs(built(active=True), by_xla) == [False]
+    assert graphs(built(), by_xla, on_cpu=False) == [False]
 
 
 def test_tolerance_stops_early_and_close_to_the_full_code(signal):

@@ -15,7 +15,8 @@ from crsae_onnx.core.errors import FileError
 
 import keras_crsae as kc
 from keras_crsae.data.simulate import perturb_filters, simulate_spikes, spike_templates
-from keras_crsae.training.callbacks import RecentreFilters, SaveProgress, save_apart
+from keras_crsae.training.callbacks import RecentreFilters, SaveProgress
+from keras_crsae.training.checkpoint import save_in_fresh_thread
 
 ROOT = pathlib.Path(__file__).parents[3]
 TEMPLATES = spike_templates(15, 3)
@@ -158,7 +159,7 @@ def test_a_full_disk_is_said_once_and_keeps_the_file_of_the_save_before(signal, 
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [w.category for w in said].count(UserWarning) == 1 and len(history.epoch) == 3
     kept = keras.saving.load_model(tmp_path / "m.keras")
-    np.testing.assert_array_equal(kept.position, [1, 0])
+    np.testing.assert_array_equal(kept.training_state.progress, [1, 0])
     assert [f.name for f in tmp_path.iterdir()] == ["m.keras"]
 
 
@@ -205,7 +206,7 @@ def test_saving_keeps_no_memory(tmp_path):
 
 def test_a_save_in_a_thread_of_its_own_raises_what_failed(tmp_path):
     with pytest.raises((OSError, ValueError)):
-        save_apart(fresh(), tmp_path / "none" / "m.keras")
+        save_in_fresh_thread(fresh(), tmp_path / "none" / "m.keras")
 
 
 def test_what_cannot_be_written_or_gone_on_from_is_said_before_training(signal, tmp_path):

@@ -19,7 +19,7 @@ signal = signal if rank == 1 else signal.reshape(16, 12, 12, 1)
 keras.utils.set_random_seed(seed)
 model = kc.CRsAE(3, 15 if rank == 1 else 5, rank=rank, iterations=12, gradient=gradient, sigma="estimate",
                  sigma_learning=True)
-model.adapt(signal, filters="windows")
+model.adapt(signal, init="windows")
 model.compile(keras.optimizers.Adam(1e-2))
 model.fit(signal, epochs=3, batch_size=4, verbose=0)
 state = [*model.weights, *model.optimizer.variables, *model.lambda_optimizer.variables]

@@ -117,7 +117,7 @@ import keras
 import keras_crsae as kc
 from keras_crsae.callbacks import SaveProgress
 from keras_crsae.data.simulate import perturb_filters, simulate_spikes, spike_templates
-from keras_crsae.data.stream import window_batches
+from keras_crsae.data.streams.recording_windows import window_batches
 
 folder, kind, cut = sys.argv[1], sys.argv[2], int(sys.argv[3])
 me = json.loads(os.environ.get("TF_CONFIG", '{"task": {"index": "alone"}}'))["task"]["index"]
@@ -137,7 +137,7 @@ with strategy.scope():
     keras.utils.set_random_seed(0 if me in (0, "alone") else 1)
     model = kc.CRsAE(3, 15, iterations=6, sigma_learning=True, sigma_rate=0.1, gradient="decoder",
                      lambda_learning="em_closed_form")
-    model.adapt(signal, filters="windows")
+    model.adapt(signal, init="windows")
     model.compile(keras.optimizers.Adam(1e-2))
 saver = SaveProgress(f"{folder}/progress.keras", every=1) if kind != "keras" else \\
     keras.callbacks.BackupAndRestore(f"{folder}/backup{me}", delete_checkpoint=False)

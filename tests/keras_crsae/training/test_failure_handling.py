@@ -18,13 +18,14 @@ def signals():
 def fresh(signals, gradient="decoder", **options):
     compiled = {k: options.pop(k) for k in ("steps_per_execution", "jit_compile", "lambda_optimizer") if k in options}
     model = kc.CRsAE(2, 9, iterations=4, sigma=0.5, lambda_init=2.0, gradient=gradient, seed=0, **options)
-    model.adapt(signals[0], filters="windows")
+    model.adapt(signals[0], init="windows")
     model.compile(keras.optimizers.Adam(1e-2), **compiled)
     return model
 
 
 def state(model):
-    lasting = {id(v) for v in (model.failed_stage, model.position, model.order_seed)}
+    state = model.training_state
+    lasting = {id(v) for v in (state.failed_stage, state.progress, state.order_seed)}
     return [keras.ops.convert_to_numpy(v) for v in [*(w for w in model.weights if id(w) not in lasting),
                                                     *model.optimizer.variables, *model.lambda_optimizer.variables]]
 

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 import keras_crsae as kc
 from keras_crsae.data.simulate import simulate_spikes, spike_templates
-from keras_crsae.training.callbacks import ReviveFilters, worst_windows
+from keras_crsae.training.callbacks import ReviveFilters
+from keras_crsae.training.callbacks.revive_filters import worst_windows
 from keras_crsae.training.failure_handling import SIGMA_FLOOR
 
 TEMPLATES = spike_templates(15, 2)
@@ -47,7 +48,7 @@ def test_a_bad_batch_can_be_skipped_and_changes_nothing(signal, value, compiled)
                  for policy in ("stop", "skip"))
     first, _ = quietly(good, tf.data.Dataset.from_tensor_slices(np.delete(batches, 2, axis=0)), batch_size=None)
     second, said = quietly(bad, tf.data.Dataset.from_tensor_slices(broken), batch_size=None)
-    assert float(bad.skipped_batches) == 1 and any("1 batches were skipped" in text for text in said)
+    assert float(bad.training_state.skipped_batches) == 1 and any("1 batches were skipped" in text for text in said)
     for a, b in zip((*good.optimizer.variables, good.dictionary.kernel, good.lambda_reg, good.sigma),
                     (*bad.optimizer.variables, bad.dictionary.kernel, bad.lambda_reg, bad.sigma), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
@@ -61,7 +62,7 @@ def test_arrays_with_bad_values_are_refused_or_their_batches_skipped(signal):
         model_of(TEMPLATES).fit(broken, verbose=0)
     model = model_of(TEMPLATES, compiled=dict(nonfinite="skip"))
     history, said = quietly(model, broken, epochs=2)
-    assert float(model.skipped_batches) == 2 and np.isfinite(history["loss"]).all()
+    assert float(model.training_state.skipped_batches) == 2 and np.isfinite(history["loss"]).all()
     assert any("2 batches were skipped" in text for text in said)
 
 
@@ -84,7 +85,8 @@ def test_a_step_size_that_explodes_is_estimated_anew(signal, iterations):
     history, said = quietly(model, signal)
     safe = 1 / float(model.dictionary.largest_eigenvalue())
     assert safe < 1 and float(model.step_size) == pytest.approx(safe, rel=1e-5)
-    assert float(model.step_rescues) == 1 and any("let the iterations explode in 1 batches" in text for text in said)
+    assert float(model.training_state.step_rescues) == 1
+    assert any("let the iterations explode in 1 batches" in text for text in said)
     reference, _ = quietly(model_of(TEMPLATES, iterations=iterations), signal)
     assert history["loss"][0] == pytest.approx(reference["loss"][0], rel=0.2)
     again, said = quietly(model, signal)
@@ -160,7 +162,7 @@ def test_lambda_at_its_ceiling_is_said(signal):
     model = model_of(TEMPLATES, lambda_learning="em_closed_form", lambda_prior=kc.GammaPrior(mean=1e4, strength=9.0))
     _, said = quietly(model, signal)
     assert any("lambda was held at half of lambda_max in 6 steps" in text for text in said)
-    np.testing.assert_allclose(model.lambda_reg, np.full(2, float(model.lambda_ceiling)), rtol=1e-5)
+    np.testing.assert_allclose(model.lambda_reg, np.full(2, float(model.training_state.lambda_ceiling)), rtol=1e-5)
 
 
 def test_lambda_at_its_lower_bound_is_said(signal):

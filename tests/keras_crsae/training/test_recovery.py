@@ -28,7 +28,7 @@ def recover(seed, learning, epochs=16, rate=2e-2, **options):
     model.fit(made.signal, epochs=epochs, batch_size=16, verbose=0)
     code = model.encode(made.signal)
     norms, positions = np.abs(code).sum(1).mean(0), code.shape[1]
-    mean, strength = keras.ops.convert_to_numpy(model.prior_mean), model.lambda_prior.strength
+    mean, strength = keras.ops.convert_to_numpy(model.training_state.prior_mean), model.lambda_prior.strength
     seen = positions
     if model.lambda_shared:
         norms, seen = norms.sum(), 3 * positions

@@ -21,7 +21,7 @@ def picture(height=48, width=56):
 def model_of(strides=2, channels=1):
     model = kc.CRsAE(24, 8, strides=strides, rank=2, iterations=15, shrinkage="soft", sigma=0.05,
                      lambda_init=2.5 / 0.05, seed=0)
-    model.adapt(np.random.default_rng(0).random((2, 20, 20, channels)), filters="dct")
+    model.adapt(np.random.default_rng(0).random((2, 20, 20, channels)), init="dct")
     return model
 
 
@@ -82,7 +82,7 @@ def test_a_power_of_sigma_raises_the_threshold_of_strong_noise(noisy, tmp_path):
     plain, powered = (Denoiser(24, 8, strides=4, iterations=8, sigma=1.0, lambda_init=1.5, sigma_power=p, seed=0)
                       for p in (0.0, 0.5))
     for model in (plain, powered):
-        model.adapt(np.random.default_rng(0).random((2, 20, 20, 1)), filters="dct")
+        model.adapt(np.random.default_rng(0).random((2, 20, 20, 1)), init="dct")
     for sigma in (0.05, 0.1, 0.2):
         expected = denoise(noisy, plain, sigma=sigma * (sigma / 0.1) ** 0.5)
         np.testing.assert_allclose(denoise(noisy, powered, sigma=sigma), expected, atol=1e-6)

@@ -6,6 +6,7 @@ import pytest
 from crsae_onnx.core.errors import FileError
 
 import keras_crsae as kc
+from keras_crsae.data.batch_order import BatchOrder
 from keras_crsae.data.images import image_size, write_image
 from keras_crsae.data.streams.folder_crops import image_batches
 from keras_crsae.training.callbacks import SaveProgress
@@ -32,8 +33,7 @@ def test_every_image_is_cropped_once_an_epoch(folder, monkeypatch):
     data = image_batches(folder, 8, 6, crops=2, waited=waited)
     seen = {}
     for epoch in (0, 1):
-        data.place.epoch = epoch
-        batches = [b.numpy() for b in data]
+        batches = [b.numpy() for b in data.dataset(BatchOrder(epoch=epoch))]
         assert [b.shape for b in batches] == [(6, 8, 8, 1), (6, 8, 8, 1), (2, 8, 8, 1)]
         which = np.rint((255 * np.concatenate(batches).min(axis=(1, 2, 3)) - 20) / 30).astype(int)
         assert sorted(which) == sorted([*range(7)] * 2) and (which[::2] == which[1::2]).all()
@@ -49,13 +49,13 @@ def test_crops_depend_on_seed_epoch_and_image_alone(rng, tmp_path):
     for i in range(6):
         write_image(tmp_path / f"{i}.png", rng.integers(0, 255, (40, 40)).astype("uint8"))
     data = image_batches(tmp_path, 12, 4, low_pass=2.0)
-    data.place.seed, data.place.epoch = 3, 1
-    first = np.concatenate([b.numpy() for b in data])
-    np.testing.assert_array_equal(np.concatenate([b.numpy() for b in data]), first)
-    parts = [[b.numpy() for b in data.share(2, slice(i, i + 1))] for i in (0, 1)]
+    order = BatchOrder(seed=3, epoch=1)
+    first = np.concatenate([b.numpy() for b in data.dataset(order)])
+    np.testing.assert_array_equal(np.concatenate([b.numpy() for b in data.dataset(order)]), first)
+    parts = [[b.numpy() for b in data.shard(i, 2).dataset(order)] for i in (0, 1)]
     np.testing.assert_allclose(np.concatenate([p for pair in zip(*parts, strict=True) for p in pair]), first, atol=1e-6)
-    data.place.epoch = 2
-    assert not np.array_equal(np.concatenate([b.numpy() for b in data]), first)
+    later = np.concatenate([b.numpy() for b in data.dataset(BatchOrder(seed=3, epoch=2))])
+    assert not np.array_equal(later, first)
     assert np.abs(first.mean()) < 0.02 and first.std() > 0.1  # the slow part is gone
 
 
@@ -84,7 +84,7 @@ def test_training_on_a_folder_goes_on_exactly_after_a_stop(rng, tmp_path):
     def trained(*callbacks):
         model = kc.CRsAE(3, 5, rank=2, iterations=3, gradient="decoder", sigma=0.3, lambda_init=3.0, seed=1,
                          lambda_learning=None)
-        model.adapt(np.concatenate([b.numpy() for b in image_batches(tmp_path, 12, 6)]), filters="windows")
+        model.adapt(np.concatenate([b.numpy() for b in image_batches(tmp_path, 12, 6)]), init="windows")
         model.compile(keras.optimizers.Adam(1e-2))
         model.fit(image_batches(tmp_path, 12, 4, crops=2), epochs=3, verbose=0, callbacks=list(callbacks))
         return model
@@ -101,7 +101,7 @@ def test_a_file_that_is_damaged_while_training_runs_is_named(rng, tmp_path):
         write_image(tmp_path / f"{i}.png", rng.integers(0, 255, (24, 24)).astype("uint8"))
     model = kc.CRsAE(3, 5, rank=2, iterations=3, gradient="decoder", sigma=0.3, lambda_init=3.0, seed=1)
     batches = image_batches(tmp_path, 12, 2)
-    model.adapt(next(iter(batches)).numpy(), filters="windows")
+    model.adapt(next(iter(batches)).numpy(), init="windows")
     model.compile("adam")
     content = (tmp_path / "2.png").read_bytes()
     (tmp_path / "2.png").write_bytes(content[:len(content) // 2])

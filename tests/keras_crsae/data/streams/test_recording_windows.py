@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_crsae as kc
+from keras_crsae.data.batch_order import BatchOrder
 from keras_crsae.data.simulate import perturb_filters, simulate_spikes, spike_templates
 from keras_crsae.data.streams.recording_windows import window_batches
 from keras_crsae.training.callbacks import SaveProgress
@@ -42,8 +43,7 @@ def test_every_source_gives_every_window_once_in_the_same_order(recording, tmp_p
     expected, kinds = None, []
     for kind, source in sources(recording, tmp_path):
         kinds.append(kind)
-        data = window_batches(source, 100, 4, scale=0.5)
-        data.place.epoch, data.place.seed = 2, 7
+        data = window_batches(source, 100, 4, scale=0.5).dataset(BatchOrder(seed=7, epoch=2))
         batches = [b.numpy() for b in data]
         assert [len(b) for b in batches] == [4, 4, 3] and batches[0].dtype == np.float32
         expected = np.concatenate(batches) if expected is None else expected

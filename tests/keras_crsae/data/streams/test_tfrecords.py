@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from crsae_onnx.core.errors import FileError
 
-from keras_crsae.data.streams.tfrecords import record_batches, record_places
+from keras_crsae.data.batch_order import BatchOrder
+from keras_crsae.data.streams.tfrecords import record_batches, record_positions
 
 
 def written(path, tensors, **options):
@@ -33,7 +34,7 @@ def test_tensorflow_reads_the_same_records_at_the_same_places(files, windows):
     for name in ("a.tfrecord", "b.tfrecord"):
         content = (files / name).read_bytes()
         expected = [record.numpy() for record in tf.data.TFRecordDataset(str(files / name))]
-        assert [content[at:at + size] for at, size in record_places(files / name)] == expected
+        assert [content[at:at + size] for at, size in record_positions(files / name)] == expected
 
 
 @pytest.mark.parametrize("name", ["*.tfrecord", ["b.tfrecord", "a.tfrecord"]])
@@ -46,14 +47,13 @@ def test_every_record_comes_once_in_the_order_of_seed_and_epoch(files, windows, 
     data = record_batches(name, 4, waited=waited)
     seen = []
     for epoch in (0, 1, 0):
-        data.place.epoch = epoch
-        seen.append(np.concatenate([b.numpy() for b in data]))
+        seen.append(np.concatenate([b.numpy() for b in data.dataset(BatchOrder(epoch=epoch))]))
         assert sorted(map(bytes, seen[-1])) == sorted(map(bytes, windows))
     np.testing.assert_array_equal(seen[0], seen[2])
     assert not np.array_equal(seen[0], seen[1]) and not np.array_equal(seen[0], windows)
     assert len(waited) >= 9 and min(waited) > 0
-    shares = [np.concatenate([b.numpy() for b in data.share(2, slice(i, i + 1))]) for i in (0, 1)]
-    assert [len(s) for s in shares] == [6, 5] and int(data.cardinality()) == 3
+    shares = [np.concatenate([b.numpy() for b in data.shard(i, 2)]) for i in (0, 1)]
+    assert [len(s) for s in shares] == [6, 5] and len(data) == 3
     assert sorted(map(bytes, np.concatenate(shares))) == sorted(map(bytes, windows))
 
 
@@ -102,7 +102,7 @@ def test_mutated_files_are_indexed_or_refused_by_name(files):
             content[at:at + 4] = rng.randbytes(4)
         (files / "a.tfrecord").write_bytes(content)
         try:
-            record_places(files / "a.tfrecord")
+            record_positions(files / "a.tfrecord")
         except FileError as error:
             assert "a.tfrecord" in str(error)
             refused += 1

@@ -70,7 +70,7 @@ def test_tlae_takes_one_step_with_one_kernel(images):
 
 def test_lcsc_begins_as_ista(images):
     model = MODELS["lcsc"](strides=2)
-    model.adapt(images, filters="dct")
+    model.adapt(images, init="dct")
     largest = float(largest_eigenvalue(model.dictionary.unit_kernel(), (2, 2)))
     np.testing.assert_allclose(model.analysis.kernel, np.asarray(model.dictionary.kernel) / largest, rtol=1e-5)
     np.testing.assert_allclose(model.lambda_reg, 0.7 / largest, rtol=1e-5)
@@ -80,7 +80,7 @@ def test_lcsc_begins_as_ista(images):
 @pytest.mark.parametrize("shifts", [None, 3])
 def test_training_lowers_the_loss_and_moves_every_kernel(images, name, shifts):
     model = MODELS[name](strides=2, training_shifts=shifts, lambda_learning="backprop")
-    model.adapt(images, filters="dct")
+    model.adapt(images, init="dct")
     model.compile(keras.optimizers.Adam(1e-2), keras.optimizers.Adam(1e-2))
     before = [np.array(v) for v in (*model.dictionary_variables, model.lambda_reg)]
     clean = 0.5 * images
@@ -97,7 +97,7 @@ def test_saved_and_exported_models_give_the_same(images, name, strides, tmp_path
     from crsae_onnx.validate import validate
 
     model = MODELS[name](strides=strides)
-    model.adapt(images, filters="dct")
+    model.adapt(images, init="dct")
     model.compile(keras.optimizers.Adam(1e-2))
     model.fit(images, 0.5 * images, epochs=2, batch_size=2, verbose=0)
     model.save(tmp_path / "m.keras")

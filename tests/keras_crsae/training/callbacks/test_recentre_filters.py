@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import keras_crsae as kc
-from keras_crsae.training.callbacks import RecentreFilters, centring_shifts, shift_filters
+from keras_crsae.training.callbacks.recentre_filters import RecentreFilters, centring_shifts, shift_filters
 
 
 def bumps(size, channels=2, filters=2):
