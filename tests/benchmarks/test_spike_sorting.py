@@ -153,10 +153,11 @@ def test_a_run_scores_what_the_worker_found(truth, tmp_path, monkeypatch):
     """A stand-in for the worker, in another process, answers with the truth, late, or not at all."""
     worker = tmp_path / "stand_in.py"
     worker.write_text(
-        "import json, sys, time, numpy as np\nfrom pathlib import Path\nfrom spikeinterface.core import load\n"
+        "import json, sys, time\nfrom pathlib import Path\n"
         "folder = Path(sys.argv[1]); job = json.loads((folder / 'job.json').read_text())\n"
         "if job['sorter'] == 'slow': time.sleep(60)\n"
         "if job['sorter'] == 'bad': raise RuntimeError('no such thing')\n"
+        "import numpy as np\nfrom spikeinterface.core import load\n"
         "recording = load(folder / 'recording')\n"
         "assert recording.get_num_samples() == 240000 and recording.get_channel_gains()[0] > 0\n"
         f"np.savez(folder / 'spikes.npz', samples={truth.spike_samples.tolist()}, units={truth.spike_units.tolist()})\n"
