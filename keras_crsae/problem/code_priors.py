@@ -18,7 +18,7 @@ from keras_crsae.typing import Tensor
 
 
 class CodePrior:
-    """Prior of the code's values, stated as a positively homogeneous convex penalty p: p(a z) = a p(z) for a > 0.
+    """exp(-lambda p(z)), prior of the code's values, p a convex penalty with p(a z) = a p(z) for a > 0.
 
     Attributes:
         signed: whether codes of both signs occur.
@@ -90,7 +90,7 @@ register_code_prior = registry.register
 
 @register_code_prior("soft")
 class Laplace(CodePrior):
-    """Laplace prior, codes of both signs: p(z) = |z|, prox(x, b) = relu(x - b) - relu(-x - b).
+    """p(z) = |z|, prox(x, b) = relu(x - b) - relu(-x - b): Laplace prior, codes of both signs.
 
     The prox is the two-sided ReLU with a bias (arXiv 1904.08827, section II).
 
@@ -115,7 +115,7 @@ class Laplace(CodePrior):
 
 @register_code_prior("nonnegative_soft")
 class Exponential(CodePrior):
-    """Exponential prior, non-negative codes: p(z) = z for z >= 0, else infinite; prox(x, b) = relu(x - b).
+    """p(z) = z for z >= 0, else infinite; prox(x, b) = relu(x - b): exponential prior, non-negative codes.
 
     Example:
         >>> import keras

@@ -18,7 +18,7 @@ from keras_crsae.typing import Tensor
 
 
 class Likelihood:
-    """Negative log likelihood of y given eta, up to a factor and terms of y alone: ``value``, summed over samples.
+    """sum_i value(y_i, eta_i): the negative log likelihood of y given eta, up to a factor and terms of y alone.
 
     ``value`` is convex in eta. All methods act elementwise on tensors of any equal shape, (batch, *space, channels)
     in the encoder, and on any floating dtype (the certificate computes in float64).
@@ -110,7 +110,7 @@ register_likelihood = registry.register
 
 @register_likelihood("gaussian")
 class Gaussian(Likelihood):
-    """White Gaussian noise: y = eta + v, v ~ N(0, sigma^2); value (y - eta)^2 / 2 (arXiv 1904.08827, section II).
+    """value = (y - eta)^2 / 2: white Gaussian noise, y = eta + v, v ~ N(0, sigma^2) (arXiv 1904.08827, section II).
 
     The value is times sigma^2, so that the penalty weight is lambda sigma^2 in the data's unit. Conjugate:
     -f*(-u) = y u - u^2 / 2.

@@ -15,7 +15,7 @@ from keras_crsae.typing import Tensor
 
 
 class Measurement:
-    """Linear operator Phi on signals (batch, *space, channels).
+    """eta = Phi D z, Phi a linear operator on signals (batch, *space, channels).
 
     Attributes:
         norm: bound of Phi's largest singular value; a step size shrinks by its square.
@@ -68,7 +68,7 @@ register_measurement = registry.register
 
 @register_measurement("identity")
 class Identity(Measurement):
-    """Everything is observed: Phi x = x.
+    """Phi x = x: everything is observed.
 
     Example:
         >>> from keras_crsae.problem import Identity
@@ -87,7 +87,7 @@ class Identity(Measurement):
 
 @register_measurement("mask")
 class Mask(Measurement):
-    """Some samples are missing: Phi x = m x with m in {0, 1}.
+    """Phi x = m x with m in {0, 1}: some samples are missing.
 
     Args:
         observed: 0/1 of the signal's shape; 0 marks a missing sample.

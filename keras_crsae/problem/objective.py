@@ -29,7 +29,7 @@ from keras_crsae.typing import Sizes, Tensor
 
 @dataclass(frozen=True)
 class Problem:
-    """Likelihood, prior of the code and measurement: what is minimised, apart from data, dictionary and lambda.
+    """sum_i value(y_i, (Phi D z)_i) + sum_c weight_c p(z_c): likelihood, prior of the code, measurement.
 
     Example:
         >>> from keras_crsae.problem import Gaussian, Laplace, Problem

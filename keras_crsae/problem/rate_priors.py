@@ -15,7 +15,7 @@ from keras_crsae.typing import Tensor
 
 
 class RatePrior:
-    """Prior on lambda, one a filter or one for all.
+    """-log p(lambda), added to the lambda loss: prior on lambda, one per filter or one for all.
 
     Attributes:
         mean: prior mean of lambda; None: the model's initial lambda.
@@ -59,7 +59,7 @@ register_rate_prior = registry.register
 
 @register_rate_prior("gamma")
 class GammaPrior(RatePrior):
-    """Gamma prior on the rate lambda of the code's Laplace (or exponential) prior (arXiv 1904.08827, section III).
+    """p(lambda) ~ lambda^(r - 1) exp(-delta lambda): Gamma prior on the rate lambda (arXiv 1904.08827, section III).
 
     With shape r and rate delta the loss is ``sum_c [lambda_c a_c - N_e log lambda_c - (r - 1) log lambda_c + delta
     lambda_c]``, a_c the batch mean of ||z_c||_1, and its minimum ``(N_e + r - 1) / (a_c + delta)``.

@@ -55,7 +55,7 @@ class RunLimits:
 
 
 class SparseEncoder:
-    """An exported CRsAE encoder.
+    """argmin_z sum_i value(y_i, (D z)_i) + sigma^2 sum_c lambda_c p(z_c), computed by an exported file in onnxruntime.
 
     onnxruntime's usage reports are switched off, unless the variable ORT_DISABLE_TELEMETRY is set already or
     onnxruntime was imported before.
