@@ -14,8 +14,8 @@ from crsae_onnx.core.errors import FileError
 
 from keras_crsae.applications.denoising.pipeline import denoise as denoise_array
 from keras_crsae.cli.startup import start_keras
-from keras_crsae.data.images import check_image_dtype, opaque, read_image, write_image
-from keras_crsae.data.paths import IMAGE_SUFFIXES, by, check_output
+from keras_crsae.data.images import check_image_dtype, drop_transparency, read_image, write_image
+from keras_crsae.data.paths import IMAGE_SUFFIXES, check_output, size_text
 from keras_crsae.models.serialization import load_crsae, saved_config
 from keras_crsae.zoo import ENCODER, MODEL, path_of
 
@@ -42,7 +42,7 @@ def denoise(args: Namespace) -> None:
     white = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1.0
     change = 255 / white * math.sqrt(np.mean(np.square(clean.astype(float) - image)))
     level = "estimated from the image" if args.sigma == "estimate" else f"{args.sigma:g} of 255"
-    print(f"{output}: {by(clean.shape)}, {clean.dtype}; noise {level}; "
+    print(f"{output}: {size_text(clean.shape)}, {clean.dtype}; noise {level}; "
           f"{change:.1f} of 255 gray levels (root mean square) removed")
 
 
@@ -69,9 +69,9 @@ def read_mask(path: str, image: np.ndarray) -> np.ndarray:
     Raises:
         FileError: another size than the image's, or black everywhere.
     """
-    mask = opaque(read_image(path)).max(axis=-1) > 0
+    mask = drop_transparency(read_image(path)).max(axis=-1) > 0
     if mask.shape != image.shape[:2]:
-        raise FileError(f"The mask {path} has {by(mask.shape)} pixels, the image {by(image.shape[:2])}.")
+        raise FileError(f"The mask {path} has {size_text(mask.shape)} pixels, the image {size_text(image.shape[:2])}.")
     if not mask.any():
         raise FileError(f"The mask {path} is black everywhere: no pixel is left. Black marks missing pixels.")
     return mask

@@ -18,8 +18,8 @@ from keras_crsae.applications.denoising.low_pass import LOW_PASS_PIXELS, split_l
 from keras_crsae.cli.messages import say
 from keras_crsae.cli.startup import start_keras
 from keras_crsae.data.arrays import as_batch, check_finite, read_array
-from keras_crsae.data.images import is_image, opaque, read_image, unit_image
-from keras_crsae.data.paths import by, check_output
+from keras_crsae.data.images import drop_transparency, is_image, read_image, unit_image
+from keras_crsae.data.paths import check_output, size_text
 from keras_crsae.models.serialization import load_crsae, saved_config
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _read(args: Namespace) -> np.ndarray:
     config = saved_config(args.model)[0]["config"]
     if is_image(args.input) and config["rank"] == 1:
         raise FileError(f"{args.model} encodes signals, and {args.input} is an image. Expected .npy or .npz.")
-    array = opaque(read_image(args.input)) if is_image(args.input) else read_array(args.input, args.key)
+    array = drop_transparency(read_image(args.input)) if is_image(args.input) else read_array(args.input, args.key)
     signal = as_batch(array, config["rank"], args.input)
     check_finite(array, args.input)
     return signal
@@ -76,8 +76,8 @@ def _check_fits(args: Namespace, signal: np.ndarray, model: CRsAE) -> None:
         raise FileError(f"{args.input} has {signal.shape[-1]} channels (as shape {signal.shape}), and {args.model} was "
                         f"trained on {dictionary.channels}.")
     if any(n < k for n, k in zip(signal.shape[1:-1], dictionary.kernel_size, strict=True)):
-        raise FileError(f"{args.input} is smaller than the filters: {by(signal.shape[1:-1])} "
-                        f"{'samples' if model.rank == 1 else 'pixels'} against {by(dictionary.kernel_size)}.")
+        raise FileError(f"{args.input} is smaller than the filters: {size_text(signal.shape[1:-1])} "
+                        f"{'samples' if model.rank == 1 else 'pixels'} against {size_text(dictionary.kernel_size)}.")
 
 
 def _code_shape(model: CRsAE, signal: np.ndarray) -> tuple[int, ...]:

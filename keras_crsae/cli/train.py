@@ -22,7 +22,7 @@ from keras_crsae.cli.training_data import (
     training_patches,
     training_windows,
 )
-from keras_crsae.data.paths import by, check_output
+from keras_crsae.data.paths import check_output, size_text
 from keras_crsae.initializers import robust_sigma
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class _Plan:
 
     def __str__(self) -> str:
         channels = self.data.shape[-1]
-        return (f"{len(self.data)} {'windows' if self.rank == 1 else 'patches'} of {by(self.data.shape[1:-1])} "
+        return (f"{len(self.data)} {'windows' if self.rank == 1 else 'patches'} of {size_text(self.data.shape[1:-1])} "
                 f"x {channels} channel{'s' * (channels > 1)}")
 
 
@@ -201,7 +201,7 @@ def _summary(model: CRsAE, history: dict[str, list[float]], scale: float, second
 
     rows = {
         "trained": f"{epochs} epochs in {seconds:.1f} s",
-        "filters": f"{model.dictionary.filters} of {by(model.dictionary.kernel_size)}, "
+        "filters": f"{model.dictionary.filters} of {size_text(model.dictionary.kernel_size)}, "
                    f"{model.encoder.iterations} iterations, {model.get_config()['code_prior']}",
         "reconstruction loss": f"{course('reconstruction_loss')} (mean squared residual, first -> last epoch)",
         "lambda loss": course("lambda_loss"),

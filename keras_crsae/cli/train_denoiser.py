@@ -9,7 +9,7 @@ from crsae_onnx.core.atomic_files import atomic_write
 from keras_crsae.applications.denoising.settings import DenoiserTraining
 from keras_crsae.cli.startup import Failure, start_keras
 from keras_crsae.data.images import load_images
-from keras_crsae.data.paths import by, check_output
+from keras_crsae.data.paths import check_output, size_text
 
 DEFAULT_MINUTES = 15.0
 
@@ -42,7 +42,7 @@ def train(args: Namespace) -> None:
     with atomic_write(output, args.overwrite) as temporary:
         model.save(temporary)
     done = model.training_record
-    print(f"{output}: {model.filters} filters of {by(model.kernel_size)}, {done['steps']} steps in "
+    print(f"{output}: {model.filters} filters of {size_text(model.kernel_size)}, {done['steps']} steps in "
           f"{done['minutes']:.1f} min. Next: keras-crsae denoise IN.png OUT.png --model {output}")
 
 

@@ -13,8 +13,16 @@ from crsae_onnx.core.signals import robust_std
 
 from keras_crsae.applications.denoising.low_pass import LOW_PASS_PIXELS, split_low_pass
 from keras_crsae.data.arrays import as_batch, check_finite, read_array
-from keras_crsae.data.images import INTEGER_PIXELS, gray_image, is_image, opaque, random_patches, read_image, unit_image
-from keras_crsae.data.paths import by
+from keras_crsae.data.images import (
+    INTEGER_PIXELS,
+    drop_transparency,
+    gray_image,
+    is_image,
+    random_patches,
+    read_image,
+    unit_image,
+)
+from keras_crsae.data.paths import size_text
 from keras_crsae.data.streams.windows import cut_windows
 
 #: Length of a window and side of a patch, where the option is not given: these, or so many filter lengths if more.
@@ -38,7 +46,7 @@ def read_inputs(args: Namespace) -> tuple[int, NamedArrays]:
     if all(images):
         if args.rank == 1:
             raise FileError("--rank 1 is for signals, and the inputs are images. Omit it.")
-        arrays = [(name, opaque(read_image(name))) for name in args.input]
+        arrays = [(name, drop_transparency(read_image(name))) for name in args.input]
     else:
         arrays = [(name, read_array(name, args.key)) for name in args.input]
     rank = args.rank or (2 if all(images) or any(array.ndim == 4 for _, array in arrays) else 1)
@@ -77,7 +85,7 @@ def sizes_of(size: int | tuple[int, ...], rank: int, option: str) -> tuple[int, 
     """
     values = size if isinstance(size, tuple) else (size,) * rank
     if len(values) != rank:
-        raise FileError(f"{option} {by(values)} names two axes, and signals have one. For images add --rank 2.")
+        raise FileError(f"{option} {size_text(values)} names two axes, and signals have one. For images add --rank 2.")
     return values
 
 
@@ -144,16 +152,16 @@ def training_patches(args: Namespace, arrays: NamedArrays, kernel_size: tuple[in
         for picture in array:
             picture = unit_image(np.asarray(picture))
             if any(n < k for n, k in zip(picture.shape, kernel_size, strict=False)):
-                raise FileError(f"{name} has {by(picture.shape[:2])} pixels, fewer than one filter of "
-                                f"{by(kernel_size)}. Omit it or use a smaller --kernel-size.")
+                raise FileError(f"{name} has {size_text(picture.shape[:2])} pixels, fewer than one filter of "
+                                f"{size_text(kernel_size)}. Omit it or use a smaller --kernel-size.")
             pictures.append(split_low_pass((gray_image(picture) if args.gray else picture)[None], low_pass)[1][0])
     smallest = tuple(min(p.shape[axis] for p in pictures) for axis in (0, 1))
     size = tuple(min(n, max(PATCH_PIXELS, PATCH_FILTERS * k)) for n, k in zip(smallest, kernel_size, strict=True))
     if args.window is not None:
         size = sizes_of(args.window, 2, "--window")
         if any(not k <= s <= n for k, s, n in zip(kernel_size, size, smallest, strict=True)):
-            raise FileError(f"--window {by(size)} must lie between the filter's size, {by(kernel_size)}, and the "
-                            f"smallest image, {by(smallest)} pixels.")
+            raise FileError(f"--window {size_text(size)} must lie between the filter's size, {size_text(kernel_size)}, "
+                            f"and the smallest image, {size_text(smallest)} pixels.")
     return random_patches(pictures, size, args.limit or PATCHES, rng)
 
 

@@ -1,64 +1,87 @@
-"""Archives from strangers: bounded before anything is unpacked, and nothing in them names a place outside."""
+"""Archives of unknown origin: their size is bounded before anything is unpacked, and they name no outside file."""
 
 from __future__ import annotations
 
 import zipfile
-from os import PathLike
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from crsae_onnx.core.errors import FileError, one_line
 
-#: Content up to this size is unpacked whatever its archive weighs.
-FREE = 256 * 2**20
-#: Beyond ``FREE``: times the archive's own size. Signals and codes compress far less, bombs far more.
-RATIO = 200
-_MEMBERS = 10_000
-_CONFIG = 16 * 2**20  # bytes of a description in an archive
+#: Bytes of content that are unpacked whatever the size of their archive.
+UNBOUNDED_BYTES = 256 * 2**20
+#: Beyond them: times the archive's own size. Signals and codes compress far less, bombs far more.
+MAX_RATIO = 200
+_MAX_MEMBERS = 10_000
+_MAX_DESCRIPTION_BYTES = 16 * 2**20  # bytes of a description in an archive
 #: Where classes that a description may name live.
 _MODULES = ("keras", "keras_crsae", "builtins")
 _ENCRYPTED = 0x1
 
 
 def check_archive(path: str | PathLike[str]) -> None:
-    """Refuse a zip archive that would unpack to far more than it weighs, or that names files outside of itself.
+    """Refuse a zip archive that would unpack to far more than its size, or that names files outside of itself.
 
     Args:
         path: the file; only its table of contents is read.
 
     Raises:
-        FileError: a bomb, a path that is absolute or leads upwards, a name that stands twice, encrypted content.
+        FileError: a bomb, a path that is absolute or leads upwards, a name that occurs twice, encrypted content.
         zipfile.BadZipFile: no zip archive.
 
     Example:
+        >>> import numpy as np
+        >>> from keras_crsae.data.archives import check_archive
         >>> np.savez("a.npz", a=np.zeros(3))
         >>> check_archive("a.npz")
     """
     path = Path(path)
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-    if len(members) > _MEMBERS:
-        raise FileError(f"{path} lists {len(members)} files, more than {_MEMBERS}. Expected an archive of few arrays.")
+    if len(members) > _MAX_MEMBERS:
+        raise FileError(f"{path} lists {len(members)} files, more than {_MAX_MEMBERS}. Expected an archive of few "
+                        "arrays.")
     names = set()
     for member in members:
         name = member.filename
         outside = PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or PureWindowsPath(name).root \
             or ".." in PureWindowsPath(name).parts
         if outside or "\0" in name or name in names:
-            raise FileError(f"{path} holds a file named {one_line(name)!r}: it stands twice, or leads outside of the "
+            raise FileError(f"{path} holds a file named {one_line(name)!r}: it occurs twice, or leads outside of the "
                             "archive. Nothing was unpacked.")
         if member.flag_bits & _ENCRYPTED:
             raise FileError(f"{path} is encrypted. Expected an archive without a password.")
         names.add(name)
     total, size = sum(member.file_size for member in members), path.stat().st_size
-    if total > FREE and total > RATIO * size:  # the file's size, as bombs let members share their bytes
-        raise FileError(f"{path} of {size} bytes would unpack to {total}, more than {RATIO} times as much: that is no "
-                        "data but an attack, or a constant. Nothing was unpacked.")
+    if total > UNBOUNDED_BYTES and total > MAX_RATIO * size:  # the file's size, as bombs let members share their bytes
+        raise FileError(f"{path} of {size} bytes would unpack to {total}, more than {MAX_RATIO} times as much: that is "
+                        "no data but an attack, or a constant. Nothing was unpacked.")
+
+
+def read_array_header(file: IO[bytes], path: str | PathLike[str]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """(shape, dtype) of the array of an open ``.npy`` file, by its header.
+
+    Args:
+        file: open for reading bytes, at its beginning.
+        path: for the message.
+
+    Raises:
+        FileError: the array holds Python objects, whose reading could run code.
+        ValueError: no header, or a damaged one.
+    """
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if read is None:  # later versions are for names of fields, which an array of numbers does not have
+        raise ValueError(f"version {version} of the format")
+    shape, _, dtype = read(file)
+    if dtype.hasobject:
+        raise FileError(f"{path} holds Python objects. Expected an array of real numbers.")
+    return shape, dtype
 
 
 def check_array_member(archive: zipfile.ZipFile, name: str, path: str | PathLike[str]) -> None:
-    """Refuse an array of a ``.npz`` file whose header promises more than the file holds.
+    """Refuse an array of a ``.npz`` file that holds Python objects, or whose header promises more than the file holds.
 
     Args:
         archive: open ``zipfile.ZipFile``.
@@ -66,15 +89,11 @@ def check_array_member(archive: zipfile.ZipFile, name: str, path: str | PathLike
         path: for the message.
     """
     with archive.open(name) as file:
-        version = np.lib.format.read_magic(file)
-        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-        if read is None:  # later versions hold field names alone that no array of numbers has
-            raise ValueError(f"version {version} of the format")
-        shape, _, dtype = read(file)
-        promised, there = int(np.prod(shape, dtype=object)) * dtype.itemsize, archive.getinfo(name).file_size
-        if not dtype.hasobject and promised > there:
-            raise FileError(f"{path}: the array {name.removesuffix('.npy')!r} of shape {shape} would take {promised} "
-                            f"bytes, and the file holds {there}. It is damaged.")
+        shape, dtype = read_array_header(file, path)
+    promised, there = int(np.prod(shape, dtype=object)) * dtype.itemsize, archive.getinfo(name).file_size
+    if promised > there:
+        raise FileError(f"{path}: the array {name.removesuffix('.npy')!r} of shape {shape} would take {promised} "
+                        f"bytes, and the file holds {there}. It is damaged.")
 
 
 def check_description(config: Any, path: str | PathLike[str]) -> None:
@@ -84,13 +103,13 @@ def check_description(config: Any, path: str | PathLike[str]) -> None:
         config: parsed ``config.json``.
         path: for the message.
     """
-    waiting = [config]
-    while waiting:
-        item = waiting.pop()
+    items = [config]
+    while items:
+        item = items.pop()
         if isinstance(item, list):
-            waiting.extend(item)
+            items.extend(item)
         elif isinstance(item, dict):
-            waiting.extend(item.values())
+            items.extend(item.values())
             kind, module = item.get("class_name"), item.get("module")
             if kind is None:
                 continue
@@ -102,8 +121,8 @@ def check_description(config: Any, path: str | PathLike[str]) -> None:
 
 def read_description(archive: zipfile.ZipFile, name: str) -> bytes:
     """Bytes of a small text member, bounded."""
-    if archive.getinfo(name).file_size > _CONFIG:
-        raise ValueError(f"{name} has {archive.getinfo(name).file_size} bytes, more than {_CONFIG}")
+    if archive.getinfo(name).file_size > _MAX_DESCRIPTION_BYTES:
+        raise ValueError(f"{name} has {archive.getinfo(name).file_size} bytes, more than {_MAX_DESCRIPTION_BYTES}")
     return archive.read(name)
 
 
@@ -120,23 +139,23 @@ def check_weights(archive: zipfile.ZipFile, name: str, path: str | PathLike[str]
     size = archive.getinfo(name).file_size
     with archive.open(name) as stored, h5py.File(stored, "r") as file:
         seen = promised = 0
-        waiting: list[h5py.Group] = [file]
-        while waiting:
-            group = waiting.pop()
+        groups: list[h5py.Group] = [file]
+        while groups:
+            group = groups.pop()
             for key in group:
                 seen += 1
                 link = group.get(key, getlink=True)
-                if not isinstance(link, h5py.HardLink) or seen > _MEMBERS:
+                if not isinstance(link, h5py.HardLink) or seen > _MAX_MEMBERS:
                     raise FileError(f"{path}: {name} holds links to other places, or {seen} objects. Expected the "
                                     "weights of one model.")
                 item = group[key]
                 if isinstance(item, h5py.Group):
-                    waiting.append(item)
+                    groups.append(item)
                     continue
                 if isinstance(item, h5py.Dataset):  # a named type holds no values
                     if item.external or item.is_virtual:
-                        raise FileError(f"{path}: {name} takes values from other files. Expected a model with its own.")
+                        raise FileError(f"{path}: {name} takes values from other files. Expected one with its own.")
                     promised += item.nbytes
-    if promised > FREE // 4 and promised > 4 * size:
+    if promised > UNBOUNDED_BYTES // 4 and promised > 4 * size:
         raise FileError(f"{path}: the arrays of {name} would take {promised} bytes, and it holds {size}. It is damaged "
                         "or an attack.")

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 from crsae_onnx.core.errors import FileError, one_line
 
-from keras_crsae.data.archives import check_archive, check_array_member
-from keras_crsae.data.paths import ARRAY_SUFFIXES, IMAGE_SUFFIXES, WAV, by, existing_file
+from keras_crsae.data.archives import check_archive, check_array_member, read_array_header
+from keras_crsae.data.paths import ARRAY_SUFFIXES, IMAGE_SUFFIXES, WAV, existing_file, size_text
 from keras_crsae.data.wav import read_wav
 
-_CHUNK = 1 << 22  # values looked at in one piece, so that a memory-mapped file never comes into memory whole
+#: How every .npy file begins.
+_NPY = b"\x93NUMPY"
+_CHUNK = 1 << 22  # values checked in one piece, so that a memory-mapped file is never in memory as a whole
 
 
 def read_array(path: str | PathLike[str], key: str | None = None) -> np.ndarray:
@@ -39,23 +41,15 @@ def read_array(path: str | PathLike[str], key: str | None = None) -> np.ndarray:
     if path.suffix.lower() not in ARRAY_SUFFIXES:
         raise FileError(f"{path}: cannot read files of type {path.suffix!r}. Expected one of "
                         f"{', '.join((*ARRAY_SUFFIXES, WAV, *IMAGE_SUFFIXES))}; save other data with numpy.save first.")
-    if path.suffix.lower() == ".npy" and not _starts_with(path, b"\x93NUMPY"):
-        raise FileError(f"{path} is not a .npy file: it does not start like one. Save the data with numpy.save.")
+    if path.suffix.lower() == ".npy" and key is not None:
+        raise FileError(f"{path} holds one array without a name. Omit the key {key!r}.")
     try:
-        # Pickles can run code: never allowed.
-        if path.suffix.lower() == ".npz":
-            array = _member(path, key)
-        elif key is not None:
-            raise FileError(f"{path} holds one array without a name: leave the key {key!r} out.")
-        else:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = _read_npz(path, key) if path.suffix.lower() == ".npz" else _map_npy(path)
     except FileError:
         raise
     except Exception as error:  # damaged headers raise from tokenize, struct, zipfile, zlib and more
-        # NumPy's advice on pickles is not passed on.
-        reason = "it holds Python objects" if "object" in str(error).lower() else one_line(error)
-        raise FileError(f"{path} cannot be read as {path.suffix}: {reason}. Expected an undamaged file of real "
-                        "numbers; save it again with numpy.save or numpy.savez.") from error
+        raise FileError(f"{path} cannot be read as {path.suffix}: {one_line(error)}. Expected an undamaged file of "
+                        "real numbers; save it again with numpy.save or numpy.savez.") from error
     if array.dtype.kind not in "fiub":
         raise FileError(f"{path} holds values of type {array.dtype}. Expected real numbers (integers or floats).")
     if array.size == 0:
@@ -63,12 +57,16 @@ def read_array(path: str | PathLike[str], key: str | None = None) -> np.ndarray:
     return array
 
 
-def _starts_with(path: Path, magic: bytes) -> bool:
+def _map_npy(path: Path) -> np.ndarray:
     with path.open("rb") as file:
-        return file.read(len(magic)) == magic
+        if file.read(len(_NPY)) != _NPY:
+            raise FileError(f"{path} is not a .npy file: it does not start like one. Save the data with numpy.save.")
+        file.seek(0)
+        read_array_header(file, path)  # np.load's own refusal of Python objects advises to allow them
+    return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-def _member(path: Path, key: str | None) -> np.ndarray:
+def _read_npz(path: Path, key: str | None) -> np.ndarray:
     check_archive(path)  # also, np.load takes a file of any kind, whatever its name
     with np.load(path, allow_pickle=False) as archive:
         names = list(archive.files)
@@ -101,7 +99,7 @@ def as_batch(array: np.ndarray, rank: int, path: str | PathLike[str]) -> np.ndar
     if array.ndim == rank + 1:
         array = array[None]
     if min(array.shape[1:-1]) < array.shape[-1] and array.shape[-1] > 4:
-        raise FileError(f"{path} has {array.shape[-1]} channels but only {by(array.shape[1:-1])} "
+        raise FileError(f"{path} has {array.shape[-1]} channels but only {size_text(array.shape[1:-1])} "
                         f"{'samples' if rank == 1 else 'pixels'}. "
                         f"Expected {layouts}: transpose it so that the channels come last.")
     return array

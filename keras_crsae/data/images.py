@@ -132,7 +132,7 @@ def photographs(names: Sequence[str] = PHOTOGRAPHS) -> list[np.ndarray]:
     """
     skimage = import_optional("skimage", "The built-in photographs, which ship with scikit-image,")
     # Read as files: skimage.data would fill a cache in the user's home.
-    return [opaque(read_image(Path(skimage.__file__).parent / "data" / name)) for name in names]
+    return [drop_transparency(read_image(Path(skimage.__file__).parent / "data" / name)) for name in names]
 
 
 def gray_photograph(name: str) -> np.ndarray:
@@ -233,16 +233,16 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
 
 def _read_source(source: Any) -> list[np.ndarray]:
-    """List of opaque images (height, width, 1 or 3) of one source."""
+    """List of images without transparency (height, width, 1 or 3) of one source."""
     if isinstance(source, list | tuple):
         return [image for one in source for image in _read_source(one)]
     if isinstance(source, str | os.PathLike):
-        return [opaque(read_image(path)) for path in image_files(source)]
+        return [drop_transparency(read_image(path)) for path in image_files(source)]
     array = np.asarray(source)
     if array.dtype not in INTEGER_PIXELS and array.dtype.kind != "f":
         raise ValueError(f"Images must be uint8, uint16 or floats in [0, 1]. Received: dtype {array.dtype}.")
     if array.ndim == 4 and array.shape[-1] <= 4:
-        return [opaque(image) for image in array]
+        return [drop_transparency(image) for image in array]
     if array.ndim not in (2, 3) or array.size == 0 or (array.ndim == 3 and array.shape[-1] > 4):
         raise ValueError("An image is an array (height, width) or (height, width, 1 to 4 channels), a stack of images "
                          f"has four axes. Received: shape {array.shape}.")
@@ -251,7 +251,7 @@ def _read_source(source: Any) -> list[np.ndarray]:
             raise ValueError(f"Images of floats hold gray levels in [0, 1]. Received: values from {array.min():.4g} to "
                              f"{array.max():.4g}. Divide by the largest level.")
         array = array.astype(np.float32)
-    return [opaque(array)]
+    return [drop_transparency(array)]
 
 
 def _convert_channels(image: np.ndarray, channels: int) -> np.ndarray:
@@ -260,7 +260,7 @@ def _convert_channels(image: np.ndarray, channels: int) -> np.ndarray:
     return gray_image(unit_image(image)) if channels == 1 else np.repeat(image, channels, axis=-1)
 
 
-def opaque(image: np.ndarray) -> np.ndarray:
+def drop_transparency(image: np.ndarray) -> np.ndarray:
     """(height, width, 1 or 3): without transparency, channels last."""
     image = image[..., None] if image.ndim == 2 else image
     return image[..., :1 if image.shape[-1] < 3 else 3]

@@ -64,6 +64,6 @@ def check_output(path: str | PathLike[str], suffixes: Sequence[str], overwrite: 
     return path
 
 
-def by(sizes: Iterable[int]) -> str:
+def size_text(sizes: Iterable[int]) -> str:
     """Sizes as a reader writes them: "7 x 5"."""
     return " x ".join(str(n) for n in sizes)

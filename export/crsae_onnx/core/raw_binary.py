@@ -36,7 +36,7 @@ def open_raw(path: str | os.PathLike[str], channels: int, dtype: str = "int16") 
     """
     path, channels = Path(path), as_positive_int(channels, "channels")
     if dtype not in RAW_DTYPES:
-        raise ValueError(f"`dtype` must be one of {', '.join(RAW_DTYPES)}. Received: dtype={dtype!r}")
+        raise ValueError(f"Samples of type {dtype!r} cannot be read. Expected one of {', '.join(RAW_DTYPES)}.")
     kind: np.dtype[Any] = np.dtype(dtype).newbyteorder("<")
     size, row = path.stat().st_size, kind.itemsize * channels
     if size % row or not size:

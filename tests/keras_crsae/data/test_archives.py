@@ -62,12 +62,12 @@ def test_paths_that_lead_outside_are_refused(tmp_path, name):
         check_archive(tmp_path / "a.npz")
 
 
-def test_a_name_that_stands_twice_is_refused(tmp_path):
+def test_a_name_that_occurs_twice_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         archive.writestr("a.npy", b"x")
         archive.writestr("a.npy", b"y")
-    with pytest.raises(FileError, match="stands twice"):
+    with pytest.raises(FileError, match="occurs twice"):
         check_archive(tmp_path / "a.npz")
 
 

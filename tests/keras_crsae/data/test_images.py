@@ -8,10 +8,10 @@ from crsae_onnx.core.errors import FileError
 from keras_crsae.data.images import (
     PHOTOGRAPHS,
     check_image_dtype,
+    drop_transparency,
     gray_image,
     is_image,
     load_images,
-    opaque,
     photographs,
     random_patches,
     read_image,
@@ -77,8 +77,9 @@ def test_integer_images_become_unit_images_without_transparency():
     assert (unit_image(np.full((2, 2), 255, np.uint8)) == 1).all()
     assert (unit_image(np.full((2, 2), 65535, np.uint16)) == 1).all()
     assert (unit_image(np.full((2, 2), 7, np.int16)) == 7).all()
-    assert opaque(np.zeros((2, 3), np.uint8)).shape == opaque(np.zeros((2, 3, 2), np.uint8)).shape == (2, 3, 1)
-    assert opaque(np.zeros((2, 3, 4), np.uint8)).shape == (2, 3, 3)
+    assert drop_transparency(np.zeros((2, 3), np.uint8)).shape == (2, 3, 1)
+    assert drop_transparency(np.zeros((2, 3, 2), np.uint8)).shape == (2, 3, 1)
+    assert drop_transparency(np.zeros((2, 3, 4), np.uint8)).shape == (2, 3, 3)
     np.testing.assert_allclose(gray_image(np.full((2, 2, 3), 0.5, np.float32)), np.full((2, 2, 1), 0.5), rtol=1e-6)
 
 

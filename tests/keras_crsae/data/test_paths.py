@@ -3,7 +3,7 @@
 import pytest
 from crsae_onnx.core.errors import FileError
 
-from keras_crsae.data.paths import by, check_output, existing_file
+from keras_crsae.data.paths import check_output, existing_file, size_text
 
 
 def test_an_input_must_be_a_file_with_content(tmp_path):
@@ -17,7 +17,7 @@ def test_an_input_must_be_a_file_with_content(tmp_path):
 
 
 def test_sizes_are_written_with_a_cross():
-    assert by((7, 5)) == "7 x 5" and by([3]) == "3"
+    assert size_text((7, 5)) == "7 x 5" and size_text([3]) == "3"
 
 
 def test_an_output_is_checked_before_work(tmp_path):
