@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from os import PathLike
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any
 
