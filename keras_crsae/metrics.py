@@ -69,7 +69,8 @@ def match_filters(true_filters: ArrayLike, filters: ArrayLike) -> FilterMatch:
     for i in range(count[0]):
         for j in range(count[1]):
             a, b = true_filters[..., i], filters[..., j]
-            lags = sum(correlate(a[..., c], b[..., c], mode="full", method="direct") for c in range(channels))
+            lags = np.sum([correlate(a[..., c], b[..., c], mode="full", method="direct") for c in range(channels)],
+                          axis=0)
             scale = np.linalg.norm(a) * np.linalg.norm(b)
             peak = np.unravel_index(np.abs(lags).argmax(), lags.shape)
             match[i, j] = lags[peak] / scale if scale > 0 else 0.0

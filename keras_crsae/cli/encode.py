@@ -7,7 +7,7 @@ import os
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from crsae_onnx.core.atomic_files import atomic_write
@@ -84,7 +84,7 @@ def _code_shape(model: CRsAE, signal: np.ndarray) -> tuple[int, ...]:
     return signal.shape[0], *model.dictionary.code_space(signal.shape[1:-1]), model.dictionary.filters
 
 
-def _encode_windows(model: CRsAE, signal: np.ndarray, window: int | None, **options: object) -> tuple | None:
+def _encode_windows(model: CRsAE, signal: np.ndarray, window: int | None, **options: Any) -> Any:
     """``model.encode`` of recordings of any length in constant memory; a progress bar where someone watches."""
     window = window or (WINDOW_SAMPLES if signal.shape[1] > MAX_WHOLE_SAMPLES else MAX_WHOLE_SAMPLES)
     return model.encode(signal, window=window, batch_size=max(1, window // signal.shape[1]),

@@ -84,10 +84,10 @@ def size(text: str) -> int | tuple[int, ...]:
         >>> size("8"), size("7x5")
         (8, (7, 5))
     """
-    values = tuple(positive_int(part) for part in text.split("x"))
+    values = [positive_int(part) for part in text.split("x")]
     if len(values) > 2:
         raise ArgumentTypeError(f"expected a whole number or two as in 7x5, not {text!r}")
-    return values if len(values) > 1 else values[0]
+    return tuple(values) if len(values) > 1 else values[0]
 
 
 def noise_level(text: str) -> str:

@@ -67,8 +67,8 @@ def start_workers(workers: Sequence[str] | None, index: int | None) -> tf.distri
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (RuntimeError, tf.errors.OpError) as error:
-        raise Failure(f"Worker {index} could not start at {workers[index]} or reach the others: {error}. Look at the "
-                      "addresses, and that the port is free.") from error
+        raise Failure(f"Worker {index} could not start at {workers[index or 0]} or reach the others: {error}. Look at "
+                      "the addresses, and that the port is free.") from error
 
 
 @contextlib.contextmanager

@@ -132,7 +132,8 @@ def photographs(names: Sequence[str] = PHOTOGRAPHS) -> list[np.ndarray]:
     """
     skimage = import_optional("skimage", "The built-in photographs, which ship with scikit-image,")
     # Read as files: skimage.data would fill a cache in the user's home.
-    return [drop_transparency(read_image(Path(skimage.__file__).parent / "data" / name)) for name in names]
+    folder = Path(str(skimage.__file__)).parent / "data"
+    return [drop_transparency(read_image(folder / name)) for name in names]
 
 
 def gray_photograph(name: str) -> np.ndarray:
@@ -181,19 +182,18 @@ def load_images(source: Any = None, channels: int | None = None) -> list[np.ndar
     images = photographs() if source is None else _read_source(source)
     if not images:
         raise ValueError("There are no images. Give at least one array, file or folder of png, jpeg or tiff files.")
-    if channels is None:
-        counts = {image.shape[-1] for image in images}
-        channels = counts.pop() if len(counts) == 1 else 1
-    return [_convert_channels(image, channels) for image in images]
+    counts = {image.shape[-1] for image in images}
+    common = counts.pop() if len(counts) == 1 else 1
+    return [_convert_channels(image, channels or common) for image in images]
 
 
-def image_files(source: str | Path | Sequence[str | Path]) -> list[Path]:
+def image_files(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
     """Paths of the images of a folder in order of name, or of one file, or of a list of these.
 
     Raises:
         FileError: a folder without images.
     """
-    if isinstance(source, list | tuple):
+    if not isinstance(source, str | os.PathLike):
         return [path for one in source for path in image_files(one)]
     path = Path(source)
     if not path.is_dir():
@@ -218,13 +218,14 @@ def image_size(path: str | Path) -> tuple[int, int]:
                 import tifffile
 
                 with tifffile.TiffFile(file) as tiff:
-                    return tiff.pages.first.shape[:2]
+                    height, width = tiff.pages.first.shape[:2]
+                    return height, width
             from PIL import Image
 
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ``read_image`` has its own bound
                 with Image.open(file) as image:
-                    return image.size[::-1]
+                    return image.height, image.width
     except ImportError as error:
         raise _missing_plugin(path) from error
     except Exception as error:  # each reader raises a family of its own
@@ -323,5 +324,5 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
     """Write an image with its dtype; see ``check_image_dtype``."""
     import imageio.v3 as iio
 
-    options = {"quality": 95} if Path(path).suffix.lower() in (".jpg", ".jpeg") else {}
+    options: dict[str, Any] = {"quality": 95} if Path(path).suffix.lower() in (".jpg", ".jpeg") else {}
     iio.imwrite(path, image, plugin=_plugin(path), **options)

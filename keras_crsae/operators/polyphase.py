@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 from crsae_onnx.core.validation import as_positive_int
 from keras import ops
@@ -112,7 +111,7 @@ def block_synthesis(code: Tensor, folded_kernel: Tensor, strides: Shape, block: 
     return unfold(synthesis(folded, folded_kernel, (1,) * len(block)), period)
 
 
-def resolve_block(block_size: int | Literal["auto"], kernel_size: Shape, strides: Shape, channels: int) -> Shape | None:
+def resolve_block(block_size: int | str, kernel_size: Shape, strides: Shape, channels: int) -> Shape | None:
     """Block an axis as a tuple, or None for the plain path, from "auto" or a positive int."""
     if block_size == "auto":
         block = choose_block(kernel_size, strides, channels)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from crsae_onnx.core.optional import import_optional
@@ -74,9 +74,10 @@ def _as_images(*images: ArrayLike) -> list[np.ndarray]:
     return [i[..., 0] if i.ndim == 3 and i.shape[-1] == 1 else i for i in arrays]
 
 
-def _panel(axes: Sequence[Axes], image: np.ndarray, name: str, zoom: tuple[int, int, int] | None, **options: object
+def _panel(axes: Iterable[Axes], image: np.ndarray, name: str, zoom: tuple[int, int, int] | None, **options: Any
            ) -> AxesImage:
     """An image, and under it, where there is a second row, its enlarged square."""
+    axes = list(axes)
     drawn = axes[0].imshow(image, **options)
     axes[0].set_title(name, fontsize=11)
     if zoom is not None:

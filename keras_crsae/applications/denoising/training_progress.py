@@ -79,7 +79,7 @@ class TrainingProgress(keras.callbacks.Callback):
         self.record.update(steps=self._step, minutes=row["minutes"])
         if self.verbose:
             print(self._line(row), flush=True)
-        if self.checkpoint is not None and self.clock() - self._saved > self.save_every_seconds:
+        if self.clock() - self._saved > self.save_every_seconds:
             self.save()
 
     def _line(self, row: dict[str, float]) -> str:
@@ -90,12 +90,13 @@ class TrainingProgress(keras.callbacks.Callback):
                 f"{row['sparsity']:.1%} of the code non-zero")
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        if self.checkpoint is not None:
-            self.save()
+        self.save()
 
     def save(self) -> None:
-        """Write model and record, each of them atomically."""
+        """Write model and record, each of them atomically; without a checkpoint's name nothing is written."""
         self._saved = self.clock()
+        if self.checkpoint is None:
+            return
         with atomic_write(self.checkpoint) as temporary:
             save_in_fresh_thread(self.model, temporary)
             # The record takes its place first: after a kill between the two, `load_checkpoint` finds it ahead.

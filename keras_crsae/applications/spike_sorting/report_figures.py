@@ -185,7 +185,7 @@ def draw_code_maxima(maxima: np.ndarray, amplitudes: np.ndarray) -> Figure:
     figure = new_figure(7.5, 3.4)
     axis = figure.subplots()
     top = max((float(v.max()) for v in (maxima, amplitudes) if len(v)), default=1.0)
-    bins = np.linspace(0, 1.02 * top, 70)
+    bins = np.linspace(0, 1.02 * top, 70).tolist()
     axis.hist(maxima, bins=bins, color="0.75", label=f"maxima of the code ({len(maxima)})")
     axis.hist(amplitudes, bins=bins, histtype="step", color=COLOURS[1], linewidth=1.5,
               label=f"spikes ({len(amplitudes)})")

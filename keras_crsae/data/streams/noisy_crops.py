@@ -139,7 +139,7 @@ def _packed(images, size, name):
     images = [np.asarray(image) for image in images]
     if not images:
         raise ValueError(f"`{name}` is empty. Give at least one image.")
-    channels = images[0].shape[-1] if images[0].ndim == 3 else None
+    channels = images[0].shape[-1] if images[0].ndim == 3 else 0
     for i, image in enumerate(images):
         if image.ndim != 3 or image.shape[-1] != channels:
             raise ValueError(f"`{name}` must be arrays (height, width, channels) of one number of channels. Received: "
