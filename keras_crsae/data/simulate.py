@@ -96,7 +96,7 @@ def simulate_spikes(filters: ArrayLike, windows: int = 100, samples: int = 2000,
         >>> data.signal.shape, data.code.shape, round(data.snr, 6)
         ((2, 500, 1), (2, 456, 3), 9.0)
     """
-    filters = _checked_filters(filters, 1)
+    filters = _as_filters(filters, 1)
     size, _, count = filters.shape
     windows, positions = as_positive_int(windows, "windows"), as_positive_int(samples, "samples") - size + 1
     rates = np.broadcast_to(np.asarray(events_per_window, float), (count,))
@@ -113,7 +113,7 @@ def simulate_spikes(filters: ArrayLike, windows: int = 100, samples: int = 2000,
                 if i - last >= gap:
                     code[b, i, c] = max(rng.normal(*amplitude), 0.1 * amplitude[0])
                     last = i
-    return _observed(code, filters, (1,), sigma, snr, rng)
+    return _add_noise(code, filters, (1,), sigma, snr, rng)
 
 
 def simulate_codes(filters: ArrayLike, lambda_reg: ArrayLike, space: Sizes, windows: int = 100, density: float = 1.0,
@@ -145,7 +145,7 @@ def simulate_codes(filters: ArrayLike, lambda_reg: ArrayLike, space: Sizes, wind
     """
     filters = np.asarray(filters, float)
     rank = filters.ndim - 2
-    filters = _checked_filters(filters, rank)
+    filters = _as_filters(filters, rank)
     strides, space = as_sizes(strides, rank, "strides"), as_sizes(space, rank, "space")
     count = filters.shape[-1]
     rates = np.array(np.broadcast_to(np.asarray(lambda_reg, float), (count,)))
@@ -162,10 +162,10 @@ def simulate_codes(filters: ArrayLike, lambda_reg: ArrayLike, space: Sizes, wind
         code *= rng.choice([-1.0, 1.0], shape)
     if density < 1:
         code *= rng.random(shape) < density
-    return _observed(code, filters, strides, sigma, snr, rng, rates)
+    return _add_noise(code, filters, strides, sigma, snr, rng, rates)
 
 
-def _checked_filters(filters: ArrayLike, rank: int) -> np.ndarray:
+def _as_filters(filters: ArrayLike, rank: int) -> np.ndarray:
     filters = np.asarray(filters, float)
     if rank not in (1, 2) or filters.ndim != rank + 2 or not np.isfinite(filters).all():
         raise ValueError("`filters` must be finite, of shape (kernel_size, channels, filters)"
@@ -174,9 +174,9 @@ def _checked_filters(filters: ArrayLike, rank: int) -> np.ndarray:
     return filters
 
 
-def _observed(code: np.ndarray, filters: np.ndarray, strides: Shape, sigma: float, snr: float | None,
+def _add_noise(code: np.ndarray, filters: np.ndarray, strides: Shape, sigma: float, snr: float | None,
               rng: np.random.Generator, rates: np.ndarray | None = None) -> Simulation:
-    """Synthesis by the definition, tap after tap, and white noise."""
+    """``code`` with its signal: synthesis by the definition, tap after tap, and white noise."""
     rank = len(strides)
     space = tuple((m - 1) * s + k for m, s, k in zip(code.shape[1:-1], strides, filters.shape, strict=False))
     clean = np.zeros((code.shape[0], *space, filters.shape[-2]))

@@ -3,7 +3,7 @@
 import json
 import zipfile
 
-from crsae_onnx.core.errors import FileError
+from crsae_onnx.core.errors import FileError, one_line
 
 from keras_crsae.data.archives import check_archive, check_description, check_weights, read_description
 from keras_crsae.data.paths import existing_file
@@ -72,7 +72,7 @@ def load_crsae(path):
     except FileError:
         raise
     except Exception as error:  # Keras, h5py and zipfile each raise families of their own on damaged content
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error, 300)
         raise FileError(f"{path} looks like a CRsAE, but its content cannot be loaded: {reason}. It is damaged or "
                         "comes from another version of keras-crsae.") from error
     if not isinstance(model, CRsAE) or not model.built:
