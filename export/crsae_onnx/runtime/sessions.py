@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ import numpy as np
 
 from crsae_onnx.core.parallel import cores, ordered_thread_map
 from crsae_onnx.core.validation import as_positive_int
+from crsae_onnx.core.windowing import MAX_WHOLE_SAMPLES, MIN_PART_VALUES
 from crsae_onnx.file_format.container import ModelFileError
 from crsae_onnx.runtime.onnxruntime_internals import (
     CPU,
@@ -148,6 +150,25 @@ def run_options(ort: ModuleType | None = None) -> Any:
     options = (ort or import_onnxruntime()).RunOptions()
     options.only_execute_path_to_fetches = True
     return options
+
+
+@dataclass(frozen=True)
+class RunLimits:
+    """How much one run of the session computes. The results do not depend on it.
+
+    Args:
+        code_values: largest code (in floats; 4 MiB) computed per run when a batch can be split. Larger runs fall out of
+            cache and ran up to 30 % slower.
+        code_values_gpu: the same on a GPU, where a run's cost is that of starting its operators, and memory is the
+            limit.
+        signal_samples: longer signals (over the batch) are encoded in windows.
+        shared_code_values: least part of a code for which the windows of one signal are shared among threads.
+    """
+
+    code_values: int = 2**20
+    code_values_gpu: int = 2**25
+    signal_samples: int = MAX_WHOLE_SAMPLES
+    shared_code_values: int = MIN_PART_VALUES
 
 
 class BatchSplitter:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -17,9 +16,7 @@ from crsae_onnx.core.signals import as_finite, as_sigma, check_layout
 from crsae_onnx.core.spec import INPUT, INPUTS, MASK, OUTPUTS, PIPELINES, SIGMA, SPIKE_TENSORS
 from crsae_onnx.core.validation import as_positive_int
 from crsae_onnx.core.windowing import (
-    MAX_WHOLE_SAMPLES,
     MIN_PART_OVERLAPS,
-    MIN_PART_VALUES,
     WINDOW_SAMPLES,
     SparseCode,
     WindowOptions,
@@ -31,27 +28,9 @@ from crsae_onnx.file_format import container
 from crsae_onnx.file_format.container import ModelFileError
 from crsae_onnx.file_format.facts import file_receptive_field
 from crsae_onnx.runtime import sessions
+from crsae_onnx.runtime.sessions import RunLimits
 
 Progress = bool | Callable[[int, int], object] | None
-
-
-@dataclass(frozen=True)
-class RunLimits:
-    """How much one run of the session computes. The results do not depend on it.
-
-    Args:
-        code_values: largest code (in floats; 4 MiB) computed per run when a batch can be split. Larger runs fall out of
-            cache and ran up to 30 % slower.
-        code_values_gpu: the same on a GPU, where a run's cost is that of starting its operators, and memory is the
-            limit.
-        signal_samples: longer signals (over the batch) are encoded in windows.
-        shared_code_values: least part of a code for which the windows of one signal are shared among threads.
-    """
-
-    code_values: int = 2**20
-    code_values_gpu: int = 2**25
-    signal_samples: int = MAX_WHOLE_SAMPLES
-    shared_code_values: int = MIN_PART_VALUES
 
 
 class SparseEncoder:

@@ -14,7 +14,7 @@ ort = pytest.importorskip("onnxruntime", reason="the extra `runtime` is not inst
 
 from crsae_onnx import SparseEncoder  # noqa: E402
 from crsae_onnx.runtime import sessions  # noqa: E402
-from crsae_onnx.runtime.sparse_encoder import RunLimits  # noqa: E402
+from crsae_onnx.runtime.sessions import RunLimits  # noqa: E402
 
 MODELS = Path(__file__).parents[3] / "models"
 NAMES = sorted(folder.name for folder in MODELS.iterdir() if (folder / "encoder.onnx").is_file())

@@ -13,7 +13,7 @@ from crsae_onnx import ModelFileError, SignalError, SparseCode, SparseEncoder
 from crsae_onnx.convert import convert
 from crsae_onnx.file_format import container
 from crsae_onnx.runtime import sessions
-from crsae_onnx.runtime.sparse_encoder import RunLimits
+from crsae_onnx.runtime.sessions import RunLimits
 from onnx import helper
 
 import keras_crsae as kc
