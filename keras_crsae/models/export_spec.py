@@ -26,6 +26,8 @@ def encoder_spec(model: Any) -> EncoderSpec:
         ValueError: a model without weights, or values that are not finite.
 
     Example:
+        >>> import keras_crsae as kc
+        >>> from keras_crsae.models.export_spec import encoder_spec
         >>> model = kc.CRsAE(filters=3, kernel_size=9, iterations=20)
         >>> model.build((None, None, 1))
         >>> spec = encoder_spec(model)

@@ -24,7 +24,14 @@ def reader_of(encoder: SparseEncoder) -> SpikeReader:
         ValueError: the file was exported without one, or it is damaged.
 
     Example:
-        >>> spikes = reader_of(encoder).find(encoder.encode, recording)      # (samples, channels)
+        >>> import numpy as np
+        >>> from crsae_onnx import SparseEncoder
+        >>> from crsae_onnx.cli.spikes import reader_of
+        >>> from keras_crsae import zoo
+        >>> encoder = SparseEncoder(zoo.path_of("spikes-single-channel", "encoder.onnx"))
+        >>> spikes = reader_of(encoder).find(encoder.encode, np.zeros((30000, 1)))      # (samples, channels)
+        >>> len(spikes.unit_id)
+        0
     """
     if "spikes" not in encoder.info:
         raise ValueError(f"{encoder.path} gives codes, not spikes: its metadata has no 'spikes'. Use the encoder.onnx "

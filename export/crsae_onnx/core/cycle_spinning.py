@@ -24,6 +24,7 @@ def padded_length(length: int, kernel: int, stride: int) -> int:
     """Pixels of one padded shift on one axis: every filter position of its grid that touches the image fits in.
 
     Example:
+        >>> from crsae_onnx.core.cycle_spinning import padded_length
         >>> padded_length(60, kernel=8, stride=4)
         72
     """
@@ -49,6 +50,7 @@ def spread_shifts(strides: Sequence[int], count: int | None = None) -> NDArray[n
         ValueError: more shifts than there are, or none.
 
     Example:
+        >>> from crsae_onnx.core.cycle_spinning import spread_shifts
         >>> spread_shifts((4, 4), 2).tolist()
         [[0, 0], [2, 2]]
     """
@@ -85,6 +87,8 @@ def average_over_shifts(reconstruct: Callable[..., NDArray[np.floating]], images
         float32 of the images' shape.
 
     Example:
+        >>> import numpy as np
+        >>> from crsae_onnx.core.cycle_spinning import average_over_shifts
         >>> images = np.random.default_rng(0).random((1, 9, 7, 1))
         >>> bool(np.allclose(average_over_shifts(lambda y: y, images, (4, 4), (2, 2)), images))
         True

@@ -45,6 +45,7 @@ class DenoiserSpec:
             [0, 1]; see ``effective_sigma``.
 
     Example:
+        >>> from crsae_onnx.core.spec import DenoiserSpec
         >>> DenoiserSpec(low_pass=0.0).preprocessing()[0]
         'subtract its mean from the image; add it to the reconstruction'
     """
@@ -95,6 +96,8 @@ class EncoderSpec:
         ValueError: sizes that do not fit each other, values that are not finite.
 
     Example:
+        >>> import numpy as np
+        >>> from crsae_onnx.core.spec import EncoderSpec
         >>> filters = np.ones((5, 1, 2)) / 5**0.5
         >>> spec = EncoderSpec(filters, filters, strides=(1,), step_size=0.1, lambda_reg=[2.0, 3.0], sigma=0.5,
         ...                    momentum=np.zeros(20), code_prior="soft")

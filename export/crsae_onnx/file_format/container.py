@@ -45,6 +45,7 @@ def pack(graph: bytes, facts: Facts) -> bytes:
         facts: dict of plain JSON, what the file says about itself.
 
     Example:
+        >>> from crsae_onnx.file_format.container import pack, unpack
         >>> unpack(pack(b"", {"filters": 3}))[1]
         {'filters': 3}
     """
@@ -113,7 +114,7 @@ def rewrite(path: str | os.PathLike[str], facts: Facts) -> None:
         >>> from crsae_onnx.file_format.container import read, rewrite
         >>> model = kc.CRsAE(filters=3, kernel_size=45, iterations=20, sigma=1.0, lambda_init=4.0)
         >>> model.set_dictionary(kc.data.spike_templates(45, 3))
-        >>> path = convert(model, "encoder.onnx")
+        >>> path = convert(model, "described.onnx")
         >>> rewrite(path, {**read(path)[1], "unit": "uV"})
         >>> read(path)[1]["unit"]
         'uV'

@@ -32,6 +32,7 @@ def encoder_facts(spec: EncoderSpec, *, block: Sequence[int], outputs: Sequence[
     Example:
         >>> import numpy as np
         >>> from crsae_onnx.core.spec import EncoderSpec
+        >>> from crsae_onnx.file_format.facts import encoder_facts
         >>> filters = np.ones((5, 1, 2))
         >>> spec = EncoderSpec(filters, filters, (1,), step_size=0.1, lambda_reg=[2.0], sigma=0.5, momentum=[0.0])
         >>> encoder_facts(spec, block=(1,), outputs=("code",), inputs=("signal",), tolerance=None,
@@ -58,6 +59,7 @@ def check_about(about: Mapping[str, Any] | None) -> Facts:
         about: None, or a dict with keys of ``core.spec.ABOUT``.
 
     Example:
+        >>> from crsae_onnx.file_format.facts import check_about
         >>> check_about({"unit": "uV", "pixel_range": (0, 1)})
         {'unit': 'uV', 'pixel_range': [0, 1]}
     """

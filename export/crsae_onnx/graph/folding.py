@@ -64,6 +64,9 @@ def fold_encoder(spec: EncoderSpec, tolerance: float | None = None, half: bool =
         half: whether convolutions are in float16.
 
     Example:
+        >>> import numpy as np
+        >>> from crsae_onnx.core.spec import EncoderSpec
+        >>> from crsae_onnx.graph.folding import fold_encoder
         >>> filters = np.ones((45, 1, 3), "float32")
         >>> fold_encoder(EncoderSpec(filters, filters, (1,), 1.0, [1.0], 1.0, np.zeros(9), block=(16,))).kernel.shape
         (4, 15, 45)
@@ -87,6 +90,7 @@ def smallest_block(kernel_size: int, stride: int, block: int) -> int:
     """Smallest block with as many taps as ``block``: a power of two gains nothing in onnxruntime, padded taps cost.
 
     Example:
+        >>> from crsae_onnx.graph.folding import smallest_block
         >>> smallest_block(45, 1, 16)
         15
     """

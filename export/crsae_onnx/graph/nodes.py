@@ -19,6 +19,8 @@ class Nodes:
         outer: Nodes of the graph around this one, which then keeps the constants of both; None: this one.
 
     Example:
+        >>> import numpy as np
+        >>> from crsae_onnx.graph.nodes import Nodes
         >>> nodes = Nodes()
         >>> nodes("Add", "x", nodes.constant(1.0, np.float32)), len(nodes.constants)
         ('Add_0', 1)

@@ -90,6 +90,7 @@ def failure_text(error: Exception) -> str:
     onnxruntime raises one exception type for all of them: only the text differs.
 
     Example:
+        >>> from crsae_onnx.runtime.onnxruntime_internals import failure_text
         >>> failure_text(RuntimeError("CudaCall(ERRTYPE) CUDA failure 100: no device ; GPU=-1"))
         'CUDA failure 100: no device'
     """

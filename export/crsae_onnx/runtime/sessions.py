@@ -100,6 +100,7 @@ def resolve_providers(installed: Sequence[str], providers: Provider | Sequence[P
         ValueError: none, or one that is not installed.
 
     Example:
+        >>> from crsae_onnx.runtime.sessions import resolve_providers
         >>> resolve_providers(["CUDAExecutionProvider", "CPUExecutionProvider"], "CPUExecutionProvider")
         ['CPUExecutionProvider']
     """
