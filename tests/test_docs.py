@@ -240,16 +240,18 @@ def test_examples_of_docstrings_run(name, trained, tmp_path, monkeypatch, reques
     trained["images"].save("denoiser.keras")
     photographs(Path("photographs"))
     given = dict(trained)
-    if name.startswith("crsae_onnx") and not name.endswith("convert"):
-        from crsae_onnx.convert import convert
-
-        given["encoder"] = trained["SparseEncoder"](convert(model, "encoder.onnx"))
     if "spike" in name or name.endswith("matching"):
         given.update(sorted_names(*request.getfixturevalue("sorted_spikes")))
+    ours = name.startswith("crsae_onnx")  # its examples stand by themselves: no names, and a folder for each
     module = importlib.import_module(name)
     report, failed, tried = [], 0, 0
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
-    for test in doctest.DocTestFinder().find(module, extraglobs=given):
+    for number, test in enumerate(doctest.DocTestFinder().find(module, globs={} if ours else None,
+                                                               extraglobs={} if ours else given)):
+        if ours:
+            folder = tmp_path / f"example {number}"
+            folder.mkdir()
+            monkeypatch.chdir(folder)
         found = runner.run(test, out=report.append)
         failed, tried = failed + found.failed, tried + found.attempted
     assert tried and not failed, "".join(report)
