@@ -30,11 +30,12 @@ _POSITIONS_BEFORE_DATA = 1000  # N_e of Donoho's lambda before adapt has seen da
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
 class CRsAE(SparseCodingModel):
-    """Constrained recurrent sparse autoencoder (Tolooshams, Dey, Ba, arXiv 1904.08827).
+    """min_z 1/2 ||y - D z||^2 + sigma^2 sum_c lambda_c ||z_c||_1, with D and lambda learned from data.
 
-    The encoder solves min_z 1/2 ||y - D z||^2 + sigma^2 sum_c lambda_c ||z_c||_1 by FISTA, the decoder is D z
-    with the same filters. ``fit`` alternates two stages on each batch: the filters by the reconstruction loss,
-    lambda by a loss with a Gamma prior, codes held constant.
+    The constrained recurrent sparse autoencoder (Tolooshams, Dey, Ba, arXiv 1904.08827): the encoder solves this by
+    FISTA, the decoder is D z with the same filters. ``fit`` alternates two stages on each batch: the filters by the
+    reconstruction loss, lambda by a loss with a Gamma prior, codes held constant. The likelihood (here Gaussian) and
+    the prior of the code (here Laplace) may be others, see ``code_prior`` and ``likelihood``.
 
     Args:
         filters, kernel_size, strides, rank: dictionary; sizes are ints or tuples of ``rank`` ints.
@@ -61,10 +62,15 @@ class CRsAE(SparseCodingModel):
             losses need float32; "mixed_bfloat16" keeps them so).
 
     Example:
-        >>> model = CRsAE(filters=3, kernel_size=45, sigma="estimate")
+        >>> import keras
+        >>> import keras_crsae as kc
+        >>> templates = kc.data.spike_templates(kernel_size=45, filters=3)
+        >>> signal = kc.data.simulate_spikes(templates, windows=8, samples=500, events_per_window=2).signal
+        >>> model = kc.CRsAE(filters=3, kernel_size=45, iterations=20, sigma="estimate")
         >>> model.compile(optimizer=keras.optimizers.Adam(1e-2))
-        >>> history = model.fit(windows, epochs=5, batch_size=16)     # (batch, time, channels)
-        >>> code = model.encode(windows)                              # (batch, time - 44, 3)
+        >>> history = model.fit(signal, epochs=2, batch_size=4, verbose=0)    # (batch, time, channels)
+        >>> model.encode(signal).shape                                        # (batch, time - 44, filters)
+        (8, 456, 3)
     """
 
     #: Name of the code prior where none is given.

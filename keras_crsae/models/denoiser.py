@@ -35,7 +35,11 @@ class Denoiser(CRsAE):
         ValueError: an option out of range.
 
     Example:
-        >>> model = Denoiser(64, 8, strides=4, iterations=10, tied=False, sigma=1.0, lambda_init=1.5)
+        >>> import numpy as np
+        >>> import keras_crsae as kc
+        >>> model = kc.Denoiser(16, 8, strides=4, iterations=10, tied=False, sigma=1.0, lambda_init=1.5)
+        >>> model(np.zeros((1, 32, 32, 1), "float32")).shape == (1, 32, 32, 1)
+        True
     """
 
     DEFAULT_CODE_PRIOR = "soft"

@@ -24,9 +24,14 @@ def saved_config(path):
         FileError: missing, damaged, no ``.keras`` file, another model, or a description that names code.
 
     Example:
+        >>> import keras_crsae as kc
+        >>> from keras_crsae.models.serialization import saved_config
+        >>> model = kc.CRsAE(filters=3, kernel_size=45)
+        >>> model.build((None, None, 1))
+        >>> model.save("model.keras")
         >>> config, metadata = saved_config("model.keras")
-        >>> config["config"]["filters"], metadata["keras_version"]
-        (3, '3.15.1')
+        >>> config["config"]["filters"], "keras_version" in metadata
+        (3, True)
     """
     path = existing_file(path, "a .keras file written by keras-crsae")
     try:
@@ -56,12 +61,20 @@ def load_crsae(path):
         FileError: see ``saved_config``; also weights that are missing or do not fit, and files made to do harm.
 
     Example:
-        >>> code = load_crsae("model.keras").encode(windows)
+        >>> import keras_crsae as kc
+        >>> from keras_crsae.models.serialization import load_crsae
+        >>> model = kc.CRsAE(filters=3, kernel_size=45)
+        >>> model.build((None, None, 1))
+        >>> model.save("model.keras")
+        >>> load_crsae("model.keras").kernel_size
+        (45,)
     """
     saved_config(path)
     import keras
 
-    import keras_crsae.models.baselines  # noqa: F401 - Keras finds the class that the file names
+    # Keras finds the class that the file names among those that were imported.
+    import keras_crsae.models.baselines
+    import keras_crsae.models.denoiser  # noqa: F401
     from keras_crsae.models.crsae import CRsAE
 
     try:
@@ -87,6 +100,11 @@ def describe(path):
         A dict of plain values, ready for JSON.
 
     Example:
+        >>> import keras_crsae as kc
+        >>> from keras_crsae.models.serialization import describe
+        >>> model = kc.CRsAE(filters=3, kernel_size=45)
+        >>> model.build((None, None, 1))
+        >>> model.save("model.keras")
         >>> describe("model.keras")["kernel_size"]
         [45]
     """

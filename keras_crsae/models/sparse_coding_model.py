@@ -229,8 +229,14 @@ class SparseCodingModel(PrebuiltModel):
             ValueError: the signal, mask or an option is invalid.
 
         Example:
+            >>> import numpy as np
+            >>> import keras_crsae as kc
+            >>> model = kc.CRsAE(filters=3, kernel_size=45, iterations=20, sigma=1.0)
+            >>> model.set_dictionary(kc.data.spike_templates(kernel_size=45, filters=3))
+            >>> np.save("recording.npy", np.zeros((5000, 1), "int16"))
             >>> recording = np.load("recording.npy", mmap_mode="r")[None]      # (1, samples, channels)
-            >>> spikes = model.encode(recording, sparse=True, progress=True)
+            >>> model.encode(recording, sparse=True).shape
+            (1, 4956, 3)
         """
         return self._encoding.encode(signal, mask, sigma, out=out, sparse=sparse, window=window, overlap=overlap,
                                      batch_size=batch_size, progress=progress)
@@ -248,7 +254,12 @@ class SparseCodingModel(PrebuiltModel):
             ValueError: a code of another shape, or a model without filters.
 
         Example:
-            >>> model.decode(model.encode(windows)).shape == windows.shape
+            >>> import keras_crsae as kc
+            >>> templates = kc.data.spike_templates(kernel_size=45, filters=3)
+            >>> signal = kc.data.simulate_spikes(templates, windows=2, samples=500, events_per_window=2).signal
+            >>> model = kc.CRsAE(filters=3, kernel_size=45, sigma=1.0)
+            >>> model.set_dictionary(templates)
+            >>> model.decode(model.encode(signal)).shape == signal.shape
             True
         """
         return self._encoding.decode(code)
@@ -267,7 +278,12 @@ class SparseCodingModel(PrebuiltModel):
             ValueError: the signal is invalid.
 
         Example:
-            >>> model.reconstruct(windows).shape == windows.shape
+            >>> import keras_crsae as kc
+            >>> templates = kc.data.spike_templates(kernel_size=45, filters=3)
+            >>> signal = kc.data.simulate_spikes(templates, windows=2, samples=500, events_per_window=2).signal
+            >>> model = kc.CRsAE(filters=3, kernel_size=45, sigma=1.0)
+            >>> model.set_dictionary(templates)
+            >>> model.reconstruct(signal).shape == signal.shape
             True
         """
         return self._encoding.reconstruct(signal, mask, sigma)
@@ -286,7 +302,12 @@ class SparseCodingModel(PrebuiltModel):
             ValueError: the signal is invalid.
 
         Example:
-            >>> model.separate(windows).shape == (*windows.shape, model.filters)
+            >>> import keras_crsae as kc
+            >>> templates = kc.data.spike_templates(kernel_size=45, filters=3)
+            >>> signal = kc.data.simulate_spikes(templates, windows=2, samples=500, events_per_window=2).signal
+            >>> model = kc.CRsAE(filters=3, kernel_size=45, sigma=1.0)
+            >>> model.set_dictionary(templates)
+            >>> model.separate(signal).shape == (*signal.shape, model.filters)
             True
         """
         return self._encoding.separate(signal, mask, sigma)
@@ -316,7 +337,12 @@ class SparseCodingModel(PrebuiltModel):
             ValueError: the signal is invalid, or the code has another shape than the signal's.
 
         Example:
-            >>> bool((model.convergence(windows).remaining < 1e-2).all())
+            >>> import keras_crsae as kc
+            >>> templates = kc.data.spike_templates(kernel_size=45, filters=3)
+            >>> signal = kc.data.simulate_spikes(templates, windows=2, samples=500, events_per_window=2).signal
+            >>> model = kc.CRsAE(filters=3, kernel_size=45, sigma=1.0)
+            >>> model.set_dictionary(templates)
+            >>> bool((model.convergence(signal).remaining < 0.1).all())
             True
         """
         return self._encoding.convergence(signal, code, mask, sigma)

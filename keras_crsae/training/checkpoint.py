@@ -39,6 +39,10 @@ def save_in_fresh_thread(model: keras.Model, path: str | os.PathLike) -> None:
         Whatever ``model.save`` raises.
 
     Example:
+        >>> import keras_crsae as kc
+        >>> from keras_crsae.training.checkpoint import save_in_fresh_thread
+        >>> model = kc.CRsAE(filters=3, kernel_size=45)
+        >>> model.build((None, None, 1))
         >>> save_in_fresh_thread(model, "model.keras")
     """
     with ThreadPoolExecutor(1) as thread:

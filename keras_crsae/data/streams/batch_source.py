@@ -36,6 +36,7 @@ class BatchSource:
         prefetch: batches that are made ahead.
 
     Example:
+        >>> from keras_crsae.data.streams.batch_source import BatchSource
         >>> source = BatchSource(count=5, batch_size=2, load=lambda indices, seed, epoch: indices, shuffle=False)
         >>> [batch.numpy().tolist() for batch in source.map(lambda batch: 10 * batch)]
         [[0, 10], [20, 30], [40]]
@@ -168,6 +169,8 @@ def array_batches(arrays: tuple[np.ndarray | None, ...], batch_size: int, shuffl
         shuffle: False: always the arrays' own order.
 
     Example:
+        >>> import numpy as np
+        >>> from keras_crsae.data.streams.batch_source import array_batches
         >>> source = array_batches((np.arange(3.0), None, None), batch_size=2, shuffle=False)
         >>> [batch.numpy().tolist() for batch in source]
         [[0.0, 1.0], [2.0]]

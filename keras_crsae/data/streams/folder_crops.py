@@ -44,7 +44,15 @@ def image_batches(folder: str | os.PathLike | Sequence[str | os.PathLike], size:
         ValueError: sizes that are no positive ints, other ``channels``, a batch that ``crops`` does not divide.
 
     Example:
+        >>> import numpy as np
+        >>> from pathlib import Path
+        >>> from keras_crsae.data import image_batches, write_image
+        >>> Path("photographs").mkdir()
+        >>> for i in range(4):
+        ...     write_image(f"photographs/{i}.png", np.random.default_rng(i).integers(0, 256, (80, 80), np.uint8))
         >>> batches = image_batches("photographs", size=64, batch_size=16, crops=4, low_pass=2.0)
+        >>> [tuple(batch.shape) for batch in batches]
+        [(16, 64, 64, 1)]
     """
     size, batch_size = as_positive_int(size, "size"), as_positive_int(batch_size, "batch_size")
     crops = as_positive_int(crops, "crops")

@@ -40,6 +40,8 @@ def noisy_crops(images, size, batch_size, sigma, clean=None, add_noise=True, tar
         ValueError: images smaller than a crop, of different channels, or pairs that do not match; sigma <= 0.
 
     Example:
+        >>> import numpy as np
+        >>> from keras_crsae.data import noisy_crops
         >>> noisy, clean = next(iter(noisy_crops([np.zeros((64, 64, 1))], 32, 4, sigma=0.1)))
         >>> tuple(noisy.shape)
         (4, 32, 32, 1)

@@ -43,6 +43,7 @@ def window_batches(source: Any, window: int, batch_size: int, step: int | None =
 
     Example:
         >>> import numpy as np
+        >>> from keras_crsae.data import window_batches
         >>> recording = np.zeros((1000, 4), "int16")
         >>> [tuple(batch.shape) for batch in window_batches(recording, 100, 8)]
         [(8, 100, 4), (2, 100, 4)]

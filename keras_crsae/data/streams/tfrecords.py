@@ -48,7 +48,9 @@ def record_batches(files: str | os.PathLike | Sequence[str | os.PathLike], batch
         FileError: no file, one that is compressed, cut off or no TFRecord file, or whose first record is not as told.
 
     Example:
-        >>> import numpy as np, tensorflow as tf
+        >>> import numpy as np
+        >>> import tensorflow as tf
+        >>> from keras_crsae.data import record_batches
         >>> with tf.io.TFRecordWriter("windows.tfrecord") as file:
         ...     for window in np.zeros((10, 100, 4), "float32"):
         ...         file.write(tf.io.serialize_tensor(window).numpy())

@@ -38,6 +38,7 @@ def cut_windows(recording: np.ndarray, window: int, limit: int | None = None,
 
     Example:
         >>> import numpy as np
+        >>> from keras_crsae.data import cut_windows
         >>> cut_windows(np.zeros((1, 25, 2)), 10).shape
         (3, 10, 2)
     """

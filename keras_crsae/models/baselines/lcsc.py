@@ -30,6 +30,8 @@ class LCSC(Baseline):
         ValueError: an option that LCSC does not have.
 
     Example:
+        >>> import keras
+        >>> from keras_crsae.models import LCSC
         >>> model = LCSC(64, 8, strides=4, rank=2, iterations=15, training_shifts=4)
         >>> model.compile(keras.optimizers.Adam(1e-3), keras.optimizers.Adam(1e-3))
     """

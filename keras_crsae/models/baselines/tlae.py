@@ -32,6 +32,7 @@ class TLAE(Baseline):
         ValueError: an option that TLAE does not have.
 
     Example:
+        >>> from keras_crsae.models import TLAE
         >>> model = TLAE(64, 8, strides=4, rank=2, training_shifts=4)
     """
 

@@ -94,7 +94,12 @@ class RecentreFilters(keras.callbacks.Callback):
         until: last epoch (counted from 1) that may shift; None: all. Later epochs settle undisturbed.
 
     Example:
-        >>> history = model.fit(windows, epochs=10, verbose=0, callbacks=[RecentreFilters()])
+        >>> import keras_crsae as kc
+        >>> templates = kc.data.spike_templates(kernel_size=45, filters=3)
+        >>> signal = kc.data.simulate_spikes(templates, windows=8, samples=500, events_per_window=2).signal
+        >>> model = kc.CRsAE(filters=3, kernel_size=45, iterations=20, gradient="decoder")
+        >>> model.compile()
+        >>> history = model.fit(signal, epochs=2, verbose=0, callbacks=[kc.callbacks.RecentreFilters(until=1)])
     """
 
     def __init__(self, by: str = "energy", within: float = 1.0, max_loss: float = 0.05, every: int = 1,

@@ -27,7 +27,13 @@ class ReviveFilters(keras.callbacks.Callback):
         until: last epoch (counted from 1) that may revive; None: all. Later epochs settle undisturbed.
 
     Example:
-        >>> history = model.fit(windows, epochs=4, verbose=0, callbacks=[ReviveFilters(windows[:8], until=2)])
+        >>> import keras_crsae as kc
+        >>> templates = kc.data.spike_templates(kernel_size=45, filters=3)
+        >>> signal = kc.data.simulate_spikes(templates, windows=8, samples=500, events_per_window=2).signal
+        >>> model = kc.CRsAE(filters=3, kernel_size=45, iterations=20, gradient="decoder")
+        >>> model.compile()
+        >>> revive = kc.callbacks.ReviveFilters(signal[:4], until=1)
+        >>> history = model.fit(signal, epochs=2, verbose=0, callbacks=[revive])
     """
 
     def __init__(self, data: Any, least: float = 1e-3, copies: float | None = 0.99, until: int | None = None) -> None:

@@ -37,7 +37,13 @@ class SaveProgress(Checkpoint):
         FileError: the path cannot be written to, or holds something else; said before training starts.
 
     Example:
-        >>> history = model.fit(windows, epochs=3, verbose=0, callbacks=[SaveProgress("progress.keras", every=100)])
+        >>> import keras_crsae as kc
+        >>> templates = kc.data.spike_templates(kernel_size=45, filters=3)
+        >>> signal = kc.data.simulate_spikes(templates, windows=8, samples=500, events_per_window=2).signal
+        >>> model = kc.CRsAE(filters=3, kernel_size=45, iterations=20, gradient="decoder")
+        >>> model.compile()
+        >>> save = kc.callbacks.SaveProgress("progress.keras", every=100)
+        >>> history = model.fit(signal, epochs=2, verbose=0, callbacks=[save])
     """
 
     def __init__(self, path: str | os.PathLike, every: int | None = None) -> None:
