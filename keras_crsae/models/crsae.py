@@ -97,7 +97,7 @@ class CRsAE(SparseCodingModel):
             raise ValueError(f"`rank` must be 1 (signals) or 2 (images). Received: rank={rank!r}")
         self.filters = as_positive_int(filters, "filters")
         self.kernel_size = as_sizes(kernel_size, self.rank, "kernel_size")
-        self.sigma_init = sigma if isinstance(sigma, str) and sigma == "estimate" else as_positive(sigma, "sigma")
+        self.sigma_init: Any = sigma if isinstance(sigma, str) and sigma == "estimate" else as_positive(sigma, "sigma")
         self.code_prior, self.likelihood = _code_prior(code_prior, shrinkage, self.DEFAULT_CODE_PRIOR), \
             likelihoods.get(likelihood)
         if not self.likelihood.quadratic and (self.sigma_init == "estimate" or sigma_learning):
@@ -112,13 +112,13 @@ class CRsAE(SparseCodingModel):
         self.seed = None if seed is None else int(seed)
         self.kernel_initializer = keras.initializers.get(kernel_initializer) \
             or keras.initializers.RandomNormal(seed=self.seed)
-        self._options = dict(filters=self.filters, kernel_size=self.kernel_size, rank=self.rank,
+        self._options: dict[str, Any] = dict(filters=self.filters, kernel_size=self.kernel_size, rank=self.rank,
                              strides=as_sizes(strides, self.rank, "strides"))
-        self._cell_options = dict(
+        self._cell_options: dict[str, Any] = dict(
             code_prior=self.code_prior, likelihood=self.likelihood, lambda_shared=self.lambda_shared,
             step_size=step_size if isinstance(step_size, str) and step_size == "auto"
             else as_positive(step_size, "step_size"))
-        self._coding_options = dict(
+        self._coding_options: dict[str, Any] = dict(
             iterations=as_positive_int(iterations, "iterations"), gradient=gradient,
             gradient_steps=as_positive_int(gradient_steps, "gradient_steps"), unroll=bool(unroll), remat=bool(remat),
             solver=solvers.get(solver),
@@ -174,7 +174,7 @@ class CRsAE(SparseCodingModel):
         """The decoder where it has a kernel of its own; subclasses may take another layer."""
         return ConvDictionary(**options, name="decoder")
 
-    def _dictionary_options(self, channels: int) -> dict[str, Any]:
+    def _dictionary_options(self, channels: int | None) -> dict[str, Any]:
         return dict(self._options, kernel_initializer=self.kernel_initializer, channels=channels,
                     block_size=self._coding_options["block_size"], dtype=self.dtype_policy)
 

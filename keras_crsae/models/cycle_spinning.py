@@ -77,10 +77,14 @@ class SpinningModel(Protocol):
 
     kernel_size: tuple[int, ...]
     seed: int | None
-    dictionary: ConvDictionary
-    decoder: ConvDictionary
     encoder: SparseCoding
     optimizer: Any
+
+    @property
+    def dictionary(self) -> ConvDictionary: ...
+
+    @property
+    def decoder(self) -> ConvDictionary: ...
 
 
 class CycleSpinning:

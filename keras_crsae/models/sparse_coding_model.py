@@ -36,6 +36,7 @@ class SparseCodingModel(PrebuiltModel):
         lambda_learning, lambda_shared, lambda_prior, sigma_learning, sigma_rate: see ``CRsAE``.
         dictionary, encoder, decoder: layers, made by ``build``.
         training_state: ``TrainingState``, made by ``build``.
+        training_record: what ``applications.denoising.train_denoiser`` keeps of its run, which sets it.
     """
 
     rank: int
@@ -53,13 +54,14 @@ class SparseCodingModel(PrebuiltModel):
     encoder: SparseCoding
     decoder: ConvDictionary
     training_state: TrainingState
+    training_record: dict[str, Any]
     #: Whether the iteration converges for step sizes of 1 / L, so that one that explodes can be estimated anew.
     converges_at_inverse_norm = True
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.supports_masking = True  # `mask` marks observed samples; none is passed on
-        self.lambda_optimizer = None
+        self.lambda_optimizer: Any = None
         self._trainer, self._encoding = TwoStageTrainer(self), Encoding(self)
 
     def adapt(self, data: Any, init: str | None = None, mask: Any = None) -> None:
@@ -157,9 +159,11 @@ class SparseCodingModel(PrebuiltModel):
     def metrics(self) -> list[keras.metrics.Metric]:
         return self._trainer.metrics
 
-    def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, validation_split=0.0,
-            validation_data=None, shuffle=True, class_weight=None, sample_weight=None, initial_epoch=0,
-            steps_per_epoch=None, validation_steps=None, validation_batch_size=None, validation_freq=1):
+    def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1,
+            verbose: int | str = "auto", callbacks: Any = None, validation_split: float = 0.0,
+            validation_data: Any = None, shuffle: bool = True, class_weight: Any = None, sample_weight: Any = None,
+            initial_epoch: int = 0, steps_per_epoch: int | None = None, validation_steps: int | None = None,
+            validation_batch_size: int | None = None, validation_freq: int = 1) -> keras.callbacks.History:
         """As ``keras.Model.fit``; arrays are checked first, and ``adapt`` runs on the first batch if it has not.
 
         Args:
@@ -184,8 +188,9 @@ class SparseCodingModel(PrebuiltModel):
         with self._trainer.session(arguments) as prepared:
             return super().fit(**prepared)
 
-    def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, steps=None,
-                 callbacks=None, return_dict=False, **kwargs):
+    def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: int | str = "auto",
+                 sample_weight: Any = None, steps: int | None = None, callbacks: Any = None, return_dict: bool = False,
+                 **kwargs: Any) -> Any:
         """As ``keras.Model.evaluate``; arrays are checked first. The first number is the reconstruction loss."""
         x, y, sample_weight = self._trainer.evaluation_data(x, y, sample_weight)
         return super().evaluate(x, y, batch_size=batch_size, verbose=verbose, sample_weight=sample_weight,
@@ -312,7 +317,8 @@ class SparseCodingModel(PrebuiltModel):
         """
         return self._encoding.separate(signal, mask, sigma)
 
-    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+    def predict(self, x: Any, batch_size: int | None = None, verbose: int | str = "auto", steps: int | None = None,
+                callbacks: Any = None) -> np.ndarray:
         """As ``keras.Model.predict``: reconstructions.
 
         Arrays are checked first; one signal of more than 2^20 samples is reconstructed in windows.

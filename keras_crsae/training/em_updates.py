@@ -3,18 +3,25 @@
 What a batch tells is summed over the replicas that share it (``replicas``).
 """
 
+from __future__ import annotations
+
 from keras import ops
 
+from keras_crsae.layers import ConvDictionary
 from keras_crsae.problem import code_priors, likelihoods
+from keras_crsae.problem.code_priors import CodePrior
+from keras_crsae.problem.likelihoods import Likelihood
 from keras_crsae.problem.objective import zero_residual
 from keras_crsae.training.distribution import highest, total
+from keras_crsae.typing import Tensor
 
 _REFIT_STEPS = 20
 _ENOUGH = 1e-12  # share of the first squared gradient at which a signal counts as refitted: float32 rounding
 _TINY = 1e-30
 
 
-def code_norms(code, sample_weight=None, code_prior=None):
+def code_norms(code: Tensor, sample_weight: Tensor | None = None,
+               code_prior: CodePrior | str | None = None) -> tuple[Tensor, Tensor]:
     """Statistics that lambda needs: (weighted) batch mean of sum_i p(z_ci) (||z_c||_1), and N_e.
 
     Args:
@@ -35,7 +42,8 @@ def code_norms(code, sample_weight=None, code_prior=None):
     return norms / ops.maximum(weight, 1e-12), ops.cast(positions, code.dtype)
 
 
-def half_lambda_max(signal, dictionary, sigma, mask=None, code_prior="soft", likelihood="gaussian"):
+def half_lambda_max(signal: Tensor, dictionary: ConvDictionary, sigma: Tensor, mask: Tensor | None = None,
+                    code_prior: CodePrior | str = "soft", likelihood: Likelihood | str = "gaussian") -> Tensor:
     """Ceiling of lambda: half of the smallest rate with an all-zero code, max |D^T y| / (2 sigma^2) for "soft".
 
     Infinite where the code prior has no ``dual_excess``.
@@ -48,7 +56,8 @@ def half_lambda_max(signal, dictionary, sigma, mask=None, code_prior="soft", lik
     return 0.5 * highest(ops.maximum(ops.max(excess, initial=0.0), 0.0)) / ops.square(sigma)
 
 
-def refit_on_support(signal, code, dictionary, mask=None, steps=_REFIT_STEPS):
+def refit_on_support(signal: Tensor, code: Tensor, dictionary: ConvDictionary, mask: Tensor | None = None,
+                     steps: int = _REFIT_STEPS) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Least-squares amplitudes of a code on its own support, by conjugate gradients.
 
     The shrinkage biases a code's amplitudes towards zero; a noise estimate from it would hold that bias.
@@ -66,7 +75,7 @@ def refit_on_support(signal, code, dictionary, mask=None, steps=_REFIT_STEPS):
     axes = tuple(range(1, len(code.shape)))
     observed = ops.ones_like(signal) if mask is None else mask
 
-    def summed(values):  # one number a signal
+    def summed(values: Tensor) -> Tensor:  # one number a signal
         return ops.sum(values, axis=axes, keepdims=True)
 
     support = ops.cast(ops.not_equal(code, 0.0), code.dtype)
@@ -89,7 +98,8 @@ def refit_on_support(signal, code, dictionary, mask=None, steps=_REFIT_STEPS):
     return code, residual, ops.sum(observed), ops.sum(support)
 
 
-def noise_variance(signal, code, dictionary, mask=None, present=1.0):
+def noise_variance(signal: Tensor, code: Tensor, dictionary: ConvDictionary, mask: Tensor | None = None,
+                   present: Tensor = 1.0) -> Tensor:
     """Bias-free noise variance: ||y - D z_S||^2 / (observed samples - |S|), z_S the code refitted on its support S.
 
     ``present``: 0 where a replica stands in for a part of the batch that is empty.

@@ -18,7 +18,8 @@ from keras_crsae.problem.measurements import observation_mask
 from keras_crsae.training import distribution
 from keras_crsae.typing import Tensor
 
-Arrays = tuple[np.ndarray | None, ...]
+#: Signals, their targets, and their weights or mask.
+Arrays = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
 
 
 class Batch(NamedTuple):
@@ -80,13 +81,17 @@ def split_off(arrays: Arrays, fraction: float) -> tuple[Arrays, Arrays | None]:
     """Arrays without their last ``fraction``, and that part (None where it is 0), as Keras' ``validation_split``."""
     if not fraction:
         return arrays, None
-    count = len(arrays[0])
+    x, y, weight = arrays
+    count = len(x)
     first = int(count * (1.0 - fraction)) if 0 < fraction < 1 else 0
     if not 0 < first < count:
         raise ValueError(f"`validation_split` must leave at least one of {count} signals on each side. Received: "
                          f"{fraction!r}")
-    return (tuple(None if a is None else a[:first] for a in arrays),
-            tuple(None if a is None else a[first:] for a in arrays))
+
+    def part(where: slice) -> Arrays:
+        return x[where], None if y is None else y[where], None if weight is None else weight[where]
+
+    return part(slice(first)), part(slice(first, None))
 
 
 def finite_signals(signal: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -136,9 +141,10 @@ def replica_batch(data: Any, rank: int, dtype: str) -> Batch:
         return batch
     weight = tf.ones([batch.count], dtype) if batch.weight is None else batch.weight
     missing = tf.maximum(1 - batch.count, 0)
-    padded = (None if a is None else tf.pad(a, [(0, missing)] + [(0, 0)] * (len(a.shape) - 1))
-              for a in (batch.signal, batch.target, batch.observed, weight))
-    return Batch(*padded, batch.count)
+    signal, target, observed, weight = (
+        None if a is None else tf.pad(a, [(0, missing)] + [(0, 0)] * (len(a.shape) - 1))
+        for a in (batch.signal, batch.target, batch.observed, weight))
+    return Batch(signal, target, observed, weight, batch.count)
 
 
 def unpack(data: Any, rank: int, dtype: str) -> Batch:

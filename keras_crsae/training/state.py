@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_crsae.typing import Tensor
+
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
 class TrainingState(keras.layers.Layer):
@@ -33,6 +35,17 @@ class TrainingState(keras.layers.Layer):
         >>> float(state.adapted), tuple(state.progress.shape)
         (0.0, (2,))
     """
+
+    prior_mean: Tensor
+    lambda_ceiling: Tensor
+    lambda_held: Tensor
+    adapted: Tensor
+    failed_stage: Tensor
+    skipped_batches: Tensor
+    step_rescues: Tensor
+    sigma_held: Tensor
+    order_seed: Tensor
+    progress: Tensor
 
     def __init__(self, rates: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)

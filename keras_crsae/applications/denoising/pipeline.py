@@ -83,7 +83,11 @@ def denoise(image: np.ndarray, model: Any = "denoise-gray", sigma: float | None 
             return np.array(image)
         sigma = max(sigma, _LEAST_NOISE) if observed is not None else sigma
     slow, rest = _split(planes, image_model, low_pass, observed)
-    reconstruct = partial(image_model.reconstruct, sigma=effective_sigma(sigma, image_model.sigma_power))
+    level = effective_sigma(sigma, image_model.sigma_power)
+
+    def reconstruct(batch: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+        return image_model.reconstruct(batch, level, mask)
+
     clean = slow + _in_tiles(reconstruct, rest, observed, image_model, grid, tile)
     clean = from_planes(clean, colours.shape[-1])
     return restore_format(clean if alpha is None else np.concatenate([clean, alpha], axis=-1), image)

@@ -77,16 +77,16 @@ def train_denoiser(images: Any = None, sigma: float | tuple[float, float] = 25 /
     keras.utils.set_random_seed(seed)
     record = None
     if checkpoint is not None and Path(checkpoint).exists():
-        model, rates, record = load_checkpoint(checkpoint)
+        trained, rates, record = load_checkpoint(checkpoint)
     else:
-        model = _new_model(settings, seed) if model is None else model
-        rates = _prepare(model, crops, settings)
-    unit = effective_sigma(sigma, getattr(model, "sigma_power", 0.0)) if np.isscalar(sigma) else None
+        trained = _new_model(settings, seed) if model is None else model
+        rates = _prepare(trained, crops, settings)
+    unit = effective_sigma(sigma, getattr(trained, "sigma_power", 0.0)) if np.isscalar(sigma) else None
     progress = TrainingProgress(rates, steps, minutes, unit, record, checkpoint, verbose)
     progress.record["settings"] = settings.to_dict()
-    _fit(model, crops, progress, callbacks)
-    model.training_record = progress.record
-    return model
+    _fit(trained, crops, progress, callbacks)
+    trained.training_record = progress.record
+    return trained
 
 
 def _limits(steps: int | None, minutes: float | None) -> tuple[int | None, float | None]:
@@ -113,6 +113,7 @@ def _prepare(model: CRsAE, crops: _Crops, settings: DenoiserTraining) -> tuple[f
         sample = next(iter(crops.batches(model, size=_ADAPT_CROPS, weighted=False)))[0]
         model.adapt(sample.numpy(), init="dct" if model.filters <= complete_basis else "windows")
     rate = settings.learning_rate
+    assert rate is not None  # the settings are resolved
     lambda_rate = settings.lambda_learning_rate
     if lambda_rate is None:
         lambda_rate = 0.01 * float(np.mean(model.lambda_reg))
@@ -162,6 +163,6 @@ class _Crops:
         settings = self.settings
         return noisy_crops(self.images, settings.crop_pixels, size or settings.batch_size, self.sigma,
                            clean=self.clean, add_noise=self.add_noise,
-                           target="clean" if settings.supervised else "noisy", low_pass=model.low_pass,
+                           target="clean" if settings.supervised else "noisy", low_pass=getattr(model, "low_pass", 0.0),
                            sigma_power=getattr(model, "sigma_power", 0.0),
                            sigma_weight=settings.sigma_weight if weighted else 0.0, seed=self.seed, start=start)

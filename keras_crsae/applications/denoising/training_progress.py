@@ -13,6 +13,7 @@ import keras
 from crsae_onnx.core.atomic_files import atomic_write
 from crsae_onnx.core.errors import FileError, one_line
 
+from keras_crsae.models.crsae import CRsAE
 from keras_crsae.models.serialization import load_crsae
 from keras_crsae.training.checkpoint import save_in_fresh_thread
 
@@ -104,7 +105,7 @@ class TrainingProgress(keras.callbacks.Callback):
                 facts.write_text(json.dumps({"rates": list(self.rates), "record": self.record}))
 
 
-def load_checkpoint(path: str | Path) -> tuple[keras.Model, tuple[float, float], dict[str, Any]]:
+def load_checkpoint(path: str | Path) -> tuple[CRsAE, tuple[float, float], dict[str, Any]]:
     """(model, first learning rates, record) of a training that stopped.
 
     Args:

@@ -175,13 +175,12 @@ def array_batches(arrays: tuple[np.ndarray | None, ...], batch_size: int, shuffl
         >>> [batch.numpy().tolist() for batch in source]
         [[0.0, 1.0], [2.0]]
     """
-    arrays = tuple(arrays)
-    while arrays[-1] is None:
-        arrays = arrays[:-1]
+    last = max(i for i, a in enumerate(arrays) if a is not None)
     with tf.device("CPU:0"):  # all of the data in a GPU's memory would be too much
-        tensors = tuple(tf.constant(a) for a in arrays)
+        tensors = tuple(tf.constant(a) for a in arrays[:last + 1])
 
     def load(indices: tf.Tensor, seed: tf.Tensor, epoch: tf.Tensor) -> Batch:
-        return tf.nest.map_structure(lambda t: tf.gather(t, indices), tensors if len(tensors) > 1 else tensors[0])
+        parts = tuple(tf.gather(t, indices) for t in tensors)
+        return parts if last > 0 else parts[0]
 
-    return BatchSource(len(arrays[0]), batch_size, load, shuffle)
+    return BatchSource(len(tensors[0]), batch_size, load, shuffle)

@@ -110,7 +110,7 @@ class RecentreFilters(keras.callbacks.Callback):
         if not 0 <= max_loss < 1 or not within >= 0 or not every >= 1:
             raise ValueError("RecentreFilters: `max_loss` must lie in [0, 1), `within` be 0 or more, `every` 1 or "
                              f"more. Received: max_loss={max_loss!r}, within={within!r}, every={every!r}")
-        self.options = dict(by=by, within=within, max_loss=max_loss)
+        self.options: dict[str, Any] = dict(by=by, within=within, max_loss=max_loss)
         self.every, self.until = every, until
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
