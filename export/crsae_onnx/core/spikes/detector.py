@@ -72,7 +72,7 @@ class SpikeReader:
                  log_odds_against: Any, peak_offset: Any, peak_value: Any, sampling_frequency: float,
                  refractory_s: float = 0.001, frame_samples: int = FRAME_SAMPLES) -> None:
         self.whitening, self.kernel = whitening, np.asarray(kernel, np.float32)
-        # Copies: the sorter sets peak_offset and peak_value in place, and may have given one array twice.
+        # Copies: one array may serve as two arguments, and change later.
         self.mean_amplitude, self.amplitude_cv, self.log_odds_against = (
             np.array(v, np.float64) for v in (mean_amplitude, amplitude_cv, log_odds_against))
         self.peak_offset, self.peak_value = np.array(peak_offset, np.int64), np.array(peak_value, np.float64)
