@@ -104,7 +104,8 @@ def card(facts, model, reader):
         "from keras_crsae import zoo", "",
         f'encoder = SparseEncoder(zoo.path_of("{NAME}", "encoder.onnx"))',
         'reader = SpikeReader.from_json(encoder.info["spikes"])',
-        "spikes = reader.find(encoder.encode, recording)           # (samples, 1): peak_sample, unit_id, peak_value", "```", "",
+        "spikes = reader.find(encoder.encode, recording)           # (samples, 1): peak_sample, unit_id, peak_value",
+        "```", "",
         "`crsae-onnx run encoder.onnx recording.npy spikes.csv --spikes`", "",
         f"- **Model**: {model.filters} filters of {model.kernel_size[0]} samples, {model.encoder.iterations} "
         f"iterations, tied; {facts['parameters']} trainable parameters. The signal is whitened first, by a filter "
