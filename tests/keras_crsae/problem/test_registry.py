@@ -55,7 +55,7 @@ def test_a_name_is_stored_where_it_says_all(registry):
     assert registry.name_of(registry.class_of("needs")(3)) is None
 
 
-@pytest.mark.parametrize("wrong", ["large", 3, object(), Laplace()], ids=str)
+@pytest.mark.parametrize("wrong", ["large", 3, object(), Laplace()], ids=["name", "number", "object", "other kind"])
 def test_anything_else_is_refused_with_the_names(registry, wrong):
     with pytest.raises(ValueError, match=r"Expected a kind.*\['needs', 'small'\].*Received"):
         registry.get(wrong)
