@@ -36,7 +36,7 @@ def figure(shown=slice(10 * RATE, 10 * RATE + RATE // 10)):
     """Left: the learned templates. Right: a tenth of a second, each spike found marked at its extremum."""
     from matplotlib.figure import Figure
 
-    from keras_crsae.plots import COLOURS
+    from keras_crsae.plots.style import COLOURS
 
     drawn = Figure(figsize=(8.2, 2.9), layout="constrained")
     left, right = drawn.subplots(1, 2, width_ratios=(1, 2.2))
