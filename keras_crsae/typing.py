@@ -12,6 +12,9 @@ Sizes: TypeAlias = int | Sequence[int]
 #: Spatial sizes as the layers keep them: one int an axis.
 Shape: TypeAlias = tuple[int, ...]
 
+#: Code positions an axis that are folded into channels, see ``operators.polyphase``.
+BlockSize: TypeAlias = int | Literal["auto"]
+
 #: How far the gradient goes back through the encoder, see ``SparseCoding``.
 Gradient: TypeAlias = Literal["unrolled", "truncated", "decoder"]
 #: How lambda learns, see ``CRsAE``.

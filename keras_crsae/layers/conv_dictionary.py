@@ -12,7 +12,7 @@ from keras_crsae.constraints import UnitNormFilters, filter_norms
 from keras_crsae.operators import polyphase
 from keras_crsae.operators.convolution import adjoint, code_length, signal_length, synthesis
 from keras_crsae.operators.lipschitz import largest_eigenvalue
-from keras_crsae.typing import Sizes, Tensor
+from keras_crsae.typing import BlockSize, Sizes, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
@@ -49,7 +49,7 @@ class ConvDictionary(keras.layers.Layer):
     unit_norm = True
 
     def __init__(self, filters: int, kernel_size: Sizes, channels: int = 1, strides: Sizes = 1, rank: int = 1,
-                 kernel_initializer: Any = "random_normal", block_size: int | str = "auto", **kwargs: Any) -> None:
+                 kernel_initializer: Any = "random_normal", block_size: BlockSize = "auto", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if rank not in (1, 2):
             raise ValueError(f"`rank` must be 1 (signals) or 2 (images). Received: rank={rank!r}")

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_crsae.constraints import InsideUnitBall
 from keras_crsae.layers.conv_dictionary import ConvDictionary
-from keras_crsae.typing import Sizes, Tensor
+from keras_crsae.typing import BlockSize, Sizes, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
@@ -28,7 +28,7 @@ class FreeNormDictionary(ConvDictionary):
     unit_norm = False
 
     def __init__(self, filters: int, kernel_size: Sizes, channels: int = 1, strides: Sizes = 1, rank: int = 1,
-                 kernel_initializer: Any = "random_normal", block_size: int | str = "auto", ball: bool = False,
+                 kernel_initializer: Any = "random_normal", block_size: BlockSize = "auto", ball: bool = False,
                  **kwargs: Any) -> None:
         super().__init__(filters, kernel_size, channels=channels, strides=strides, rank=rank,
                          kernel_initializer=kernel_initializer, block_size=block_size, **kwargs)

@@ -21,7 +21,7 @@ from keras_crsae.solvers import base as solvers
 from keras_crsae.solvers.active_set import ActiveSet
 from keras_crsae.solvers.base import Solver
 from keras_crsae.solvers.proximal_step import is_in_place
-from keras_crsae.typing import Gradient, Shape, Tensor
+from keras_crsae.typing import BlockSize, Gradient, Shape, Tensor
 
 GRADIENTS: tuple[Gradient, ...] = ("unrolled", "truncated", "decoder")
 #: Iterations in one pass of the graph loop, about; exactly so with ``tolerance``, tested after each, and ``remat``.
@@ -70,7 +70,7 @@ class SparseCoding(keras.layers.Layer):
 
     def __init__(self, cell: SparseCodingCell, iterations: int = 100, unroll: bool = False,
                  return_sequences: bool = False, gradient: Gradient = "unrolled", gradient_steps: int = 10,
-                 tolerance: float | None = None, active: bool = False, block_size: int | str = "auto",
+                 tolerance: float | None = None, active: bool = False, block_size: BlockSize = "auto",
                  remat: bool = False, solver: Solver | str = "fista", analysis: ConvDictionary | None = None,
                  **kwargs: Any) -> None:
         super().__init__(**kwargs)
