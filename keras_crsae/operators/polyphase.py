@@ -17,7 +17,7 @@ from crsae_onnx.core.validation import as_positive_int
 from keras import ops
 
 from keras_crsae.operators.convolution import adjoint, synthesis
-from keras_crsae.typing import BlockSize, Shape, Tensor
+from keras_crsae.typing import Shape, Tensor
 
 
 def taps(kernel: int, stride: int, block: int) -> int:
