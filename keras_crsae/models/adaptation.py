@@ -1,5 +1,7 @@
 """Values that a model takes from data before training: noise level, lambda, its ceiling, first filters (NumPy)."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 
@@ -7,17 +9,20 @@ import numpy as np
 
 from keras_crsae import initializers
 from keras_crsae.operators.convolution import code_length
-from keras_crsae.problem import likelihoods
+from keras_crsae.problem import code_priors, likelihoods
+from keras_crsae.problem.code_priors import CodePrior
+from keras_crsae.problem.likelihoods import Likelihood
 from keras_crsae.problem.objective import lambda_max
+from keras_crsae.typing import Shape
 
 FIRST_FILTERS = ("dct", "energy", "windows")
 _CEILING_EXAMPLES = 64  # examples that the first ceiling looks at; training raises it where others are stronger
 
 
-def first_filters(kind, data, kernel_size, filters, seed=None):
+def first_filters(kind: str, data: np.ndarray, kernel_size: Shape, filters: int, seed: int | None = None) -> np.ndarray:
     """First filters (*kernel_size, channels, filters) from data: "windows", "energy" or "dct"."""
     if kind not in FIRST_FILTERS:
-        raise ValueError(f"`filters` must be None or one of {FIRST_FILTERS}. Received: {kind!r}")
+        raise ValueError(f"`init` must be None or one of {FIRST_FILTERS}. Received: {kind!r}")
     if kind == "dct":
         return initializers.dct_filters(kernel_size, data.shape[-1], filters)
     rng = np.random.default_rng(seed)
@@ -26,14 +31,19 @@ def first_filters(kind, data, kernel_size, filters, seed=None):
 
 @dataclass(frozen=True)
 class Adapted:
-    """Noise standard deviation, lambda (None: as it is), and the ceiling under which lambda is held."""
+    """Noise standard deviation, lambda (None: as it is), and the ceiling under which lambda is held.
+
+    The ceiling is infinite where the code prior has no ``dual_excess``.
+    """
 
     sigma: float
     lambda_reg: float | None
     lambda_ceiling: float
 
 
-def resolve(data, filters, strides, sigma, donoho, mask=None, code_prior="soft", likelihood="gaussian"):
+def resolve(data: np.ndarray, filters: np.ndarray, strides: Shape, sigma: float | str, donoho: bool,
+            mask: np.ndarray | None = None, code_prior: CodePrior | str = "soft",
+            likelihood: Likelihood | str = "gaussian") -> Adapted:
     """Sigma, lambda and its ceiling for these data.
 
     Args:
@@ -59,6 +69,8 @@ def resolve(data, filters, strides, sigma, donoho, mask=None, code_prior="soft",
         positions = math.prod(code_length(n, k, s) for n, k, s in
                               zip(data.shape[1:-1], filters.shape[:rank], strides, strict=True))
         value = initializers.donoho_lambda(filters.shape[-1], positions, sigma)
-    seen = data if mask is None else data * mask
-    ceiling = 0.5 * lambda_max(seen[:_CEILING_EXAMPLES], filters, strides, code_prior, likelihood)
-    return Adapted(sigma, value, ceiling / likelihoods.get(likelihood).dispersion(sigma))
+    prior, ceiling = code_priors.get(code_prior), math.inf
+    if prior.dual_excess(np.zeros((1, 1, 1), np.float32)) is not None:
+        observed = data if mask is None else data * mask
+        ceiling = 0.5 * lambda_max(observed[:_CEILING_EXAMPLES], filters, strides, prior, likelihood)
+    return Adapted(float(sigma), value, ceiling / likelihoods.get(likelihood).dispersion(float(sigma)))

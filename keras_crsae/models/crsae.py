@@ -16,10 +16,10 @@ from keras_crsae.initializers import donoho_lambda
 from keras_crsae.layers import ConvDictionary, SparseCoding, SparseCodingCell
 from keras_crsae.models.adaptation import first_filters, resolve
 from keras_crsae.models.sparse_coding_model import SparseCodingModel
-from keras_crsae.problem import code_priors, likelihoods
+from keras_crsae.problem import code_priors, likelihoods, rate_priors
 from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.problem.measurements import observation_mask
-from keras_crsae.problem.rate_priors import GammaPrior
+from keras_crsae.problem.rate_priors import RatePrior
 from keras_crsae.solvers import base as solvers
 from keras_crsae.training.state import TrainingState
 
@@ -47,7 +47,7 @@ class CRsAE(SparseCodingModel):
         lambda_shared: one lambda for all filters.
         lambda_learning: "em" (a gradient step), "em_closed_form", "backprop" (through the reconstruction loss,
             the conventional way) or None.
-        lambda_prior: GammaPrior.
+        lambda_prior: object of ``problem.rate_priors``, such as a GammaPrior, or its name.
         gradient, gradient_steps: see ``SparseCoding``.
         tied: False gives the decoder a kernel of its own; with gradient="decoder" only that one learns.
         step_size: "auto" (1 / L, refreshed with the dictionary) or a number.
@@ -90,8 +90,6 @@ class CRsAE(SparseCodingModel):
         if lambda_learning == "backprop" and gradient == "decoder":
             raise ValueError("lambda_learning='backprop' needs a gradient through the encoder, and gradient='decoder' "
                              "holds the code constant. Use gradient='unrolled' or 'truncated', or other learning.")
-        if lambda_prior is not None and not isinstance(lambda_prior, GammaPrior):
-            raise ValueError(f"`lambda_prior` must be a GammaPrior or None. Received: {lambda_prior!r}")
         self.rank = as_positive_int(rank, "rank")
         if self.rank not in (1, 2):
             raise ValueError(f"`rank` must be 1 (signals) or 2 (images). Received: rank={rank!r}")
@@ -108,7 +106,7 @@ class CRsAE(SparseCodingModel):
             raise ValueError(f"`sigma_rate` must lie in (0, 1]. Received: sigma_rate={sigma_rate!r}")
         self.lambda_init = as_lambda(lambda_init, self.filters, lambda_shared)
         self.lambda_shared, self.lambda_learning = bool(lambda_shared), lambda_learning
-        self.lambda_prior, self.tied = lambda_prior or GammaPrior(), bool(tied)
+        self.lambda_prior, self.tied = _rate_prior(lambda_prior, lambda_learning), bool(tied)
         self.seed = None if seed is None else int(seed)
         self.kernel_initializer = keras.initializers.get(kernel_initializer) \
             or keras.initializers.RandomNormal(seed=self.seed)
@@ -237,14 +235,12 @@ class CRsAE(SparseCodingModel):
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
                 "sigma": self.sigma_init, "sigma_learning": self.sigma_learning, "sigma_rate": self.sigma_rate,
                 "lambda_init": self.lambda_init, "lambda_learning": self.lambda_learning,
-                "lambda_prior": keras.saving.serialize_keras_object(self.lambda_prior),
+                "lambda_prior": rate_priors.serialize(self.lambda_prior),
                 "tied": self.tied, "seed": self.seed, "name": self.name, "trainable": self.trainable,
                 "dtype": keras.saving.serialize_keras_object(self.dtype_policy)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> CRsAE:
-        config = dict(config)
-        config["lambda_prior"] = keras.saving.deserialize_keras_object(config["lambda_prior"])
         return cls(**config)
 
     def get_build_config(self) -> dict[str, Any] | None:
@@ -252,6 +248,15 @@ class CRsAE(SparseCodingModel):
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         self.build(tuple(config["input_shape"]))
+
+
+def _rate_prior(spec: Any, lambda_learning: str | None) -> RatePrior:
+    """The prior of lambda that ``spec`` stands for."""
+    prior, one = rate_priors.get(spec), ops.ones(1)
+    if lambda_learning == "em_closed_form" and prior.closed_form(one, 1.0, one, shared=False) is None:
+        raise ValueError(f"lambda_learning='em_closed_form' needs the minimum of the loss of lambda, and the prior "
+                         f"{type(prior).__name__} has no `closed_form`. Use lambda_learning='em'.")
+    return prior
 
 
 def _code_prior(code_prior: Any, shrinkage: str | None, default: str) -> CodePrior:

@@ -15,7 +15,7 @@ from keras_crsae.models.export_spec import encoder_spec, reference_model
 from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.problem.likelihoods import Likelihood
 from keras_crsae.problem.measurements import observation_mask
-from keras_crsae.problem.rate_priors import GammaPrior
+from keras_crsae.problem.rate_priors import RatePrior
 from keras_crsae.training.keras_internals import PrebuiltModel
 from keras_crsae.training.state import TrainingState
 from keras_crsae.training.two_stage_trainer import TwoStageTrainer
@@ -47,7 +47,7 @@ class SparseCodingModel(PrebuiltModel):
     likelihood: Likelihood
     lambda_learning: str | None
     lambda_shared: bool
-    lambda_prior: GammaPrior
+    lambda_prior: RatePrior
     sigma_learning: bool
     sigma_rate: float
     dictionary: ConvDictionary

@@ -1,13 +1,13 @@
 """The second stage and the noise part of the M-step, without state (arXiv 1904.08827, section III).
 
-What a batch tells is summed over the replicas that share it (``replicas``).
+Sums run over the replicas that share a batch (``training.distribution``).
 """
 
 from __future__ import annotations
 
 from keras import ops
 
-from keras_crsae.layers import ConvDictionary
+from keras_crsae.layers.conv_dictionary import ConvDictionary
 from keras_crsae.problem import code_priors, likelihoods
 from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.problem.likelihoods import Likelihood
@@ -21,25 +21,25 @@ _TINY = 1e-30
 
 
 def code_norms(code: Tensor, sample_weight: Tensor | None = None,
-               code_prior: CodePrior | str | None = None) -> tuple[Tensor, Tensor]:
+               code_prior: CodePrior | str = "soft") -> tuple[Tensor, Tensor]:
     """Statistics that lambda needs: (weighted) batch mean of sum_i p(z_ci) (||z_c||_1), and N_e.
 
     Args:
         code: (batch, *positions, filters).
         sample_weight: None or (batch,).
-        code_prior: object or name whose penalty p is; None: |z|.
+        code_prior: object or name whose penalty p is.
 
     Returns:
         norms (filters,) and positions (), float.
     """
     axes = tuple(range(1, len(code.shape) - 1))
-    norms = ops.sum(code_priors.get(code_prior or "soft").magnitude(code), axis=axes)
+    norms = ops.sum(code_priors.get(code_prior).magnitude(code), axis=axes)
     positions = 1
     for axis in axes:
         positions = positions * ops.shape(code)[axis]
     weight = ops.ones_like(norms[:, :1]) if sample_weight is None else ops.reshape(sample_weight, (-1, 1))
-    norms, weight = total([ops.sum(weight * norms, axis=0), ops.sum(weight)])
-    return norms / ops.maximum(weight, 1e-12), ops.cast(positions, code.dtype)
+    norms, count = total([ops.sum(weight * norms, axis=0), ops.sum(weight)])
+    return norms / ops.maximum(count, 1e-12), ops.cast(positions, code.dtype)
 
 
 def half_lambda_max(signal: Tensor, dictionary: ConvDictionary, sigma: Tensor, mask: Tensor | None = None,
@@ -75,23 +75,23 @@ def refit_on_support(signal: Tensor, code: Tensor, dictionary: ConvDictionary, m
     axes = tuple(range(1, len(code.shape)))
     observed = ops.ones_like(signal) if mask is None else mask
 
-    def summed(values: Tensor) -> Tensor:  # one number a signal
+    def total_of(values: Tensor) -> Tensor:  # one number a signal
         return ops.sum(values, axis=axes, keepdims=True)
 
     support = ops.cast(ops.not_equal(code, 0.0), code.dtype)
     residual = observed * (signal - dictionary.synthesis(code))
     gradient = support * dictionary.adjoint(residual)
-    direction, power = gradient, summed(ops.square(gradient))
+    direction, power = gradient, total_of(ops.square(gradient))
     enough = _ENOUGH * power
     for _ in range(steps):
         change = observed * dictionary.synthesis(direction)
         # The exact minimum along the direction: the residual never grows, however the rounding falls. Neighbouring
         # positions of a smooth filter are nearly dependent, and past convergence the textbook step ran away there.
-        step = summed(residual * change) / (summed(ops.square(change)) + _TINY)
+        step = total_of(residual * change) / (total_of(ops.square(change)) + _TINY)
         step = ops.where(power > enough, step, 0.0)
         code, residual = code + step * direction, residual - step * change
         gradient = support * dictionary.adjoint(residual)
-        new = summed(ops.square(gradient))
+        new = total_of(ops.square(gradient))
         direction = ops.where(new > enough, gradient + new / (power + _TINY) * direction, 0.0)
         power = new
     residual = observed * (signal - dictionary.synthesis(code))

@@ -17,7 +17,7 @@ from keras_crsae.layers import ConvDictionary, SparseCoding
 from keras_crsae.losses import weighted_error
 from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.problem.likelihoods import Likelihood
-from keras_crsae.problem.rate_priors import GammaPrior
+from keras_crsae.problem.rate_priors import RatePrior
 from keras_crsae.training import em_updates, inputs
 from keras_crsae.training.distribution import apply_gradients, as_log, check_scope, total
 from keras_crsae.training.failure_handling import (
@@ -57,7 +57,7 @@ class TrainableModel(Protocol):
     likelihood: Likelihood
     lambda_learning: str | None
     lambda_shared: bool
-    lambda_prior: GammaPrior
+    lambda_prior: RatePrior
     sigma_learning: bool
     sigma_rate: float
     #: Whether the iteration converges for step sizes of 1 / L, so that one that explodes can be estimated anew.

@@ -159,6 +159,23 @@ def test_lambda_max_and_the_ceiling_follow_the_prior(signal):
     assert not model.encode(signal).any()
 
 
+def test_a_prior_without_dual_excess_encodes_and_trains_and_the_rest_refuses(signal):
+    class Plain(NegativeExponential):
+        def dual_excess(self, correlation):
+            return None
+
+    model = build(dict(code_prior=Plain()), iterations=10, gradient="decoder")
+    model.compile(keras.optimizers.Adam(1e-2))
+    assert np.isfinite(model.fit(signal, verbose=0).history["loss"]).all()
+    np.testing.assert_array_equal(float(model.training_state.lambda_ceiling), np.inf)
+    with pytest.raises(ValueError, match="Plain has no dual excess"):
+        model.convergence(signal)
+    with pytest.raises(ValueError, match="no dual excess.*`dual_excess`"):
+        kc.lambda_max(signal, np.ones((7, 1, 2)), code_prior=Plain())
+    with pytest.raises(ValueError, match="that has a `dual_excess`.*Plain.*active=False"):
+        build(dict(code_prior=Plain()), active=True)
+
+
 def test_noise_is_estimated_for_the_gaussian_alone():
     for options in (dict(sigma="estimate"), dict(sigma_learning=True)):
         with pytest.raises(ValueError, match="measure Gaussian noise.*Give `sigma` a number"):

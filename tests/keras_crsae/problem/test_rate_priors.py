@@ -66,5 +66,16 @@ def test_a_config_gives_the_same_prior(options):
     assert isinstance(loaded, kc.GammaPrior) and loaded.get_config() == prior.get_config()
 
 
-def test_a_prior_without_closed_form_says_so():
+def test_a_prior_without_closed_form_is_refused_where_it_is_needed():
     assert RatePrior().closed_form(np.ones(1), 10, np.ones(1), shared=False) is None
+    with pytest.raises(ValueError, match="RatePrior has no `closed_form`.*lambda_learning='em'"):
+        kc.CRsAE(2, 5, lambda_prior=RatePrior(), lambda_learning="em_closed_form")
+
+
+def test_models_take_an_object_a_name_or_a_config():
+    prior = kc.GammaPrior(strength=3.0)
+    for spec in (prior, keras.saving.serialize_keras_object(prior)):
+        assert kc.CRsAE(2, 5, lambda_prior=spec).lambda_prior.strength == 3.0
+    assert kc.CRsAE(2, 5, lambda_prior="gamma").get_config()["lambda_prior"] == "gamma"
+    with pytest.raises(ValueError, match="Expected a prior of lambda"):
+        kc.CRsAE(2, 5, lambda_prior=3.0)
