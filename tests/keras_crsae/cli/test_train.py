@@ -88,7 +88,8 @@ def test_an_offset_is_pointed_out(inside, recording, no_fit, capsys):
     (["--kernel-size", "9000000"], "9000 samples"), (["--kernel-size", "3x3"], "--rank 2"), (["--rank", "2"], "height"),
     (["--window", "5"], "--window 5 must lie"), (["--window", "90000"], "9000 samples"),
     (["--strides", "22"], "strides"), (["--output", "m.h5"], "must end in .keras"),
-    (["--output", "no/m.keras"], "No folder"), (["--key", "y"], "key"), (["--init", "dct", "--filters", "30"], "DCT has 21 atoms")])
+    (["--output", "no/m.keras"], "No folder"), (["--key", "y"], "key"),
+    (["--init", "dct", "--filters", "30"], "DCT has 21 atoms")])
 def test_invalid_training_options_are_refused(inside, options, words, refused):
     base = ["train", inside / "y.npy", "--output", "m.keras", "--filters", "2", "--kernel-size", "21", "--epochs", "1"]
     assert words in refused(*base, *options)
