@@ -80,8 +80,9 @@ def test_losses_and_metrics_of_ones_own_are_refused():
         ("sigma_rate", 1.5), ("lambda_init", -1), ("lambda_init", 0), ("lambda_init", np.inf), ("lambda_init", "high"),
         ("lambda_init", [1.0, 2.0]), ("lambda_init", [1.0, 2.0, -1.0]), ("lambda_learning", "sgd"),
         ("lambda_prior", 3.0), ("iterations", 0), ("iterations", 2.5), ("iterations", True), ("gradient", "none"),
-        ("gradient_steps", 0), ("shrinkage", "hard"), ("strides", 30), ("strides", (1, 1)), ("rank", 3),
+        ("gradient_steps", 0), ("strides", 30), ("strides", (1, 1)), ("rank", 3),
         ("step_size", 0), ("step_size", "fixed"), ("tolerance", -1e-3), ("block_size", 0)]],
+    (dict(shrinkage="hard"), "code prior.*'hard'"),
     (dict(lambda_shared=True, lambda_init=[1.0, 2.0, 3.0]), "lambda_shared"),
     (dict(lambda_learning="backprop", gradient="decoder"), "decoder")], ids=str)
 def test_unfit_options_are_refused_at_construction(options, words):
@@ -131,7 +132,7 @@ def test_all_zero_codes_and_a_held_lambda_are_warned_of():
     with pytest.warns(UserWarning, match="held at half of lambda_max.*GammaPrior"):
         history = runaway.fit(GOOD, epochs=5, verbose=0).history
     assert history["sparsity"][-1] > 0
-    assert float(np.max(runaway.lambda_reg)) <= float(runaway.lambda_ceiling) * (1 + 1e-6)
+    assert float(np.max(runaway.lambda_reg)) <= float(runaway.training_state.lambda_ceiling) * (1 + 1e-6)
 
 
 def test_numpy_numbers_are_taken_where_numbers_are():
