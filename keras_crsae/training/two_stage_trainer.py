@@ -248,9 +248,10 @@ class TwoStageTrainer:
                                           model.code_prior, model.likelihood)
         state.lambda_ceiling.assign(tf.maximum(state.lambda_ceiling.value, here))
         if model.lambda_learning is not None:
-            held = tf.reduce_any(model.lambda_reg.value > state.lambda_ceiling.value)
-            _count(state.lambda_held, held)
-            model.lambda_reg.assign(tf.minimum(model.lambda_reg.value, state.lambda_ceiling.value))
+            # Zero where no data so far calls for a code, whatever lambda: that is no ceiling.
+            ceiling = tf.where(state.lambda_ceiling.value > 0.0, state.lambda_ceiling.value, np.inf)
+            _count(state.lambda_held, tf.reduce_any(model.lambda_reg.value > ceiling))
+            model.lambda_reg.assign(tf.minimum(model.lambda_reg.value, ceiling))
         return loss
 
     def _sigma_step(self, batch: Batch, code: Tensor) -> None:

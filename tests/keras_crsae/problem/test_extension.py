@@ -176,6 +176,17 @@ def test_a_prior_without_dual_excess_encodes_and_trains_and_the_rest_refuses(sig
         build(dict(code_prior=Plain()), active=True)
 
 
+def test_data_that_the_prior_excludes_leave_lambda_alone():
+    """Positive data, positive filters, negative codes only: there is nothing to code, and no ceiling of zero."""
+    model = build(CASES["negative prior"][0], iterations=5, gradient="decoder")
+    model.set_dictionary(np.ones((7, 1, 2)) + np.eye(7)[:, None, :2])
+    model.compile(keras.optimizers.Adam(1e-2))
+    signal = 1.0 + np.random.default_rng(0).random((4, 50, 1)).astype("float32")
+    with pytest.warns(UserWarning, match="All codes are zero"):
+        model.fit(signal, batch_size=2, epochs=2, verbose=0)
+    assert (np.asarray(model.lambda_reg) > 0.3).all() and not model.encode(signal).any()
+
+
 def test_noise_is_estimated_for_the_gaussian_alone():
     for options in (dict(sigma="estimate"), dict(sigma_learning=True)):
         with pytest.raises(ValueError, match="measure Gaussian noise.*Give `sigma` a number"):
