@@ -23,7 +23,7 @@ code = encoder.encode(signal)
 np.testing.assert_allclose(encoder.encode(signal, sparse=True, window=20).to_dense(), code, atol=1e-5)
 np.save(sys.argv[3], code)
 assert main(["info", sys.argv[1]]) == 0
-assert main(["convert", "m.keras", "e.onnx"]) == 2
+assert main(["convert", "m.keras", "f.onnx"]) == 2
 """
 
 
@@ -31,6 +31,7 @@ def test_wheel_encodes_without_tensorflow(tmp_path, rng):
     model = kc.CRsAE(2, 7, iterations=10, lambda_init=0.7, seed=0)
     model.build((None, None, 1))
     convert(model, tmp_path / "e.onnx")
+    model.save(tmp_path / "m.keras")
     signal = 3 * rng.standard_normal((2, 61, 1)).astype("float32")
     np.save(tmp_path / "y.npy", signal)
     venv.create(tmp_path / "env", with_pip=True)
