@@ -33,6 +33,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 test: lint
 	$(PYTEST) -m "not slow"

@@ -128,3 +128,24 @@ def test_every_module_has_its_test_file(package):
         if not (tests / inside.parent / f"test_{inside.name.lstrip('_')}").exists():
             missing.append(name)
     assert missing == []
+
+
+def unannotated(node: ast.FunctionDef) -> list[str]:
+    """Parameters of a function without an annotation, and "return" where that has none."""
+    given = node.args
+    arguments = [*given.posonlyargs, *given.args, *given.kwonlyargs,
+                 *(a for a in (given.vararg, given.kwarg) if a is not None)]
+    missing = [a.arg for a in arguments if a.annotation is None and a.arg not in ("self", "cls")]
+    return missing if node.returns is not None else [*missing, "return"]
+
+
+def test_a_missing_annotation_is_noticed():
+    source = "def f(a: int, b, *rest, c: int = 1, **more: int): ..."
+    assert unannotated(ast.parse(source).body[0]) == ["b", "rest", "return"]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_function_says_its_types(package):
+    missing = {f"{name}.{function}": names for name, path in MODULES.items() if name.split(".")[0] == package
+               for function, node in functions(path) if (names := unannotated(node))}
+    assert missing == {}

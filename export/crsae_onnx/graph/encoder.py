@@ -27,7 +27,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -248,7 +248,7 @@ class Graph:
         signal = self._convolve(nodes, code, weight, self.weight(np.zeros(rows), self.half), pads=pads + pads)
         return nodes.shaped(signal, rows, "signal_blocks")
 
-    def _convolve(self, nodes: Nodes, array: str, weight: str, bias: str, **options: list[int]) -> str:
+    def _convolve(self, nodes: Nodes, array: str, weight: str, bias: str, **options: Any) -> str:
         """A convolution of float32 arrays, inside in the file's precision."""
         if self.half:
             array = nodes("Cast", array, to=_HALF)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -33,16 +33,16 @@ class Nodes:
         self.prefix, self.outer = prefix, outer
         self._names: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
-    def __call__(self, op: str, *inputs: str, name: str | None = None, **attributes: object) -> str:
+    def __call__(self, op: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
         """Append a node of one output, called ``name`` or by its operator and number."""
         return self._append(op, inputs, [name or f"{self.prefix}{op}_{len(self.nodes)}"], attributes)[0]
 
-    def several(self, op: str, *inputs: str, count: int, **attributes: object) -> list[str]:
+    def several(self, op: str, *inputs: str, count: int, **attributes: Any) -> list[str]:
         """Append a node of ``count`` outputs; returns their names."""
         number = len(self.nodes)
         return self._append(op, inputs, [f"{self.prefix}{op}_{number}_{i}" for i in range(count)], attributes)
 
-    def _append(self, op: str, inputs: tuple[str, ...], outputs: list[str], attributes: dict[str, object]) -> list[str]:
+    def _append(self, op: str, inputs: tuple[str, ...], outputs: list[str], attributes: dict[str, Any]) -> list[str]:
         from onnx import helper
 
         self.nodes.append(helper.make_node(op, list(inputs), outputs, name=f"{self.prefix}{op}_{len(self.nodes)}",

@@ -220,7 +220,7 @@ def run_cluster(path: str | os.PathLike[str], source: str | os.PathLike[str], ta
         stored = zarr.open_array(str(temporary), mode="w", shape=blocks.shape, dtype="f4",
                                  chunks=tuple(c[0] for c in blocks.chunks))
         da.store(blocks, stored, lock=False)
-    return blocks.shape
+    return tuple(int(n) for n in blocks.shape)
 
 
 class _Batch:
