@@ -1,5 +1,5 @@
-"""Every code block and command of the README and the guide runs, in document order, in one folder a file; so do the
-examples of docstrings.
+"""Every code block and command of the README and the guide runs, in document order, in one folder a file; the
+examples of docstrings run each by itself.
 
 A line ``print(...)  # -> text`` says what it prints; the text must come out. Commands of this package run in
 process; those that install or run the whole project are checked to exist.
@@ -20,14 +20,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from keras_crsae import zoo
-
 ROOT = Path(__file__).parent.parent
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in
          (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))}
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
-#: Their examples train for long, or draw Keras' progress bar.
-NOT_QUICK = ("keras_crsae.demo", "keras_crsae.models.crsae")
+#: Its example takes a minute; a test of the demo runs it.
+NOT_QUICK = ("keras_crsae.demo.run",)
 EXPECTED = re.compile(r"#\s*->\s*(.+)$", re.M)
 
 
@@ -174,31 +172,6 @@ def test_a_wrong_command_or_output_would_be_noticed(capsys):
         run_python("print(1 + 1)  # -> 3", "page", {}, capsys)
 
 
-@pytest.fixture(scope="module")
-def trained():
-    """What examples of docstrings take for granted."""
-    import crsae_onnx
-    import keras
-    import numpy as np
-    from keras import ops
-
-    import keras_crsae as kc
-    from keras_crsae.data.simulate import simulate_spikes, spike_templates
-
-    templates = spike_templates(45, 3)
-    windows = simulate_spikes(templates, windows=4, samples=300, events_per_window=2).signal
-    model = kc.CRsAE(3, 45, sigma=1.0, iterations=200)
-    model.set_dictionary(templates)
-    model.adapt(windows)
-    model.compile()
-    images = kc.CRsAE(4, 4, rank=2, strides=2, shrinkage="soft", sigma=0.1, iterations=5)
-    images.build((None, None, None, 1))
-    return dict(np=np, keras=keras, ops=ops, model=model, windows=windows, signal=windows, code=model.encode(windows),
-                noisy=np.random.default_rng(0).random((32, 32), dtype="float32"), images=images,
-                ConvDictionary=kc.ConvDictionary, SparseCodingCell=kc.SparseCodingCell,
-                SparseEncoder=crsae_onnx.SparseEncoder)
-
-
 def modules():
     """Names of all modules of both packages whose docstrings hold examples."""
     names = (m.name for root in ("keras_crsae", "crsae_onnx")
@@ -207,51 +180,15 @@ def modules():
             and ">>>" in Path(importlib.util.find_spec(name).origin).read_text()]
 
 
-def sorted_names(recording, made, result):
-    """What examples about spikes take for granted; the sorter lies in the folder "sorted"."""
-    from crsae_onnx import SparseEncoder
-    from crsae_onnx.convert import convert
-
-    result.save("sorted")
-    white = result.reader.whitening(recording, 0, len(recording))
-    return dict(recording=recording, other=recording, result=result, reader=result.reader, model=result.model,
-                kernel=result.reader.kernel, signal=white, code=result.model.encode(white[None])[0],
-                encoder=SparseEncoder(convert(result.model, "spikes.onnx", spikes=result.reader)))
-
-
-def photographs(folder):
-    """A folder of small images, which examples about training on a folder read."""
-    import imageio.v3 as imageio
-    import numpy as np
-
-    folder.mkdir()
-    for i in range(4):
-        imageio.imwrite(folder / f"{i}.png", np.random.default_rng(i).integers(0, 256, (80, 80), dtype=np.uint8))
-
-
 @pytest.mark.parametrize("name", modules())
-def test_examples_of_docstrings_run(name, trained, tmp_path, monkeypatch, request):
-    monkeypatch.chdir(tmp_path)
-    if name == "keras_crsae.zoo" and not zoo.names():
-        pytest.skip("models/ holds no trained model yet: python -m benchmarks.train_zoo")
-    np, model = trained["np"], trained["model"]
-    np.save("recording.npy", trained["windows"][0])
-    model.save("model.keras")
-    trained["images"].save("denoiser.keras")
-    photographs(Path("photographs"))
-    given = dict(trained)
-    if "spike" in name or name.endswith("matching"):
-        given.update(sorted_names(*request.getfixturevalue("sorted_spikes")))
-    ours = name.startswith("crsae_onnx")  # its examples stand by themselves: no names, and a folder for each
-    module = importlib.import_module(name)
-    report, failed, tried = [], 0, 0
+def test_examples_of_docstrings_stand_by_themselves(name, tmp_path, monkeypatch):
+    """Pasted into a fresh session, in an empty folder: no name is given to them, not even their own module's."""
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
-    for number, test in enumerate(doctest.DocTestFinder().find(module, globs={} if ours else None,
-                                                               extraglobs={} if ours else given)):
-        if ours:
-            folder = tmp_path / f"example {number}"
-            folder.mkdir()
-            monkeypatch.chdir(folder)
-        found = runner.run(test, out=report.append)
-        failed, tried = failed + found.failed, tried + found.attempted
-    assert tried and not failed, "".join(report)
+    examples = [test for test in doctest.DocTestFinder().find(importlib.import_module(name), globs={}) if test.examples]
+    report = []
+    for number, test in enumerate(examples):
+        folder = tmp_path / f"example {number}"
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        runner.run(test, out=report.append)
+    assert examples and not runner.failures, "".join(report)

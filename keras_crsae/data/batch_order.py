@@ -20,6 +20,7 @@ class BatchOrder:
         skip: batches at the beginning of the epoch that were done before and are not read again.
 
     Example:
+        >>> from keras_crsae.data.batch_order import BatchOrder
         >>> BatchOrder(seed=0, epoch=1).indices(4).tolist() == BatchOrder(seed=0, epoch=1).indices(4).tolist()
         True
     """
@@ -46,6 +47,8 @@ def split_indices(indices: np.ndarray, batch_size: int, replicas: int = 1, kept:
         int64 (batches * kept replicas, ceil(batch_size / replicas)), batch after batch; -1 where there is no index.
 
     Example:
+        >>> import numpy as np
+        >>> from keras_crsae.data.batch_order import split_indices
         >>> split_indices(np.arange(5), 4, replicas=2, kept=slice(1, 2)).tolist()
         [[2, 3], [-1, -1]]
     """

@@ -158,6 +158,7 @@ def sample_reader(recording: Any) -> tuple[int, int, Callable[[int, int], np.nda
 
     Example:
         >>> import numpy as np
+        >>> from keras_crsae.data.recordings import sample_reader
         >>> samples, channels, read = sample_reader(np.zeros((100, 4), "int16"))
         >>> samples, channels, read(10, 30).shape
         (100, 4, (20, 4))

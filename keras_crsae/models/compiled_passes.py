@@ -25,6 +25,7 @@ def concurrent_graph(graph: Callable[..., tf.Tensor], signature: Sequence[tf.Ten
 
     Example:
         >>> import tensorflow as tf
+        >>> from keras_crsae.models.compiled_passes import concurrent_graph
         >>> signature = [tf.TensorSpec((None,), "float32")]
         >>> twice = tf.function(lambda x: 2 * x, input_signature=signature).get_concrete_function()
         >>> concurrent_graph(twice, signature)(tf.ones(2)).tolist()

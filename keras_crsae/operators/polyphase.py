@@ -137,6 +137,7 @@ def choose_block(kernel_size: Shape, strides: Shape, channels: int) -> Shape:
         Tuple of ints, the same number on each axis.
 
     Example:
+        >>> from keras_crsae.operators.polyphase import choose_block
         >>> choose_block((45,), (1,), channels=1), choose_block((7, 7), (5, 5), channels=1)
         ((16,), (1, 1))
     """

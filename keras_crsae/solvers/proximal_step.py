@@ -40,6 +40,7 @@ def in_place() -> Generator[None]:
     Example:
         >>> import tensorflow as tf
         >>> from keras_crsae.layers import ConvDictionary, SparseCoding, SparseCodingCell
+        >>> from keras_crsae.solvers.proximal_step import in_place
         >>> encoder = SparseCoding(SparseCodingCell(ConvDictionary(filters=3, kernel_size=9)), iterations=20)
         >>> with in_place():
         ...     graph = tf.function(encoder).get_concrete_function(tf.TensorSpec((None, None, 1)))
@@ -82,6 +83,7 @@ def descent(problem: Problem, signal: Tensor, kernel: Tensor, strides: Shape, st
     Example:
         >>> from keras import ops
         >>> from keras_crsae.problem import Exponential, Gaussian, Problem
+        >>> from keras_crsae.solvers.proximal_step import descent
         >>> filters, zero = ops.ones((3, 1, 1)), ops.zeros((1, 2, 1))
         >>> problem = Problem(Gaussian(), Exponential())
         >>> step = descent(problem, ops.ones((1, 4, 1)), filters, (1,), 0.5, ops.array([0.5]))

@@ -32,6 +32,8 @@ def total(value: Tensor) -> Tensor:
     """Sum over replicas of a tensor, or of each tensor of a list.
 
     Example:
+        >>> import tensorflow as tf
+        >>> from keras_crsae.training.distribution import total
         >>> float(total(tf.constant(3.0)))
         3.0
     """

@@ -30,6 +30,7 @@ class TrainingState(keras.layers.Layer):
         rates: number of lambdas.
 
     Example:
+        >>> from keras_crsae.training.state import TrainingState
         >>> state = TrainingState(rates=3)
         >>> state.build((None,))
         >>> float(state.adapted), tuple(state.progress.shape)

@@ -21,6 +21,7 @@ def detect_extrema(signal: np.ndarray, noise: np.ndarray, kernel_size: int, befo
 
     Example:
         >>> import numpy as np
+        >>> from keras_crsae.applications.spike_sorting.detection import detect_extrema
         >>> signal = np.zeros((100, 1)); signal[50] = -9
         >>> [a.tolist() for a in detect_extrema(signal, np.ones(1), kernel_size=20, before=5, distance=10)]
         [[45], [0]]

@@ -42,6 +42,7 @@ def match_templates(signal: np.ndarray, templates: np.ndarray, refractory: int,
 
     Example:
         >>> import numpy as np
+        >>> from keras_crsae.applications.spike_sorting.matching import match_templates
         >>> signal, template = np.zeros((300, 1), np.float32), 3 * np.hanning(30)[None, :, None]
         >>> signal[100:130] += template[0]
         >>> match_templates(signal, template, refractory=20).start_sample.tolist()

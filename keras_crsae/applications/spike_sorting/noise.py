@@ -18,6 +18,7 @@ def channel_noise(signal: np.ndarray) -> np.ndarray:
 
     Example:
         >>> import numpy as np
+        >>> from keras_crsae.applications.spike_sorting.noise import channel_noise
         >>> float(channel_noise(np.array([[-1.0], [0.0], [1.0]]))[0].round(3))
         1.483
     """
@@ -47,6 +48,7 @@ def band_pass(band: Sequence[float], sampling_frequency: float, periods: float =
         ValueError: not two edges, out of order or beyond half the sampling frequency.
 
     Example:
+        >>> from keras_crsae.applications.spike_sorting.noise import band_pass
         >>> band_pass((300, 6000), sampling_frequency=30000).shape
         (151,)
     """

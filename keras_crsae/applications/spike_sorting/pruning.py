@@ -118,6 +118,7 @@ def expected_false_alarms(norm: float, samples: int,
         log_odds_against: against a spike at one sample, nats.
 
     Example:
+        >>> from keras_crsae.applications.spike_sorting.pruning import expected_false_alarms
         >>> round(expected_false_alarms(5.0, samples=1_000_000), 1)
         24.0
     """

@@ -116,6 +116,7 @@ def snr(templates: ArrayLike, noise: ArrayLike) -> np.ndarray:
     """Largest magnitude of each template (units, time, channels) over the noise (channels,) of its channel.
 
     Example:
+        >>> from keras_crsae.applications.spike_sorting.quality import snr
         >>> snr([[[-4.0, 1.0], [0.0, 0.0]]], [2.0, 1.0]).tolist()
         [2.0]
     """

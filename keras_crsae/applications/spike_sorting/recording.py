@@ -33,6 +33,7 @@ def as_recording(recording: Any, sampling_frequency: float | None = None, locati
 
     Example:
         >>> import numpy as np
+        >>> from keras_crsae.applications.spike_sorting.recording import as_recording
         >>> as_recording(np.zeros(60000, np.int16), sampling_frequency=30000).traces.shape
         (60000, 1)
     """
@@ -113,6 +114,7 @@ def learning_stretches(traces: Any, sampling_frequency: float, parameters: Sorti
 
     Example:
         >>> import numpy as np
+        >>> from keras_crsae.applications.spike_sorting.recording import learning_stretches
         >>> learning_stretches(np.zeros((5000, 1)), 1000.0)
         [(0, 5000)]
     """

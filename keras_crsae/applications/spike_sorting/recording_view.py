@@ -29,6 +29,7 @@ class ArrayView:
     Example:
         >>> import numpy as np
         >>> from spikeinterface.core import NumpyRecording
+        >>> from keras_crsae.applications.spike_sorting.recording_view import ArrayView
         >>> view = ArrayView(NumpyRecording([np.zeros((9000, 4), np.int16)], 30000.0))
         >>> view.shape, view[:300].shape, view[:300, 1].shape
         ((9000, 4), (300, 4), (300,))

@@ -50,6 +50,7 @@ def bimodal_labels(values: np.ndarray, separation: float, seed: int,
 
     Example:
         >>> import numpy as np
+        >>> from keras_crsae.applications.spike_sorting.splitting import bimodal_labels
         >>> values = np.random.default_rng(0).normal(size=200)
         >>> bimodal_labels(values, separation=1.9, seed=0) is None
         True

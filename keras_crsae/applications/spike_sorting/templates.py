@@ -71,6 +71,7 @@ def wiener_shrink(templates: np.ndarray, counts: ArrayLike) -> np.ndarray:
 
     Example:
         >>> import numpy as np
+        >>> from keras_crsae.applications.spike_sorting.templates import wiener_shrink
         >>> mean = np.ones((1, 20, 1))
         >>> wiener_shrink(mean, [1])[0, 10, 0].item(), wiener_shrink(mean, [100])[0, 10, 0].item()
         (0.0, 0.98)
@@ -100,6 +101,7 @@ def low_rank_templates(templates: np.ndarray, counts: ArrayLike) -> np.ndarray:
 
     Example:
         >>> import numpy as np
+        >>> from keras_crsae.applications.spike_sorting.templates import low_rank_templates
         >>> course = np.hanning(40)[:, None] * [5.0, 3.0]                       # two channels, one time course
         >>> mean = course + np.random.default_rng(0).normal(size=(40, 2)) / 10  # of 100 spikes
         >>> shrunk = low_rank_templates(mean[None], [100])[0]

@@ -53,6 +53,7 @@ def training_windows(white: np.ndarray, num_units: int, parameters: SortingParam
     Example:
         >>> import numpy as np
         >>> from keras_crsae.applications.spike_sorting import SortingParameters
+        >>> from keras_crsae.applications.spike_sorting.training import training_windows
         >>> training_windows(np.zeros((10_000, 4)), 3, SortingParameters(window_samples=1000)).shape
         (10, 1000, 4)
     """

@@ -24,6 +24,7 @@ def unit_table(result: Any) -> dict[str, list[str]]:
     Example:
         >>> from types import SimpleNamespace
         >>> import numpy as np
+        >>> from keras_crsae.applications.spike_sorting.unit_table import unit_table
         >>> result = SimpleNamespace(spike_samples=np.array([30, 7000, 9000]), spike_units=np.zeros(3, int),
         ...                          spike_amplitudes=np.full(3, -9.0), templates=-9 * np.ones((1, 20, 1)),
         ...                          noise=np.array([1.5]), sampling_frequency=10000.0, recording_samples=20000)

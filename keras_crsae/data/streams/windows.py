@@ -14,6 +14,7 @@ def window_starts(samples: int, window: int, step: int) -> np.ndarray:
         step: samples from one window to the next.
 
     Example:
+        >>> from keras_crsae.data.streams.windows import window_starts
         >>> window_starts(25, window=10, step=10).tolist()
         [0, 10, 15]
     """

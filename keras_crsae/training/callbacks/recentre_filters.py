@@ -32,6 +32,7 @@ def centring_shifts(filters: Any, strides: Any = 1, by: str = "energy", within: 
 
     Example:
         >>> import numpy as np
+        >>> from keras_crsae.training.callbacks.recentre_filters import centring_shifts
         >>> filters = np.zeros((9, 1, 1)); filters[7] = 1.0
         >>> centring_shifts(filters, max_loss=0.0).tolist()
         [[-3]]

@@ -112,6 +112,7 @@ def worst_windows(residual: np.ndarray, size: tuple[int, ...], count: int) -> li
 
     Example:
         >>> import numpy as np
+        >>> from keras_crsae.training.callbacks.revive_filters import worst_windows
         >>> residual = np.zeros((1, 9, 1)); residual[0, 4:6] = 1.0
         >>> worst_windows(residual, (3,), 1)[0].ravel().tolist()
         [0.0, 1.0, 1.0]
