@@ -18,10 +18,13 @@ from keras_crsae.models.adaptation import first_filters, resolve
 from keras_crsae.models.sparse_coding_model import SparseCodingModel
 from keras_crsae.problem import code_priors, likelihoods, rate_priors
 from keras_crsae.problem.code_priors import CodePrior
+from keras_crsae.problem.likelihoods import Likelihood
 from keras_crsae.problem.measurements import observation_mask
 from keras_crsae.problem.rate_priors import RatePrior
 from keras_crsae.solvers import base as solvers
+from keras_crsae.solvers.base import Solver
 from keras_crsae.training.state import TrainingState
+from keras_crsae.typing import Gradient, LambdaLearning, Sizes
 
 __all__ = ["CRsAE"]
 LAMBDA_LEARNING = ("em", "em_closed_form", "backprop", None)
@@ -76,11 +79,15 @@ class CRsAE(SparseCodingModel):
     #: Name of the code prior where none is given.
     DEFAULT_CODE_PRIOR = "nonnegative_soft"
 
-    def __init__(self, filters, kernel_size, strides=1, rank=1, iterations=100, shrinkage=None,
-                 sigma=1.0, sigma_learning=False, sigma_rate=0.01, lambda_init="donoho", lambda_shared=False,
-                 lambda_learning="em", lambda_prior=None, gradient="unrolled", gradient_steps=10, tied=True,
-                 step_size="auto", tolerance=None, active=False, block_size="auto", unroll=False, remat=False,
-                 kernel_initializer=None, seed=None, code_prior=None, likelihood="gaussian", solver="fista", **kwargs):
+    def __init__(self, filters: int, kernel_size: Sizes, strides: Sizes = 1, rank: int = 1, iterations: int = 100,
+                 shrinkage: str | None = None, sigma: float | str = 1.0, sigma_learning: bool = False,
+                 sigma_rate: float = 0.01, lambda_init: Any = "donoho", lambda_shared: bool = False,
+                 lambda_learning: LambdaLearning = "em", lambda_prior: GammaPrior | None = None,
+                 gradient: Gradient = "unrolled", gradient_steps: int = 10, tied: bool = True,
+                 step_size: float | str = "auto", tolerance: float | None = None, active: bool = False,
+                 block_size: int | str = "auto", unroll: bool = False, remat: bool = False,
+                 kernel_initializer: Any = None, seed: int | None = None, code_prior: CodePrior | str | None = None,
+                 likelihood: Likelihood | str = "gaussian", solver: Solver | str = "fista", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if self.variable_dtype not in ("float32", "float64") or self.compute_dtype == "float16":
             raise ValueError("CRsAE keeps lambda, step size and losses in float32: use the dtype policy 'float32', "
@@ -138,7 +145,7 @@ class CRsAE(SparseCodingModel):
             self._build_in_scope(input_shape)
 
     def _build_in_scope(self, input_shape: tuple[int | None, ...]) -> None:
-        sigma = 1.0 if self.sigma_init == "estimate" else self.sigma_init
+        sigma = 1.0 if isinstance(self.sigma_init, str) else self.sigma_init
         first = self.lambda_init
         if first == "donoho":
             first = donoho_lambda(self.filters, _POSITIONS_BEFORE_DATA, sigma)

@@ -1,17 +1,24 @@
 """Load a saved ``CRsAE`` with plain messages for whatever else lies at the path."""
 
+from __future__ import annotations
+
 import json
+import os
 import zipfile
+from typing import TYPE_CHECKING, Any
 
 from crsae_onnx.core.errors import FileError, one_line
 
 from keras_crsae.data.archives import check_archive, check_description, check_weights, read_description
 from keras_crsae.data.paths import existing_file
 
+if TYPE_CHECKING:
+    from keras_crsae.models.crsae import CRsAE
+
 _CLASSES = tuple(f"keras_crsae>{name}" for name in ("CRsAE", "Denoiser", "LCSC", "TLAE"))
 
 
-def saved_config(path):
+def saved_config(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
     """(config, metadata) of a ``.keras`` file that holds a ``CRsAE``, read without Keras.
 
     Args:
@@ -51,7 +58,7 @@ def saved_config(path):
     return config, metadata
 
 
-def load_crsae(path):
+def load_crsae(path: str | os.PathLike) -> CRsAE:
     """The ``CRsAE`` of a ``.keras`` file, loaded in Keras' safe mode (no code of the file is run).
 
     Before Keras sees the file: its size when unpacked is bounded, names in it stay inside, its description names
@@ -93,7 +100,7 @@ def load_crsae(path):
     return model
 
 
-def describe(path):
+def describe(path: str | os.PathLike) -> dict[str, Any]:
     """What a ``.keras`` file of a ``CRsAE`` holds: sizes, thresholds, how it was trained, versions.
 
     Returns:

@@ -18,4 +18,4 @@ class PrebuiltModel(keras.Model):
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         if not self.built:
-            super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
+            super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)  # pyright: ignore

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -17,7 +17,7 @@ from keras_crsae.data.streams.batch_source import BatchSource
 from keras_crsae.data.streams.noisy_crops import blur
 
 
-def image_batches(folder: str | os.PathLike | Sequence[str | os.PathLike], size: int, batch_size: int, crops: int = 1,
+def image_batches(folder: str | Path | Sequence[str | Path], size: int, batch_size: int, crops: int = 1,
                   channels: int = 1, low_pass: float = 0.0, shuffle: bool = True, readers: int = 2,
                   waited: list[float] | None = None) -> BatchSource:
     """Batches of random square crops from the images of a folder for ``fit``; a few images at a time are in memory.

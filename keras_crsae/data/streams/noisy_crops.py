@@ -1,16 +1,25 @@
-"""Images -> an endless, seeded ``tf.data`` of (noisy, target) crops."""
+"""Endless, seeded batches of (noisy, target) crops of images in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from crsae_onnx.core.spec import REFERENCE_SIGMA, effective_sigma
 from crsae_onnx.core.validation import as_positive, as_positive_int
 
+from keras_crsae.typing import Tensor
+
 #: Reach of the Gaussian blur in standard deviations, as scipy.ndimage.gaussian_filter has it.
 _REACH = 4.0
 
 
-def noisy_crops(images, size, batch_size, sigma, clean=None, add_noise=True, target="clean", low_pass=0.0,
-                sigma_power=0.0, sigma_weight=0.0, augment=True, seed=0, start=0):
+def noisy_crops(images: Sequence[np.ndarray], size: int, batch_size: int, sigma: float | tuple[float, float],
+                clean: Sequence[np.ndarray] | None = None, add_noise: bool = True, target: str = "clean",
+                low_pass: float = 0.0, sigma_power: float = 0.0, sigma_weight: float = 0.0, seed: int = 0,
+                start: int = 0) -> tf.data.Dataset:
     """Random square crops with noise, in units of the noise: ((crop + noise) / sigma, target / sigma).
 
     Batch number i depends on ``seed`` and i alone, so training that stops goes on as if it had not, with ``start``
@@ -28,7 +37,6 @@ def noisy_crops(images, size, batch_size, sigma, clean=None, add_noise=True, tar
         sigma_power: of the ``Denoiser``, which changes the unit: sigma becomes sigma * (sigma / 0.1) ** sigma_power.
         sigma_weight: where it is not 0, each batch comes with a third tensor, the weight (sigma / 0.1) ** sigma_weight
             of each crop's loss. In units of the noise strong noise leaves the smaller errors.
-        augment: random transposition and flips, the eight symmetries of the square.
         seed: int.
         start: number of the first batch.
 
@@ -54,7 +62,7 @@ def noisy_crops(images, size, batch_size, sigma, clean=None, add_noise=True, tar
         raise ValueError("Without `clean` images and without added noise there is no clean target. Give target='noisy' "
                          "(unsupervised), or the clean images.")
     if target == "noisy" and clean is not None:
-        raise ValueError("`clean` images have no use with target='noisy'. Leave them out.")
+        raise ValueError("`clean` images have no use with target='noisy'. Omit them.")
     pixels, offsets, shapes = _packed(images, size, "images")
     pairs = None
     if clean is not None:
@@ -67,7 +75,7 @@ def noisy_crops(images, size, batch_size, sigma, clean=None, add_noise=True, tar
     offsets, shapes = tf.constant(offsets, tf.int64), tf.constant(shapes, tf.int64)
     grid = tf.cast(tf.range(size), tf.int64)
 
-    def places(seeds):
+    def pixel_indices(seeds: Tensor) -> Tensor:
         """Flat pixel index of each crop, (batch, size, size)."""
         draw = tf.random.stateless_uniform((batch_size, 6), seeds)
         which = tf.minimum(tf.searchsorted(bounds, draw[:, 0], side="right"), len(bounds) - 1)
@@ -76,16 +84,15 @@ def noisy_crops(images, size, batch_size, sigma, clean=None, add_noise=True, tar
         corner = tf.minimum(tf.cast(draw[:, 1:3] * free, tf.int64), shape - size)
         row, column = (tf.broadcast_to(grid[:, None], (batch_size, size, size)),
                        tf.broadcast_to(grid[None], (batch_size, size, size)))
-        if augment:
-            turn, up, left = (draw[:, i, None, None] < 0.5 for i in (3, 4, 5))
-            row, column = tf.where(turn, column, row), tf.where(turn, row, column)
-            row, column = tf.where(up, size - 1 - row, row), tf.where(left, size - 1 - column, column)
+        turn, up, left = (draw[:, i, None, None] < 0.5 for i in (3, 4, 5))  # the eight symmetries of the square
+        row, column = tf.where(turn, column, row), tf.where(turn, row, column)
+        row, column = tf.where(up, size - 1 - row, row), tf.where(left, size - 1 - column, column)
         row, column = row + corner[:, 0, None, None], column + corner[:, 1, None, None]
         return tf.gather(offsets, which)[:, None, None] + row * shape[:, 1, None, None] + column
 
-    def batch(number):
+    def batch(number: Tensor) -> tuple[Tensor, ...]:
         seeds = tf.random.split(tf.stack([tf.cast(number, tf.int32), tf.constant(seed, tf.int32)]), 3)
-        index = places(seeds[0])
+        index = pixel_indices(seeds[0])
         level = tf.random.stateless_uniform((batch_size, 1, 1, 1), seeds[1], low, high) if high > low \
             else tf.fill((batch_size, 1, 1, 1), low)
         seen = _unit(tf.gather(pixels, index)) / level
@@ -101,11 +108,11 @@ def noisy_crops(images, size, batch_size, sigma, clean=None, add_noise=True, tar
             return seen - slow, answer - slow
         return seen - slow, answer - slow, tf.reshape(level / REFERENCE_SIGMA, (-1,)) ** sigma_weight
 
-    made = tf.data.Dataset.counter(start).map(batch, num_parallel_calls=1, deterministic=True)
-    return made.prefetch(2)
+    batches = tf.data.Dataset.counter(start).map(batch, num_parallel_calls=1, deterministic=True)
+    return batches.prefetch(2)
 
 
-def noise_range(sigma):
+def noise_range(sigma: Any) -> tuple[float, float]:
     """(low, high) of ``sigma``, a number or a pair, in [0, 1] units."""
     values = tuple(sigma) if isinstance(sigma, list | tuple) else (sigma, sigma)
     if len(values) != 2:
@@ -117,7 +124,7 @@ def noise_range(sigma):
     return low, high
 
 
-def blur(images, width):
+def blur(images: Tensor, width: float) -> Tensor:
     """Gaussian blur of standard deviation ``width`` pixels, edges mirrored, as ``scipy.ndimage.gaussian_filter``.
 
     Args:
@@ -136,7 +143,7 @@ def blur(images, width):
     return images
 
 
-def _packed(images, size, name):
+def _packed(images: Sequence[np.ndarray], size: int, name: str) -> tuple[tf.Tensor, np.ndarray, np.ndarray]:
     """All pixels in one array (pixels, channels), where each image begins, and (images, 2) heights and widths."""
     images = [np.asarray(image) for image in images]
     if not images:
@@ -148,7 +155,7 @@ def _packed(images, size, name):
                              f"shape {image.shape} at {i}, {images[0].shape} at 0.")
         if min(image.shape[:2]) < size:
             raise ValueError(f"Image {i} of `{name}` has {image.shape[0]} x {image.shape[1]} pixels, fewer than a crop "
-                             f"of {size} x {size}. Leave it out or use smaller crops.")
+                             f"of {size} x {size}. Omit it or use smaller crops.")
         if image.dtype not in (np.uint8, np.uint16) and image.dtype.kind != "f":
             raise ValueError(f"Image {i} of `{name}` has dtype {image.dtype}. Expected uint8, uint16 or floats.")
     if len({image.dtype for image in images}) > 1 or images[0].dtype == np.float64:
@@ -161,7 +168,7 @@ def _packed(images, size, name):
     return tf.constant(pixels), np.cumsum(counts) - counts, shapes
 
 
-def _unit(pixels):
+def _unit(pixels: Tensor) -> Tensor:
     """float32 in [0, 1] from stored pixels."""
-    made = tf.cast(pixels, tf.float32)
-    return made / pixels.dtype.max if pixels.dtype.is_integer else made
+    values = tf.cast(pixels, tf.float32)
+    return values / pixels.dtype.max if pixels.dtype.is_integer else values

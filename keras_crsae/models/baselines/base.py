@@ -9,13 +9,13 @@ from typing import Any
 from crsae_onnx.core.spec import DenoiserSpec, EncoderSpec
 
 from keras_crsae.constraints import filter_norms
-from keras_crsae.layers import FreeNormDictionary, SparseCoding, SparseCodingCell
+from keras_crsae.layers import ConvDictionary, FreeNormDictionary, SparseCoding, SparseCodingCell
 from keras_crsae.models.crsae import CRsAE
 from keras_crsae.models.cycle_spinning import CycleSpinning, as_low_pass, as_training_shifts
 from keras_crsae.typing import Tensor
 
 #: Name -> a built dictionary of that name.
-MakeDictionary = Callable[[str], FreeNormDictionary]
+MakeDictionary = Callable[[str], ConvDictionary]
 
 
 class Baseline(CRsAE):
@@ -65,7 +65,7 @@ class Baseline(CRsAE):
         options = dict(self._dictionary_options(input_shape[-1]), ball=self.inside_ball)
         code_shape = (None,) * (self.rank + 1) + (self.filters,)
 
-        def make_dictionary(name: str) -> FreeNormDictionary:
+        def make_dictionary(name: str) -> ConvDictionary:
             layer = FreeNormDictionary(**options, name=name)
             layer.build(code_shape)
             return layer

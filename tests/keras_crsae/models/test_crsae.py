@@ -8,48 +8,37 @@ import keras_crsae as kc
 from keras_crsae.initializers import window_filters
 
 
-def trained(spikes, filters, epochs=3, **options):
+def trained(spikes, filters, epochs=3, rate=1e-2, **options):
     model = kc.CRsAE(3, 21, iterations=20, seed=0, **options)
     model.set_dictionary(filters)
-    model.compile(keras.optimizers.Adam(1e-2))
+    steps = epochs * len(spikes.signal) // 8
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps)))
     return model, model.fit(spikes.signal, epochs=epochs, batch_size=8, verbose=0).history
 
 
-@pytest.mark.parametrize("learning, gradient", [("em", "unrolled"), ("em_closed_form", "truncated"),
-                                                (None, "decoder"), ("em", "decoder")])
-@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("learning, gradient, shared", [
+    ("em", "unrolled", False), ("em_closed_form", "truncated", True), (None, "decoder", False),
+    ("em", "decoder", True)])
 def test_training_moves_filters_to_the_truth_with_living_codes(spikes, near_filters, learning, gradient, shared):
+    """From an error of .45: 16 epochs of 4 batches take back at least three quarters of it."""
     model, history = trained(spikes, near_filters, lambda_learning=learning, gradient=gradient,
-                             lambda_shared=shared, epochs=6)
+                             lambda_shared=shared, epochs=16, rate=2e-2)
     error = kc.metrics.dictionary_error(spikes.filters, keras.ops.convert_to_numpy(model.dictionary.kernel))
-    assert error.mean() < 0.4
+    assert error.mean() < 0.11
     events = np.count_nonzero(spikes.code) / spikes.code.size
     assert 0.5 * events < history["sparsity"][-1] < 20 * events
     norms = np.linalg.norm(keras.ops.convert_to_numpy(model.dictionary.kernel).reshape(-1, 3), axis=0)
     np.testing.assert_allclose(norms, 1, atol=1e-6)
 
 
-def test_lambda_ends_at_its_closed_form(spikes, near_filters):
-    model, _ = trained(spikes, near_filters, lambda_learning="em_closed_form")
-    code = model.encode(spikes.signal)
-    norms, positions = np.abs(code).sum(1).mean(0), code.shape[1]
-    mean = keras.ops.convert_to_numpy(model.training_state.prior_mean)
-    expected = (positions + positions - 1) / (norms + positions / mean)
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(model.lambda_reg), expected, rtol=0.15)
-
-
-def test_em_gradient_step_follows_the_closed_form_sign(spikes, near_filters):
-    model, _ = trained(spikes, near_filters, epochs=1, lambda_learning="em")
-    assert not np.allclose(keras.ops.convert_to_numpy(model.lambda_reg),
-                           keras.ops.convert_to_numpy(model.training_state.prior_mean), rtol=1e-3)
-
-
-def test_supervised_backprop_lowers_the_error_to_the_clean_target(spikes, near_filters):
+def test_supervised_backprop_comes_close_to_what_the_true_filters_reach(spikes, near_filters):
+    """The clean target is unknown to the model's own input: the error falls below half of what it was."""
     model = kc.CRsAE(3, 21, iterations=20, lambda_learning="backprop", seed=0)
     model.set_dictionary(near_filters)
-    model.compile(keras.optimizers.Adam(1e-2))
-    history = model.fit(spikes.signal, spikes.clean, epochs=4, batch_size=8, verbose=0).history
-    assert history["loss"][-1] < history["loss"][0]
+    model.compile(keras.optimizers.Adam(2e-2))
+    before = model.evaluate(spikes.signal, spikes.clean, verbose=0)[0]
+    model.fit(spikes.signal, spikes.clean, epochs=8, batch_size=8, verbose=0)
+    assert model.evaluate(spikes.signal, spikes.clean, verbose=0)[0] < 0.5 * before
 
 
 def test_masked_samples_have_no_say(spikes, near_filters, rng):

@@ -9,7 +9,7 @@ from keras_crsae.training.checkpoint import Checkpoint, save_in_fresh_thread
 
 
 def fresh():
-    model = kc.CRsAE(2, 9, iterations=2, gradient="decoder", seed=0)
+    model = kc.CRsAE(2, 9, iterations=2, sigma=0.5, lambda_init=2.0, gradient="decoder", seed=0)
     model.adapt(SIGNAL)
     model.compile("adam")
     return model

@@ -11,12 +11,10 @@ import zipfile
 import keras
 import numpy as np
 import pytest
-from crsae_onnx.core.errors import FileError
 
 import keras_crsae as kc
 from keras_crsae.data.simulate import perturb_filters, simulate_spikes, spike_templates
 from keras_crsae.training.callbacks import RecentreFilters, SaveProgress
-from keras_crsae.training.checkpoint import save_in_fresh_thread
 
 ROOT = pathlib.Path(__file__).parents[3]
 TEMPLATES = spike_templates(15, 3)
@@ -130,18 +128,6 @@ def test_training_cut_in_the_middle_of_epochs_goes_on_to_the_same_bits(signal, t
         np.testing.assert_array_equal(a, b)
 
 
-def test_finished_training_started_again_does_nothing_more(signal, tmp_path):
-    callbacks = [SaveProgress(tmp_path / "m.keras")]
-    first, second = fresh(), fresh()
-    first.fit(signal, epochs=2, batch_size=8, verbose=0, callbacks=callbacks)
-    assert second.fit(signal, epochs=2, batch_size=8, verbose=0, callbacks=callbacks).epoch == []
-    for a, b in zip(state(first), state(second), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert [f.name for f in tmp_path.iterdir()] == ["m.keras"]
-    np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "m.keras").dictionary.kernel,
-                                  first.dictionary.kernel)
-
-
 def test_a_full_disk_is_said_once_and_keeps_the_file_of_the_save_before(signal, tmp_path):
     class FullFrom(keras.callbacks.Callback):
         """No file of this process may grow beyond 2 KiB from this epoch on, as on a disk that is full."""
@@ -202,37 +188,3 @@ def test_saving_keeps_no_memory(tmp_path):
                           env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "MALLOC_ARENA_MAX": "1"})
     assert made.returncode == 0, made.stderr[-2000:]
     assert float(made.stdout.split("kept")[1]) < 20e3, made.stdout
-
-
-def test_a_save_in_a_thread_of_its_own_raises_what_failed(tmp_path):
-    with pytest.raises((OSError, ValueError)):
-        save_in_fresh_thread(fresh(), tmp_path / "none" / "m.keras")
-
-
-def test_what_cannot_be_written_or_gone_on_from_is_said_before_training(signal, tmp_path):
-    with pytest.raises(FileError, match="No folder"):
-        fresh().fit(signal, verbose=0, callbacks=[SaveProgress(tmp_path / "none" / "m.keras")])
-    with pytest.raises(FileError, match="must end in .keras"):
-        fresh().fit(signal, verbose=0, callbacks=[SaveProgress(tmp_path / "m.h5")])
-    (tmp_path / "text.keras").write_text("hello")
-    with pytest.raises(FileError, match="does not fit this model"):
-        fresh().fit(signal, verbose=0, callbacks=[SaveProgress(tmp_path / "text.keras")])
-    other = kc.CRsAE(2, 15, iterations=4)
-    other.build((None, None, 1))
-    other.save(tmp_path / "other.keras")
-    with pytest.raises(FileError, match="does not fit this model"):
-        fresh().fit(signal, verbose=0, callbacks=[SaveProgress(tmp_path / "other.keras")])
-    with pytest.raises(ValueError, match="every"):
-        SaveProgress(tmp_path / "m.keras", every=0)
-
-
-def test_a_read_only_folder_is_said_before_training(signal, tmp_path):
-    folder = tmp_path / "locked"
-    folder.mkdir()
-    folder.chmod(0o555)
-    if os.access(folder, os.W_OK):  # root may write anywhere but in the kernel's own folders
-        folder = pathlib.Path("/sys")
-    if not folder.is_dir():
-        pytest.skip("no folder here that this user may not write to")
-    with pytest.raises(FileError, match="cannot be written to"):
-        fresh().fit(signal, verbose=0, callbacks=[SaveProgress(folder / "m.keras")])

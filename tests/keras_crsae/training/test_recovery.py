@@ -85,60 +85,6 @@ def test_sigma_learning_recovers_the_noise_level_from_both_sides(rng, start, cas
     assert (keras.ops.convert_to_numpy(model.lambda_reg) * float(model.sigma) > 0.5 * product).all()
 
 
-def of_kernel(kernel, dtype="float32"):
-    dictionary = kc.ConvDictionary(kernel.shape[-1], kernel.shape[0], channels=kernel.shape[1], dtype=dtype)
-    dictionary.build()
-    dictionary.kernel.assign(kernel)
-    return dictionary
-
-
-def test_refit_on_the_support_is_least_squares(rng):
-    from keras_crsae.training.em_updates import noise_variance, refit_on_support
-    from tests.twin import dictionary_matrix
-
-    kernel = rng.standard_normal((6, 1, 2))
-    kernel /= np.linalg.norm(kernel, axis=0)
-    matrix, _ = dictionary_matrix(kernel, (40,), (1,))
-    code = (rng.random((2, 35, 2)) < 0.1) * rng.random((2, 35, 2))
-    mask = (rng.random((2, 40, 1)) > 0.1).astype(float)
-    signal = rng.standard_normal((2, 40, 1))
-    dictionary = of_kernel(kernel, "float64")
-    given = map(keras.ops.convert_to_tensor, (signal, code))
-    refitted, residual, observed, support = refit_on_support(*given, dictionary, keras.ops.convert_to_tensor(mask),
-                                                             steps=60)
-    total = 0.0
-    for b in range(2):
-        chosen = code[b].ravel() != 0
-        seen = mask[b].ravel()[:, None] * matrix[:, chosen]
-        best, *_ = np.linalg.lstsq(seen, mask[b].ravel() * signal[b].ravel(), rcond=None)
-        np.testing.assert_allclose(np.asarray(refitted)[b].ravel()[chosen], best, atol=1e-6)
-        left = mask[b].ravel() * signal[b].ravel() - seen @ best
-        np.testing.assert_allclose(np.asarray(residual)[b].ravel(), left, atol=1e-6)
-        total += np.sum(left**2)
-    assert float(observed) == mask.sum() and float(support) == np.count_nonzero(code)
-    made = noise_variance(*map(keras.ops.convert_to_tensor, (signal, code)), dictionary, mask)
-    np.testing.assert_allclose(made, total / (mask.sum() - np.count_nonzero(code)), rtol=1e-3)
-
-
-def test_refit_of_nearly_dependent_positions_never_raises_the_residual(rng):
-    """Once it ran away in float32, and sigma jumped from 1 to 260 within a batch."""
-    from keras_crsae.training.em_updates import refit_on_support
-
-    kernel = np.hanning(47)[1:-1, None, None].astype("float32")
-    kernel /= np.linalg.norm(kernel)
-    code = np.zeros((4, 156, 1), "float32")
-    code[:, 40:48] = code[:, 90:93] = 3.0
-    signal = rng.standard_normal((4, 200, 1)).astype("float32")
-    given = *map(keras.ops.convert_to_tensor, (signal, code)), of_kernel(kernel)
-    before = refit_on_support(*given, steps=0)[1]
-    norms = [np.sum(np.square(before), axis=(1, 2))]
-    for steps in (5, 20, 200):
-        residual = refit_on_support(*given, steps=steps)[1]
-        norms.append(np.sum(np.square(residual), axis=(1, 2)))
-        assert (norms[-1] <= norms[-2] * (1 + 1e-4)).all()
-    assert (norms[-1] < 0.5 * norms[0]).all()
-
-
 def test_lambda_through_backprop_lowers_the_supervised_error_and_the_em_loss_is_reported():
     filters = spike_templates(21, 3)
     made = simulate_spikes(filters, windows=32, samples=300, events_per_window=3, seed=6)

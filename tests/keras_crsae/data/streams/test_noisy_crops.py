@@ -30,13 +30,11 @@ def test_crops_are_pieces_of_the_images_turned_and_flipped(images):
         assert min(np.abs(pieces - turned).max(axis=(1, 2)).min() for turned in symmetries(crop)) < 1e-5
 
 
-def test_all_symmetries_occur_and_augment_turns_them_off():
+def test_all_symmetries_occur():
     image = np.arange(16 * 16, dtype="float32").reshape(16, 16, 1) / 256
     seen = {tuple(c[[0, 0, -1], [0, -1, 0], 0].round(3)) for b in batches(noisy_crops([image], 16, 8, 0.1), 8)
             for c in b[1] * 0.1 - (b[1] * 0.1).mean(axis=(1, 2, 3), keepdims=True)}
     assert len(seen) == 8
-    _, plain = batches(noisy_crops([image], 16, 4, 0.1, augment=False))[0]
-    np.testing.assert_allclose(plain[0] * 0.1 - (plain[0] * 0.1).mean(), image - image.mean(), atol=1e-5)
 
 
 def test_noise_has_unit_level_and_the_mean_is_gone(images):
