@@ -68,7 +68,7 @@ class TrainingState(keras.layers.Layer):
         return tuple(input_shape)
 
     @property
-    def lasting(self) -> list[Variable]:
+    def lasting(self) -> list[Tensor]:
         """Variables that the undoing of a step leaves as they are: counters, and where training stands."""
         return [self.failed_stage, self.order_seed, self.progress, self.skipped_batches, self.step_rescues]
 
