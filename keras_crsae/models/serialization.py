@@ -65,7 +65,7 @@ def load_crsae(path: str | os.PathLike) -> CRsAE:
     classes of Keras and of this package alone, and its arrays promise no more than it holds.
 
     Raises:
-        FileError: see ``saved_config``; also weights that are missing or do not fit, and files made to do harm.
+        FileError: see ``saved_config``; also weights that are missing or of other shapes, and harmful files.
 
     Example:
         >>> import keras_crsae as kc

@@ -113,7 +113,7 @@ def check_order(x: Any) -> None:
         raise ValueError(
             "`x` is a tf.data.Dataset that was made from a batch source (window_batches, record_batches, "
             "image_batches): its batches would come in the same order, with the same crops, in every epoch. Give `fit` "
-            "the source itself; to change its batches use `source.map(function)` in the place of `dataset.map`.")
+            "the source itself; to change its batches use `source.map(function)` instead of `dataset.map`.")
 
 
 def first_batch(x: Any) -> tuple[Any, Any]:

@@ -21,7 +21,7 @@ Batch = Any  # a tensor or a tuple of tensors
 class BatchSource:
     """Batches of items in an order that depends on seed, epoch and step alone.
 
-    ``fit`` takes a source in the place of a dataset: every epoch then has an order of its own, training that was
+    ``fit`` takes a source like a dataset: every epoch then has an order of its own, training that was
     stopped goes on with the next batch, and each of several machines reads its own part of every batch. For another
     content of the batches use ``source.map(function)``. ``tf.data.Dataset.map`` would keep the content of one order
     for all epochs; ``fit`` refuses such datasets.
@@ -33,7 +33,7 @@ class BatchSource:
             of tensors. ``from_reader`` makes one from a NumPy function.
         shuffle: False: the items' own order in every epoch.
         readers: batches loaded at a time; None: one.
-        prefetch: batches that are made ahead.
+        prefetch: batches that are prepared ahead.
 
     Example:
         >>> from keras_crsae.data.streams.batch_source import BatchSource

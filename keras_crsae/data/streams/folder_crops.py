@@ -66,9 +66,9 @@ def image_batches(folder: str | Path | Sequence[str | Path], size: int, batch_si
     if not files:
         raise FileError("No image files were given.")
     for path in files:
-        found = image_size(path)
-        if min(found) < size:
-            raise FileError(f"{path} has {found[0]} x {found[1]} pixels, fewer than a crop of {size} x {size}. Omit it "
+        height, width = image_size(path)
+        if min(height, width) < size:
+            raise FileError(f"{path} has {height} x {width} pixels, fewer than a crop of {size} x {size}. Omit it "
                             "or use smaller crops.")
 
     def read(indices: np.ndarray, order: BatchOrder) -> np.ndarray:

@@ -45,7 +45,7 @@ def record_batches(files: str | os.PathLike | Sequence[str | os.PathLike], batch
         ``BatchSource`` of float32 (batch_size, *shape of a record).
 
     Raises:
-        FileError: no file, one that is compressed, cut off or no TFRecord file, or whose first record is not as told.
+        FileError: no file, one that is compressed, cut off or no TFRecord file, or whose first record cannot be parsed.
 
     Example:
         >>> import numpy as np

@@ -55,7 +55,7 @@ class TLAE(Baseline):
         return SparseCoding(cell, name="encoder", dtype=self.dtype_policy, **self._coding_options)
 
     def first_scale(self) -> Tensor:
-        # The filters have been scaled already: their largest eigenvalue is 1, and their norm tells by how much.
+        # The filters have been scaled already: their largest eigenvalue is 1, and their norm is the factor.
         return ops.mean(filter_norms(self.dictionary.kernel.value))
 
     def scale_filters(self) -> None:

@@ -57,11 +57,11 @@ class ReviveFilters(keras.callbacks.Callback):
         code = model.encode(self.data)
         use = np.abs(code).sum(axis=tuple(range(code.ndim - 1)))
         kernel = keras.ops.convert_to_numpy(model.decoder.kernel).copy()
-        found = self._candidates(use, kernel)
-        if not found:
-            return found
+        candidates = self._candidates(use, kernel)
+        if not candidates:
+            return candidates
         residual = self.data - model.decode(code)[tuple(slice(0, n) for n in self.data.shape)]
-        for (which, reason), window in zip(found, worst_windows(residual, kernel.shape[:-2], len(found)),
+        for (which, reason), window in zip(candidates, worst_windows(residual, kernel.shape[:-2], len(candidates)),
                                            strict=False):
             size = np.linalg.norm(window)
             if not size > 0:  # nothing is left to explain
@@ -77,14 +77,14 @@ class ReviveFilters(keras.callbacks.Callback):
             logging.getLogger("keras_crsae").info("Filter %d (%s) begins anew from a window of the residual.", which,
                                                   reason)
         model.encoder.cell.refresh_step_size()
-        return found
+        return candidates
 
     def _candidates(self, use: np.ndarray, kernel: np.ndarray) -> list[tuple[int, str]]:
         """Filters that are dead or copies, with the reason."""
         dead = use <= self.least * max(float(use.mean()), 1e-30)
-        found = [(int(c), "dead") for c in np.flatnonzero(dead)]
+        candidates = [(int(c), "dead") for c in np.flatnonzero(dead)]
         if self.copies is None:
-            return found
+            return candidates
         flat = kernel.reshape(-1, kernel.shape[-1])
         alike = np.abs((flat / np.maximum(np.linalg.norm(flat, axis=0), 1e-12)).T @ flat) \
             / np.maximum(np.linalg.norm(flat, axis=0), 1e-12) > self.copies
@@ -93,10 +93,10 @@ class ReviveFilters(keras.callbacks.Callback):
             if dead[c]:
                 continue
             if alike[c, kept].any():
-                found.append((int(c), "copy"))
+                candidates.append((int(c), "copy"))
             else:
                 kept.append(c)
-        return found
+        return candidates
 
 
 def worst_windows(residual: np.ndarray, size: tuple[int, ...], count: int) -> list[np.ndarray]:
