@@ -82,7 +82,7 @@ class CRsAE(SparseCodingModel):
     def __init__(self, filters: int, kernel_size: Sizes, strides: Sizes = 1, rank: int = 1, iterations: int = 100,
                  shrinkage: str | None = None, sigma: float | str = 1.0, sigma_learning: bool = False,
                  sigma_rate: float = 0.01, lambda_init: Any = "donoho", lambda_shared: bool = False,
-                 lambda_learning: LambdaLearning = "em", lambda_prior: GammaPrior | None = None,
+                 lambda_learning: LambdaLearning = "em", lambda_prior: RatePrior | str | None = None,
                  gradient: Gradient = "unrolled", gradient_steps: int = 10, tied: bool = True,
                  step_size: float | str = "auto", tolerance: float | None = None, active: bool = False,
                  block_size: int | str = "auto", unroll: bool = False, remat: bool = False,
