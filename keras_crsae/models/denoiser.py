@@ -18,7 +18,7 @@ class Denoiser(CRsAE):
     """``CRsAE`` of images that learns on the mean over random shifts, as ``denoise`` uses it.
 
     Inference on one grid (``model(y)``, ``encode``, the exported file) is that of ``CRsAE``;
-    ``applications.denoising.pipeline`` averages shifts.
+    ``applications.denoising.denoise`` averages shifts.
 
     Args:
         filters, kernel_size, strides: see ``CRsAE``; so are all other options. ``rank`` is 2.
@@ -26,10 +26,11 @@ class Denoiser(CRsAE):
         free_norms: whether the filters of an untied decoder have norms of their own, so that each has a gain (a
             reconstruction from shrunk codes wants more than 1). Kept on the sphere, they cost .3 dB.
         low_pass: width of the Gaussian blur that was taken from the training images (see
-            ``applications.denoising.split``), so that ``denoise`` does the same; 0: their mean alone.
-        sigma_power: the threshold of images in [0, 1] grows as sigma ** (1 + sigma_power) with their noise level, and
-            is what it would be without at sigma = 0.1. Strong noise wants a threshold higher in units of sigma than
-            weak noise; 0: the same, for one noise level.
+            ``applications.denoising.split_low_pass``), so that ``denoise`` does the same; 0: their mean alone.
+        sigma_power: the penalty weight of images in [0, 1] grows as sigma ** (1 + sigma_power) with their noise level,
+            and is the same as without at sigma = 0.1. Strong noise needs a higher one, in units of sigma, than weak
+            noise; 0: the same, for one noise level.
+        training_settings: None, or the ``DenoiserTraining`` that trained the model, as a dict; it is saved with it.
 
     Raises:
         ValueError: an option out of range.
@@ -46,7 +47,7 @@ class Denoiser(CRsAE):
 
     def __init__(self, filters: int, kernel_size: Any, strides: Any = 1, training_shifts: int | None = 4,
                  free_norms: bool = True, low_pass: float = 0.0, sigma_power: float = 0.0, shrinkage: str | None = None,
-                 rank: int = 2, **options: Any) -> None:
+                 rank: int = 2, training_settings: dict[str, Any] | None = None, **options: Any) -> None:
         super().__init__(filters, kernel_size, strides=strides, rank=rank, shrinkage=shrinkage, **options)
         if self.rank != 2:
             raise ValueError(f"Denoiser is for images: `rank` is 2. Received: rank={rank!r}")
@@ -57,13 +58,15 @@ class Denoiser(CRsAE):
         if not -1.0 < sigma_power < 1.0:
             raise ValueError(f"`sigma_power` must lie between -1 and 1. Received: {sigma_power!r}")
         self.free_norms, self.sigma_power = bool(free_norms), float(sigma_power)
+        self.training_settings = training_settings
 
     def _untied_decoder(self, options: dict[str, Any]) -> ConvDictionary:
         return FreeNormDictionary(**options, name="decoder") if self.free_norms else super()._untied_decoder(options)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "training_shifts": self.training_shifts, "low_pass": self.low_pass,
-                "free_norms": self.free_norms, "sigma_power": self.sigma_power}
+                "free_norms": self.free_norms, "sigma_power": self.sigma_power,
+                "training_settings": None if self.training_settings is None else dict(self.training_settings)}
 
     def export_spec(self) -> EncoderSpec:
         """As ``CRsAE.export_spec``, with how images are prepared."""

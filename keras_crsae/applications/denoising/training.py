@@ -56,8 +56,9 @@ def train_denoiser(images: Any = None, sigma: float | tuple[float, float] = 25 /
         verbose: 0: silent; 1: a line of progress every 100 steps.
 
     Returns:
-        The trained model; ``model.training_record`` is a dict of steps, minutes, settings and a history of every 100
-        steps: step, minutes, loss, PSNR in training (dB, one sigma only), sparsity.
+        The trained model, which is saved with its ``training_settings``; ``model.training_record`` is a dict of steps,
+        minutes, settings and a history of every 100 steps: step, minutes, loss, PSNR in training (dB, one sigma only),
+        sparsity.
 
     Raises:
         ValueError: invalid images, sigma or settings; neither ``steps`` nor ``minutes``.
@@ -83,7 +84,7 @@ def train_denoiser(images: Any = None, sigma: float | tuple[float, float] = 25 /
         rates = _prepare(trained, crops, settings)
     unit = effective_sigma(sigma, getattr(trained, "sigma_power", 0.0)) if np.isscalar(sigma) else None
     progress = TrainingProgress(rates, steps, minutes, unit, record, checkpoint, verbose)
-    progress.record["settings"] = settings.to_dict()
+    progress.record["settings"] = trained.training_settings = settings.to_dict()
     _fit(trained, crops, progress, callbacks)
     trained.training_record = progress.record
     return trained

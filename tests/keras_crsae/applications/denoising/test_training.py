@@ -103,8 +103,10 @@ def test_a_stopped_training_ends_where_an_unbroken_one_does(tmp_path):
     assert load_crsae(file).training_shifts == 3
 
 
-def test_the_record_holds_the_settings_that_were_used():
+def test_record_and_saved_model_hold_the_settings_that_were_used(tmp_path):
     model = train(steps=1, settings=replace(SMALL, lambda_prior=GammaPrior(strength=2.0)))
+    model.save(tmp_path / "m.keras")
+    assert load_crsae(tmp_path / "m.keras").training_settings == model.training_record["settings"]
     settings = json.loads(json.dumps(model.training_record["settings"]))
     assert settings["crop_pixels"] == 24 and settings["lambda_prior"]["strength"] == 2.0
     assert settings["gradient"] == "unrolled" == model.encoder.gradient and settings["learning_rate"] == 0.01
