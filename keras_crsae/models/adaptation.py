@@ -59,18 +59,17 @@ def resolve(data: np.ndarray, filters: np.ndarray, strides: Shape, sigma: float 
         ValueError: the estimate is zero.
     """
     rank = len(strides)
-    if sigma == "estimate":
-        sigma = initializers.robust_sigma(data, rank, mask)
-        if not sigma > 0:
-            raise ValueError("sigma='estimate' found a noise level of zero: more than half of the data is constant. "
-                             "Give sigma a positive number in the data's unit.")
+    level = initializers.robust_sigma(data, rank, mask) if sigma == "estimate" else float(sigma)
+    if sigma == "estimate" and not level > 0:
+        raise ValueError("sigma='estimate' found a noise level of zero: more than half of the data is constant. "
+                         "Give sigma a positive number in the data's unit.")
     value = None
     if donoho:
         positions = math.prod(code_length(n, k, s) for n, k, s in
                               zip(data.shape[1:-1], filters.shape[:rank], strides, strict=True))
-        value = initializers.donoho_lambda(filters.shape[-1], positions, sigma)
+        value = initializers.donoho_lambda(filters.shape[-1], positions, level)
     prior, ceiling = code_priors.get(code_prior), math.inf
     if prior.dual_excess(np.zeros((1, 1, 1), np.float32)) is not None:
         observed = data if mask is None else data * mask
         ceiling = 0.5 * lambda_max(observed[:_CEILING_EXAMPLES], filters, strides, prior, likelihood)
-    return Adapted(float(sigma), value, ceiling / likelihoods.get(likelihood).dispersion(float(sigma)))
+    return Adapted(level, value, ceiling / likelihoods.get(likelihood).dispersion(level))
