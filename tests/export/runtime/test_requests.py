@@ -61,7 +61,7 @@ def test_a_thousand_mutated_requests_are_answered_or_refused(encoders):
         encoder, shape = encoders[number % 2]
         signal, given, fine = requests(shape, rng)
         run = encoder.encode if number % 3 else encoder.reconstruct
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             made = run(signal, **given)
         except (SignalError, ValueError) as error:
@@ -72,7 +72,7 @@ def test_a_thousand_mutated_requests_are_answered_or_refused(encoders):
         else:
             assert np.isfinite(made).all(), f"request {number}"
             answered += 1
-        assert time.perf_counter() - start < 1, f"request {number}"
+        assert time.process_time() - start < 1, f"request {number}"
     assert answered + refused == COUNT and answered > 150 and refused > 500
     # The process is as good as before.
     for encoder, shape in encoders:

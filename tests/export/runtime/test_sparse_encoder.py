@@ -120,10 +120,10 @@ def test_a_run_can_be_ended_from_another_thread(tmp_path, most):
     encoder = SparseEncoder(convert(model, tmp_path / "e.onnx"), threads=1, limits=RunLimits(code_values=most))
     options = sessions.run_options()
     threading.Timer(0.3, lambda: setattr(options, "terminate", True)).start()
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(Exception, match="terminate"):
         encoder.run(["code"], np.ones((2, 5000, 1)), options=options)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_a_batch_that_stops_as_one_is_not_split(rng, tmp_path):

@@ -41,12 +41,12 @@ def test_a_zip_bomb_is_refused_unopened(tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.npy", "w") as file:
         for _ in range(300):
             file.write(bytes(2**20))
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(FileError, match="would unpack to 314572800"):
         read_array(path)
     with pytest.raises(FileError, match="would unpack to"):
         saved_config(path.rename(tmp_path / "bomb.keras"))
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_well_compressed_data_below_the_bound_pass(tmp_path):
