@@ -75,7 +75,8 @@ def run_command(words):
     elif program == "python":
         assert (ROOT / arguments[0]).is_file(), f"no such script: {shlex.join(words)}"
     else:
-        assert program in ("git", "cd", "ruff", "lint-imports", "pyright", "pre-commit"), f"unknown: {shlex.join(words)}"
+        others = ("git", "cd", "ruff", "lint-imports", "pyright", "pre-commit")
+        assert program in others, f"unknown: {shlex.join(words)}"
 
 
 @pytest.mark.parametrize("name", PAGES)
