@@ -36,7 +36,8 @@ class SparseCodingModel(PrebuiltModel):
         lambda_learning, lambda_shared, lambda_prior, sigma_learning, sigma_rate: see ``CRsAE``.
         dictionary, encoder, decoder: layers, made by ``build``.
         training_state: ``TrainingState``, made by ``build``.
-        training_record: what ``applications.denoising.train_denoiser`` keeps of its run, which sets it.
+        training_record, training_settings: what ``applications.denoising.train_denoiser`` keeps of its run, which sets
+            them; ``Denoiser`` is saved with the settings.
     """
 
     rank: int
@@ -55,6 +56,7 @@ class SparseCodingModel(PrebuiltModel):
     decoder: ConvDictionary
     training_state: TrainingState
     training_record: dict[str, Any]
+    training_settings: dict[str, Any] | None
     #: Whether the iteration converges for step sizes of 1 / L, so that one that explodes can be estimated anew.
     converges_at_inverse_norm = True
 
