@@ -155,10 +155,11 @@ class Encoding:
         expected = (len(signal), *model.dictionary.code_space(signal.shape[1:-1]), model.filters)
         if code.shape != expected:
             raise ValueError(f"`code` must have shape {expected} for a signal {signal.shape}. Received: {code.shape}")
-        padded, observed = model.encoder.pad_to_strides(ops.convert_to_tensor(signal), observation_mask(mask, signal))
+        signal, code = (ops.cast(array, model.variable_dtype) for array in (signal, code))
+        padded, observed = model.encoder.pad_to_strides(signal, observation_mask(mask, signal))
         problem = Problem(model.likelihood, model.code_prior, mask_or_identity(observed))
         padded, weight = problem.measurement.forward(padded), model.encoder.cell.penalty_weight(sigma)
-        eta = model.dictionary(code)
+        eta = ops.cast(model.dictionary(code), model.variable_dtype)
         zero = objective(problem, padded, tf.zeros_like(code), tf.zeros_like(eta), weight)
         value = objective(problem, padded, code, eta, weight)
         lower = dual_objective(problem, padded, eta, model.dictionary.adjoint, weight)

@@ -205,7 +205,10 @@ class TwoStageTrainer:
         code, error = self.forward(batch, False)
         error, observed = total(list(error))
         loss = error / tf.maximum(observed, 1e-12)
-        return self._report(loss, self._lambda_loss(code, batch.weight)[0], code, model.sigma.value, batch.count)
+        weight = batch.weight
+        if weight is not None:  # cycle spinning gives the codes of the whole batch once a shift
+            weight = tf.tile(weight, [tf.shape(code)[0] // tf.shape(weight)[0]])
+        return self._report(loss, self._lambda_loss(code, weight)[0], code, model.sigma.value, batch.count)
 
     # The stages
 

@@ -35,6 +35,13 @@ def test_a_tied_one_has_one_kernel_on_the_sphere(rng):
     np.testing.assert_allclose(norms(model.decoder), 1, atol=1e-5)
 
 
+def test_weights_of_examples_count_in_evaluation_as_repeated_examples_do(rng):
+    model, noisy = trained(rng, training_shifts=2)
+    weighted = model.evaluate(noisy[:2], sample_weight=np.array([2.0, 1.0]), verbose=0)
+    repeated = model.evaluate(noisy[[0, 0, 1]], verbose=0)
+    np.testing.assert_allclose(weighted[:3], repeated[:3], rtol=1e-5)
+
+
 @pytest.mark.parametrize("options", [{"tied": False}, {"tied": True, "low_pass": 2.0, "training_shifts": 2},
                                      {"sigma_power": 0.2}])
 def test_saving_keeps_options_values_and_export(rng, options, tmp_path):

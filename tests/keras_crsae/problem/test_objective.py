@@ -43,3 +43,13 @@ def test_a_code_of_another_shape_is_refused(rng):
     model = kc.CRsAE(2, 7, seed=0)
     with pytest.raises(ValueError, match="`code` must have shape"):
         model.convergence(rng.standard_normal((1, 30, 1)), code=np.zeros((1, 30, 2)))
+
+
+def test_a_model_in_double_precision_has_the_gap_of_one_in_single(rng):
+    signal, gaps = 3.0 * rng.standard_normal((2, 60, 1)), []
+    for dtype in ("float32", "float64"):
+        model = kc.CRsAE(3, 9, iterations=20, lambda_init=0.5, dtype=dtype, seed=0)
+        model.set_dictionary(np.random.default_rng(1).standard_normal((9, 1, 3)))
+        gaps.append(model.convergence(signal, sigma=1.0).gap)
+    assert (gaps[1] > 0).all()
+    np.testing.assert_allclose(gaps[0], gaps[1], rtol=1e-3)
