@@ -130,7 +130,7 @@ def _exportable_spec(model: Exportable) -> EncoderSpec:
         raise ValueError("Expected a keras_crsae.CRsAE, or an object with `export_spec` and `export_reference`. "
                          f"Received: {type(model).__name__}.")
     spec = model.export_spec()
-    for name, value, known in (("code prior", spec.code_prior, CODE_PRIORS),
+    for name, value, known in (("code prior", spec.code_prior, tuple(CODE_PRIORS)),
                                ("likelihood", spec.likelihood, LIKELIHOODS)):
         if value not in known:
             raise ValueError(f"The model's {name} has no form in an ONNX graph: its `onnx` is {value!r}, and graphs "
@@ -155,7 +155,7 @@ def _spike_rule(spikes: Spikes | None, spec: EncoderSpec, outputs: Sequence[str]
         return None
     if spikes is None:
         raise ValueError("The output 'spikes' needs spikes=: a SpikeReader, or the smallest code of a spike.")
-    if spec.strides != (1,) or spec.code_prior != "nonnegative_soft":
+    if spec.strides != (1,) or CODE_PRIORS[spec.code_prior or ""]:
         raise ValueError("The output 'spikes' is for signals of rank 1, stride 1 and non-negative codes. Received: "
                          f"rank {spec.rank}, strides {spec.strides}, {spec.code_prior}.")
     if isinstance(spikes, SpikeReader):

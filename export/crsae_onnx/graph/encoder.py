@@ -39,8 +39,8 @@ from crsae_onnx.graph.nodes import Nodes
 if TYPE_CHECKING:
     import onnx
 
-#: Code priors and likelihoods that the iteration is written for.
-CODE_PRIORS = ("soft", "nonnegative_soft")
+#: Code priors that the iteration is written for -> whether their codes have both signs; and the likelihoods.
+CODE_PRIORS = {"soft": True, "nonnegative_soft": False}
 LIKELIHOODS = ("gaussian",)
 #: Added to a closed position, far beyond any signal and far from overflow.
 _CLOSED = -1e30
@@ -74,8 +74,8 @@ class Graph:
         self.encoder, self.flat, self.top, self.level = encoder, flat, nodes, sigma
         self.taps, self.columns = encoder.kernel.shape[:2], encoder.kernel.shape[-1]
         self.period = [b * s for b, s in zip(encoder.block, encoder.strides, strict=True)]
-        self.soft, self.half = encoder.code_prior == "soft", encoder.half
-        self.biased = not (self.soft or self.half)  # the threshold is the second convolution's bias
+        self.signed, self.half = CODE_PRIORS[encoder.code_prior], encoder.half
+        self.biased = not (self.signed or self.half)  # the threshold is the second convolution's bias
         top, constant = self.top, self.top.constant
         signal = self._image(signal)
         self.scale = ""  # name of the magnitude that float16 is scaled by
@@ -265,7 +265,7 @@ class Graph:
         if self.half:
             moved = nodes("Mul", moved, self.step_size)
         moved = nodes("Add", nodes.shaped(moved, self.columns, "blocks"), w)
-        if self.soft:
+        if self.signed:
             # u - clip(u, -b, b); ONNX Clip takes one number as limit.
             clipped = nodes("Max", nodes("Min", moved, self.threshold), self.negative_threshold)
             new = nodes("Sub", moved, clipped)
