@@ -130,6 +130,6 @@ class RecentreFilters(keras.callbacks.Callback):
         for layer in model.dictionaries:  # untied kernels move together: the code ties the one to the other
             kernel = keras.ops.convert_to_numpy(layer.kernel)
             moved = shift_filters(kernel, shifts)
-            layer.kernel.assign(moved * (_norms(kernel) / _norms(moved)))
+            layer.kernel.assign(moved / (_norms(moved) if layer.unit_norm else _norms(moved) / _norms(kernel)))
         model.encoder.cell.refresh_step_size()
         return shifts
