@@ -109,6 +109,6 @@ def test_the_example_on_the_sorters_card_runs():
     exec(compile(card_example("spikes-single-channel"), "README.md", "exec"), given)  # noqa: S102
     start, unit = np.nonzero(made.code[0])
     true = np.sort(start + np.abs(filters[:, 0]).argmax(axis=0)[unit])
-    found = np.sort(given["spikes"].sample)
+    found = np.sort(given["spikes"].peak_sample)
     assert len(found) == pytest.approx(len(true), abs=2)
-    assert np.abs(true[:, None] - found).min(axis=1).max() <= 15 and given["spikes"].unit.max() == 2
+    assert np.abs(true[:, None] - found).min(axis=1).max() <= 15 and given["spikes"].unit_id.max() == 2
