@@ -64,7 +64,7 @@ def test_codes_and_reconstructions_have_the_shapes_and_dtypes_that_are_promised(
 
 
 @pytest.mark.slow
-@settings(max_examples=150, **QUIET)
+@settings(max_examples=40, **QUIET)
 @given(models())
 def test_the_same_for_many_more(case):
     check_shapes_and_dtypes(case)
@@ -88,7 +88,7 @@ def test_an_exported_model_computes_what_keras_computes(tmp_path_factory, case):
 
 
 @pytest.mark.slow
-@settings(max_examples=60, **QUIET)
+@settings(max_examples=20, **QUIET)
 @given(models())
 def test_many_more_exported_models_do_so(tmp_path_factory, case):
     check_export(tmp_path_factory.mktemp("e"), case)

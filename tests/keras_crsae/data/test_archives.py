@@ -237,6 +237,6 @@ def test_mutated_files_are_read_or_refused_by_name(tmp_path, model_file):
 
 
 @pytest.mark.slow
-def test_ten_thousand_mutated_files_are_read_or_refused_by_name(tmp_path, model_file):
-    good, refused = fuzz(tmp_path, model_file, 1500)
-    assert good + refused > 10_000
+def test_two_thousand_mutated_files_are_read_or_refused_by_name(tmp_path, model_file):
+    good, refused = fuzz(tmp_path, model_file, 250)
+    assert good + refused > 2000
