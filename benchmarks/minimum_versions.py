@@ -95,7 +95,7 @@ def main():
         folder = args.folder or Path(name) / "env"
         venv.create(folder, with_pip=True)
         python = folder.absolute() / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check"]
         subprocess.run([*pip, *pins], check=True)
         subprocess.run([*pip, "--no-deps", str(ROOT)], check=True)
         outside = ("PYTHONPATH", "TF_CONFIG")

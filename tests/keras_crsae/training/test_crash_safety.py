@@ -18,24 +18,34 @@ from keras_crsae.training.callbacks import RecentreFilters, SaveProgress
 
 ROOT = pathlib.Path(__file__).parents[3]
 TEMPLATES = spike_templates(15, 3)
-#: Trains with a save after each batch; kills itself so many seconds after `fit` began (never for 0).
+#: Trains with a save after each batch. Kills itself so many seconds after so many batches of this process, or after
+#: `fit` was called for 0 batches; never where no seconds are given.
 KILLED = """
-import os, signal as signals, sys, threading
+import os, signal, sys, threading
 import keras, numpy as np
 import keras_crsae as kc
 from keras_crsae.callbacks import RecentreFilters, SaveProgress
 from keras_crsae.data.simulate import perturb_filters, simulate_spikes, spike_templates
 
-folder, seconds = sys.argv[1], float(sys.argv[2])
+folder, seconds, batches = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
 templates = spike_templates(15, 3)
-signal = simulate_spikes(templates, windows=22, samples=120, events_per_window=2, seed=4).signal
+data = simulate_spikes(templates, windows=22, samples=120, events_per_window=2, seed=4).signal
 model = kc.CRsAE(3, 15, iterations=6, gradient="decoder", sigma_learning=True, seed=0)
 model.set_dictionary(perturb_filters(templates, 0.45, seed=5))
 model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-2, 60)))
-if seconds:
-    threading.Timer(seconds, os.kill, (os.getpid(), signals.SIGKILL)).start()
-model.fit(signal, epochs=10, batch_size=4, verbose=0,
-          callbacks=[SaveProgress(folder + "/progress.keras", every=1), RecentreFilters(within=0.1)])
+
+class Kill(keras.callbacks.Callback):
+    left = batches
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.left -= 1
+        if self.left == 0 and seconds:
+            threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+if seconds and not batches:
+    threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+model.fit(data, epochs=10, batch_size=4, verbose=0,
+          callbacks=[Kill(), SaveProgress(folder + "/progress.keras", every=1), RecentreFilters(within=0.1)])
 state = [*model.weights, *model.optimizer.variables, *model.lambda_optimizer.variables]
 np.savez(folder + "/writing.npz", *[keras.ops.convert_to_numpy(v) for v in state])
 os.replace(folder + "/writing.npz", folder + "/done.npz")
@@ -43,10 +53,11 @@ os._exit(0)
 """
 
 
-def run(folder, seconds=0.0):
+def run(folder, seconds=0.0, batches=0):
+    """Whether the process was killed; else it came to the end of training."""
     folder.mkdir(exist_ok=True)
-    made = subprocess.run([sys.executable, "-W", "ignore", "-c", KILLED, str(folder), str(seconds)], cwd=ROOT,
-                          text=True, capture_output=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+    made = subprocess.run([sys.executable, "-W", "ignore", "-c", KILLED, str(folder), str(seconds), str(batches)],
+                          cwd=ROOT, text=True, capture_output=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
     assert made.returncode in (0, -9), made.stderr[-2000:]
     return made.returncode == -9
 
@@ -57,21 +68,20 @@ def final(folder):
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments_change_no_bit_of_the_weights(tmp_path):
+def test_kills_in_every_phase_of_training_change_no_bit_of_the_weights(tmp_path):
     assert not run(tmp_path / "whole")
-    expected, rng = final(tmp_path / "whole"), np.random.default_rng(0)
-    kills = rounds = 0
-    while kills < 20:
-        folder = tmp_path / f"round{rounds}"
-        while run(folder, float(rng.uniform(0.0, 4.0)) if kills < 20 else 0.0):
-            kills += 1
-            if (folder / "progress.keras").exists():  # whole, whatever was being written
-                with zipfile.ZipFile(folder / "progress.keras") as archive:
-                    assert archive.testzip() is None
-        for a, b in zip(expected, final(folder), strict=True):
-            np.testing.assert_array_equal(a, b)
-        rounds += 1
-    assert kills >= 20
+    folder, rng, saved = tmp_path / "killed", np.random.default_rng(0), 0
+    # Of 60 batches, 6 an epoch: at the start without a file and with one (while it is read), while the step is traced,
+    # in the middle of an epoch and across its end; each within a batch, a save or between them, as chance has it.
+    for batches in (0, 1, 3, 0, 5, 6, 8):
+        assert run(folder, float(rng.uniform(0.0, 0.2 if batches else 2.0)), batches)
+        if (folder / "progress.keras").exists():  # whole, whatever was being written
+            saved += 1
+            with zipfile.ZipFile(folder / "progress.keras") as archive:
+                assert archive.testzip() is None
+    assert saved >= 4 and not run(folder)
+    for a, b in zip(final(tmp_path / "whole"), final(folder), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 class PowerCut(Exception):
