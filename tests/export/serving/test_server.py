@@ -55,7 +55,7 @@ def server(files, tmp_path_factory):
          "--largest-body", "200000", "--largest-signal", "20000", "--concurrency", "6"], cwd=folder,
         env={**os.environ, **home}, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(240):
+        for _ in range(480):
             try:
                 if ask(port, "GET", "/v2/health/ready")[0] == 200:
                     break
@@ -63,7 +63,7 @@ def server(files, tmp_path_factory):
                 assert process.poll() is None, "the server ended"
             time.sleep(0.25)
         else:
-            raise AssertionError("the server is not ready after a minute")
+            raise AssertionError("the server is not ready after two minutes")
         yield port, process
     finally:
         if process.poll() is None:

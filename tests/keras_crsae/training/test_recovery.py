@@ -55,10 +55,10 @@ SHARED = dict(lambda_shared=True, lambda_prior=kc.GammaPrior(strength=3.0))
 @pytest.mark.slow
 @pytest.mark.parametrize("learning, options", [("em", {}), ("em_closed_form", {}), ("em", UNROLLED),
                                                ("em", SHARED)], ids=["em", "closed form", "unrolled", "shared"])
-def test_em_recovers_from_five_seeds(learning, options):
-    made = [recover(seed, learning, **options) for seed in range(5)]
+def test_em_recovers_from_three_seeds(learning, options):
+    made = [recover(seed, learning, **options) for seed in range(3)]
     errors = np.array([error for error, _, _ in made])
-    assert (errors < 0.1).all() and np.sum(errors < 0.05) >= 3
+    assert (errors < 0.1).all() and np.sum(errors < 0.05) >= 2
     for _, ratio, per_event in made:
         assert (np.abs(ratio - 1) < 0.15).all()
         assert 0.5 < per_event < 2
