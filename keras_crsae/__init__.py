@@ -1,10 +1,9 @@
 """Convolutional dictionary learning inside Keras: the constrained recurrent sparse autoencoder (CRsAE)."""
 
 import importlib
-import sys
 from typing import TYPE_CHECKING
 
-from keras_crsae._lazy import lazy_names
+from keras_crsae._lazy import after_import, after_next_name, lazy_names
 
 if TYPE_CHECKING:
     from keras_crsae import applications, callbacks, data, layers, metrics, models, plots, problem, solvers, zoo
@@ -29,8 +28,15 @@ _SOURCES = {
 }
 __getattr__, __dir__ = lazy_names(__name__, _SOURCES)
 
-if "keras" in sys.modules:
-    # Keras finds the class of a saved model among those that are registered, which an import does. Where Keras is
-    # loaded already this costs little, and `keras.saving.load_model` then works after `import keras_crsae` alone.
-    importlib.import_module("keras_crsae.models.baselines")
-    importlib.import_module("keras_crsae.models.denoiser")
+
+def _register_classes() -> None:
+    """Import what saved models hold: Keras finds the class of a saved model among those that are registered."""
+    try:
+        importlib.import_module("keras_crsae.models.baselines")
+        importlib.import_module("keras_crsae.models.denoiser")
+    except ImportError:  # a module that these need is the one that imports Keras, and is not complete yet
+        after_next_name(_register_classes)
+
+
+# ``keras.saving.load_model`` then works after ``import keras_crsae`` alone, whichever of the two is imported first.
+after_import("keras", _register_classes)

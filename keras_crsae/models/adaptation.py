@@ -71,5 +71,6 @@ def resolve(data: np.ndarray, filters: np.ndarray, strides: Shape, sigma: float 
     prior, ceiling = code_priors.get(code_prior), math.inf
     if prior.dual_excess(np.zeros((1, 1, 1), np.float32)) is not None:
         observed = data if mask is None else data * mask
-        ceiling = 0.5 * lambda_max(observed[:_CEILING_EXAMPLES], filters, strides, prior, likelihood)
+        ceiling = 0.5 * max(lambda_max(observed[:_CEILING_EXAMPLES], sign * filters, strides, prior, likelihood)
+                            for sign in (1, -1))  # a filter may still turn round while it learns
     return Adapted(level, value, ceiling / likelihoods.get(likelihood).dispersion(level))

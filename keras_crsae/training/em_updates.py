@@ -44,14 +44,17 @@ def code_norms(code: Tensor, sample_weight: Tensor | None = None,
 
 def half_lambda_max(signal: Tensor, dictionary: ConvDictionary, sigma: Tensor, mask: Tensor | None = None,
                     code_prior: CodePrior | str = "soft", likelihood: Likelihood | str = "gaussian") -> Tensor:
-    """Ceiling of lambda: half of the smallest rate with an all-zero code, max |D^T y| / (2 sigma^2) for "soft".
+    """Ceiling of lambda: half of the smallest rate with an all-zero code, max |D^T y| / (2 sigma^2).
 
-    Infinite where the code prior has no ``dual_excess``.
+    Filters of either sign count, whatever the prior: a filter may still turn round while it learns. Infinite where the
+    code prior has no ``dual_excess``.
     """
-    residual = zero_residual(likelihoods.get(likelihood), signal)
-    excess = code_priors.get(code_prior).dual_excess(dictionary.adjoint(residual if mask is None else mask * residual))
-    if excess is None:
+    residual, prior = zero_residual(likelihoods.get(likelihood), signal), code_priors.get(code_prior)
+    correlation = dictionary.adjoint(residual if mask is None else mask * residual)
+    excess, turned = prior.dual_excess(correlation), prior.dual_excess(-correlation)
+    if excess is None or turned is None:
         return ops.cast(float("inf"), signal.dtype)
+    excess = ops.maximum(excess, turned)
     # A replica may be left without any signal by the last batch of an epoch: then 0, not -infinity.
     return 0.5 * highest(ops.maximum(ops.max(excess, initial=0.0), 0.0)) / ops.square(sigma)
 

@@ -1,8 +1,12 @@
 """Names that are imported at first use."""
 
+import subprocess
+import sys
+
 import pytest
 
-from keras_crsae._lazy import lazy_names
+from keras_crsae import zoo
+from keras_crsae._lazy import after_import, lazy_names
 
 
 def test_a_name_is_imported_when_it_is_used():
@@ -31,3 +35,25 @@ def test_a_missing_module_is_named_as_python_names_it():
     get, _ = lazy_names("package", {"name": "there_is_no_such_module"})
     with pytest.raises(ModuleNotFoundError, match="No module named 'there_is_no_such_module'"):
         get("name")
+
+
+def test_an_action_follows_the_import_of_a_module_once(tmp_path, monkeypatch):
+    (tmp_path / "watched_module.py").write_text("value = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    seen = []
+    after_import("watched_module", lambda: seen.append(sys.modules["watched_module"].value))
+    assert seen == []
+    import watched_module
+
+    assert seen == [1] and type(watched_module.__loader__).__name__ == "SourceFileLoader"
+    after_import("watched_module", lambda: seen.append(2))
+    assert seen == [1, 2]
+
+
+@pytest.mark.parametrize("imports", ["import keras_crsae, keras", "import keras, keras_crsae",
+                                     "from keras_crsae.layers import ConvDictionary; import keras",
+                                     "import keras_crsae as kc; kc.callbacks.SaveProgress; import keras"])
+def test_keras_loads_a_saved_model_in_a_fresh_interpreter(imports):
+    code = f"{imports}\nprint(type(keras.saving.load_model({str(zoo.path_of('denoise-gray-25'))!r})).__name__)"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == "Denoiser"

@@ -26,7 +26,10 @@ def fresh(signal):
 @pytest.mark.parametrize("method", ["fit", "evaluate", "predict", "train_on_batch", "test_on_batch",
                                     "predict_on_batch"])
 def test_signatures_are_those_of_keras(model, method):
-    assert inspect.signature(getattr(model, method)) == inspect.signature(getattr(keras.Model, method))
+    """Names, order, kinds and defaults; Keras has no annotations, we do."""
+    ours, theirs = ([(p.name, p.kind, p.default) for p in inspect.signature(getattr(c, method)).parameters.values()]
+                    for c in (model, keras.Model))
+    assert ours == theirs
 
 
 def test_positional_arguments_mean_what_they_mean_in_keras(signal):

@@ -95,7 +95,7 @@ def test_a_stopped_training_ends_where_an_unbroken_one_does(tmp_path):
     keras.utils.set_random_seed(77)
     resumed = train(steps=130, checkpoint=file)
     for one, two in zip(whole.weights, resumed.weights, strict=True):
-        if one.name != "position":  # epochs of this call of fit: a second call counts from 0
+        if one.name != "progress":  # epochs of this call of fit: a second call counts from 0
             np.testing.assert_allclose(one, two, atol=1e-5)
     assert [row["step"] for row in resumed.training_record["history"]] == [100, 130]
     again = train(steps=130, checkpoint=file)  # nothing is left to do
