@@ -82,7 +82,7 @@ def test_losses_and_metrics_of_ones_own_are_refused():
         ("iterations", 0), ("iterations", 2.5), ("iterations", True), ("gradient", "none"),
         ("gradient_steps", 0), ("strides", 30), ("strides", (1, 1)), ("rank", 3),
         ("step_size", 0), ("step_size", "fixed"), ("tolerance", -1e-3), ("block_size", 0)]],
-    (dict(shrinkage="hard"), "code prior.*'hard'"), (dict(lambda_prior=3.0), "rate prior.*3.0"),
+    (dict(shrinkage="hard"), "code prior.*'hard'"), (dict(lambda_prior=3.0), "prior of lambda.*3.0"),
     (dict(lambda_shared=True, lambda_init=[1.0, 2.0, 3.0]), "lambda_shared"),
     (dict(lambda_learning="backprop", gradient="decoder"), "decoder")], ids=str)
 def test_unfit_options_are_refused_at_construction(options, words):
