@@ -231,7 +231,7 @@ def test_config_round_trip_gives_the_same_model(seed, tmp_path):
     model.build((None,) * (options["rank"] + 1) + (2,))
     again = kc.CRsAE.from_config(model.get_config())
     assert again.get_config() == model.get_config()
-    for name in ("iterations", "shrinkage", "sigma_rate", "strides", "tied"):
+    for name in ("iterations", "code_prior", "sigma_rate", "strides", "tied"):
         assert name in model.get_config()
     model.save(tmp_path / "m.keras")
     loaded = keras.saving.load_model(tmp_path / "m.keras")
