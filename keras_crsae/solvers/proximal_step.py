@@ -93,8 +93,10 @@ def descent(problem: Problem, signal: Tensor, kernel: Tensor, strides: Shape, st
     prior = problem.code_prior
     rising = step_size * (kernel if adjoint_kernel is None else adjoint_kernel)  # the small kernel, not the large code
     as_bias = prior.bias_form and len(threshold.shape) == 1
-    explain = _residual(problem, signal, kernel, strides)
-    rise = (_fused_ascent if _is_plain(strides) else _ascent)(rising, strides, threshold if as_bias else None, in_place)
+    # With another kernel in D^T a training step took a third less by the operators that do not fuse.
+    fuse = _is_plain(strides) and adjoint_kernel is None
+    explain = _residual(problem, signal, kernel, strides, fuse)
+    rise = (_fused_ascent if fuse else _ascent)(rising, strides, threshold if as_bias else None, in_place)
 
     def descend(w: Tensor | None) -> Tensor:
         moved = rise(w, explain(w))
@@ -154,7 +156,8 @@ def _fused_ascent(rising: Tensor, strides: Shape, bias: Tensor | None, in_place:
     return rise
 
 
-def _residual(problem: Problem, signal: Tensor, kernel: Tensor, strides: Shape) -> Callable[[Tensor | None], Tensor]:
+def _residual(problem: Problem, signal: Tensor, kernel: Tensor, strides: Shape,
+              fuse: bool) -> Callable[[Tensor | None], Tensor]:
     """The function ``w -> Phi^T residual(y, Phi D w)``; w None stands for the code 0."""
     measurement = problem.measurement
     if not problem.likelihood.quadratic or not measurement.projection:
@@ -164,13 +167,13 @@ def _residual(problem: Problem, signal: Tensor, kernel: Tensor, strides: Shape) 
             return problem.residual(signal, synthesis(w, kernel, strides))
 
         return general
-    subtract = _subtract(signal, kernel, strides)
+    subtract = _subtract(signal, kernel, strides, fuse)
     return lambda w: measurement.adjoint(signal if w is None else subtract(w))
 
 
-def _subtract(signal: Tensor, kernel: Tensor, strides: Shape) -> Callable[[Tensor], Tensor]:
+def _subtract(signal: Tensor, kernel: Tensor, strides: Shape, fuse: bool) -> Callable[[Tensor], Tensor]:
     """The function ``w -> y - D w``."""
-    if not _is_plain(strides) or is_thin(kernel, strides):
+    if not fuse or is_thin(kernel, strides):
         return lambda w: signal - synthesis(w, kernel, strides)
     reverse = -tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))
     padding = [[0, 0], *([n - 1, n - 1] for n in kernel.shape[:2]), [0, 0]]
