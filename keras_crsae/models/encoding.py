@@ -26,6 +26,7 @@ from crsae_onnx.core.windowing import (
 from keras import ops
 
 from keras_crsae._validation import as_sample_weight
+from keras_crsae.data.streams.batch_source import BatchSource
 from keras_crsae.layers import ConvDictionary, SparseCoding
 from keras_crsae.models.compiled_passes import concurrent_graph
 from keras_crsae.problem.code_priors import CodePrior
@@ -33,7 +34,7 @@ from keras_crsae.problem.likelihoods import Likelihood
 from keras_crsae.problem.measurements import mask_or_identity, observation_mask
 from keras_crsae.problem.objective import Problem, dual_objective, objective
 from keras_crsae.solvers.proximal_step import in_place
-from keras_crsae.training.inputs import is_array
+from keras_crsae.training.inputs import is_array, unshuffled
 from keras_crsae.typing import Tensor
 
 
@@ -144,7 +145,9 @@ class Encoding:
                                    progress=None if verbose in (0, "auto") else True)
 
     def prediction_data(self, x: Any) -> Any:
-        """``x`` of ``predict``: arrays checked and cast, streams as they are."""
+        """``x`` of ``predict``: arrays checked and cast, sources in their own order, streams as they are."""
+        if isinstance(x, BatchSource):
+            return unshuffled(x)
         return self._as_signal(x, "x") if is_array(x) else x
 
     def convergence(self, signal: Any, code: Any = None, mask: Any = None, sigma: Any = None) -> Convergence:
