@@ -55,7 +55,7 @@ PAGES = {
         Source("scaling", "With AVX-512"),
         Source("scaling_avx2", "With AVX2 alone", "The convolutions take longer, and the fixed cost of each iteration "
                                                   "weighs less: the exponent is nearer to 1.")),
-        "300,000 samples, 3 filters of 45 and 60 iterations, where nothing else is said."),
+        "300,000 samples, 3 filters of 45 and 60 iterations, unless stated otherwise."),
     "iterations": Page("How far from the optimum is a code?", (Source("iterations"),),
                        "Rows below 1 are a `tolerance`; the others are numbers of iterations."),
     "onnx": Page("How fast is the exported file?", (Source("onnx_runtime"),)),

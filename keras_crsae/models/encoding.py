@@ -26,7 +26,6 @@ from crsae_onnx.core.windowing import (
 from keras import ops
 
 from keras_crsae._validation import as_sample_weight
-from keras_crsae.data.streams.batch_source import BatchSource
 from keras_crsae.layers import ConvDictionary, SparseCoding
 from keras_crsae.models.compiled_passes import concurrent_graph
 from keras_crsae.problem.code_priors import CodePrior
@@ -146,8 +145,7 @@ class Encoding:
 
     def prediction_data(self, x: Any) -> Any:
         """``x`` of ``predict``: arrays checked and cast, sources in their own order, streams as they are."""
-        if isinstance(x, BatchSource):
-            return unshuffled(x)
+        x = unshuffled(x)
         return self._as_signal(x, "x") if is_array(x) else x
 
     def convergence(self, signal: Any, code: Any = None, mask: Any = None, sigma: Any = None) -> Convergence:

@@ -29,7 +29,7 @@ class Batch(NamedTuple):
     target: Tensor  # of signal's shape
     observed: Tensor | None  # 0/1 of signal's shape
     weight: Tensor | None  # (batch,), weighs the losses
-    count: Tensor  # signals in it, without what stands in for none
+    count: Tensor  # signals in the batch; padding is not counted
 
 
 class SignalLayout(NamedTuple):
@@ -62,8 +62,7 @@ def checked_arrays(x: Any, y: Any, sample_weight: Any, layout: SignalLayout, nam
 
 def checked_validation(data: Any, layout: SignalLayout) -> Any:
     """``validation_data`` with its arrays checked; datasets pass."""
-    if isinstance(data, BatchSource):
-        return unshuffled(data)
+    data = unshuffled(data)
     if data is None or not is_array(data) and not isinstance(data, tuple):
         return data
     x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -72,9 +71,9 @@ def checked_validation(data: Any, layout: SignalLayout) -> Any:
     return checked_arrays(x, y, weight, layout, name="validation_data")
 
 
-def unshuffled(source: BatchSource) -> tf.data.Dataset:
-    """The batches of a source in its own order, for evaluation."""
-    return replace(source, shuffle=False).dataset()
+def unshuffled(x: Any) -> Any:
+    """The batches of a ``BatchSource`` in its own order, for evaluation; all else as it is."""
+    return replace(x, shuffle=False).dataset() if isinstance(x, BatchSource) else x
 
 
 def split_off(arrays: Arrays, fraction: float) -> tuple[Arrays, Arrays | None]:

@@ -12,7 +12,6 @@ import tensorflow as tf
 from keras import ops
 
 from keras_crsae.data.batch_order import BatchOrder
-from keras_crsae.data.streams.batch_source import BatchSource
 from keras_crsae.layers import ConvDictionary, SparseCoding
 from keras_crsae.losses import weighted_error
 from keras_crsae.problem.code_priors import CodePrior
@@ -156,8 +155,7 @@ class TwoStageTrainer:
 
     def evaluation_data(self, x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
         """``x``, ``y`` and ``sample_weight`` of ``evaluate``: arrays checked and cast, streams as they are."""
-        if isinstance(x, BatchSource):
-            return inputs.unshuffled(x), y, sample_weight
+        x = inputs.unshuffled(x)
         if not inputs.is_array(x):
             return x, y, sample_weight
         return inputs.checked_arrays(x, y, sample_weight, self.layout(), finite=self.nonfinite == "stop")
@@ -290,24 +288,31 @@ class TwoStageTrainer:
 
     def _exploded(self, loss: Tensor, batch: Batch) -> Tensor:
         """Scalar bool: a step size of the user's own, above 1 / L, let the iterations run away."""
-        model, target = self.model, batch.target
-        safe = model.encoder.cell.safe_step_size()
-        if model.encoder.cell.step_size_init == "auto" or not model.converges_at_inverse_norm or safe is None:
+        model, target, safe = self.model, batch.target, self._rescue_step_size()
+        if safe is None:
             return tf.constant(False)
         energy, observed = total(list(weighted_error(target, tf.zeros_like(target), batch.observed, batch.weight)))
         energy = energy / tf.maximum(observed, 1e-12)
-        above = model.step_size.value > 1.001 * tf.cast(safe, model.step_size.dtype)
+        above = model.step_size.value > 1.001 * safe
         away = tf.logical_or(loss > EXPLODED * energy, tf.logical_not(tf.math.is_finite(loss)))
         return above & away & tf.math.is_finite(energy)
 
     def _refresh_step_size(self) -> None:
         """1 / L, or the user's number as long as that lets no iteration explode."""
-        model, cell = self.model, self.model.encoder.cell
-        cell.refresh_step_size()
-        safe = cell.safe_step_size()
-        if cell.step_size_init != "auto" and model.converges_at_inverse_norm and safe is not None:
-            safe = tf.minimum(model.step_size.value, tf.cast(safe, model.step_size.dtype))
+        model = self.model
+        model.encoder.cell.refresh_step_size()
+        safe = self._rescue_step_size()
+        if safe is not None:
+            safe = tf.minimum(model.step_size.value, safe)
             model.step_size.assign(tf.where(model.training_state.step_rescues.value > 0, safe, model.step_size.value))
+
+    def _rescue_step_size(self) -> Tensor | None:
+        """1 / L where it may replace a number of the user's; None: it is the step size already, or none is safe."""
+        model, cell = self.model, self.model.encoder.cell
+        if cell.step_size_init == "auto" or not model.converges_at_inverse_norm:
+            return None
+        safe = cell.safe_step_size()
+        return None if safe is None else tf.cast(safe, model.step_size.dtype)
 
     # Logs
 

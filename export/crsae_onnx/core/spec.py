@@ -88,7 +88,7 @@ class EncoderSpec:
         tolerance: relative change of the code in one iteration below which the iterations end; None: all are done.
         check_every: iterations after each of which ``tolerance`` is compared.
         active: whether the model, unlike its file, goes on to the optimum where the signal holds events.
-        denoiser: how images are prepared, for models made to remove noise; None: nothing is said.
+        denoiser: how images are prepared, for models that remove noise; None: not given.
         config: the model's configuration, for the file's metadata.
         versions: names and versions of the software that made the model.
 

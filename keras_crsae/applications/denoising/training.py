@@ -114,7 +114,9 @@ def _prepare(model: CRsAE, crops: _Crops, settings: DenoiserTraining) -> tuple[f
         sample = next(iter(crops.batches(model, size=_ADAPT_CROPS, weighted=False)))[0]
         model.adapt(sample.numpy(), init="dct" if model.filters <= complete_basis else "windows")
     rate = settings.learning_rate
-    assert rate is not None  # the settings are resolved
+    if rate is None:
+        raise ValueError("Expected settings without open values: call settings.resolve(sigma) first. Received: "
+                         "learning_rate=None")
     lambda_rate = settings.lambda_learning_rate
     if lambda_rate is None:
         lambda_rate = 0.01 * float(np.mean(model.lambda_reg))
