@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from crsae_onnx.core.errors import SignalError
+from crsae_onnx.core.errors import SignalError, one_line
 
 #: Median of |x| for x ~ N(0, 1).
 _NORMAL_MAD = 0.6745
@@ -36,6 +36,7 @@ def robust_std(values: Any, axis: int | tuple[int, ...] | None = None, center: A
         >>> round(float(robust_std([-1.0, 0.0, 1.0, 1000.0])), 3)
         1.483
     """
+    refuse_other_containers(values, "values")
     values = np.asarray(values)
     middle = np.median(values, axis=axis, keepdims=True) if center is None else center
     return np.median(np.abs(values - middle), axis=axis) / _NORMAL_MAD
@@ -44,6 +45,93 @@ def robust_std(values: Any, axis: int | tuple[int, ...] | None = None, center: A
 def layout_text(rank: int, channels: int | None = None) -> str:
     """The axes of a signal as messages show them: "(batch, time, 2 channels)"."""
     return f"(batch, {_SPACE[rank]}, {'' if channels is None else f'{channels} '}channels)"
+
+
+class ConvertedArray:
+    """An array of which every piece that is read is converted; nothing is read before.
+
+    Args:
+        values: array, or any object with ``shape`` and ``__getitem__``.
+        convert: function of a piece.
+        dtype: of what ``convert`` returns.
+
+    Example:
+        >>> import numpy as np
+        >>> from crsae_onnx.core.signals import ConvertedArray
+        >>> view = ConvertedArray(np.zeros((100, 2)), np.isfinite, "bool")
+        >>> view.shape, view[:3].dtype.name
+        ((100, 2), 'bool')
+    """
+
+    def __init__(self, values: Any, convert: Callable[[Any], np.ndarray], dtype: Any) -> None:
+        self.values, self.convert, self.dtype = values, convert, np.dtype(dtype)
+        self.shape = tuple(values.shape)
+        self.ndim = len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return self.convert(self.values[index])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[...], dtype)
+
+
+def is_masked(values: Any) -> bool:
+    """Whether ``values`` is a NumPy masked array with a masked value, or a list that holds one."""
+    if isinstance(values, list | tuple):
+        return any(isinstance(v, np.ma.MaskedArray) and bool(np.ma.is_masked(v)) for v in values)
+    return isinstance(values, np.ma.MaskedArray) and bool(np.ma.is_masked(values))
+
+
+def split_masked(values: Any) -> tuple[Any, Any]:
+    """A NumPy masked array as its values, zero where they are masked, and a mask that is False there.
+
+    Both are read piece by piece (``ConvertedArray``), so that a masked memory map stays on the disk;
+    ``numpy.asarray`` gives them whole. What is not masked comes back as it is, with None.
+
+    Args:
+        values: anything; a list of masked arrays of one shape counts as one array.
+
+    Example:
+        >>> import numpy as np
+        >>> from crsae_onnx.core.signals import split_masked
+        >>> filled, observed = split_masked(np.ma.masked_equal([[1, -1, 3]], -1))
+        >>> np.asarray(filled).tolist(), np.asarray(observed).tolist()
+        ([[1, 0, 3]], [[True, False, True]])
+        >>> split_masked([1.0, 2.0])
+        ([1.0, 2.0], None)
+    """
+    if not is_masked(values):
+        return values, None
+    if isinstance(values, list | tuple):
+        values = np.ma.stack(values)
+    return (ConvertedArray(values, lambda piece: np.ma.filled(piece, 0), values.dtype),
+            ConvertedArray(values, lambda piece: ~np.ma.getmaskarray(piece), bool))
+
+
+def refuse_other_containers(values: Any, name: str = "signal") -> None:
+    """SignalError for a container that would lose part of what it says: masked, sparse or ragged arrays.
+
+    Args:
+        values: anything.
+        name: for the message.
+
+    Example:
+        >>> import numpy as np
+        >>> from crsae_onnx.core.signals import refuse_other_containers
+        >>> refuse_other_containers(np.zeros(3))
+    """
+    if is_masked(values):
+        raise SignalError(f"`{name}` is a masked array with masked values, and there is no mask for it here: they "
+                          f"would count as data. Fill them, for example numpy.ma.filled({name}, 0.0).")
+    if hasattr(values, "toarray") and hasattr(values, "nnz"):
+        raise SignalError(f"`{name}` must be an array. Received: a sparse {type(values).__name__}. Give its values, "
+                          f"{name}.toarray().")
+    if hasattr(values, "row_splits") and hasattr(values, "flat_values"):
+        raise SignalError(f"`{name}` must be one regular array. Received: {type(values).__name__}, whose parts have "
+                          f"lengths of their own. Pad them, {name}.to_tensor(), and mark the padding with a 0/1 mask.")
 
 
 def check_layout(signal: Any, rank: int, kernel_size: Sequence[int] | None = None, channels: int | None = None,
@@ -65,6 +153,7 @@ def check_layout(signal: Any, rank: int, kernel_size: Sequence[int] | None = Non
         >>> from crsae_onnx.core.signals import check_layout
         >>> check_layout(np.zeros((1, 100, 2)), rank=1, kernel_size=(45,), channels=2)
     """
+    refuse_other_containers(signal, name)
     layout = layout_text(rank)
     shape, dtype = getattr(signal, "shape", None), getattr(signal, "dtype", None)
     if shape is None or not hasattr(signal, "__getitem__"):
@@ -97,12 +186,16 @@ def as_float32(values: Any, name: str = "signal", rank: int | None = None) -> np
     Raises:
         SignalError: parts of different shapes, complex numbers, texts, objects.
     """
+    refuse_other_containers(values, name)
     layout = "" if rank is None else f" {layout_text(rank)}"
     try:
         array = np.asarray(values)
     except ValueError as error:
         raise SignalError(f"`{name}` must be one regular array{layout}. Received: {type(values).__name__} whose parts "
                           "have different shapes. Cut or pad them to one length.") from error
+    except (TypeError, RuntimeError) as error:  # tensors of other libraries say so where NumPy cannot read them
+        raise SignalError(f"`{name}` must be one regular array{layout}. Received: {type(values).__name__}, which NumPy "
+                          f"cannot read ({one_line(error)}).") from error
     if not _is_real(array.dtype):
         raise SignalError(f"`{name}` must hold real numbers in one regular array{layout}. Received: dtype "
                           f"{array.dtype}, shape {array.shape}. Take its real part or convert it first.")

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 from crsae_onnx.core.errors import SignalError
-from crsae_onnx.core.signals import as_finite, as_sigma, as_signal, check_layout, robust_std
+from crsae_onnx.core.signals import (
+    ConvertedArray,
+    as_finite,
+    as_sigma,
+    as_signal,
+    check_layout,
+    refuse_other_containers,
+    robust_std,
+    split_masked,
+)
 
 GOOD = np.zeros((2, 50, 3))
 
@@ -76,3 +85,78 @@ def test_sigma_is_a_number_or_one_a_batch_entry():
     for bad in (0, -1.0, np.nan, [1.0, 2.0], "x", None):
         with pytest.raises(SignalError, match="`sigma` must be a positive number or one a batch entry"):
             as_sigma(bad, 3)
+
+
+MASKED = np.ma.masked_equal(np.arange(300, dtype="int16").reshape(2, 50, 3), 7)
+
+
+def test_a_masked_array_becomes_values_and_a_mask_that_are_read_in_pieces():
+    filled, observed = split_masked(MASKED)
+    assert filled.shape == observed.shape == (2, 50, 3) and filled.dtype == np.int16 and len(filled) == 2
+    assert filled[0, 2:3].tolist() == [[6, 0, 8]] and observed[0, 2:3].tolist() == [[True, False, True]]
+    assert not np.ma.isMaskedArray(filled[:]) and np.asarray(observed, "float32").sum() == 299
+
+
+def test_a_list_of_masked_arrays_is_one_array():
+    filled, observed = split_masked([MASKED[0], MASKED[1]])
+    assert filled.shape == (2, 50, 3) and np.asarray(observed).sum() == 299
+
+
+@pytest.mark.parametrize("values", [GOOD, [1.0, 2.0], np.ma.array(GOOD), np.ma.array(GOOD, mask=False), None], ids=str)
+def test_what_is_not_masked_comes_back_as_it_is(values):
+    same, observed = split_masked(values)
+    assert same is values and observed is None
+
+
+def test_a_converted_array_reads_only_what_it_is_asked_for():
+    read = []
+
+    class Lazy:
+        shape = (10**9, 4)
+
+        def __getitem__(self, index):
+            read.append(index)
+            return np.zeros((3, 4))
+
+    view = ConvertedArray(Lazy(), lambda piece: piece + 1, "float64")
+    assert view.ndim == 2 and view[5:8].tolist() == np.ones((3, 4)).tolist() and read == [slice(5, 8)]
+
+
+class Sparse:
+    shape, dtype, nnz = (1, 50, 3), np.dtype("float64"), 0
+
+    def toarray(self):
+        return GOOD[:1]
+
+    def __getitem__(self, index):
+        return self
+
+
+class Ragged:
+    shape, dtype, row_splits, flat_values = (2, None, 3), np.dtype("float32"), [0, 1], []
+
+
+class Unreadable:
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
+
+
+@pytest.mark.parametrize("values, words", [
+    (MASKED, r"`y` is a masked array with masked values.*numpy\.ma\.filled\(y"),
+    ([MASKED[0], MASKED[1]], "masked array"), (Sparse(), r"sparse Sparse.*y\.toarray\(\)"),
+    (Ragged(), r"Ragged.*y\.to_tensor\(\)")],
+    ids=["masked", "list", "sparse", "ragged"])
+def test_containers_that_would_lose_something_are_refused_with_a_way_out(values, words):
+    for check in (refuse_other_containers, lambda v, name: as_signal(v, 1, name=name)):
+        with pytest.raises(SignalError, match=words):
+            check(values, name="y")
+
+
+def test_what_numpy_cannot_read_is_refused_in_its_own_words():
+    with pytest.raises(SignalError, match="`data`.*Unreadable, which NumPy cannot read .*requires grad"):
+        as_signal(Unreadable(), 1)
+
+
+def test_the_noise_of_a_masked_array_is_not_that_of_its_masked_values():
+    with pytest.raises(SignalError, match="masked"):
+        robust_std(MASKED)
