@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_crsae import metrics
 from keras_crsae.applications.denoising import denoise
-from keras_crsae.data import gray_photograph
+from keras_crsae.data import gray_photograph, read_image, write_image
 from keras_crsae.demo.photograph import DENOISED, LEARNED_ON, NOISE, learn_image_filters
 
 keras.utils.set_random_seed(0)
@@ -42,7 +42,5 @@ denoised = denoise(noisy, model)                                        # the no
 before, after = metrics.psnr(clean, noisy), metrics.psnr(clean, denoised)
 print(f"{DENOISED}: {before:.2f} dB with noise, {after:.2f} dB without")
 if len(sys.argv) > 1:
-    import imageio.v3 as imageio
-
     figure({f"noisy, {before:.1f} dB": noisy, f"denoised, {after:.1f} dB": denoised}).savefig(sys.argv[1], dpi=100)
-    imageio.imwrite(sys.argv[1], imageio.imread(sys.argv[1])[..., 0])   # one channel: a quarter of the size
+    write_image(sys.argv[1], read_image(sys.argv[1])[..., 0])               # one channel: a quarter of the size

@@ -1,28 +1,25 @@
-"""Images: reading, gray levels in [0, 1], patches for training, writing (imageio where files are touched)."""
+"""Images: reading, gray levels in [0, 1], patches for training, writing."""
 
 from __future__ import annotations
 
-import math
 import os
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from crsae_onnx.core.errors import FileError, one_line
-from crsae_onnx.core.optional import import_optional, missing_package
+from crsae_onnx.core.optional import import_optional
 
 from keras_crsae.data.arrays import check_finite
+from keras_crsae.data.image_files import DecodedImage, decode_file, encode_file, stored_size
 from keras_crsae.data.paths import IMAGE_SUFFIXES, existing_file
 
-#: Decompression limits, in pixels: the largest image that is read (Pillow's own limit is lower), images that are read
-#: whatever the size of their file, and pixels for each byte of larger files, more than a blank page compresses to.
-_MAX_PIXELS = 2**29
-_ALWAYS_READ_PIXELS = 2**22
-_MAX_PIXELS_PER_BYTE = 1100
 #: Types of pixels that span their whole range, from black to white.
 INTEGER_PIXELS = (np.uint8, np.uint16)
+_FLOAT_PIXELS = (np.float16, np.float32, np.float64)
+_MAX_JPEG_SIDE = 65500  # of libjpeg
 #: Photographs inside scikit-image's wheel: CC0, astronaut and rocket public domain (NASA).
 PHOTOGRAPHS = ("astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "grass.png", "gravel.png",
                "rocket.jpg")
@@ -33,28 +30,23 @@ def is_image(path: str | Path) -> bool:
     return Path(path).suffix.lower() in IMAGE_SUFFIXES
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """An image as stored, (height, width) or (height, width, channels), its dtype kept.
+def decode_image(path: str | Path) -> DecodedImage:
+    """An image file's pixels as a viewer shows them, and what the file says beside them.
+
+    Args:
+        path: a png, jpeg or tiff file. The orientation of EXIF and TIFF is applied; a palette, YCbCr, Lab and CMYK
+            become RGB; MinIsWhite becomes black at 0; fewer than 8 bits become 8, 12 become 16. Depth and transparency
+            are kept.
 
     Raises:
-        FileError: missing, damaged, not one image, or floats far outside [0, 1].
-        ModuleNotFoundError: imageio is missing (extra ``images``).
+        FileError: missing, damaged, not one image, of a kind that is not shown (signed or 32-bit whole numbers, Lab of
+            16 bits, ...), or floats far outside [0, 1].
+        ModuleNotFoundError: Pillow, tifffile or imagecodecs is missing (extra ``images``).
     """
     path = existing_file(path, "an image (png, jpeg, tiff)")
-    import_optional("imageio.v3", "Images")
-    try:
-        image = (_read_tiff if _plugin(path) == "tifffile" else _read_others)(path)
-    except ImportError as error:
-        raise _missing_plugin(path) from error
-    except FileError:
-        raise
-    except Exception as error:  # each of imageio's readers raises a family of its own
-        raise FileError(f"{path} cannot be read as an image ({one_line(error)}). "
-                        "Expected a png, jpeg or tiff file.") from error
-    if image.dtype == bool:
-        image = image.astype(np.uint8) * np.uint8(255)
-    if image.dtype not in INTEGER_PIXELS and image.dtype.kind != "f":
-        raise FileError(f"{path} holds pixels of type {image.dtype}. Expected 8 or 16 bits, or floats in [0, 1].")
+    with _named(path):
+        decoded = decode_file(path)
+    image = decoded.pixels
     if image.size == 0 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[-1] > 4):
         raise FileError(f"{path} holds an array of shape {image.shape}. Expected one image (height, width) or "
                         "(height, width, 1 to 4 channels), no stack of pages.")
@@ -62,55 +54,35 @@ def read_image(path: str | Path) -> np.ndarray:
     if image.dtype.kind == "f" and (image.min() < -0.5 or image.max() > 1.5):  # noise may leave [0, 1] a little
         raise FileError(f"{path} holds floats from {image.min():.4g} to {image.max():.4g}. Expected gray levels in "
                         "[0, 1]: divide by the largest level.")
-    return image
+    return decoded
 
 
-def _read_tiff(path: Path) -> np.ndarray:
-    """The first page; a second of its shape is an error. Later ones are not looked at: their chain may be endless."""
-    import tifffile
+def read_image(path: str | Path) -> np.ndarray:
+    """The pixels of an image file as a viewer shows them, at its full depth.
 
-    with path.open("rb") as file, tifffile.TiffFile(file) as tiff:
-        page = tiff.pages.first
-        _check_size(path, math.prod(page.shape))
-        try:
-            second = tiff.pages[1].shape
-        except Exception:  # there is none, or what is there is no page
-            second = None
-        if second == page.shape:
-            raise FileError(f"{path} holds several pages of shape {second}. Expected one image, no stack of pages.")
-        image = page.asarray()
-        if image.shape != page.shape:
-            raise FileError(f"{path} holds fewer pixels than its header promises, {page.shape}. It is damaged.")
-        return image
+    Args:
+        path: see ``decode_image``.
+
+    Returns:
+        (height, width) or (height, width, 2 to 4); uint8, uint16 or floats in [0, 1]. Of 2 or 4 channels the last is
+        transparency.
+
+    Raises:
+        FileError, ModuleNotFoundError: see ``decode_image``.
+    """
+    return decode_image(path).pixels
 
 
-def _read_others(path: Path) -> np.ndarray:
-    import imageio.v3 as iio
-    from PIL import Image
-
-    with warnings.catch_warnings(), path.open("rb") as file:
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # bounded here
-        with Image.open(file) as image:
-            _check_size(path, math.prod(image.size))
-        # Bytes and a named reader: imageio's own search leaves a file that no reader takes open.
-        return np.asarray(iio.imread(path.read_bytes(), plugin="pillow", extension=path.suffix.lower()))
-
-
-def _check_size(path: Path, pixels: int) -> None:
-    """Refuse an image whose header promises more than there can be, before that takes memory."""
-    size = path.stat().st_size
-    if pixels > _MAX_PIXELS or (pixels > _ALWAYS_READ_PIXELS and pixels > _MAX_PIXELS_PER_BYTE * size):
-        raise FileError(f"{path} of {size} bytes promises {pixels} values. Expected at most {_MAX_PIXELS}, and "
-                        f"{_MAX_PIXELS_PER_BYTE} for each byte of the file: it is damaged, made to do harm, or blank.")
-
-
-def _plugin(path: str | Path) -> str:
-    return "tifffile" if Path(path).suffix.lower() in (".tif", ".tiff") else "pillow"
-
-
-def _missing_plugin(path: Path) -> ModuleNotFoundError:
-    plugin = _plugin(path)
-    return missing_package(ModuleNotFoundError(f"No module named {plugin!r}", name=plugin), f"{path}")
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors of the readers as ``FileError`` with the file's name."""
+    try:
+        yield
+    except (FileError, ImportError):
+        raise
+    except Exception as error:  # each reader raises a family of its own
+        raise FileError(f"{path} cannot be read as an image ({one_line(error)}). "
+                        "Expected a png, jpeg or tiff file.") from error
 
 
 def photographs(names: Sequence[str] = PHOTOGRAPHS) -> list[np.ndarray]:
@@ -123,7 +95,7 @@ def photographs(names: Sequence[str] = PHOTOGRAPHS) -> list[np.ndarray]:
         List of uint8 arrays (height, width, 1 or 3).
 
     Raises:
-        ModuleNotFoundError: scikit-image or imageio is missing (extra ``images``).
+        ModuleNotFoundError: scikit-image or Pillow is missing (extra ``images``).
 
     Example:
         >>> from keras_crsae.data import photographs
@@ -205,32 +177,15 @@ def image_files(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) of an image file by its header; its pixels are not read.
+    """(height, width) of an image file as a viewer shows it, by its header; its pixels are not read.
 
     Raises:
         FileError: missing, damaged, or no image.
         ModuleNotFoundError: Pillow or tifffile is missing (extra ``images``).
     """
     path = existing_file(path, "an image (png, jpeg, tiff)")
-    try:
-        with path.open("rb") as file:
-            if _plugin(path) == "tifffile":
-                import tifffile
-
-                with tifffile.TiffFile(file) as tiff:
-                    height, width = tiff.pages.first.shape[:2]
-                    return height, width
-            from PIL import Image
-
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ``read_image`` has its own bound
-                with Image.open(file) as image:
-                    return image.height, image.width
-    except ImportError as error:
-        raise _missing_plugin(path) from error
-    except Exception as error:  # each reader raises a family of its own
-        raise FileError(f"{path} cannot be read as an image ({one_line(error)}). "
-                        "Expected a png, jpeg or tiff file.") from error
+    with _named(path):
+        return stored_size(path)
 
 
 def _read_source(source: Any) -> list[np.ndarray]:
@@ -312,17 +267,47 @@ def random_patches(images: Sequence[np.ndarray], size: tuple[int, ...], count: i
 
 
 def check_image_dtype(path: str | Path, image: np.ndarray) -> None:
-    """Refuse an image format that cannot hold the image's type or channels."""
+    """Refuse an image format that cannot hold the image's type or channels.
+
+    Raises:
+        FileError: jpeg holds 8 bits without transparency, png 8 or 16 bits, tiff these and floats.
+    """
     suffix, kind = Path(path).suffix.lower(), f"{image.dtype} image of shape {image.shape}"
+    if suffix not in IMAGE_SUFFIXES:
+        raise FileError(f"{path} names no image format. Expected one of {', '.join(IMAGE_SUFFIXES)}.")
+    if image.ndim not in (2, 3) or image.size == 0 or (image.ndim == 3 and image.shape[-1] > 4):
+        raise FileError(f"An image file cannot hold the {kind}. Expected (height, width) or (height, width, 1 to 4 "
+                        "channels).")
+    if image.dtype not in INTEGER_PIXELS and image.dtype not in _FLOAT_PIXELS:
+        raise FileError(f"An image file cannot hold the {kind}. Expected uint8, uint16, or floats in [0, 1].")
     if suffix in (".jpg", ".jpeg") and (image.dtype != np.uint8 or (image.ndim == 3 and image.shape[-1] in (2, 4))):
         raise FileError(f"A jpeg file cannot hold the {kind}. Write a .png or .tiff file.")
-    if suffix == ".png" and (image.dtype.kind == "f" or (image.dtype == np.uint16 and image.ndim == 3)):
-        raise FileError(f"A png file cannot hold the {kind} here. Write a .tiff file.")
+    if suffix in (".jpg", ".jpeg") and max(image.shape[:2]) > _MAX_JPEG_SIDE:
+        raise FileError(f"A jpeg file cannot hold the {kind}: its sides are at most {_MAX_JPEG_SIDE} pixels. Write a "
+                        ".png or .tiff file.")
+    if suffix == ".png" and image.dtype.kind == "f":
+        raise FileError(f"A png file cannot hold the {kind}. Write a .tiff file.")
 
 
-def write_image(path: str | Path, image: np.ndarray) -> None:
-    """Write an image with its dtype; see ``check_image_dtype``."""
-    import imageio.v3 as iio
+def write_image(path: str | Path, image: np.ndarray, icc_profile: bytes | None = None) -> None:
+    """Write an image with its dtype.
 
-    options: dict[str, Any] = {"quality": 95} if Path(path).suffix.lower() in (".jpg", ".jpeg") else {}
-    iio.imwrite(path, image, plugin=_plugin(path), **options)
+    Args:
+        path: .png, .jpg, .jpeg, .tif or .tiff.
+        image: (height, width) or (height, width, 1 to 4); of 2 or 4 channels the last is transparency.
+        icc_profile: a colour profile to write along.
+
+    Raises:
+        FileError: see ``check_image_dtype``.
+        ModuleNotFoundError: Pillow, tifffile or imagecodecs is missing (extra ``images``).
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_crsae.data import read_image, write_image
+        >>> write_image("deep.png", np.full((4, 5, 3), 1000, "uint16"))
+        >>> read_image("deep.png").dtype.name
+        'uint16'
+    """
+    image = np.asarray(image)
+    check_image_dtype(path, image)
+    encode_file(Path(path), image, icc_profile)

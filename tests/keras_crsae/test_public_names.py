@@ -89,7 +89,7 @@ def test_a_saved_model_loads_after_the_import_alone(tmp_path):
                           "Install it with: pip install 'keras-crsae[train]'"),
     ("tensorflow", "kc.layers.SparseCoding", "keras-crsae[train]"),
     ("matplotlib", "kc.plots.plot_filters(__import__('numpy').ones((8, 1, 2)))", "keras-crsae[plots]"),
-    ("imageio", "kc.data.read_image('models/denoise-gray/README.md')", "keras-crsae[images]"),
+    ("PIL", "kc.data.read_image('docs/figures/before-after.png')", "keras-crsae[images]"),
     ("skimage", "kc.data.photographs()", "keras-crsae[images]"),
 ])
 def test_a_missing_package_is_named_with_its_extra(missing, code, words):

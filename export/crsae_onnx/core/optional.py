@@ -9,7 +9,7 @@ from types import ModuleType
 EXTRAS = {
     "keras": ("Keras", "train"), "tensorflow": ("TensorFlow", "train"), "scipy": ("SciPy", "train"),
     "onnx": ("onnx", "export"), "onnxruntime": ("onnxruntime", "runtime-cpu"),
-    "imageio": ("imageio", "images"), "PIL": ("Pillow", "images"), "pillow": ("Pillow", "images"),
+    "imagecodecs": ("imagecodecs", "images"), "PIL": ("Pillow", "images"), "pillow": ("Pillow", "images"),
     "tifffile": ("tifffile", "images"), "skimage": ("scikit-image", "images"), "matplotlib": ("matplotlib", "plots"),
     "spikeinterface": ("SpikeInterface", "spikes"), "sklearn": ("scikit-learn", "spikes"), "neo": ("neo", "spikes"),
     "threadpoolctl": ("threadpoolctl", "spikes"),

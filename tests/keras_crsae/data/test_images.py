@@ -43,10 +43,15 @@ def test_jpeg_is_near(tmp_path):
 
 @pytest.mark.parametrize("name, image", [
     ("a.jpg", np.zeros((4, 4), np.uint16)), ("a.jpg", np.zeros((4, 4, 4), np.uint8)),
-    ("a.png", np.zeros((4, 4), np.float32)), ("a.png", np.zeros((4, 4, 3), np.uint16))])
-def test_a_format_that_would_lose_values_is_refused(name, image):
+    ("a.png", np.zeros((4, 4), np.float32)), ("a.tif", np.zeros((4, 4), np.int64)), ("a.tif", np.zeros((4, 4, 5))),
+    ("a.png", np.zeros((4, 4), bool)), ("a.jpg", np.zeros((1, 70_000), np.uint8)), ("a.tif", np.zeros((0, 4)))])
+def test_a_format_that_would_lose_values_is_refused(tmp_path, name, image):
     with pytest.raises(FileError, match="cannot hold"):
         check_image_dtype(name, image)
+    with pytest.raises(FileError, match="cannot hold"):
+        write_image(tmp_path / name, image)
+    with pytest.raises(FileError, match="no image format"):
+        write_image(tmp_path / "a.bmp", np.zeros((4, 4), np.uint8))
 
 
 def test_unfit_image_files_are_refused(tmp_path):

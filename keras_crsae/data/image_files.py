@@ -1,0 +1,355 @@
+"""Image files as the pixels that a viewer shows, and back (Pillow, tifffile, imagecodecs; loaded where used)."""
+
+from __future__ import annotations
+
+import math
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from crsae_onnx.core.errors import FileError
+from crsae_onnx.core.optional import import_optional, missing_package
+
+#: Decompression limits, in pixels: the largest image that is read (Pillow's own limit is lower), images that are read
+#: whatever the size of their file, and pixels for each byte of larger files, more than a blank page compresses to.
+_MAX_PIXELS = 2**29
+_ALWAYS_READ_PIXELS = 2**22
+_MAX_PIXELS_PER_BYTE = 1100
+#: Pages of a TIFF file that are looked at: their chain may be endless.
+_PAGES_LOOKED_AT = 4
+#: First bytes of a file -> its kind.
+_MAGIC = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF",
+          b"MM\0+": "TIFF"}
+#: Mode of Pillow -> mode as which it is shown, and its name where that is another one.
+_SHOWN = {"1": ("L", None), "L": ("L", None), "LA": ("LA", None), "La": ("LA", None), "RGB": ("RGB", None),
+          "RGBA": ("RGBA", None), "RGBa": ("RGBA", None), "RGBX": ("RGB", None), "YCbCr": ("RGB", None),
+          "P": ("RGB", "a palette"), "PA": ("RGBA", "a palette"), "CMYK": ("RGB", "CMYK"), "LAB": ("RGB", "Lab")}
+#: Photometric interpretation of TIFF -> its name, and its number of colours.
+_PHOTOMETRIC = {0: ("MinIsWhite", 1), 1: ("MinIsBlack", 1), 2: ("RGB", 3), 3: ("palette", 1), 4: ("mask", 1),
+                5: ("CMYK", 4), 6: ("YCbCr", 3), 8: ("Lab", 3), 9: ("ICC Lab", 3), 10: ("ITU Lab", 3),
+                32803: ("colour filter array", 1), 32844: ("LogL", 1), 32845: ("LogLuv", 3), 34892: ("linear raw", 3)}
+_PREMULTIPLIED, _TRANSPARENCY = 1, (1, 2, 999)  # of TIFF's ExtraSamples; 999: Corel Draw
+_ORIENTATION, _INK_SET, _CMYK_INKS = 274, 332, 1  # of TIFF and EXIF
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """An image file's content.
+
+    Args:
+        pixels: as a viewer shows them, upright: (height, width) or (height, width, 2 to 4), of 2 or 4 channels the
+            last is transparency.
+        converted_from: None, or the name of the colours in the file, where ``pixels`` hold others: "a palette".
+        icc_profile: None, or the colour profile that belongs to ``pixels``.
+    """
+
+    pixels: np.ndarray
+    converted_from: str | None = None
+    icc_profile: bytes | None = None
+
+
+def file_kind(path: Path) -> str:
+    """ "PNG", "JPEG" or "TIFF" by a file's first bytes.
+
+    Raises:
+        FileError: none of them.
+    """
+    with path.open("rb") as file:
+        start = file.read(4)
+    for magic, kind in _MAGIC.items():
+        if start.startswith(magic):
+            return kind
+    raise FileError(f"{path} cannot be read as an image: its first bytes are those of no png, jpeg or tiff file.")
+
+
+def decode_file(path: Path) -> DecodedImage:
+    """The content of an image file.
+
+    Raises:
+        FileError: a kind of image that cannot be shown, several pages, more pixels than the file can hold; whatever
+            the readers raise for a damaged file.
+        ModuleNotFoundError: a package of the extra ``images`` is missing.
+    """
+    kind = file_kind(path)
+    try:
+        return _decode_tiff(path) if kind == "TIFF" else _decode_with_pillow(path, kind)
+    except Exception as error:
+        if "imagecodecs" in str(error) and find_spec("imagecodecs") is None:  # how tifffile speaks of a codec
+            raise missing_package(ModuleNotFoundError(str(error), name="imagecodecs"), f"{path}") from error
+        raise
+
+
+def stored_size(path: Path) -> tuple[int, int]:
+    """(height, width) as a viewer shows an image file, by its header; its pixels are not read."""
+    kind = file_kind(path)
+    if kind == "TIFF":
+        tifffile = import_optional("tifffile", f"{path}")
+        with path.open("rb") as file, tifffile.TiffFile(file) as tiff:
+            page = tiff.pages.first
+            size, orientation = (page.imagelength, page.imagewidth), _tiff_orientation(page)
+    else:
+        with _opened(path, kind) as (file, image):
+            size, orientation = (image.height, image.width), _orientation(image, file)
+    return (size[1], size[0]) if orientation >= 5 else size
+
+
+@contextmanager
+def _opened(path: Path, kind: str) -> Iterator[tuple[BinaryIO, Any]]:
+    """A file and its ``PIL.Image``, of which the header alone is read so far."""
+    pillow = import_optional("PIL.Image", f"{path}")
+    with warnings.catch_warnings(), path.open("rb") as file:
+        warnings.simplefilter("ignore")  # of odd metadata, and of sizes, which have a bound here
+        with pillow.open(file, formats=(kind,)) as image:
+            yield file, image
+
+
+def _check_size(path: Path, pixels: int) -> None:
+    """Refuse an image whose header promises more than there can be, before that takes memory."""
+    size = path.stat().st_size
+    if pixels > _MAX_PIXELS or (pixels > _ALWAYS_READ_PIXELS and pixels > _MAX_PIXELS_PER_BYTE * size):
+        raise FileError(f"{path} of {size} bytes promises {pixels} values. Expected at most {_MAX_PIXELS}, and "
+                        f"{_MAX_PIXELS_PER_BYTE} for each byte of the file: it is damaged, made to do harm, or blank.")
+
+
+def _decode_with_pillow(path: Path, kind: str) -> DecodedImage:
+    with _opened(path, kind) as (file, image):
+        _check_size(path, math.prod(image.size))
+        if kind == "PNG" and getattr(image, "n_frames", 1) > 1:
+            raise FileError(f"{path} is an animation of {image.n_frames} pictures. Expected one image.")
+        profile = image.info.get("icc_profile")
+        if kind == "PNG" and _png_depth(path) == 16:  # Pillow keeps 16 bits of gray alone
+            codecs = import_optional("imagecodecs", f"{path}, a png file of 16 bits,")
+            pixels, shown = codecs.png_decode(path.read_bytes()), None
+        else:
+            image.load()
+            if image.mode not in _SHOWN:
+                raise FileError(f"{path} holds pixels of Pillow's mode {image.mode}. Expected gray, RGB, a palette or "
+                                "CMYK of 8 or 16 bits: convert it first, for example with Pillow's Image.convert.")
+            mode, shown = _SHOWN[image.mode]
+            if image.has_transparency_data and not mode.endswith("A"):
+                mode += "A"
+            pixels = np.asarray(image.convert(mode))
+        return DecodedImage(_upright(pixels, _orientation(image, file)), shown, _own_profile(profile, pixels))
+
+
+def _png_depth(path: Path) -> int:
+    with path.open("rb") as file:
+        return file.read(25)[-1]
+
+
+def _orientation(image: Any, file: BinaryIO) -> int:
+    """EXIF's orientation, 1 to 8, of an opened image; 1 where it is missing or damaged."""
+    from PIL import Image
+
+    try:
+        # Pillow's getexif of PNG decodes all pixels to look behind them, where hardly a file has anything.
+        late = image.format != "PNG" or _has_late_exif(file)
+        return _valid_orientation((image.getexif() if late else Image.Image.getexif(image)).get(_ORIENTATION))
+    except Exception:  # each part of a damaged EXIF block raises an error of its own; the pixels are whole
+        return 1
+
+
+def _has_late_exif(file: BinaryIO) -> bool:
+    """Whether a PNG file has metadata after its pixels."""
+    at, pixels, position = 8, False, file.tell()
+    try:
+        while True:
+            file.seek(at)
+            head = file.read(8)
+            if len(head) < 8:
+                return False
+            length, name = struct.unpack(">I4s", head)
+            pixels |= name == b"IDAT"
+            if pixels and name in (b"eXIf", b"iTXt", b"zTXt", b"tEXt"):
+                return True
+            at += length + 12
+    finally:
+        file.seek(position)
+
+
+def _valid_orientation(value: Any) -> int:
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Stored pixels as EXIF's orientation shows them."""
+    if orientation >= 5:
+        pixels = np.swapaxes(pixels, 0, 1)
+    if orientation in (3, 4, 7, 8):  # rows from below
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):  # columns from the right
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _own_profile(profile: Any, pixels: np.ndarray) -> bytes | None:
+    """A colour profile, where it speaks of as many colours as the pixels have."""
+    space = b"RGB " if pixels.ndim == 3 and pixels.shape[-1] >= 3 else b"GRAY"
+    return profile if isinstance(profile, bytes) and profile[16:20] == space else None
+
+
+def _decode_tiff(path: Path) -> DecodedImage:
+    """The first page. 8 bits are shown by Pillow; more, and what Pillow lacks, are computed here."""
+    tifffile = import_optional("tifffile", f"{path}")
+    with path.open("rb") as file, tifffile.TiffFile(file) as tiff:
+        page = tiff.pages.first
+        _check_size(path, math.prod(page.shape))
+        _check_single(path, tiff)
+        if page.dtype is not None and page.dtype.kind in "bu" and page.dtype.itemsize == 1:
+            try:
+                return _decode_with_pillow(path, "TIFF")
+            except (KeyError, import_optional("PIL", f"{path}").UnidentifiedImageError):
+                pass  # a compression or a layout that Pillow has not
+        values = page.asarray()
+        if values.shape != page.shape:
+            raise FileError(f"{path} holds fewer pixels than its header promises, {page.shape}. It is damaged.")
+        if page.axes == "SYX":
+            values = np.moveaxis(values, 0, -1)
+        elif page.axes not in ("YX", "YXS"):
+            raise FileError(f"{path} holds an array of shape {page.shape} (axes {page.axes}). Expected one image.")
+        pixels, shown = _tiff_pixels(path, page, values[..., None] if values.ndim == 2 else values)
+        pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+        return DecodedImage(_upright(pixels, _tiff_orientation(page)), shown, _own_profile(page.iccprofile, pixels))
+
+
+def _tiff_orientation(page: Any) -> int:
+    return _valid_orientation(page.tags.valueof(_ORIENTATION))
+
+
+def _check_single(path: Path, tiff: Any) -> None:
+    """Refuse a second picture; masks, and smaller versions of the first, are none."""
+    first = tiff.pages.first
+    for index in range(1, _PAGES_LOOKED_AT):
+        try:
+            page = tiff.pages[index]
+            smaller = page.imagelength * 2 <= first.imagelength and page.imagewidth * 2 <= first.imagewidth
+            if page.is_reduced or page.is_mask or (smaller and page.shape):
+                continue
+        except Exception:  # there is none, or what is there is no page
+            return
+        raise FileError(f"{path} holds several pages, of shapes {first.shape} and {page.shape}. Expected one image, "
+                        "no stack of pages.")
+
+
+def _tiff_pixels(path: Path, page: Any, values: np.ndarray) -> tuple[np.ndarray, str | None]:
+    """What a viewer shows of a page's samples (height, width, samples), and from which colours it was converted."""
+    name, count = _PHOTOMETRIC.get(int(page.photometric), (str(page.photometric), 0))
+    kind = f"{name} pixels of type {values.dtype}"
+    if values.dtype != bool and values.dtype not in (np.uint8, np.uint16) and values.dtype.kind != "f":
+        raise FileError(f"{path} holds pixels of type {values.dtype}. Expected 8 or 16 bits without a sign, or floats "
+                        "in [0, 1].")
+    if name == "YCbCr" and page.compression == 7:  # a jpeg stream, which its codec turns into RGB
+        name = "RGB"
+    if name not in ("MinIsBlack", "MinIsWhite", "RGB", "palette", "CMYK") or (
+            values.dtype.kind == "f" and name not in ("MinIsBlack", "RGB")) or (
+            name == "CMYK" and page.tags.valueof(_INK_SET, _CMYK_INKS) != _CMYK_INKS):
+        raise FileError(f"{path} holds {kind}, which cannot be shown. Expected gray, RGB, a palette or CMYK of 8 or "
+                        "16 bits, or floats: convert it first, for example to RGB.")
+    if values.shape[-1] < count:
+        raise FileError(f"{path} holds {values.shape[-1]} samples a pixel. Expected {count} for {kind}.")
+    colours, alpha = values[..., :count], _tiff_alpha(page, values, count)
+    if name == "palette":
+        colours = _look_up(path, page.colormap, colours[..., 0])
+        alpha = None if alpha is None else _full_range(alpha, page.bitspersample).astype(colours.dtype)
+    else:
+        colours = _full_range(colours, page.bitspersample)
+        alpha = None if alpha is None else _full_range(alpha, page.bitspersample)
+    white = np.iinfo(colours.dtype).max if colours.dtype.kind == "u" else 1.0
+    if alpha is not None and int(page.extrasamples[0] if page.extrasamples else 2) == _PREMULTIPLIED:
+        colours = _divide_by_alpha(colours, alpha, white)
+    if name == "MinIsWhite":
+        colours = white - colours
+    if name == "CMYK":
+        colours = _cmyk_to_rgb(colours, white)
+    shown = {"palette": "a palette", "CMYK": "CMYK"}.get(name)
+    return (colours if alpha is None else np.concatenate([colours, alpha], axis=-1)), shown
+
+
+def _tiff_alpha(page: Any, values: np.ndarray, colours: int) -> np.ndarray | None:
+    """The sample that says itself that it is transparency; one unnamed sample is, too."""
+    extra = [int(kind) for kind in page.extrasamples or ()]
+    if values.shape[-1] == colours + 1 and not extra:
+        extra = [2]
+    if not extra or extra[0] not in _TRANSPARENCY:
+        return None
+    return values[..., colours:colours + 1]
+
+
+def _full_range(values: np.ndarray, bits: int | tuple[int, ...]) -> np.ndarray:
+    """Samples of 1 to 16 bits as uint8 or uint16 of which black is 0 and white the largest; floats as they are."""
+    if values.dtype.kind == "f":
+        return values
+    bits = bits if isinstance(bits, int) else max(bits)
+    kind = np.dtype(np.uint8 if bits <= 8 else np.uint16)
+    white = np.iinfo(kind).max
+    if white == 2**bits - 1:
+        return values.astype(kind)
+    return np.rint(values.astype(np.float64) * (white / (2**bits - 1))).clip(0, white).astype(kind)
+
+
+def _look_up(path: Path, palette: Any, index: np.ndarray) -> np.ndarray:
+    """uint8 (height, width, 3) of a palette (3, colours) of 16 bits; old files hold 8 bits in them."""
+    if palette is None or int(index.max(initial=0)) >= np.shape(palette)[-1]:
+        raise FileError(f"{path} holds a palette without some of the colours that its pixels name. It is damaged.")
+    palette = np.asarray(palette)
+    palette = palette >> 8 if palette.max() > 255 else palette
+    return np.moveaxis(palette.astype(np.uint8)[:, index.astype(np.intp)], 0, -1)
+
+
+def _divide_by_alpha(colours: np.ndarray, alpha: np.ndarray, white: float) -> np.ndarray:
+    """Colours that were multiplied by their transparency, without it."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        straight = np.where(alpha > 0, colours * (white / alpha.astype(np.float64)), 0.0)
+    return (np.rint(straight).clip(0, white) if colours.dtype.kind == "u" else straight).astype(colours.dtype)
+
+
+def _cmyk_to_rgb(inks: np.ndarray, white: float) -> np.ndarray:
+    """(1 - ink) (1 - black), as Pillow computes it; a colour profile is not consulted."""
+    paper = white - inks.astype(np.float64)
+    return np.rint(paper[..., 3:] - np.rint(inks[..., :3] * paper[..., 3:] / white)).clip(0, white).astype(inks.dtype)
+
+
+def encode_file(path: Path, pixels: np.ndarray, icc_profile: bytes | None = None) -> None:
+    """Write an image by the suffix of ``path``; ``images.check_image_dtype`` says what a suffix can hold.
+
+    Args:
+        path: .png, .jpg, .jpeg, .tif or .tiff.
+        pixels: (height, width) or (height, width, 1 to 4).
+        icc_profile: a colour profile to write along.
+    """
+    pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
+    pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
+    suffix = path.suffix.lower()
+    if suffix in (".tif", ".tiff"):
+        tifffile = import_optional("tifffile", "A tiff file")
+        channels = 1 if pixels.ndim == 2 else pixels.shape[-1]
+        extra = {"extrasamples": ["unassalpha"]} if channels in (2, 4) else {}
+        layout = {"planarconfig": "contig"} if channels > 1 else {}
+        tifffile.imwrite(path, pixels, photometric="rgb" if channels >= 3 else "minisblack", metadata=None,
+                         iccprofile=icc_profile, **layout, **extra)
+    elif pixels.dtype == np.uint16:
+        codecs = import_optional("imagecodecs", "A png file of 16 bits")
+        path.write_bytes(_with_profile(bytes(codecs.png_encode(pixels)), icc_profile))
+    else:
+        pillow = import_optional("PIL.Image", "An image file")
+        options: dict[str, Any] = {} if suffix == ".png" else {"quality": 95}
+        if icc_profile is not None:
+            options["icc_profile"] = icc_profile
+        pillow.fromarray(pixels).save(path, **options)
+
+
+def _with_profile(png: bytes, profile: bytes | None) -> bytes:
+    """A PNG file with a colour profile behind its header (chunk iCCP)."""
+    if profile is None:
+        return png
+    content = b"iCCP" + b"ICC profile\0\0" + zlib.compress(profile)
+    header = 33  # signature and IHDR
+    return (png[:header] + struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+            + png[header:])
