@@ -30,7 +30,7 @@ class Baseline(CRsAE):
     DEFAULT_CODE_PRIOR = "soft"
     converges_at_inverse_norm = False
     #: Whether filters are kept inside the unit ball.
-    inside_ball = False
+    inside_unit_ball = False
 
     def __init__(self, *given: Any, training_shifts: int | None = None, low_pass: float = 0.0, **options: Any) -> None:
         super().__init__(*given, **options)
@@ -62,7 +62,7 @@ class Baseline(CRsAE):
         self.scale_filters()
 
     def _build_layers(self, first_lambda: Any, sigma: float, input_shape: tuple[int | None, ...]) -> None:
-        options = dict(self._dictionary_options(input_shape[-1]), ball=self.inside_ball)
+        options = dict(self._dictionary_options(input_shape[-1]), unit_ball=self.inside_unit_ball)
         code_shape = (None,) * (self.rank + 1) + (self.filters,)
 
         def make_dictionary(name: str) -> ConvDictionary:

@@ -36,7 +36,7 @@ class TLAE(Baseline):
         >>> model = TLAE(64, 8, strides=4, rank=2, training_shifts=4)
     """
 
-    inside_ball = True
+    inside_unit_ball = True
 
     def __init__(self, filters: int, kernel_size: Any, strides: Any = 1, rank: int = 1, shrinkage: str | None = None,
                  lambda_learning: str | None = None, training_shifts: int | None = None, low_pass: float = 0.0,
