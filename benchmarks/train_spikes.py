@@ -70,8 +70,8 @@ def _export(model, reader, folder):
     from crsae_onnx.convert import convert
     from crsae_onnx.validate import validate
 
-    about = {"name": NAME, "data": DATA, "training": COMMAND, "unit": "noise standard deviations (whitened signal)"}
-    convert(model, folder / "encoder.onnx", overwrite=True, about=about, spikes=reader)
+    about = {"name": NAME, "data": DATA, "training": COMMAND, "unit": "uV"}
+    convert(model, folder / "encoder.onnx", outputs=("code", "spikes"), overwrite=True, about=about, spikes=reader)
     validate(model, folder / "encoder.onnx", shapes=[(1, 301, 1), (2, 1000, 1)], record=True)
 
 
@@ -108,8 +108,8 @@ def card(facts, model, reader):
         "```", "",
         "`crsae-onnx run encoder.onnx recording.npy spikes.csv --spikes`", "",
         f"- **Model**: {model.filters} filters of {model.kernel_size[0]} samples, {model.encoder.iterations} "
-        f"iterations, tied; {facts['parameters']} trainable parameters. The signal is whitened first, by a filter "
-        f"of {len(reader.whitening.taps)} taps that the file keeps.",
+        f"iterations, tied; {facts['parameters']} trainable parameters. The file takes recordings as they are: its "
+        f"graph whitens them first, by a filter of {len(reader.whitening.taps)} taps, and gives codes and spikes.",
         f"- **Data**: {facts['data']}.", f"- **Licence of the data**: {facts['licence_of_data']}.",
         f"- **Training**: `{facts['training_command']}`, seed 0, {facts['minutes']:g} minutes; {machine['cpu']}, "
         f"{machine['threads']} threads, {machine['memory_gib']} GiB.",

@@ -51,8 +51,7 @@ def measure(name, arguments):
     for batch in BATCHES:
         shape = (batch, *space, encoder.info["channels"])
         signal = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-        ways = {"Keras": lambda y=signal, b=batch: model.predict(y, batch_size=b, verbose=0),
-                "ONNX": lambda y=signal: encoder.reconstruct(y)}
+        ways = same_work(model, encoder, signal)
         difference = float(np.abs(ways["ONNX"]() - ways["Keras"]()).max() / np.abs(ways["Keras"]()).max())
         if not difference < 1e-4:
             raise RuntimeError(f"{name}: onnxruntime and Keras differ by {difference:.1e}: no times of different work.")
@@ -62,6 +61,22 @@ def measure(name, arguments):
         rows.append([name, batch, common.seconds(times["Keras"]["median"]), common.seconds(times["ONNX"]["median"]),
                      f"{speed:.2f}", common.seconds(cold[1])])
     return rows, figures
+
+
+def same_work(model, encoder, signal):
+    """{name: function} of the same values from Keras and from the file: reconstructions, or a sorter's codes."""
+    if not encoder.whitening_inside:
+        return {"Keras": lambda: model.predict(signal, batch_size=len(signal), verbose=0),
+                "ONNX": lambda: encoder.reconstruct(signal)}
+    from crsae_onnx.core.spikes.detector import SpikeReader
+
+    whitening = SpikeReader.from_json(encoder.info["spikes"]).whitening
+    recordings = signal / np.abs(whitening.mixing).max()  # noise of the level that the sorter expects
+
+    def from_keras():
+        return model.encode(np.stack([whitening(recording, 0, len(recording)) for recording in recordings]))
+
+    return {"Keras": from_keras, "ONNX": lambda: encoder.encode(recordings)}
 
 
 def record(name, figures, described):

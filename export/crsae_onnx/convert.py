@@ -55,9 +55,10 @@ def convert(model: Exportable, path: str | os.PathLike[str], outputs: str | Sequ
             batch (compared every 10 iterations); None: the model's own.
         overwrite: replace an existing file.
         spikes: None, or the ``SpikeReader`` that reads spikes off this model's codes: the file then carries it, and
-            ``crsae-onnx run --spikes`` needs nothing else. With the output "spikes" the reader's whitening is inside
-            the graph, whose signal then is the recording itself; instead of a reader the smallest code of a spike may
-            be given, a number or one a filter.
+            ``crsae-onnx run --spikes`` needs nothing else but the output "code". With the output "spikes" the reader's
+            whitening is inside the graph, whose signal then is the recording itself, and whose code is that of the
+            whitened recording; instead of a reader the smallest code of a spike may be given, a number or one a filter.
+            Without that output the code is that of a signal which was whitened before.
         about: None, or further facts for a user of the file, with keys among "name", "unit" (of signals),
             "sampling_frequency" (Hz), "pixel_range" (lowest, highest), "data" and "training" (texts).
         precision: "float32", or "float16" for GPUs: convolutions in half precision, all sums over iterations, inputs
@@ -101,7 +102,7 @@ def convert(model: Exportable, path: str | os.PathLike[str], outputs: str | Sequ
     checker.check_model(graph, full_check=True)
     facts = encoder_facts(spec, block=encoder.block, outputs=outputs, inputs=inputs, tolerance=encoder.tolerance,
                           precision=precision, versions={"onnx": onnx.__version__})
-    facts |= {**about, **_pipeline_facts(facts["preprocessing"], outputs, reader, rule, denoiser)}
+    facts |= {**_pipeline_facts(facts["preprocessing"], outputs, reader, rule, denoiser), **about}
     container.write(path, container.pack(graph.SerializeToString(), facts))
     return path
 
@@ -199,11 +200,13 @@ def _pipeline_facts(preprocessing: list[str], outputs: Sequence[str], reader: Sp
     if rule is not None:
         facts["spike_rule"] = {name: np.asarray(value).tolist() for name, value in rule._asdict().items()}
     if reader is not None:
-        facts["spikes"] = reader.to_json()
-        preprocessing = ["whiten the recording: SpikeReader.from_json of the metadata `spikes` does it"]
+        facts["spikes"], facts["unit"] = reader.to_json(), "the whitened noise's standard deviation"
+        preprocessing = ["whiten the recording: SpikeReader.from_json(SparseEncoder(path).info['spikes']).whitening "
+                         "does it; its numbers are in the key `spikes` of the JSON in the metadata property `crsae`"]
         if rule is not None:
             facts["whitening_inside"], facts["whitening_context"] = True, list(reader.whitening.context)
-            preprocessing = ["none: whitening is inside the graph, the signal is the recording"]
+            facts["unit"] = "that of the recording that was sorted"
+            preprocessing = ["none: whitening is inside the graph, the signal is the recording as it is"]
     if denoiser is not None:
         inside = "none for the output `denoised`: all of it is inside the graph"
         others = [f"other outputs: {step}" for step in preprocessing] if len(outputs) > 1 else []

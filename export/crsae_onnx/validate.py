@@ -105,6 +105,7 @@ def validate(model: Exportable, path: str | os.PathLike[str], shapes: Sequence[S
         True
     """
     encoder, spec = SparseEncoder(path), model.export_spec()
+    encoder.level.active = False  # the signals' level is chosen for the code
     _compare_names(spec, encoder.info)
     tolerance = TOLERANCES[encoder.info["precision"]] if tolerance is None else tolerance
     comparison = _Comparison(spec, model.export_reference(encoder.info["tolerance"]), encoder, tolerance, seed)

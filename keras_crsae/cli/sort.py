@@ -105,9 +105,10 @@ def _read(args: Namespace) -> Any:
 
 
 def _write_encoder(result: SpikeSortingResult, path: Path, recording: Any) -> None:
+    """An encoder that takes recordings as they are: whitening, codes and spikes are inside its graph."""
     from crsae_onnx.convert import convert
 
-    convert(result.model, path, outputs=("code",), spikes=result.reader)
+    convert(result.model, path, outputs=("code", "spikes"), spikes=result.reader)
 
 
 def _write_report(result: SpikeSortingResult, path: Path, recording: Any) -> None:

@@ -29,16 +29,16 @@ def reader_of(encoder: SparseEncoder) -> SpikeReader:
         >>> from crsae_onnx.cli.spikes import reader_of
         >>> from keras_crsae import zoo
         >>> encoder = SparseEncoder(zoo.path_of("spikes-single-channel", "encoder.onnx"))
-        >>> spikes = reader_of(encoder).find(encoder.encode, np.zeros((30000, 1)))      # (samples, channels)
+        >>> spikes = reader_of(encoder).find(encoder.encode, np.zeros((30000, 1)))    # (samples, channels), as recorded
         >>> len(spikes.unit_id)
         0
     """
     if "spikes" not in encoder.info:
         raise ValueError(f"{encoder.path} gives codes, not spikes: its metadata has no 'spikes'. Use the encoder.onnx "
                          "of `keras-crsae sort`, or convert the model again with spikes=result.reader.")
-    if encoder.info.get("whitening_inside"):
-        raise ValueError(f"{encoder.path} whitens inside its graph and gives spikes by itself (its output 'spikes'). "
-                         "--spikes searches in codes of whitened signals: export the file without outputs='spikes'.")
+    if "code" not in encoder.info["outputs"]:
+        raise ValueError(f"{encoder.path} gives {', '.join(encoder.info['outputs'])}; --spikes searches in its codes. "
+                         "Convert the model again with 'code' among outputs=.")
     return SpikeReader.from_json(encoder.info["spikes"])
 
 

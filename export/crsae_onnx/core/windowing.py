@@ -18,7 +18,7 @@ import numpy as np
 from crsae_onnx.core.errors import SignalError
 from crsae_onnx.core.parallel import ordered_thread_map
 from crsae_onnx.core.progress import progress_counter
-from crsae_onnx.core.signals import as_finite, as_sigma, check_layout
+from crsae_onnx.core.signals import as_finite, as_float32, as_sigma, check_layout
 from crsae_onnx.core.typing import Array, FloatArray, IntArray, Progress, is_array
 from crsae_onnx.core.validation import as_int, as_positive_int, as_sizes
 
@@ -58,6 +58,7 @@ class WindowOptions:
             fewer are faster and leave errors near the windows' edges.
         batch_size: batch entries encoded at a time.
         workers: windows computed at a time, in threads.
+        finite: refuse NaN and infinite values; False where the encoder takes them as gaps.
 
     Raises:
         ValueError: an attribute that is no positive int.
@@ -76,6 +77,7 @@ class WindowOptions:
     overlap: int | None = None
     batch_size: int = 1
     workers: int = 1
+    finite: bool = True
 
     def __post_init__(self) -> None:
         for name in ("kernel_size", "strides", "filters"):
@@ -292,7 +294,8 @@ class _Job:
 
     def _read(self, entries: slice, read: slice) -> tuple[FloatArray, dict[str, Array]]:
         """Arguments of ``compute`` for a window."""
-        piece = as_finite(self.signal[entries, read], read.start)
+        piece = self.signal[entries, read]
+        piece = as_finite(piece, read.start) if self.options.finite else np.ascontiguousarray(as_float32(piece))
         if self.options.workers > 1 and piece.base is not None:
             piece = piece.copy()  # a reader may fill its buffer anew while this window waits
         given: dict[str, Array] = {}

@@ -9,7 +9,7 @@ from pathlib import Path
 from crsae_onnx.file_format import container
 from crsae_onnx.file_format.facts import Facts
 
-_UNIT = "in the signal's unit"
+_UNIT, _WHITENED = "in the signal's unit", "in the whitened signal's unit"
 
 
 def describe(path: str | os.PathLike[str]) -> tuple[Facts, str]:
@@ -47,15 +47,16 @@ def _file(path: str | os.PathLike[str], size: int, facts: Facts) -> dict[str, ob
 
 def _model(facts: Facts) -> dict[str, object]:
     stop = f", stops at a relative change of {facts['tolerance']:g}" if facts["tolerance"] else ""
+    unit = _WHITENED if facts.get("whitening_inside") else _UNIT
     active = ", these iterations; the model, active=True, goes on to the optimum" if facts["active"] else ""
     return {"dictionary": f"{facts['filters']} filters of {_sizes(facts['kernel_size'])}, stride "
                           f"{_sizes(facts['strides'])}",
             "encoder": f"{facts['iterations']} iterations at most{stop}",
             "code prior": facts["code_prior"], "likelihood": facts["likelihood"],
             "computes": f"every position{active}", "precision": facts["precision"],
-            "sigma": f"{facts['sigma']:.4g} ({_UNIT})", "step size": f"{facts['step_size']:.4g}",
+            "sigma": f"{facts['sigma']:.4g} ({unit})", "step size": f"{facts['step_size']:.4g}",
             "lambda": f"{_numbers(facts['lambda_reg'])} (rate of the code's prior, 1 / unit)",
-            "penalty weight": f"{_numbers(facts['penalty_weight'])} (lambda sigma^2, {_UNIT})"}
+            "penalty weight": f"{_numbers(facts['penalty_weight'])} (lambda sigma^2, {unit})"}
 
 
 def _signals(facts: Facts) -> dict[str, object]:
@@ -70,6 +71,8 @@ def _signals(facts: Facts) -> dict[str, object]:
     rows["preprocessing"] = f"\n{'':15} ".join(facts["preprocessing"] or ["none beyond the unit"])
     if "spikes" in facts:
         rows["spikes"] = "carries a reader: run --spikes"
+        rows["whitening"] = "inside the graph: give the recording as it is" if facts.get("whitening_inside") else \
+            "before the graph: a recording that is not whitened gives meaningless codes (run --spikes whitens it)"
     return rows
 
 

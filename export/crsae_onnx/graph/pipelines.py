@@ -20,7 +20,7 @@ from crsae_onnx.core.spec import (
     tensors,
 )
 from crsae_onnx.core.spikes.correlations import POOL_RADIUS
-from crsae_onnx.core.spikes.peak_rule import PeakRule
+from crsae_onnx.core.spikes.peak_rule import CENTRE_WEIGHT, PeakRule
 from crsae_onnx.core.spikes.whitening import Whitening
 from crsae_onnx.graph.encoder import Graph, as_images
 from crsae_onnx.graph.folding import FoldedEncoder
@@ -118,21 +118,19 @@ def find_spikes(nodes: Nodes, code: str, rule: PeakRule) -> None:
     def number(value: ArrayLike) -> str:
         return nodes.constant(value, np.float32)
 
-    constant, reach = nodes.constant, int(rule.min_distance)
+    constant, reach = nodes.constant, rule.reach
     rows = nodes("Transpose", code, perm=[0, 2, 1])
-    width = 2 * POOL_RADIUS + 1
-    pooled = nodes("AveragePool", rows, kernel_shape=[width], pads=[POOL_RADIUS, POOL_RADIUS], count_include_pad=1)
-    pooled = nodes("Mul", pooled, number(width))
-    most = nodes("MaxPool", pooled, kernel_shape=[2 * reach + 1], pads=[reach, reach])
-    earlier = nodes("Pad", pooled, constant([0, 0, 1, 0, 0, -1]), number(-1.0))
+    pooled, centred = _pooled(nodes, rows)
+    most = nodes("MaxPool", centred, kernel_shape=[2 * reach + 1], pads=[reach, reach])
+    earlier = nodes("Pad", centred, constant([0, 0, 1, 0, 0, -1]), number(-1.0))
     before = nodes("MaxPool", earlier, kernel_shape=[reach], pads=[reach - 1, 0])
     peaks = nodes("And", nodes("Greater", pooled, number(np.reshape(rule.min_peak, (1, -1, 1)))),
-                  nodes("And", nodes("Equal", pooled, most), nodes("Greater", pooled, before)))
+                  nodes("And", nodes("Equal", centred, most), nodes("Greater", centred, before)))
     if rule.exclusion:
         width = 2 * rule.exclusion + 1
-        highest = nodes("ReduceMax", pooled, constant([1]), keepdims=1)
+        highest = nodes("ReduceMax", centred, constant([1]), keepdims=1)
         highest = nodes("MaxPool", highest, kernel_shape=[width], pads=[rule.exclusion, rule.exclusion])
-        peaks = nodes("And", peaks, nodes("Equal", pooled, highest))
+        peaks = nodes("And", peaks, nodes("Equal", centred, highest))
     where = nodes("NonZero", nodes("Transpose", peaks, perm=[0, 2, 1]))  # batch, position, unit
     batch, position, unit = (nodes("Gather", where, constant(i), axis=0) for i in range(3))
     heights = nodes("GatherND", nodes("Transpose", pooled, perm=[0, 2, 1]), nodes("Transpose", where, perm=[1, 0]))
@@ -142,6 +140,24 @@ def find_spikes(nodes: Nodes, code: str, rule: PeakRule) -> None:
           name=spike_index)
     nodes("Identity", unit, name=spike_unit)
     nodes("Mul", heights, nodes("Gather", number(rule.gain), unit), name=amplitude)
+
+
+def _pooled(nodes: Nodes, rows: str) -> tuple[str, str]:
+    """Codes (batch, units, positions) summed over +-POOL_RADIUS positions; and this with ``CENTRE_WEIGHT``."""
+    def number(value: ArrayLike) -> str:
+        return nodes.constant(value, np.float32)
+
+    shorter = rows
+    for radius in range(1, POOL_RADIUS):
+        shorter = nodes("Add", shorter, _moving_sum(nodes, rows, radius))
+    pooled = _moving_sum(nodes, rows, POOL_RADIUS)
+    return pooled, nodes("Add", pooled, nodes("Mul", shorter, number(CENTRE_WEIGHT)))
+
+
+def _moving_sum(nodes: Nodes, rows: str, radius: int) -> str:
+    width = 2 * radius + 1
+    mean = nodes("AveragePool", rows, kernel_shape=[width], pads=[radius, radius], count_include_pad=1)
+    return nodes("Mul", mean, nodes.constant(width, np.float32))
 
 
 def denoise(top: Nodes, encoder: FoldedEncoder, denoiser: DenoiserSpec) -> None:

@@ -11,8 +11,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from crsae_onnx.core.errors import SignalError
-from crsae_onnx.core.signals import as_finite, as_sigma, check_layout
+from crsae_onnx.core.signals import as_finite, as_float32, as_sigma, check_layout
 from crsae_onnx.core.spec import INPUT, INPUTS, MASK, OUTPUTS, PIPELINES, SIGMA, SPIKE_TENSORS
 from crsae_onnx.core.validation import as_positive_int
 from crsae_onnx.core.windowing import (
@@ -28,13 +27,19 @@ from crsae_onnx.file_format import container
 from crsae_onnx.file_format.container import ModelFileError
 from crsae_onnx.file_format.facts import file_receptive_field
 from crsae_onnx.runtime import sessions
+from crsae_onnx.runtime.inputs import as_array, spread_mask
+from crsae_onnx.runtime.level_check import LevelCheck
+from crsae_onnx.runtime.pickling import Pickled, restore
 from crsae_onnx.runtime.sessions import RunLimits
+from crsae_onnx.runtime.spike_windows import spikes_in_windows
 
 Progress = bool | Callable[[int, int], object] | None
 
 
 class SparseEncoder:
     """argmin_z sum_i value(y_i, (D z)_i) + sigma^2 sum_c lambda_c p(z_c), computed by an exported file in onnxruntime.
+
+    It can be pickled, with the file's content: each process that receives it has a session of its own.
 
     onnxruntime's usage reports are switched off, unless the variable ORT_DISABLE_TELEMETRY is set already or
     onnxruntime was imported before.
@@ -56,7 +61,8 @@ class SparseEncoder:
         ValueError: a provider that is not installed, an invalid option.
 
     Warns:
-        RuntimeWarning: another provider runs than the first one given, and why.
+        RuntimeWarning: another provider runs than the first one given, and why. Once, of a sorter's file: the noise of
+            a recording is not what it was trained on.
 
     Example:
         >>> import numpy as np
@@ -82,6 +88,10 @@ class SparseEncoder:
         self.limits = limits or RunLimits()
         # Checked before any parser sees it: onnxruntime's was made for whole files.
         content, self.info = container.read(path)  #: what the file says about itself
+        self._content = content
+        self.level = LevelCheck(self.info, self.path.name)  #: whether recordings have the noise that the file expects
+        self._arguments = {"providers": providers, "threads": threads, "arena": arena, "optimization": optimization,
+                           "spinning": spinning, "limits": limits}
         self._session = sessions.session(ort, content, self.path, providers, threads, arena, optimization,
                                          spinning, self.info["precision"])
         self._whole = sessions.runner(ort, self._session)
@@ -100,6 +110,14 @@ class SparseEncoder:
         info = self.info
         return (f"SparseEncoder({str(self.path)!r}: {info['filters']} filters of {tuple(info['kernel_size'])}, "
                 f"{info['channels']} channels, {info['iterations']} iterations, on {self.provider})")
+
+    def __reduce__(self) -> Pickled:
+        return restore, (SparseEncoder, self._content, str(self.path), self._arguments)
+
+    @property
+    def whitening_inside(self) -> bool:
+        """Whether the graph whitens: the signal then is the recording as it is."""
+        return bool(self.info.get("whitening_inside"))
 
     @property
     def provider(self) -> str:
@@ -166,7 +184,7 @@ class SparseEncoder:
 
         Args:
             signal: (batch, time, channels), any real dtype; the recording as it is where the file was converted with a
-                ``SpikeReader`` (``info["whitening_inside"]``).
+                ``SpikeReader`` (``info["whitening_inside"]``). More than 2^20 samples are searched in windows.
 
         Returns:
             index int64 (spikes, 2): batch entry and sample; unit int64 (spikes,); amplitude float32 (spikes,).
@@ -188,6 +206,11 @@ class SparseEncoder:
             (2, True)
         """
         self._needs(SPIKE_TENSORS[0], "spikes")
+        signal = as_array(signal, INPUT)
+        check_layout(signal, self.info["rank"], self.info["kernel_size"], self.info["channels"])
+        if signal.shape[0] * signal.shape[1] > self.limits.signal_samples:
+            return spikes_in_windows(lambda piece: tuple(self.run(SPIKE_TENSORS, piece).values()), signal, self.info,
+                                     min(WINDOW_SAMPLES, self.limits.signal_samples))
         index, unit, amplitude = self.run(SPIKE_TENSORS, signal).values()
         return index, unit, amplitude
 
@@ -249,15 +272,16 @@ class SparseEncoder:
         for name in outputs:
             self._needs(name, name)
         self._takes(mask, sigma)
-        info, signal = self.info, _as_array(signal, INPUT)
+        info, signal = self.info, as_array(signal, INPUT)
         # Denoising pads: any size will do.
         least = (1,) * info["rank"] if set(outputs) == {"denoised"} else info["kernel_size"]
         check_layout(signal, info["rank"], least, info["channels"])
         if mask is not None:
-            mask = as_finite(_spread_mask(_as_array(mask, MASK), tuple(signal.shape)), name="mask")
+            mask = as_finite(spread_mask(as_array(mask, MASK), tuple(signal.shape)), name="mask")
         if sigma is not None:
             sigma = as_sigma(sigma, signal.shape[0])
-        arrays = self._fetch(list(outputs), self._feed(as_finite(signal[...]), mask, sigma), options)
+        self.level.warn(signal)
+        arrays = self._fetch(list(outputs), self._feed(self._values(signal[...]), mask, sigma), options)
         return dict(zip(outputs, arrays, strict=True))
 
     def _fetch(self, names: list[str], feed: sessions.Feed, options: Any = None) -> list[np.ndarray]:
@@ -273,6 +297,10 @@ class SparseEncoder:
         if size >= shape[0] or info["tolerance"] is not None or set(names) & set(SPIKE_TENSORS):
             return self._whole(names, feed, options)
         return self._split(names, feed, size, options)
+
+    def _values(self, piece: Any) -> np.ndarray:
+        """float32; NaN is a gap where the graph whitens, and refused elsewhere."""
+        return np.ascontiguousarray(as_float32(piece)) if self.whitening_inside else as_finite(piece)
 
     def _needs(self, tensor: str, output: str) -> None:
         if tensor not in self._outputs:
@@ -290,10 +318,11 @@ class SparseEncoder:
         self._needs(output, output)
         self._takes(mask, sigma)
         info = self.info
-        signal = _as_array(signal, INPUT)
+        signal = as_array(signal, INPUT)
         check_layout(signal, info["rank"], info["kernel_size"], info["channels"])
         if mask is not None:
-            mask = _spread_mask(_as_array(mask, MASK), tuple(signal.shape))
+            mask = spread_mask(as_array(mask, MASK), tuple(signal.shape))
+        self.level.warn(signal)
         options["progress"] = options["progress"] or None
         in_windows = sparse or window is not None or any(value is not None for value in options.values())
         if info["rank"] == 1:
@@ -309,7 +338,7 @@ class SparseEncoder:
                              "images. Omit the option.")
         mask = None if mask is None else as_finite(mask, name="mask")
         sigma = None if sigma is None else as_sigma(sigma, signal.shape[0])
-        return self._run(output, as_finite(signal[...]), mask, sigma)
+        return self._run(output, self._values(signal[...]), mask, sigma)
 
     def _encode_windows(self, windowed: Callable[..., Any], output: str, signal: Any, workers: int, most: int,
                         window: int | None, options: dict[str, Any]) -> Any:
@@ -324,7 +353,7 @@ class SparseEncoder:
         if batch_size is None:
             batch_size = max(1, self.limits.signal_samples // min(signal.shape[1], most))
         sizes = WindowOptions(info["kernel_size"], info["filters"], info["iterations"], info["strides"], window=window,
-                              overlap=overlap, batch_size=batch_size, workers=workers)
+                              overlap=overlap, batch_size=batch_size, workers=workers, finite=not self.whitening_inside)
         run = None if workers == 1 else self._split.single()
         return windowed(partial(self._run, output, run=run), signal, sizes, out=options["out"],
                         progress=options["progress"])
@@ -355,26 +384,3 @@ class SparseEncoder:
             sigma = self.info["sigma"] if sigma is None else sigma
             feed[SIGMA] = np.ascontiguousarray(np.broadcast_to(np.asarray(sigma, np.float32), piece.shape[:1]))
         return feed
-
-
-def _as_array(value: Any, name: str) -> Any:
-    """``value`` itself where it has a shape, else as an array."""
-    if hasattr(value, "shape"):
-        return value
-    try:
-        return np.asarray(value)
-    except (ValueError, TypeError) as error:
-        raise SignalError(f"`{name}` must be an array of real numbers. Received: {type(value).__name__}, whose rows "
-                          f"have different lengths or hold no numbers ({error}).") from error
-
-
-def _spread_mask(mask: Any, shape: tuple[int, ...]) -> Any:
-    """A view of ``mask`` with the signal's shape; without the channel axis it holds for every channel."""
-    if tuple(mask.shape) == shape:
-        return mask
-    try:
-        array = np.asarray(mask)
-        return np.broadcast_to(array[..., None] if array.ndim == len(shape) - 1 else array, shape)
-    except ValueError as error:
-        raise SignalError(f"`mask` must be broadcastable to the signal's shape {shape}. "
-                          f"Received: shape {tuple(mask.shape)}") from error

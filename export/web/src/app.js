@@ -4,6 +4,7 @@ import * as ort from "onnxruntime-web/wasm";
 import { readFacts } from "./container.js";
 import { readData } from "./data.js";
 import { drawImage, drawSignal, figure, table } from "./draw.js";
+import { levelWarning } from "./level.js";
 
 ort.env.wasm.wasmPaths = new URL("./", import.meta.url).href;
 ort.env.wasm.numThreads = 1; // more need headers of the server that a plain one does not send
@@ -14,6 +15,7 @@ let data = null; // {shape, values, rate?}
 globalThis.crsae = { outputs: null }; // what was computed last, for whoever looks from outside
 
 function say(text, wrong = false) {
+  if (wrong) element("warning").hidden = true;
   element("status").textContent = text;
   element("status").classList.toggle("error", wrong);
 }
@@ -41,13 +43,17 @@ function shaped() {
   if (shape.length === wanted - 1) shape = [...shape, 1];
   if (shape.length === wanted + 1 && shape[0] === 1) shape = shape.slice(1);
   if (shape.length !== wanted || shape.at(-1) !== facts.channels) {
+    const notes = [data.separator && `columns separated by ${data.separator}`, ...(data.notes ?? [])].filter(Boolean);
     throw new Error(`The model takes ${facts.rank === 1 ? "recordings (samples" : "images (height, width"}, ` +
-      `${facts.channels} channels). Received: shape ${data.shape.join(" x ")}.`);
+      `${facts.channels} channels). Received: shape ${data.shape.join(" x ")}${notes.length ? ` (${notes.join("; ")})` : ""}.` +
+      (data.separator === "commas" ? " Where the comma is the decimal sign, separate columns by ; or tabs, or write sep=; " +
+        "in the first line." : ""));
   }
   if (!facts.outputs.includes("denoised") && facts.kernel_size.some((k, axis) => shape[axis] < k)) {
     throw new Error(`The data is shorter than a filter (${facts.kernel_size.join(" x ")}).`);
   }
-  const bad = data.values.findIndex((value) => !Number.isFinite(value));
+  // A model that whitens takes NaN as a gap.
+  const bad = facts.whitening_inside ? -1 : data.values.findIndex((value) => !Number.isFinite(value));
   if (bad >= 0) throw new Error(`The data holds NaN or infinite values, the first at number ${bad}.`);
   return [1, ...shape];
 }
@@ -71,7 +77,10 @@ async function run() {
   globalThis.crsae.outputs = Object.fromEntries(
     Object.entries(made).map(([name, t]) => [name, { dims: [...t.dims], data: Array.from(t.data, Number) }]));
   element("result").replaceChildren(...pictures(made, shape));
-  say(`Done in ${seconds} s.`);
+  const warning = levelWarning(facts, data.values);
+  element("warning").hidden = !warning;
+  element("warning").textContent = warning ?? "";
+  say(`Done in ${seconds} s.${data.notes?.length ? ` Of the file: ${data.notes.join("; ")}.` : ""}`);
 }
 
 function pictures(made, shape) {
@@ -129,7 +138,7 @@ async function take(files) {
       say("Now drop data for this model.");
     } else {
       if (!model) throw new Error("Load a model first, or press an example.");
-      data = await readData(file, model.facts.channels);
+      data = await readData(file, { channels: model.facts.channels, gaps: Boolean(model.facts.whitening_inside) });
     }
   }
   if (model && data) await run();

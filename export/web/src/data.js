@@ -1,15 +1,20 @@
-// Files of data -> {shape, values (Float32Array), rate?}. Every error says what was expected.
+// Files of data -> {shape, values (Float32Array), rate?, notes?}. Every error says what was expected.
+import { decodeText, readCsv } from "./csv.js";
+
 const TYPES = {
   f4: [4, "getFloat32"], f8: [8, "getFloat64"], i1: [1, "getInt8"], u1: [1, "getUint8"], i2: [2, "getInt16"],
   u2: [2, "getUint16"], i4: [4, "getInt32"], u4: [4, "getUint32"],
   i8: [8, "getBigInt64"], u8: [8, "getBigUint64"], b1: [1, "getUint8"],
 };
 
-export async function readData(file, channels) {
+/** Data for a model that takes `channels`; `gaps`: NaN is allowed. */
+export async function readData(file, { channels, gaps = false }) {
   const name = file.name.toLowerCase();
   if (name.endsWith(".npy")) return readNpy(new DataView(await file.arrayBuffer()));
   if (name.endsWith(".wav")) return readWav(new DataView(await file.arrayBuffer()));
-  if (name.endsWith(".csv") || name.endsWith(".txt")) return readCsv(await file.text());
+  if (/\.(csv|tsv|txt)$/.test(name)) {
+    return readCsv(decodeText(new Uint8Array(await file.arrayBuffer())), { channels, gaps });
+  }
   if (/\.(png|jpe?g|webp|bmp|gif)$/.test(name)) return readImage(file, channels);
   throw new Error(`${file.name}: expected .onnx, .npy, .wav, .csv or an image.`);
 }
@@ -59,17 +64,6 @@ export function readWav(view) {
     at += 8 + size + (size % 2);
   }
   throw new Error("The .wav recording holds no samples.");
-}
-
-export function readCsv(text) {
-  const rows = text.split(/\r?\n/).filter((line) => line.trim()).map((line) => line.split(/[,;\s]+/).filter(Boolean));
-  const head = rows.length && rows[0].some((cell) => Number.isNaN(Number(cell))) ? 1 : 0;
-  const numbers = rows.slice(head).map((row) => row.map(Number));
-  const width = numbers[0]?.length ?? 0;
-  if (!width || numbers.some((row) => row.length !== width || row.some(Number.isNaN))) {
-    throw new Error("Expected a .csv of numbers: one line a sample, one column a channel.");
-  }
-  return { shape: [numbers.length, width], values: Float32Array.from(numbers.flat()) };
 }
 
 async function readImage(file, channels) {

@@ -23,8 +23,9 @@ export function drawSignal(values, channels, marks) {
   const samples = values.length / channels;
   let [low, high] = [Infinity, -Infinity];
   for (let i = 0; i < samples; i += 1) {
-    low = Math.min(low, values[i * channels]);
-    high = Math.max(high, values[i * channels]);
+    const value = values[i * channels];
+    if (value < low) low = value;
+    if (value > high) high = value;
   }
   const x = (sample) => (sample / Math.max(1, samples - 1)) * (canvas.width - 1);
   const y = (value) => 250 - ((value - low) / (high - low || 1)) * 200;
@@ -32,7 +33,12 @@ export function drawSignal(values, channels, marks) {
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.strokeStyle = "#555";
   context.beginPath();
-  for (let i = 0; i < samples; i += 1) context.lineTo(x(i), y(values[i * channels]));
+  let gap = true; // a sample that is NaN is not drawn
+  for (let i = 0; i < samples; i += 1) {
+    const value = values[i * channels];
+    if (Number.isFinite(value)) context[gap ? "moveTo" : "lineTo"](x(i), y(value));
+    gap = !Number.isFinite(value);
+  }
   context.stroke();
   for (const { at, unit } of marks) {
     context.fillStyle = COLOURS[unit % COLOURS.length];

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from crsae_onnx.core.signals import check_recording
+from crsae_onnx.core.spikes.noise_level import whitens
 from crsae_onnx.core.spikes.template_matching import MatchedSpikes, TemplateMatcher
 from crsae_onnx.core.spikes.whitening import Whitening
 from crsae_onnx.core.typing import Array, ArraySource, Encode, FloatArray, IntArray, Progress, is_array
@@ -96,9 +97,10 @@ class SpikeReader:
         """Spikes of a whole recording, in constant memory.
 
         Args:
-            encode: function from (batch, time, channels) to (batch, positions, units).
-            recording: (samples, channels), any real dtype: an array, memmap, or any object with ``shape`` and time
-                slices.
+            encode: function from whitened signals (batch, time, channels) to codes (batch, positions, units), such as
+                ``model.encode``; or ``SparseEncoder.encode``, also of a file that whitens inside its graph.
+            recording: (samples, channels), not whitened, any real dtype: an array, memmap, or any object with ``shape``
+                and time slices.
             progress: None or ``callable(done, total)``, in frames.
 
         Raises:
@@ -125,10 +127,16 @@ class SpikeReader:
     def match_frames(self, encode: Encode, recording: ArraySource, frames: Sequence[int]) -> list[MatchedSpikes]:
         """Spikes that start in each of the frames, by number."""
         margin, size = self.margin, len(self.kernel)
-        pieces = np.stack([self.whitening(recording, f * self.frame_samples - margin,
-                                          (f + 1) * self.frame_samples + margin + size - 1) for f in frames])
+        spans = [(f * self.frame_samples - margin, (f + 1) * self.frame_samples + margin + size - 1) for f in frames]
+        pieces = np.stack([self.whitening(recording, *span) for span in spans])
+        if whitens(encode):
+            past, future = self.whitening.context
+            raw = np.stack([self.whitening.padded(recording, start - past, stop + future) for start, stop in spans])
+            codes = encode(raw)[:, past:past + pieces.shape[1] - size + 1]
+        else:
+            codes = encode(pieces)
         out: list[MatchedSpikes] = []
-        for f, piece, code in zip(frames, pieces, encode(pieces), strict=True):
+        for f, piece, code in zip(frames, pieces, codes, strict=True):
             start, unit, amplitude = self.matcher.find(piece, code)
             inside = (start >= margin) & (start < margin + self.frame_samples)
             out.append(MatchedSpikes(start[inside] + f * self.frame_samples - margin, unit[inside], amplitude[inside]))

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 MIN_PEAK_FRACTION = 0.2
 #: Fraction of a filter's length within which only one spike of all units is reported: similar filters share its code.
 EXCLUSION_FRACTION = 1 / 6
+#: A single code gives equal sums at all positions whose window holds it. With this weight the sums over shorter windows
+#: are added, so that the largest is at the code itself, and not at the first of these positions.
+CENTRE_WEIGHT = 2.0**-10
 
 
 class PeakRule(NamedTuple):
@@ -31,6 +34,11 @@ class PeakRule(NamedTuple):
     gain: Array  #: (units,), from that sum to the peak value that is reported
     peak_offset: IntArray  #: (units,), samples from a filter's start to the sample that is reported
     exclusion: int = 0  #: positions; the same of maxima of all units; 0: no such rule
+
+    @property
+    def reach(self) -> int:
+        """Positions on each side whose sums are compared; a code is in the sums of its neighbours, too."""
+        return max(1, int(self.min_distance) - POOL_RADIUS)
 
     def find(self, code: Array) -> tuple[IntArray, IntArray, FloatArray]:
         """Spikes of a code.
@@ -48,15 +56,17 @@ class PeakRule(NamedTuple):
             >>> rule = PeakRule(np.array([1.0]), 3, np.array([10.0]), np.array([2]))
             >>> code = np.zeros((1, 20, 1), np.float32); code[0, 7:9] = 2
             >>> [a.tolist() for a in rule.find(code)]
-            [[[0, 8]], [0], [40.0]]
+            [[[0, 9]], [0], [40.0]]
         """
-        pooled = _windows(np.asarray(code, np.float32), POOL_RADIUS, POOL_RADIUS, 0.0).sum(-1, dtype=np.float32)
-        largest = _windows(pooled, self.min_distance, self.min_distance, -1.0).max(-1)
-        before = _windows(pooled, self.min_distance, -1, -1.0).max(-1)
-        spike = (pooled > self.min_peak) & (pooled == largest) & (pooled > before)
+        sums = [_windows(np.asarray(code, np.float32), radius, radius, 0.0).sum(-1, dtype=np.float32)
+                for radius in range(POOL_RADIUS + 1)]
+        pooled, centred = sums[-1], sums[-1] + np.float32(CENTRE_WEIGHT) * sum(sums[:-1])
+        largest = _windows(centred, self.reach, self.reach, -1.0).max(-1)
+        before = _windows(centred, self.reach, -1, -1.0).max(-1)
+        spike = (pooled > self.min_peak) & (centred == largest) & (centred > before)
         if self.exclusion:
-            of_all = pooled.max(-1, keepdims=True)
-            spike &= pooled == _windows(of_all, self.exclusion, self.exclusion, -1.0).max(-1)
+            of_all = centred.max(-1, keepdims=True)
+            spike &= centred == _windows(of_all, self.exclusion, self.exclusion, -1.0).max(-1)
         batch, position, unit = np.nonzero(spike)
         peak = pooled[batch, position, unit] * np.asarray(self.gain, np.float32)[unit]
         return np.stack([batch, position + self.peak_offset[unit]], axis=1), unit, peak

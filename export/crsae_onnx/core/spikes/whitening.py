@@ -77,6 +77,19 @@ class Whitening:
             out[low - start:high - start] = piece
         return out
 
+    def padded(self, recording: ArraySource, start: int, stop: int) -> FloatArray:
+        """Samples [start, stop) of the recording itself, float32, for an encoder whose graph whitens.
+
+        The offset stands outside of the recording and in place of NaN: whitened, it is zero.
+        """
+        samples = recording.shape[0]
+        low, high = max(0, start), max(0, min(stop, samples))
+        out = np.tile(self.offset, (stop - start, 1))
+        if high > low:
+            piece = np.asarray(recording[low:high], np.float64)
+            out[low - start:high - start] = np.where(np.isfinite(piece), piece, self.offset)
+        return out.astype(np.float32)
+
     def state(self) -> dict[str, Any]:
         """Arrays and numbers, for ``Whitening(**state)``."""
         return {"taps": self.taps, "mixing": self.mixing, "offset": self.offset, "lead": self.lead,

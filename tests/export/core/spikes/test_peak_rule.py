@@ -21,24 +21,27 @@ def test_neighbouring_values_are_one_spike_of_their_sum():
     assert index.tolist() == [[0, 21]] and unit.tolist() == [0] and amplitude.tolist() == [3.5]
 
 
-def test_a_flat_top_is_one_spike():
-    assert rule().find(code(u0={20: 3.0}))[0].tolist() == [[0, 18]]  # five equal sums: the first
+def test_a_flat_top_is_one_spike_at_the_code_itself():
+    assert rule().find(code(u0={20: 3.0}))[0].tolist() == [[0, 20]]  # the middle of five equal sums
+    assert rule().find(code(u0={20: 3.0, 21: 4.0}))[0].tolist() == [[0, 21]]
 
 
 def test_of_near_spikes_of_a_unit_the_largest_stays():
     assert rule(distance=8).find(code(u0={20: 3.0, 27: 5.0, 40: 2.0}))[2].tolist() == [5.0, 2.0]
     assert rule(distance=6).find(code(u0={20: 3.0, 27: 5.0}))[2].tolist() == [3.0, 5.0]
+    assert rule(distance=6).find(code(u0={20: 5.0, 27: 3.0}))[2].tolist() == [5.0, 3.0]  # whichever comes first
+    assert rule(distance=7).find(code(u0={20: 5.0, 27: 3.0}))[2].tolist() == [5.0]
 
 
 def test_units_are_apart_unless_one_spike_alone_is_told():
     both = code(2, u0={20: 3.0}, u1={21: 5.0})
     index, unit, amplitude = rule(2).find(both)
-    assert unit.tolist() == [0, 1] and index[:, 1].tolist() == [18, 29] and amplitude.tolist() == [3.0, 10.0]
+    assert unit.tolist() == [0, 1] and index[:, 1].tolist() == [20, 31] and amplitude.tolist() == [3.0, 10.0]
     assert rule(2, alone=3).find(both)[1].tolist() == [1]
 
 
 def test_spikes_at_the_ends_and_none():
-    assert rule().find(code(u0={0: 2.0, 59: 2.0}))[0].tolist() == [[0, 0], [0, 57]]
+    assert rule().find(code(u0={0: 2.0, 59: 2.0}))[0].tolist() == [[0, 0], [0, 59]]
     assert len(rule(threshold=9.0).find(code(u0={20: 2.0}))[1]) == 0
 
 
