@@ -6,19 +6,23 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from crsae_onnx.core.signals import robust_std
+from crsae_onnx.core.image_noise import image_noise_std
+from crsae_onnx.core.noise import NoiseLevel, holds_noise, noise_level
 
 #: A window that was taken already is drawn again so many times.
 _REDRAWS = 100
+#: Noise of whole numbers below this fraction of their step is not told from none: a lone jump looks the same.
+_LEAST_NOISE_STEPS = 0.25
 #: Random windows of which ``window_filters(energy=True)`` takes the strongest.
 _ENERGY_DRAWS = 64
 
 
 def robust_sigma(data: np.ndarray, rank: int, mask: np.ndarray | None = None) -> float:
-    """Noise standard deviation that outliers (spikes, edges) hardly change.
+    """Noise standard deviation that outliers (spikes, edges) hardly change, and samples without noise not at all.
 
-    Signals: median |y - median| / .6745 a channel, averaged. Images: the same on the finest diagonal Haar
-    coefficients (Donoho and Johnstone 1994).
+    Signals: median |y - median| / .6745 a channel, averaged over those that hold noise. Images: the same on the finest
+    diagonal Haar coefficients (Donoho and Johnstone 1994). Constant stretches and areas (padding, blanks, borders,
+    saturation), NaN and what is masked are left out; in whole numbers rounding is taken into account.
 
     Args:
         data: (batch, *space, channels).
@@ -26,31 +30,47 @@ def robust_sigma(data: np.ndarray, rank: int, mask: np.ndarray | None = None) ->
         mask: None or 0/1 of data's shape; missing samples are not counted.
 
     Returns:
-        float in the data's unit; 0 where more than half of the data is constant, or nothing is observed.
+        float in the data's unit; 0 where nothing holds noise, or nothing is observed.
 
     Example:
         >>> import numpy as np
         >>> from keras_crsae.initializers import robust_sigma
         >>> noise = np.random.default_rng(0).normal(0, 2, (4, 5000, 1))
+        >>> noise[:, 3000:] = 0                                   # two fifths are padding
         >>> round(robust_sigma(noise, rank=1), 1)
         2.0
     """
     if mask is not None:
         data = np.where(mask > 0, data, np.nan)
     if rank == 2:
-        detail = _diagonal_haar(data)
-        detail = detail[np.isfinite(detail)]
-        return float(robust_std(detail, center=0.0)) if detail.size else 0.0
-    channels = (data[..., c][np.isfinite(data[..., c])] for c in range(data.shape[-1]))
-    levels = [robust_std(values) for values in channels if values.size]
-    return float(np.mean(levels)) if levels else 0.0
+        return image_noise_std(data)
+    levels = [channel_noise(data[..., c]).std for c in range(data.shape[-1])]
+    kind = data.dtype if data.dtype.kind == "f" else np.float64
+    return float(np.mean(np.array([level for level in levels if level > 0] or [0.0], kind)))
 
 
-def _diagonal_haar(images: np.ndarray) -> np.ndarray:
-    """Finest diagonal Haar coefficients of images (batch, height, width, channels); odd edges are cut."""
-    rows, columns = (n // 2 * 2 for n in images.shape[1:3])
-    even = images[:, :rows, :columns]
-    return (even[:, ::2, ::2] - even[:, 1::2, ::2] - even[:, ::2, 1::2] + even[:, 1::2, 1::2]) / 2.0
+def channel_noise(windows: np.ndarray) -> NoiseLevel:
+    """Center and standard deviation of one channel's noise, without stretches that hold none.
+
+    Args:
+        windows: (batch, time); NaN is left out.
+
+    Returns:
+        ``NoiseLevel``; its ``std`` is 0 where nothing holds noise.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_crsae.initializers import channel_noise
+        >>> windows = np.random.default_rng(0).normal(5, 2, (4, 5000))
+        >>> windows[:, 3000:] = 0
+        >>> level = channel_noise(windows)
+        >>> round(level.center, 1), round(level.std, 1)
+        (5.0, 2.0)
+    """
+    windows = windows if windows.dtype.kind == "f" else windows.astype(np.float64)
+    series = np.pad(windows, ((0, 0), (0, 1)), constant_values=np.nan).ravel()  # a gap between any two
+    level = noise_level(series[holds_noise(series)])
+    return level if level.std >= _LEAST_NOISE_STEPS * level.step else level._replace(std=0.0)
 
 
 def donoho_lambda(filters: int, positions: int, sigma: float) -> float:

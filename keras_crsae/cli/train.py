@@ -112,8 +112,8 @@ def _plan(args: Namespace) -> _Plan:
     if isinstance(lambda_init, tuple):
         sigma = robust_sigma(sample, rank) if sigma == "estimate" else sigma
         if not sigma > 0:
-            raise FileError("The noise level of the input is estimated as zero: more than half of it is constant. "
-                            "Give --sigma a number.")
+            raise FileError("No noise is found in the input: what is not constant is too little, or has none. Give "
+                            "--sigma a number.")
         lambda_init = lambda_init[1] / sigma
     return _Plan(rank, kernel_size, strides, data, sample, sigma, lambda_init, scale)
 

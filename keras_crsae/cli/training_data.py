@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from crsae_onnx.core.errors import FileError
-from crsae_onnx.core.signals import robust_std
 
 from keras_crsae.applications.denoising.low_pass import LOW_PASS_PIXELS, split_low_pass
 from keras_crsae.data.arrays import as_batch, check_finite, read_array
@@ -24,6 +23,7 @@ from keras_crsae.data.images import (
 )
 from keras_crsae.data.paths import size_text
 from keras_crsae.data.streams.windows import cut_windows
+from keras_crsae.initializers import channel_noise
 
 #: Length of a window and side of a patch, where the option is not given: these, or so many filter lengths if more.
 WINDOW_SAMPLES, WINDOW_FILTERS = 2048, 8
@@ -129,14 +129,18 @@ def _window_length(args: Namespace, arrays: Sequence[np.ndarray], kernel_size: i
 
 
 def _warn_of_offset(data: np.ndarray) -> None:
-    """Warn where a channel does not lie around zero, as the model supposes."""
-    middle = np.median(data, axis=(0, 1))
-    noise = robust_std(data, axis=(0, 1), center=middle)
-    far = np.flatnonzero(np.abs(middle) > 2 * noise)
-    if len(far):
-        warnings.warn(f"channel {far[0]} has a median of {middle[far[0]]:.4g}, far from zero against its noise of "
-                      f"{noise[far[0]]:.4g}. The model describes data around zero: high-pass filter the recording "
-                      "or subtract its median first.", stacklevel=2)
+    """Warn where a channel does not lie around zero, as the model supposes, or holds no noise."""
+    levels = [channel_noise(data[..., channel]) for channel in range(data.shape[-1])]
+    silent = [channel for channel, level in enumerate(levels) if not level.std > 0]
+    if 0 < len(silent) < len(levels):
+        warnings.warn(f"channel{'s' * (len(silent) > 1)} {', '.join(map(str, silent))} of {len(levels)}: constant, no "
+                      "noise in the training data, and no part in its noise level.", stacklevel=2)
+    far = [channel for channel, level in enumerate(levels) if abs(level.center) > 2 * level.std > 0]
+    if far:
+        center, noise = levels[far[0]].center, levels[far[0]].std
+        warnings.warn(f"channel {far[0]} has a median of {center:.4g}, far from zero against its noise of "
+                      f"{noise:.4g}. The model describes data around zero: high-pass filter the recording or subtract "
+                      "its median first.", stacklevel=2)
 
 
 def training_patches(args: Namespace, arrays: NamedArrays, kernel_size: tuple[int, ...],

@@ -29,6 +29,12 @@ def first_filters(kind: str, data: np.ndarray, kernel_size: Shape, filters: int,
     return initializers.window_filters(data, kernel_size, filters, rng, energy=kind == "energy")
 
 
+def _span(data: np.ndarray, mask: np.ndarray | None) -> str:
+    """Shape and range of data, for messages."""
+    seen = data[np.isfinite(data) if mask is None else np.isfinite(data) & (mask > 0)]
+    return f"shape {data.shape}, " + (f"values from {seen.min():.4g} to {seen.max():.4g}" if seen.size else "no value")
+
+
 @dataclass(frozen=True)
 class Adapted:
     """Noise standard deviation, lambda (None: as it is), and the ceiling under which lambda is held.
@@ -61,8 +67,9 @@ def resolve(data: np.ndarray, filters: np.ndarray, strides: Shape, sigma: float 
     rank = len(strides)
     level = initializers.robust_sigma(data, rank, mask) if sigma == "estimate" else float(sigma)
     if sigma == "estimate" and not level > 0:
-        raise ValueError("sigma='estimate' found a noise level of zero: more than half of the data is constant. "
-                         "Give sigma a positive number in the data's unit.")
+        raise ValueError("sigma='estimate' found a noise level of zero: what is not constant, missing or masked is too "
+                         "little, or holds no noise. Give sigma a positive number in the data's unit. Received: "
+                         f"{_span(data, mask)}.")
     value = None
     if donoho:
         positions = math.prod(code_length(n, k, s) for n, k, s in

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import scipy.fft
+from crsae_onnx.core.signals import robust_std
 
-from keras_crsae.initializers import dct_filters, donoho_lambda, robust_sigma, window_filters
+from keras_crsae.initializers import channel_noise, dct_filters, donoho_lambda, robust_sigma, window_filters
 
 
 def test_the_level_of_noise_is_found_under_spikes_and_is_the_mean_over_channels(rng):
@@ -67,3 +68,35 @@ def test_dct_atoms_are_scipys():
 def test_more_dct_filters_than_atoms_are_refused():
     with pytest.raises(ValueError, match=r"has 9 atoms for kernel_size=\(3, 3\).*Received: filters=10"):
         dct_filters((3, 3), 1, 10)
+
+
+@pytest.mark.parametrize("kind", ["zero-padded windows", "constant", "missing"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.7])
+def test_stretches_without_noise_have_no_say(rng, kind, share):
+    signal = rng.normal(0, 2.0, (40, 1000, 2)).astype("float32")
+    signal[:, :int(1000 * share)] = {"zero-padded windows": 0, "constant": 3.5, "missing": np.nan}[kind]
+    signal[:4] = 0.0  # and windows that are blank
+    assert robust_sigma(signal, 1) == pytest.approx(2.0, rel=0.05)
+    level = channel_noise(signal[..., 0])
+    assert abs(level.center) < 0.1 and level.std == pytest.approx(2.0, rel=0.05)
+
+
+@pytest.mark.parametrize("sigma", [0.4, 0.7, 1.0, 2.0])
+def test_rounding_of_whole_numbers_does_not_move_it(rng, sigma):
+    signal = np.rint(rng.normal(0.3, sigma, (40, 2000, 1))).astype("int16")
+    assert robust_sigma(signal, 1) == pytest.approx(sigma, rel=0.05)
+
+
+def test_a_constant_channel_has_no_part_in_the_mean(rng):
+    signal = rng.normal(0, 2.0, (4, 5000, 3)).astype("float32")
+    expected = robust_sigma(signal[..., :2], 1)
+    signal[..., 2] = 7.0
+    assert robust_sigma(signal, 1) == expected
+
+
+def test_clean_signals_give_the_median_absolute_deviation_to_the_bit(rng):
+    for kind in ("float32", "float64"):
+        signal = rng.normal(0, [1.0, 3.0], (4, 5000, 2)).astype(kind)
+        signal[:, ::200] += 100
+        levels = [robust_std(signal[..., c].ravel()) for c in range(2)]
+        assert robust_sigma(signal, 1) == float(np.mean(levels))

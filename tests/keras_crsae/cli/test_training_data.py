@@ -51,3 +51,13 @@ def test_two_sizes_are_for_images():
     assert sizes_of((7, 5), 2, "--strides") == (7, 5) and sizes_of(3, 1, "--strides") == (3,)
     with pytest.raises(FileError, match="--strides 7 x 5 names two axes"):
         sizes_of((7, 5), 1, "--strides")
+
+
+def test_notes_of_noise_and_offset_look_past_blanks(args, rng, recwarn):
+    recording = rng.normal(10, 1.0, (1, 4000, 2))
+    recording[:, :2400, 0] = 0  # its median is 0, and so is the deviation from it
+    recording[..., 1] = 5
+    training_windows(args, [("y.npy", recording)], (45,), rng)
+    first, second = (str(warning.message) for warning in recwarn)
+    assert first.startswith("channel 1 of 2: constant")
+    assert second.startswith("channel 0 has a median of 9.9") or second.startswith("channel 0 has a median of 10")
