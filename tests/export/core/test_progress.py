@@ -1,11 +1,13 @@
-"""Progress: one line drawn again on a terminal, a line for each tenth in a file, nothing where nobody watches."""
+"""Progress: one line drawn again on a terminal; elsewhere a line a step with the seconds since the start."""
 
 import io
+import re
+import time
 
 import pytest
-from crsae_onnx.core.progress import ProgressBar, progress_counter
+from crsae_onnx.core.progress import ProgressBar, progress_bar, progress_counter
 
-STEPS = (("find units", 0.0), ("find units, round 1", 0.5), ("find units, round 2", 1.0), ("train", 0.0),
+STEPS = (("find units", 0.0), ("find units, round 1", 0.5), ("find units, round 2", 0.8), ("train", 0.0),
          ("train", 1.0))
 
 
@@ -14,32 +16,70 @@ class Terminal(io.StringIO):
         return True
 
 
-def drawn(file, **options):
-    with ProgressBar(file=file, **options) as bar:
-        for step, fraction in STEPS:
+class Clock:
+    seconds = 0.0
+
+    def __call__(self):
+        return self.seconds
+
+
+def drawn(file, steps=STEPS, seconds=0.0, **options):
+    """What a bar writes when each of its steps takes ``seconds``."""
+    clock = Clock()
+    with ProgressBar(file=file, clock=clock, **options) as bar:
+        for step, fraction in steps:
             bar(step, fraction)
+            clock.seconds += seconds
     return file.getvalue()
 
 
-def test_a_terminal_shows_one_line_a_step_with_its_detail():
-    text = drawn(Terminal())
-    assert text.count("\n") == 2  # one end of line a step
-    assert "100% |" + "#" * 30 + "|" in text and "round 2" in text and text.endswith("\n")
+def test_a_terminal_shows_one_line_a_step_with_its_detail_and_ends_it_as_done():
+    lines = drawn(Terminal(), seconds=1.0).split("\n")
+    assert len(lines) == 3 and lines[2] == ""
+    first, second = (line.split("\r") for line in lines[:2])
+    assert first[1].startswith("find units ") and "  0% |" in first[1]  # at once, before any work
+    assert "100% |" + "#" * 30 + "| 3 s round 2" in first[-1] and "100% |" in second[-1]
 
 
-def test_a_file_gets_a_line_for_each_tenth():
-    assert drawn(io.StringIO()).splitlines() == ["find units 0%", "find units 50%, round 1", "find units 100%, round 2",
-                                                 "train 0%", "train 100%"]
-    file = io.StringIO()
-    with ProgressBar(file=file) as bar:
-        for i in range(1001):
-            bar("encode", i / 1000)
-    assert len(file.getvalue().splitlines()) == 11
+def test_a_line_is_never_longer_than_the_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    text = drawn(Terminal(), [("encode, " + "a" * 100, 0.5)], seconds=1.0)
+    assert max(len(re.sub("\x1b\\[K", "", line)) for line in re.split("[\r\n]", text)) == 59
 
 
-def test_nothing_is_written_where_nobody_watches_or_it_is_not_shown():
-    assert drawn(io.StringIO(), shown=None) == "" and drawn(Terminal(), shown=False) == ""
-    assert drawn(Terminal(), shown=None) != ""
+def test_seconds_go_on_while_a_step_says_nothing(monkeypatch):
+    monkeypatch.setattr("crsae_onnx.core.progress._SECONDS_BETWEEN_TICKS", 0.01)
+    file, clock = Terminal(), Clock()
+    with ProgressBar(file=file, clock=clock) as bar:
+        bar("train", 0.0)
+        clock.seconds = 7.0
+        deadline = time.monotonic() + 30
+        while "| 7 s" not in file.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert "  0% |" + " " * 30 + "| 7 s" in file.getvalue()
+
+
+def test_elsewhere_each_step_is_a_line_with_the_seconds_since_the_start():
+    assert drawn(io.StringIO(), seconds=4.0).splitlines() == [
+        "[0 s] find units", "[12 s] train", "[20 s] done"]
+
+
+def test_a_long_step_gets_lines_ten_seconds_apart_one_a_tenth_at_most():
+    lines = drawn(io.StringIO(), [(f"encode, {i} of 1000 windows", i / 1000) for i in range(1001)], 0.5).splitlines()
+    assert lines[:3] == ["[0 s] encode, 0 of 1000 windows", "[50 s] encode 10%, 100 of 1000 windows",
+                         "[100 s] encode 20%, 200 of 1000 windows"] and len(lines) == 12
+
+
+def test_nothing_is_written_where_it_is_not_shown():
+    assert drawn(Terminal(), shown=False) == drawn(io.StringIO(), shown=False) == ""
+
+
+def test_work_that_fails_is_not_called_done():
+    for file in (Terminal(), io.StringIO()):
+        with pytest.raises(KeyError), ProgressBar(file=file) as bar:
+            bar("train", 0.5)
+            raise KeyError
+        assert "done" not in file.getvalue() and "100%" not in file.getvalue() and file.getvalue().endswith("\n")
 
 
 def test_a_counter_calls_the_users_function_or_draws_or_is_silent(capsys):
@@ -48,13 +88,21 @@ def test_a_counter_calls_the_users_function_or_draws_or_is_silent(capsys):
         with progress_counter(option, "encode", "windows") as report:
             report(1, 2)
             report(2, 2)
-        assert capsys.readouterr().err == ("encode 50%, 1 of 2 windows\nencode 100%, 2 of 2 windows\n"
-                                           if option is True else "")
+        assert capsys.readouterr().err == ("[0 s] encode\n[0 s] done\n" if option is True else "")
     assert calls == [(1, 2), (2, 2)]
+
+
+def test_a_bar_calls_the_users_function_or_draws_or_is_silent(capsys):
+    calls = []
+    for option in (None, False, True, lambda *c: calls.append(c)):
+        with progress_bar(option) as report:
+            report("train", 0.5)
+        assert capsys.readouterr().err == ("[0 s] train 50%\n[0 s] done\n" if option is True else "")
+    assert calls == [("train", 0.5)]
 
 
 @pytest.mark.parametrize("option", [3, "bar", 1.0])
 def test_other_options_are_refused(option):
-    with pytest.raises(ValueError, match="`progress` must be None, True or callable"), \
-            progress_counter(option, "encode", "windows"):
-        pass
+    for context in (progress_counter(option, "encode", "windows"), progress_bar(option)):
+        with pytest.raises(ValueError, match="`progress` must be None, True or callable"), context:
+            pass
