@@ -2,41 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 
-
-def positive_int(text: str) -> int:
-    """A whole number above 0.
-
-    Example:
-        >>> from keras_crsae.cli.option_types import positive_int
-        >>> positive_int("12")
-        12
-    """
-    value = int(text) if text.lstrip("+-").isdigit() else 0
-    if value < 1:
-        raise ArgumentTypeError(f"expected a whole number above 0, not {text!r}")
-    return value
-
-
-def index(text: str) -> int:
-    """A whole number from 0."""
-    if not text.isdigit():
-        raise ArgumentTypeError(f"expected a whole number from 0, not {text!r}")
-    return int(text)
-
-
-def positive_number(text: str) -> float:
-    """A finite number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise ArgumentTypeError(f"expected a number above 0, not {text!r}")
-    return value
+from crsae_onnx.cli.option_types import positive_int, positive_number
 
 
 def number_not_negative(text: str) -> float:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
 
-from crsae_onnx.core.raw_binary import RAW_DTYPES
+from crsae_onnx.cli.option_types import OneLineParser, index, positive_int, positive_number
+from crsae_onnx.cli.options import add_progress_option, add_recording_options
 
 from keras_crsae import __version__
 from keras_crsae.cli.option_types import (
     addresses,
     first_lambda,
-    index,
     noise_level,
     number_not_negative,
-    positive_int,
-    positive_number,
     positive_number_or,
     size,
 )
@@ -35,13 +32,6 @@ examples:
 
 `keras-crsae COMMAND --help` lists the options of a command.
 exit status: 0 done; 2 invalid input, option or output (nothing was written); 1 the work failed; 130 interrupted."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """Refuses in one line; argparse would print the whole usage before it."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}. `{self.prog} --help` lists the options.\n")
 
 
 def _train(sub: argparse.ArgumentParser) -> None:
@@ -105,23 +95,13 @@ def _train_run(run: argparse._ArgumentGroup) -> None:
     run.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
 
 
-def _recording(sub: argparse.ArgumentParser, needed: str) -> None:
-    """How a recording file is read; ``needed`` says when the sampling frequency is."""
-    sub.add_argument("--fs", type=positive_number, metavar="HZ", help=f"sampling frequency ({needed})")
-    sub.add_argument("--channels", type=positive_int, metavar="N", help="of raw binary files")
-    sub.add_argument("--dtype", choices=RAW_DTYPES, default="int16",
-                     help="samples of raw binary files, little-endian (default: int16)")
-    sub.add_argument("--stream", metavar="NAME", help="which signal of a file that holds several")
-
-
 def _sort(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("input", metavar="RECORDING",
                      help=".npy or .npz (samples, channels); raw binary .dat, .bin, .raw; .wav; .nwb or another format "
                           "that SpikeInterface reads; a folder that it saved")
     sub.add_argument("--output", required=True, metavar="FOLDER",
                      help="folder for spikes.csv, templates.npy, model.keras, encoder.onnx, report.html")
-    _recording(sub, "for .npy, .npz and raw binary")
-    sub.add_argument("--key", metavar="NAME", help="array of a .npz file that holds several")
+    add_recording_options(sub, "needed for .npy, .npz and raw files", spikeinterface=True)
     sub.add_argument("--units", type=positive_int, metavar="N", help="keep N units at most (default: all found)")
     sub.add_argument("--band", type=positive_number, nargs=2, metavar=("LOW", "HIGH"),
                      help="band-pass filter in Hz, as 300 6000 for raw recordings (default: none)")
@@ -130,6 +110,7 @@ def _sort(sub: argparse.ArgumentParser) -> None:
                      help="tuning constants that differ from their defaults, as {\"refractory_ms\": 1.5}; their names "
                           "are the fields of spike_sorting.SortingParameters")
     sub.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    add_progress_option(sub)
 
 
 def _train_denoiser(sub: argparse.ArgumentParser) -> None:
@@ -176,11 +157,11 @@ def _encode(sub: argparse.ArgumentParser) -> None:
                      help=".npy: dense code (batch, position, filter), float32; .npz: its non-zero values "
                           "as arrays index (batch, position), filter, value, shape; with a folder .csv: time (s), "
                           "unit, amplitude, sample of each spike")
-    _recording(sub, "with a folder: default, the sorter's, unless the file says it")
+    add_recording_options(sub, "default: the file's, or the sorter's", "default: the model's", spikeinterface=True)
     sub.add_argument("--sparse", action="store_true", help="insist on the sparse form (.npz)")
-    sub.add_argument("--key", metavar="NAME", help="array of a .npz file that holds several")
     sub.add_argument("--window", type=positive_int, metavar="N",
                      help="samples of a recording encoded in one piece (default: 2^20); smaller needs less memory")
+    add_progress_option(sub)
 
 
 def _denoise(sub: argparse.ArgumentParser) -> None:
@@ -241,7 +222,7 @@ def parser() -> argparse.ArgumentParser:
         >>> parser().parse_args(["info", "m.keras"]).command
         'info'
     """
-    top = _Parser(
+    top = OneLineParser(
         prog="keras-crsae", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Convolutional dictionary learning with CRsAE: learn filters, encode, denoise, export.")
     top.add_argument("--version", action="version", version=f"keras-crsae {__version__}")

@@ -18,12 +18,12 @@ from crsae_onnx.core.progress import ProgressBar
 from crsae_onnx.core.raw_binary import RAW_SUFFIXES
 
 from keras_crsae.applications import spike_sorting
-from keras_crsae.applications.spike_sorting.recording import as_recording
-from keras_crsae.applications.spike_sorting.result_folder import check_new_folder, write_spikes
+from keras_crsae.applications.spike_sorting.recording import as_recording, check_options
+from keras_crsae.applications.spike_sorting.result_folder import check_new_folder, read_reader, write_spikes
 from keras_crsae.applications.spike_sorting.unit_table import unit_table
 from keras_crsae.cli.startup import start_keras
-from keras_crsae.data.paths import ARRAY_SUFFIXES, ENCODER_FILE, check_output, existing_file
-from keras_crsae.data.recordings import read_recording, stored_frequency
+from keras_crsae.data.paths import ENCODER_FILE, check_output, existing_file
+from keras_crsae.data.recordings import read_recording, states_no_frequency, stored_frequency
 
 if TYPE_CHECKING:
     from keras_crsae.applications.spike_sorting import SortingParameters, SpikeSortingResult
@@ -49,29 +49,39 @@ def sort(args: Namespace) -> SpikeSortingResult:
     import_optional("sklearn", "Spike sorting")
     parameters = read_parameters(args.parameters)
     recording = _read(args)
-    traces, frequency, _ = as_recording(recording, args.fs)
-    print(f"{args.input}: {traces.shape[0] / frequency:.6g} s at {frequency:g} Hz, {traces.shape[1]} "
-          f"channel{'s' * (traces.shape[1] > 1)}", flush=True)
-    start_keras()
-    with ProgressBar(shown=None) as progress:
+    checked = as_recording(recording, args.fs)
+    check_options(checked, args.band, args.common_reference, parameters)
+    (samples, channels), frequency = checked.traces.shape, checked.sampling_frequency
+    print(f"{args.input}: {samples / frequency:.6g} s at {frequency:g} Hz, {channels} channel{'s' * (channels > 1)}",
+          flush=True)
+    with ProgressBar(args.progress) as progress:
+        progress("start TensorFlow", 0.0)
+        start_keras()
         result = spike_sorting.sort(recording, args.fs, units=args.units, band=args.band,
                                     common_reference=args.common_reference, seed=args.seed, parameters=parameters,
                                     progress=progress)
-    result.save(folder, overwrite=args.overwrite)
-    for name in (ENCODER_FILE, REPORT_FILE):  # those of an earlier sorting do not belong to this one
-        (folder / name).unlink(missing_ok=True)
+        progress("write the result", 0.0)
+        written = _write(result, folder, recording, args.overwrite)
     print(table_text(unit_table(result)))
     for message in result.messages:
         print(f"note: {message}")
+    print(f"{folder}: {', '.join(written)}\nNext: keras-crsae encode {folder} OTHER_RECORDING spikes.csv")
+    return result
+
+
+def _write(result: SpikeSortingResult, folder: Path, recording: Any, overwrite: bool) -> list[str]:
+    """Write the result, its encoder and its report; names of the files."""
+    result.save(folder, overwrite=overwrite)
+    for name in (ENCODER_FILE, REPORT_FILE):  # those of an earlier sorting do not belong to this one
+        (folder / name).unlink(missing_ok=True)
     written = sorted(file.name for file in folder.iterdir())
     for name, write in ((ENCODER_FILE, _write_encoder), (REPORT_FILE, _write_report)):
         try:
             write(result, folder / name, recording)
             written.append(name)
         except ModuleNotFoundError as error:
-            warnings.warn(f"{name} is not written. {error}", stacklevel=2)
-    print(f"{folder}: {', '.join(written)}\nNext: keras-crsae encode {folder} OTHER_RECORDING spikes.csv")
-    return result
+            warnings.warn(f"{name} is not written. {error}", stacklevel=3)
+    return written
 
 
 def read_parameters(path: str | None) -> SortingParameters:
@@ -99,7 +109,7 @@ def read_parameters(path: str | None) -> SortingParameters:
 
 def _read(args: Namespace) -> Any:
     """The recording of the options; ``args.fs`` becomes the sampling frequency of a file that stores it."""
-    recording = read_recording(args.input, args.fs, args.channels, args.dtype, args.key, args.stream)
+    recording = read_recording(args.input, args.fs, args.channels, args.dtype, args.key, args.stream, args.segment)
     args.fs = stored_frequency(args.input, args.fs)
     return recording
 
@@ -122,17 +132,22 @@ def encode(args: Namespace) -> None:
                                         ("--low-pass", args.low_pass)) if value]
     if invalid:
         raise FileError(f"{args.model} is a sorter, which writes spikes. Omit {', '.join(invalid)}.")
-    start_keras()
-    model, reader = spike_sorting.load_reader(args.model)
+    reader = read_reader(args.model)
     suffix = Path(args.input).suffix.lower()
-    if suffix in (*ARRAY_SUFFIXES, *RAW_SUFFIXES):  # files without this information: the sorter's
-        args.fs = args.fs or reader.sampling_frequency
+    if suffix in RAW_SUFFIXES and not Path(args.input).with_suffix(".meta").is_file():
         args.channels = args.channels or reader.whitening.channels
+    if args.fs is None and states_no_frequency(args.input, args.channels):  # the sorter's
+        args.fs = reader.sampling_frequency
     traces, frequency, _ = as_recording(_read(args), args.fs)
     if not math.isclose(frequency, reader.sampling_frequency, rel_tol=1e-3):
         raise FileError(f"{args.input} has a sampling frequency of {frequency:g} Hz; the sorter {args.model} was "
                         f"trained at {reader.sampling_frequency:g} Hz. Resample the recording, or sort it anew.")
-    with ProgressBar(shown=None) as progress:
+    reader.check(traces)
+    with ProgressBar(args.progress) as progress:
+        progress("start TensorFlow", 0.0)
+        start_keras()
+        model, reader = spike_sorting.load_reader(args.model)
+        progress("find spikes", 0.0)
         spikes = reader.find(model.encode, traces, lambda done, total: progress("find spikes", done / total))
     with atomic_write(output, args.overwrite) as temporary:
         write_spikes(temporary, spikes, reader.sampling_frequency)

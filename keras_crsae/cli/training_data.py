@@ -8,10 +8,11 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from crsae_onnx.core.batches import as_batch
 from crsae_onnx.core.errors import FileError
 
 from keras_crsae.applications.denoising.low_pass import LOW_PASS_PIXELS, split_low_pass
-from keras_crsae.data.arrays import as_batch, check_finite, read_array
+from keras_crsae.data.arrays import check_finite, read_array
 from keras_crsae.data.images import (
     INTEGER_PIXELS,
     drop_transparency,

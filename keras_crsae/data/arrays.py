@@ -1,16 +1,17 @@
-"""Arrays from files (``.npy``, ``.npz``, ``.wav``), and their layout as batches of signals or images."""
+"""Arrays from files (``.npy``, ``.npz``, ``.wav``)."""
 
 from __future__ import annotations
 
 import zipfile
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from crsae_onnx.core.errors import FileError, one_line
 
 from keras_crsae.data.archives import check_archive, check_array_member, read_array_header
-from keras_crsae.data.paths import ARRAY_SUFFIXES, IMAGE_SUFFIXES, WAV, existing_file, size_text
+from keras_crsae.data.paths import ARRAY_SUFFIXES, IMAGE_SUFFIXES, WAV, existing_file
 from keras_crsae.data.wav import read_wav
 
 #: How every .npy file begins.
@@ -80,32 +81,7 @@ def _read_npz(path: Path, key: str | None) -> np.ndarray:
         return archive[key]
 
 
-def as_batch(array: np.ndarray, rank: int, path: str | PathLike[str]) -> np.ndarray:
-    """An array of a file as (batch, *space, channels), a view where possible.
-
-    Rank 1: (samples,), (samples, channels) or (batch, time, channels). Rank 2: (height, width),
-    (height, width, channels) or (batch, height, width, channels).
-
-    Raises:
-        FileError: another number of axes, or more channels than samples (transposed).
-    """
-    layouts = {1: "(samples,), (samples, channels) or (batch, time, channels)",
-               2: "(height, width), (height, width, channels) or (batch, height, width, channels)"}[rank]
-    if not rank <= array.ndim <= rank + 2:
-        raise FileError(f"{path} has shape {array.shape}. Expected {layouts}. "
-                        + ("For images add --rank 2." if rank == 1 and array.ndim == 4 else ""))
-    if array.ndim == rank:
-        array = array[..., None]
-    if array.ndim == rank + 1:
-        array = array[None]
-    if min(array.shape[1:-1]) < array.shape[-1] and array.shape[-1] > 4:
-        raise FileError(f"{path} has {array.shape[-1]} channels but only {size_text(array.shape[1:-1])} "
-                        f"{'samples' if rank == 1 else 'pixels'}. "
-                        f"Expected {layouts}: transpose it so that the channels come last.")
-    return array
-
-
-def check_finite(array: np.ndarray, path: str | PathLike[str]) -> None:
+def check_finite(array: Any, path: str | PathLike[str]) -> None:
     """Refuse NaN and infinite values with the position of the first; constant memory."""
     if array.dtype.kind != "f":
         return

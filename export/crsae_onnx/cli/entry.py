@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 
 from crsae_onnx.cli.parser import parser
@@ -16,20 +17,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: of the command line; None: ``sys.argv``.
 
     Returns:
-        Exit status: 0, or 2 after an error of the input.
+        Exit status: 0; 2 after an error of the input; 130 after Ctrl-C.
     """
     args = parser().parse_args(arguments)
-    try:
-        args.action(args)
-    except MissingPackageError as error:
-        return _fail(f"{error}")
-    except ModuleNotFoundError as error:  # a loader's: Keras, TensorFlow
-        return _fail(f"{error}. Install it with: pip install 'keras-crsae[export]'")
-    except (ValueError, OSError) as error:
-        return _fail(" ".join(str(error).split()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_, **__: _say(f"warning: {message}")
+        try:
+            args.action(args)
+        except MissingPackageError as error:
+            return _fail(error)
+        except ModuleNotFoundError as error:  # a loader's: Keras, TensorFlow
+            return _fail(f"{error}. Install it with: pip install 'keras-crsae[export]'")
+        except (ValueError, OSError) as error:
+            return _fail(error)
+        except KeyboardInterrupt:
+            _say("interrupted; no output was written.")
+            return 130
     return 0
 
 
-def _fail(message: str) -> int:
-    print(f"crsae-onnx: {message}", file=sys.stderr)
+def _fail(message: object) -> int:
+    _say(message)
     return 2
+
+
+def _say(message: object) -> None:
+    """Print one line on standard error; on a terminal it takes the place of an unfinished bar."""
+    clear = "\r\x1b[K" if sys.stderr.isatty() else ""
+    print(f"{clear}crsae-onnx: {' '.join(str(message).split())}", file=sys.stderr, flush=True)

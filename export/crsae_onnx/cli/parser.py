@@ -8,18 +8,21 @@ from collections.abc import Callable
 from typing import Any
 
 from crsae_onnx.cli import commands
+from crsae_onnx.cli.option_types import OneLineParser, positive_int, positive_number
+from crsae_onnx.cli.options import add_progress_option, add_recording_options
 from crsae_onnx.cli.run import run
-from crsae_onnx.core.raw_binary import RAW_DTYPES
 from crsae_onnx.core.spec import ABOUT, INPUTS, OUTPUTS, PIPELINES, TOLERANCES
+from crsae_onnx.core.version import package_version
 
 _FILE = ("file", "exported .onnx file")
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line as an argparse parser; each command's function is its default ``action``."""
-    top = argparse.ArgumentParser(prog="crsae-onnx",
-                                  description="Convert, validate, run and describe exported encoders.")
-    subparsers = top.add_subparsers(required=True, metavar="command")
+    top = OneLineParser(prog="crsae-onnx", epilog="`crsae-onnx COMMAND --help` lists the options of a command.",
+                        description="Convert, validate, run and describe exported encoders.")
+    top.add_argument("--version", action="version", version=f"crsae-onnx {package_version()}")
+    subparsers = top.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, action: Callable[[argparse.Namespace], None], text: str,
                 *arguments: tuple[str, str]) -> argparse.ArgumentParser:
@@ -35,9 +38,9 @@ def parser() -> argparse.ArgumentParser:
                        ("model", ".keras file"), _FILE)
     validate.add_argument("--tolerance", type=float, help="of the largest value (default: by the file's precision)")
     validate.add_argument("--record", action="store_true", help="write the measured difference into the file")
-    _add_run(command("run", run, "encode a .npy signal (batch, *space, channels), or find a recording's spikes", _FILE,
-                     ("input", ".npy signal, any real dtype, read in place; with --spikes (samples, channels) or "
-                               "(samples,), or raw binary .dat, .bin, .raw"),
+    _add_run(command("run", run, "encode a recording or images, or find a recording's spikes", _FILE,
+                     ("input", ".npy of any real dtype, read in place: a recording (samples,) or (samples, channels), "
+                               "or (batch, *space, channels); the same in .npz; raw binary .dat, .bin, .raw"),
                      ("output", ".npy file to write (.npz with --sparse, .csv with --spikes)")))
     _add_repository(command("serve-repo", commands.serve_repo, "write a model repository for NVIDIA Triton or KServe",
                             ("folder", "of the repository, created if missing")))
@@ -66,16 +69,15 @@ def _add_run(sub: argparse.ArgumentParser) -> None:
                      help="write index (batch, position), filter, value and shape of the non-zero values")
     sub.add_argument("--spikes", action="store_true",
                      help="write time (s), unit, amplitude and sample of each spike; the file must come from a sorter")
-    sub.add_argument("--dtype", choices=RAW_DTYPES, default="int16",
-                     help="with --spikes: type of a raw binary file's samples (default int16)")
     sub.add_argument("--chunk", type=float, metavar="SECONDS",
                      help="with --spikes: give the recording in such chunks, as it would arrive")
-    sub.add_argument("--window", type=int, metavar="SAMPLES", help="samples that one window keeps")
+    add_recording_options(sub, "default: the file's; another one is refused", "default: the encoder's")
+    sub.add_argument("--window", type=positive_int, metavar="SAMPLES", help="samples that one window keeps")
     sub.add_argument("--scheduler", metavar="ADDRESS",
                      help="encode on the workers of a Dask scheduler (local: processes here), from a .npy, .zarr or "
                           "FILE.h5:DATASET into a .zarr (extra: cluster); --window is then the length of a chunk")
-    sub.add_argument("--sigma", type=float, help="noise standard deviation of this signal")
-    sub.add_argument("--progress", action="store_true", help="show a bar, one step a window")
+    sub.add_argument("--sigma", type=positive_number, metavar="X", help="noise standard deviation of this signal")
+    add_progress_option(sub)
     sub.add_argument("--overwrite", action="store_true", help="replace an existing output")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crsae_onnx.core.progress import ProgressBar
+from crsae_onnx.core.progress import Progress
 from crsae_onnx.core.spikes.csv_table import write_header, write_rows
 from crsae_onnx.core.spikes.detector import SpikeReader, Spikes
 from crsae_onnx.runtime.sparse_encoder import SparseEncoder
@@ -43,7 +43,7 @@ def reader_of(encoder: SparseEncoder) -> SpikeReader:
 
 
 def run_spikes(encoder: SparseEncoder, recording: np.ndarray, output: Path, chunk: float | None = None,
-               progress: bool = False) -> str:
+               progress: Progress = lambda step, fraction: None) -> str:
     """Write the spikes of a recording to ``output``; memory stays that of a few frames.
 
     Args:
@@ -51,7 +51,7 @@ def run_spikes(encoder: SparseEncoder, recording: np.ndarray, output: Path, chun
         recording: (samples, channels) or (samples,), mapped.
         output: Path of the .csv file to write; what fails leaves part of it.
         chunk: None: the whole recording; or seconds, which then arrive one after the other, as in a measurement.
-        progress: show a bar.
+        progress: called with the step's name and the fraction that is done.
 
     Returns:
         A message for the user.
@@ -69,10 +69,10 @@ def run_spikes(encoder: SparseEncoder, recording: np.ndarray, output: Path, chun
     begin, count = time.perf_counter(), 0
     with output.open("w", encoding="utf-8", newline="") as file:
         write_header(file)
-        with ProgressBar(progress) as bar:
-            for spikes in _pieces(reader, encoder, recording, chunk, lambda share: bar("read spikes", share)):
-                write_rows(file, spikes, rate)
-                count += len(spikes.peak_sample)
+        progress("find spikes", 0.0)
+        for spikes in _pieces(reader, encoder, recording, chunk, lambda done: progress("find spikes", done)):
+            write_rows(file, spikes, rate)
+            count += len(spikes.peak_sample)
     seconds, length = time.perf_counter() - begin, recording.shape[0] / rate
     text = (f"{count} spikes of {reader.kernel.shape[2]} units in {length:.4g} s of recording, in {seconds:.3g} s, "
             f"{length / seconds:.3g} times real time")

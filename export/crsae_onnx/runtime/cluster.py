@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crsae_onnx.core.atomic_files import atomic_write
+from crsae_onnx.core.batches import SingleBatch
 from crsae_onnx.core.optional import import_optional
 from crsae_onnx.core.signals import check_layout
 from crsae_onnx.core.validation import as_positive_int
@@ -208,7 +209,7 @@ def run_cluster(path: str | os.PathLike[str], source: str | os.PathLike[str], ta
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists. Choose another name or pass --overwrite.")
     file = open_array(source)
-    blocks = encode_blocks(path, _Batch(file) if file.ndim == 2 else file, output, chunk, threads)
+    blocks = encode_blocks(path, SingleBatch(file) if file.ndim == 2 else file, output, chunk, threads)
     try:
         client = distributed.Client(scheduler, timeout="20s") if scheduler else \
             distributed.Client(processes=True, threads_per_worker=1, dashboard_address=None)
@@ -221,17 +222,6 @@ def run_cluster(path: str | os.PathLike[str], source: str | os.PathLike[str], ta
                                  chunks=tuple(c[0] for c in blocks.chunks))
         da.store(blocks, stored, lock=False)
     return tuple(int(n) for n in blocks.shape)
-
-
-class _Batch:
-    """A recording (samples, channels) as a batch of one."""
-
-    def __init__(self, recording: ArrayFile) -> None:
-        self.recording, self.dtype = recording, recording.dtype
-        self.shape, self.ndim = (1, *recording.shape), 3
-
-    def __getitem__(self, index: tuple[Any, ...]) -> np.ndarray:
-        return self.recording[index[1:]][None]
 
 
 def _import(name: str) -> ModuleType:

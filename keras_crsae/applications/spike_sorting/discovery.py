@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from crsae_onnx.core.progress import Progress
 
 from keras_crsae.applications.spike_sorting.detection import cluster_waveforms, detect_extrema
 from keras_crsae.applications.spike_sorting.matching import (
@@ -37,7 +37,7 @@ class WaveformSpan(NamedTuple):
 
 def discover_units(signal: np.ndarray, white: np.ndarray, sampling_frequency: float, span: WaveformSpan, *,
                    seed: int = 0, parameters: SortingParameters = DEFAULTS,
-                   log: Callable[[str], None] | None = None) -> tuple[np.ndarray, list[str]]:
+                   progress: Progress | None = None) -> tuple[np.ndarray, list[str]]:
     """Find the units of a recording.
 
     Detected waveforms are clustered; then, round by round, the templates are matched to the signal, averaged over
@@ -50,7 +50,8 @@ def discover_units(signal: np.ndarray, white: np.ndarray, sampling_frequency: fl
         span: lengths of templates.
         seed: int.
         parameters: thresholds and number of rounds.
-        log: None or ``callable(text)``, called after each round.
+        progress: None or ``callable(text, fraction)``: where the search stands, and the fraction of the rounds that
+            is done.
 
     Returns:
         (templates (units, kernel_size, channels), messages about the candidates dropped in the last round).
@@ -58,24 +59,25 @@ def discover_units(signal: np.ndarray, white: np.ndarray, sampling_frequency: fl
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):  # many small products: threads would wait for each other
-        return _discover(signal, white, sampling_frequency, span, seed, parameters, log)
+        return _discover(signal, white, sampling_frequency, span, seed, parameters,
+                         progress or (lambda text, fraction: None))
 
 
 def _discover(signal: np.ndarray, white: np.ndarray, sampling_frequency: float, span: WaveformSpan, seed: int,
-              parameters: SortingParameters, log: Callable[[str], None] | None) -> tuple[np.ndarray, list[str]]:
+              parameters: SortingParameters, progress: Progress) -> tuple[np.ndarray, list[str]]:
+    progress("waveforms are clustered", 0.0)
     templates = _first_templates(signal, white, sampling_frequency, span, seed, parameters)
     rounds = parameters.discovery_rounds
     reasons: dict[int, str] = {}
     counts = None
     for turn in range(rounds if len(templates) else 0):
+        progress(f"round {turn + 1} of at most {rounds}: {len(templates)} units", (turn + 1) / (rounds + 1))
         amplitude_cv = parameters.first_rounds_amplitude_cv if turn < 2 else parameters.initial_amplitude_cv
         spikes = match_templates(white, templates, span.refractory, amplitude_cv,
                                  parameters.initial_log_odds_against_nats)
         trial = 1 <= turn <= parameters.trial_split_rounds  # clusters of the first round are too rough
         means, waves, changed = _regroup(white, spikes, seed, turn < rounds - 2, trial, parameters)
         keep, reasons = prune_units(means, waves, len(white), span.refractory, parameters)
-        if log is not None:
-            log(f"round {turn + 1}: {len(spikes.unit_id)} spikes of {len(templates)} units; {len(keep)} units kept")
         templates = align_extrema(means[keep], span.before)
         settled = not changed and len(keep) == len(means) and counts is not None and len(counts) == len(keep)
         previous, counts = counts, np.array([len(waves[row]) for row in keep])

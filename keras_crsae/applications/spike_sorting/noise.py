@@ -40,7 +40,8 @@ def band_pass(band: Sequence[float], sampling_frequency: float, periods: float =
     """Taps of a linear-phase band-pass filter, odd in number.
 
     Args:
-        band: (low, high), edges in Hz; ``high`` is lowered to less than half the sampling frequency.
+        band: (low, high), edges in Hz, up to half the sampling frequency. At (nearly) half of it there is nothing
+            above to remove, and the filter is a high-pass one.
         sampling_frequency: Hz.
         periods: length of the filter in periods of the lower edge.
 
@@ -54,9 +55,11 @@ def band_pass(band: Sequence[float], sampling_frequency: float, periods: float =
     """
     nyquist = sampling_frequency / 2
     low, high = band if len(band) == 2 else (0.0, 0.0)
-    if not 0 < low < nyquist or not low < high:
-        raise ValueError(f"`band` must be (low, high) in Hz with 0 < low < high and low below half the sampling "
-                         f"frequency ({nyquist:g} Hz). Received: band={tuple(band)!r}")
+    if not 0 < low < high:
+        raise ValueError(f"`band` must be (low, high) in Hz with 0 < low < high. Received: band={tuple(band)!r}.")
+    if high > nyquist or low >= 0.99 * nyquist:
+        raise ValueError(f"`band` must lie below half the sampling frequency: {nyquist:g} Hz at {sampling_frequency:g} "
+                         f"Hz. Received: band={tuple(band)!r}. Lower it, or look at the sampling frequency.")
     length = 2 * int(np.ceil(periods * sampling_frequency / low / 2)) + 1
     if high >= 0.99 * nyquist:  # nothing above to remove: a high-pass filter
         return np.asarray(firwin(length, low, fs=sampling_frequency, pass_zero=False))

@@ -23,6 +23,7 @@ from keras_crsae.applications.spike_sorting.result_folder import (
     check_new_folder,
     existing_folder,
     read_file,
+    read_reader,
     read_settings,
     write_spikes,
 )
@@ -92,8 +93,7 @@ def load_reader(folder: str | os.PathLike[str]) -> tuple[CRsAE, SpikeReader]:
     Raises:
         FileError: no such folder, a file of it missing or damaged.
     """
-    folder = existing_folder(folder, (MODEL, READER))
-    reader = read_file(folder / READER, lambda path: SpikeReader.from_json(path.read_text(encoding="utf-8")))
+    folder, reader = Path(folder), read_reader(folder)
     model = load_crsae(folder / MODEL)
     shape = (*model.dictionary.kernel_size, model.dictionary.channels, model.dictionary.filters)
     if reader.kernel.shape != shape:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from crsae_onnx.core.progress import Progress, progress_bar
 from crsae_onnx.core.spikes.detector import SpikeReader, Spikes
 from crsae_onnx.core.spikes.whitening import Whitening
 from crsae_onnx.core.validation import as_positive_int
 
 from keras_crsae.applications.spike_sorting.discovery import WaveformSpan, discover_units
 from keras_crsae.applications.spike_sorting.matching import match_templates
-from keras_crsae.applications.spike_sorting.noise import band_pass, channel_noise, fit_whitening
+from keras_crsae.applications.spike_sorting.noise import channel_noise, fit_whitening
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
 from keras_crsae.applications.spike_sorting.recording import (
     Recording,
     as_recording,
+    check_options,
     inspect_recording,
     learning_stretches,
 )
@@ -25,12 +27,10 @@ from keras_crsae.applications.spike_sorting.result import NoSpikesError, SpikeSo
 from keras_crsae.applications.spike_sorting.templates import as_kernel, template_norms, waveforms
 from keras_crsae.applications.spike_sorting.training import train_model
 
-Progress = Callable[[str, float], None]
-
 
 def sort(recording: Any, sampling_frequency: float | None = None, units: int | None = None, *,
          band: Sequence[float] | None = None, common_reference: bool = False, channel_locations: Any = None,
-         seed: int = 0, parameters: SortingParameters = DEFAULTS, progress: Progress | None = None
+         seed: int = 0, parameters: SortingParameters = DEFAULTS, progress: bool | Progress | None = None
          ) -> SpikeSortingResult:
     """Sort the spikes of a recording.
 
@@ -49,7 +49,8 @@ def sort(recording: Any, sampling_frequency: float | None = None, units: int | N
         channel_locations: (channels, 2), micrometres, for reports; None: the SpikeInterface recording's.
         seed: int; the same seed and machine give the same result.
         parameters: tuning constants.
-        progress: None or ``callable(step, fraction)``: the name of a step and the fraction of it that is done.
+        progress: True: a bar (lines where no terminal is); or ``callable(step, fraction)``: the name of a step and the
+            fraction of it that is done.
 
     Returns:
         ``SpikeSortingResult``.
@@ -70,15 +71,13 @@ def sort(recording: Any, sampling_frequency: float | None = None, units: int | N
         (2, 1)
         >>> spikes_of_unit_0 = result.spike_samples[result.spike_units == 0]
     """
-    report = progress or (lambda step, fraction: None)
     checked = as_recording(recording, sampling_frequency, channel_locations)
-    _check(checked, parameters)
+    edges = None if band is None else [float(edge) for edge in band]
+    taps = check_options(checked, edges, common_reference, parameters)
     units = None if units is None else as_positive_int(units, "units")
-    taps, edges = None, None if band is None else [float(edge) for edge in band]
-    if edges is not None:
-        taps = band_pass(edges, checked.sampling_frequency, parameters.band_pass_periods)
     settings = {"units": units, "band": edges, "common_reference": bool(common_reference), "seed": int(seed)}
-    return _sort(checked, units, taps, settings, parameters, report)
+    with progress_bar(progress) as report:
+        return _sort(checked, units, taps, settings, parameters, report)
 
 
 def _sort(recording: Recording, units: int | None, taps: np.ndarray | None, settings: dict[str, Any],
@@ -91,8 +90,9 @@ def _sort(recording: Recording, units: int | None, taps: np.ndarray | None, sett
     span, shown = _spans(frequency, whitening, taps, parameters)
 
     report("find units", 0.0)
-    templates, dropped = discover_units(signal, white, frequency, span, seed=seed,
-                                        parameters=parameters, log=lambda text: report(f"find units, {text}", 0.5))
+    templates, dropped = discover_units(
+        signal, white, frequency, span, seed=seed, parameters=parameters,
+        progress=lambda text, fraction: report(f"find units, {text}", fraction))
     if not len(templates):
         raise NoSpikesError("No repeating waveform exceeds the noise: extrema must pass "
                             f"{parameters.detection_threshold_sd:g} noise standard deviations, at least "
@@ -116,17 +116,6 @@ def _sort(recording: Recording, units: int | None, taps: np.ndarray | None, sett
         *spikes, medians, span.before, frequency, model, reader,
         settings, parameters, messages + dropped + limited, history, recording.channel_locations,
         recording.traces.shape[0], channel_noise(signal))
-
-
-def _check(recording: Recording, parameters: SortingParameters) -> None:
-    if not isinstance(parameters, SortingParameters):
-        raise ValueError("`parameters` must be a SortingParameters. Received: "
-                         f"{type(parameters).__name__}. A dict becomes one by SortingParameters.from_dict.")
-    samples, frequency = recording.traces.shape[0], recording.sampling_frequency
-    if samples < parameters.minimum_recording_seconds * frequency:
-        raise ValueError(f"The recording has {samples} samples, {samples / frequency:.3g} s at {frequency:g} Hz. "
-                         f"Sorting needs at least {parameters.minimum_recording_seconds:g} s, since spikes must "
-                         "repeat.")
 
 
 def _whiten(recording: Recording, taps: np.ndarray | None, common_reference: bool, parameters: SortingParameters

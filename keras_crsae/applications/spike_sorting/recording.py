@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from crsae_onnx.core.raw_checks import LARGEST_MAGNITUDE, SMALLEST_MAGNITUDE, holds_no_recording
 
-from keras_crsae.applications.spike_sorting.noise import channel_noise
+from keras_crsae.applications.spike_sorting.noise import band_pass, channel_noise
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
 from keras_crsae.applications.spike_sorting.recording_view import ArrayView, channel_locations, is_recording
+
+#: Stretches whose levels are looked at, and values of each.
+_LEVEL_STRETCHES, _LEVEL_VALUES = 4, 2**14
 
 
 class Recording(NamedTuple):
@@ -29,7 +34,8 @@ def as_recording(recording: Any, sampling_frequency: float | None = None, locati
         locations: (channels, 2) or None: the SpikeInterface recording's.
 
     Raises:
-        ValueError: another layout or dtype, no sampling frequency, or one that contradicts the recording's.
+        ValueError: another layout or dtype, no sampling frequency, or one that contradicts the recording's; values of
+            magnitudes that no recording has.
 
     Example:
         >>> import numpy as np
@@ -43,9 +49,11 @@ def as_recording(recording: Any, sampling_frequency: float | None = None, locati
             raise ValueError(f"The recording has a sampling frequency of {frequency:g} Hz. Omit `sampling_frequency`. "
                              f"Received: sampling_frequency={sampling_frequency!r}.")
         view = ArrayView(recording)
+        _check_levels(view)
         return Recording(view, frequency, _check_locations(
             channel_locations(recording) if locations is None else locations, view.shape[1]))
     traces = _as_traces(recording)
+    _check_levels(traces)
     return Recording(traces, _check_frequency(sampling_frequency), _check_locations(locations, traces.shape[1]))
 
 
@@ -80,9 +88,59 @@ def _check_frequency(sampling_frequency: Any) -> float:
     except (TypeError, ValueError):
         frequency = float("nan")
     if not 1000 <= frequency <= 1e6:
+        hint = f" If that is in kHz, give {1000 * frequency:g}." if 1 <= frequency < 1000 else ""
         raise ValueError("`sampling_frequency` must be in Hz, from 1,000 to 1,000,000. Received: "
-                         f"{sampling_frequency!r}.")
+                         f"{sampling_frequency!r}.{hint}")
     return frequency
+
+
+def _check_levels(traces: Any) -> None:
+    """Refuse floats of magnitudes that no recording has; a few stretches are read."""
+    samples, channels = traces.shape
+    dtype = getattr(traces, "dtype", None)
+    if dtype not in (np.float32, np.float64):
+        return
+    length = max(1, min(samples, _LEVEL_VALUES // channels))
+    starts = np.unique(np.linspace(0, samples - length, _LEVEL_STRETCHES).astype(np.int64))
+    if holds_no_recording([np.asarray(traces[start:start + length]).ravel() for start in starts]):
+        raise ValueError(f"`recording` holds values that no recording has: many below {SMALLEST_MAGNITUDE:g} or above "
+                         f"{LARGEST_MAGNITUDE:g}. It was probably read from a file as the wrong type. Expected {dtype} "
+                         "samples in any usual unit.")
+
+
+def check_options(recording: Recording, band: Sequence[float] | None = None, common_reference: bool = False,
+                  parameters: SortingParameters = DEFAULTS) -> np.ndarray | None:
+    """Check the options of ``sort`` against the recording, before any work.
+
+    Args:
+        recording: as ``as_recording`` gives it.
+        band, common_reference, parameters: of ``sort``.
+
+    Returns:
+        Taps of the band-pass filter, or None.
+
+    Raises:
+        ValueError: too short a recording, an edge beyond half the sampling frequency, a reference of one channel.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_crsae.applications.spike_sorting.recording import as_recording, check_options
+        >>> recording = as_recording(np.zeros(60000, np.int16), sampling_frequency=30000)
+        >>> check_options(recording, band=(300, 6000)).shape
+        (151,)
+    """
+    if not isinstance(parameters, SortingParameters):
+        raise ValueError("`parameters` must be a SortingParameters. Received: "
+                         f"{type(parameters).__name__}. A dict becomes one by SortingParameters.from_dict.")
+    samples, frequency = recording.traces.shape[0], recording.sampling_frequency
+    if samples < parameters.minimum_recording_seconds * frequency:
+        raise ValueError(f"The recording has {samples} samples, {samples / frequency:.3g} s at {frequency:g} Hz. "
+                         f"Sorting needs at least {parameters.minimum_recording_seconds:g} s, since spikes must "
+                         "repeat.")
+    if common_reference and recording.traces.shape[1] == 1:
+        raise ValueError("The common reference is the median over channels, and the recording has one channel: nothing "
+                         "would remain. Omit it.")
+    return None if band is None else band_pass(band, frequency, parameters.band_pass_periods)
 
 
 class _Column:

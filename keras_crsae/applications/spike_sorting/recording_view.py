@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_crsae.data.recordings import check_segment
+
 
 class ArrayView:
     """A SpikeInterface recording with the interface of an array (samples, channels), read a stretch at a time.
@@ -16,15 +18,16 @@ class ArrayView:
     stored.
 
     Args:
-        recording: ``spikeinterface.BaseRecording`` of one segment.
+        recording: ``spikeinterface.BaseRecording``.
         scaled: True: microvolts; False: stored values; None: microvolts where gains are available.
+        segment: which segment, from 0; None: the only one.
 
     Attributes:
         shape, ndim, dtype: of the array.
-        recording, scaled: as given, ``scaled`` resolved.
+        recording, scaled, segment: as given, resolved.
 
     Raises:
-        ValueError: not a recording, several segments, or microvolts without gains.
+        ValueError: not a recording, several segments and none chosen, no such segment, or microvolts without gains.
 
     Example:
         >>> import numpy as np
@@ -37,20 +40,16 @@ class ArrayView:
 
     ndim = 2
 
-    def __init__(self, recording: Any, scaled: bool | None = None) -> None:
+    def __init__(self, recording: Any, scaled: bool | None = None, segment: int | None = None) -> None:
         if not is_recording(recording):
             raise ValueError(f"ArrayView wraps a SpikeInterface recording. Received: {type(recording).__name__}")
-        segments = recording.get_num_segments()
-        if segments != 1:
-            raise ValueError(f"The recording has {segments} segments; one continuous stretch is expected. Join them "
-                             "with spikeinterface.concatenate_recordings([recording]), or sort them one by one with "
-                             "recording.select_segments([i]).")
+        self.segment = check_segment(recording, segment)
         has_gains = bool(recording.has_scaleable_traces())
         if scaled and not has_gains:
             raise ValueError("The recording has no gains, so its traces cannot be converted to microvolts. Call "
                              "recording.set_channel_gains and set_channel_offsets, or pass scaled=False.")
         self.recording, self.scaled = recording, has_gains if scaled is None else bool(scaled)
-        self.shape = (int(recording.get_num_samples(0)), int(recording.get_num_channels()))
+        self.shape = (int(recording.get_num_samples(self.segment)), int(recording.get_num_channels()))
         self.dtype = np.dtype(np.float32) if self.scaled else np.dtype(recording.get_dtype())
 
     def __len__(self) -> int:
@@ -67,7 +66,7 @@ class ArrayView:
         start, stop, step = time.indices(len(self))
         if stop <= start:
             return np.zeros((0, self.shape[1]), self.dtype)[:, channels]
-        traces = self.recording.get_traces(segment_index=0, start_frame=start, end_frame=stop,
+        traces = self.recording.get_traces(segment_index=self.segment, start_frame=start, end_frame=stop,
                                            return_in_uV=self.scaled)
         return np.asarray(traces, self.dtype)[::step, channels]
 

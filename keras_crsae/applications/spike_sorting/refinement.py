@@ -54,7 +54,7 @@ def estimate_spike_prior(spikes: UnitSpikes, samples: int, amplitude_cv: float |
 
 
 def refine_templates(templates: np.ndarray, white: np.ndarray, refractory: int, parameters: SortingParameters,
-                     progress: Callable[[float], None], *, match: Callable[..., UnitSpikes] = match_templates,
+                     progress: Callable[[float], object], *, match: Callable[..., UnitSpikes] = match_templates,
                      estimate: Estimate = estimate_spike_prior) -> RefinedUnits:
     """Rounds of matching, estimating the prior and averaging.
 

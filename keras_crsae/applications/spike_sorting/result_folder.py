@@ -11,7 +11,7 @@ from typing import Any
 
 from crsae_onnx.core.errors import FileError, one_line
 from crsae_onnx.core.spikes.csv_table import read_table, write_header, write_rows
-from crsae_onnx.core.spikes.detector import Spikes
+from crsae_onnx.core.spikes.detector import SpikeReader, Spikes
 
 #: Files of a saved result.
 SPIKES = "spikes.csv"
@@ -74,6 +74,16 @@ def read_file(path: Path, read: Callable[[Path], Any]) -> Any:
         return read(path)
     except (ValueError, EOFError, OSError) as error:
         raise FileError(f"{path} cannot be read: {one_line(error, 300)}") from error
+
+
+def read_reader(folder: str | os.PathLike[str]) -> SpikeReader:
+    """The ``SpikeReader`` of a saved result, without its model: TensorFlow is not needed.
+
+    Raises:
+        FileError: no such folder, a file of it missing or damaged.
+    """
+    path = existing_folder(folder, (MODEL, READER)) / READER
+    return read_file(path, lambda path: SpikeReader.from_json(path.read_text(encoding="utf-8")))
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import keras
@@ -14,7 +15,7 @@ from keras_crsae.problem.rate_priors import GammaPrior
 
 
 def train_model(templates: np.ndarray, white: np.ndarray, parameters: SortingParameters, seed: int,
-                progress: Callable[[float], None]) -> tuple[CRsAE, dict[str, list[float]]]:
+                progress: Callable[[float], object]) -> tuple[CRsAE, dict[str, list[float]]]:
     """A CRsAE trained by EM (``fit``) on the windows with the most energy, and its training curves.
 
     Args:
@@ -22,7 +23,7 @@ def train_model(templates: np.ndarray, white: np.ndarray, parameters: SortingPar
         white: (samples, channels), whitened.
         parameters: model, windows and optimiser.
         seed: int.
-        progress: called with the fraction of the epochs that is done.
+        progress: called with the fraction of the steps that is done.
 
     Returns:
         (model, Keras' ``History.history``, empty where ``epochs`` is 0 or the signal shorter than a window).
@@ -39,7 +40,8 @@ def train_model(templates: np.ndarray, white: np.ndarray, parameters: SortingPar
     schedule = keras.optimizers.schedules.CosineDecay(parameters.learning_rate, steps)
     model.compile(optimizer=keras.optimizers.Adam(schedule))
     keras.utils.set_random_seed(seed)
-    report = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: progress((epoch + 1) / epochs))
+    done = itertools.count(1)
+    report = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: progress(next(done) / steps))
     history = model.fit(windows, epochs=epochs, batch_size=min(batch_size, len(windows)), verbose=0,
                         callbacks=[report])
     return model, {name: [float(v) for v in values] for name, values in history.history.items()}

@@ -6,9 +6,11 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from crsae_onnx.core.validation import as_positive_int
 from crsae_onnx.core.version import package_version
 from spikeinterface.core import load
 
+from keras_crsae.applications.spike_sorting.noise import band_pass
 from keras_crsae.applications.spike_sorting.parameters import SortingParameters
 from keras_crsae.applications.spike_sorting.pipeline import sort
 from keras_crsae.applications.spikeinterface.convert import as_sorting
@@ -18,10 +20,6 @@ from keras_crsae.applications.spikeinterface.sorter_internals import InMemoryRec
 SORTER_NAME = "crsae"
 #: Packages that sorting needs besides SpikeInterface.
 _REQUIRED = ("keras", "tensorflow", "scipy", "sklearn")
-
-
-def _print_progress(step: str, fraction: float) -> None:
-    print(f"{SORTER_NAME}: {step}, {fraction:.0%}", flush=True)
 
 
 class CrsaeSorter(InMemoryRecordings):
@@ -44,7 +42,7 @@ class CrsaeSorter(InMemoryRecordings):
     _params_description = {
         "units": "Largest number of units, or None: chosen from the recording",
         "freq_min": "Lower edge of the band-pass filter in Hz, for raw recordings 300; None: no filter",
-        "freq_max": "Upper edge in Hz, for raw recordings 6000; lowered to less than half the sampling frequency",
+        "freq_max": "Upper edge in Hz, for raw recordings 6000; at most half the sampling frequency",
         "common_reference": "Subtract the median over channels",
         "seed": "Seed of the initialisation and of the training",
         "parameters": "Tuning constants that differ from their defaults, {name: value} of SortingParameters, or None",
@@ -64,12 +62,15 @@ class CrsaeSorter(InMemoryRecordings):
         if (low is None) != (high is None):
             raise ValueError("freq_min and freq_max are given together, or neither for no filter. "
                              f"Received: freq_min={low!r}, freq_max={high!r}")
-        limit = 0.45 * recording.get_sampling_frequency()
+        if low is not None:
+            try:
+                band_pass((low, high), recording.get_sampling_frequency())
+            except ValueError as error:
+                raise ValueError(f"freq_min and freq_max: {error}") from error
         # SpikeInterface stores the returned values as JSON, and they are what runs: plain Python types.
         parameters = SortingParameters.from_dict(params["parameters"] or {}).to_dict()
-        return {**params, "units": None if params["units"] is None else int(params["units"]),
-                "freq_min": None if low is None else float(low),
-                "freq_max": None if high is None else min(float(high), limit),
+        return {**params, "units": None if params["units"] is None else as_positive_int(params["units"], "units"),
+                "freq_min": None if low is None else float(low), "freq_max": None if high is None else float(high),
                 "common_reference": bool(params["common_reference"]), "seed": int(params["seed"]),
                 "parameters": parameters}
 
@@ -92,7 +93,7 @@ class CrsaeSorter(InMemoryRecordings):
         result = sort(recording, units=params["units"], band=band, seed=params["seed"],
                       common_reference=params["common_reference"],
                       parameters=SortingParameters.from_dict(params["parameters"]),
-                      progress=_print_progress if verbose else None)
+                      progress=bool(verbose))
         result.save(sorter_output_folder / "result")
         save_quietly(as_sorting(result), sorter_output_folder / "sorting")
         if verbose:

@@ -34,8 +34,8 @@ def inside(sorted_spikes, tmp_path, monkeypatch):
 def test_a_folder_with_everything_is_written(inside, sorted_spikes, tmp_path, capsys):
     recording, _, result = sorted_spikes
     assert main(["sort", "y.dat", "--fs", "10000", "--channels", "1", "--units", "3", "--band", "300", "4000",
-                 "--common-reference", "--seed", "5", "--output", "out"]) == 0
-    assert inside == [{"fs": 10000.0, "units": 3, "band": [300.0, 4000.0], "common_reference": True, "seed": 5,
+                 "--seed", "5", "--output", "out"]) == 0
+    assert inside == [{"fs": 10000.0, "units": 3, "band": [300.0, 4000.0], "common_reference": False, "seed": 5,
                        "parameters": spike_sorting.SortingParameters()}]
     assert {file.name for file in (tmp_path / "out").iterdir()} == {
         "spikes.csv", "templates.npy", "model.keras", "encoder.onnx", "report.html", "reader.json", "settings.json"}
@@ -75,21 +75,39 @@ def test_a_sorter_runs_on_other_recordings(inside, sorted_spikes, tmp_path, caps
             (["encode", "out", "y.npy", "new.csv"], "exists"),
             (["encode", "out", "y.npy", "x.csv", "--sparse"], "--sparse"),
             (["encode", "out", "y.npy", "x.csv", "--fs", "20000"], "trained at 10000 Hz"),
-            (["encode", "out", "y.dat", "x.csv", "--channels", "2"], "1 channels"),
-            (["encode", "out/model.keras", "y.npy", "x.npy", "--fs", "10000"], "sort` wrote")):
+            (["encode", "out", "y.npy", "x.csv", "--dtype", "float32"], "type int16, not float32"),
+            (["encode", "out", "y.dat", "x.csv", "--channels", "2"], "1 channels")):
         assert message in refused(*arguments)
     assert not (tmp_path / "x.csv").exists()
 
 
 def test_invalid_input_is_refused_before_work(inside, tmp_path, refused):
     np.save("flat.npy", np.zeros((3, 1000)))
+    np.save("float.npy", np.fromfile("y.dat", "<f4"))
+    np.savetxt("text.dat", np.load("y.npy")[:100], fmt="%d")
+    (tmp_path / "empty.dat").touch()
     (tmp_path / "full").mkdir()
     (tmp_path / "full/notes.txt").write_text("mine")
     for arguments, message in (
             (["y.npy", "--output", "out"], "--fs"), (["no.npy", "--fs", "1e4", "--output", "out"], "No file at"),
             (["y.dat", "--fs", "10000", "--output", "out"], "--channels"),
             (["flat.npy", "--fs", "10000", "--output", "out"], "transpose it"),
-            (["y.npy", "--fs", "30", "--output", "out"], "must be in Hz"),
+            (["y.npy", "--fs", "30", "--output", "out"], "must be in Hz, from 1,000 to 1,000,000. Received: 30.0. If "
+             "that is in kHz, give 30000."),
+            (["y.npy", "--fs", "10000", "--band", "300", "6000", "--output", "out"],
+             "half the sampling frequency: 5000 Hz at 10000 Hz. Received: band=(300.0, 6000.0)"),
+            (["y.npy", "--fs", "10000", "--band", "3000", "300", "--output", "out"], "0 < low < high"),
+            (["y.npy", "--fs", "10000", "--common-reference", "--output", "out"], "has one channel"),
+            (["y.npy", "--fs", "10000", "--segment", "1", "--output", "out"], "holds 1 segment, its number is 0"),
+            (["y.npy", "--fs", "100000", "--output", "out"], "at least 1 s"),
+            (["y.npy", "--fs", "10000", "--dtype", "float32", "--output", "out"], "type int16, not float32"),
+            (["y.dat", "--fs", "10000", "--channels", "3", "--output", "out"], "channels that fit: 1, 2, 4, 5, 8, 10"),
+            (["y.dat", "--fs", "10000", "--channels", "1", "--dtype", "float32", "--output", "out"],
+             "They look like int16: --dtype int16."),
+            (["text.dat", "--fs", "10000", "--channels", "1", "--output", "out"], "is a text file"),
+            (["empty.dat", "--fs", "10000", "--channels", "1", "--output", "out"], "is empty (0 bytes)"),
+            (["float.npy", "--fs", "10000", "--output", "out"], "values that no recording has"),
+            (["full", "--output", "out"], "full"),
             (["y.npy", "--fs", "10000", "--output", "full"], "holds files already"),
             (["y.npy", "--fs", "10000", "--output", "y.dat"], "is a file"),
             (["full", "--output", "full", "--overwrite"], "is the recording")):

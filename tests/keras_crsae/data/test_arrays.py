@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from crsae_onnx.core.errors import FileError
 
-from keras_crsae.data.arrays import as_batch, check_finite, read_array
+from keras_crsae.data.arrays import check_finite, read_array
 
 
 def test_npy_is_memory_mapped_and_keeps_its_dtype(tmp_path, rng):
@@ -68,23 +68,6 @@ def test_an_unfit_array_file_is_refused_by_name(tmp_path, make, words):
     with pytest.raises(FileError, match=words) as caught:
         read_array(path)
     assert str(path) in str(caught.value)
-
-
-@pytest.mark.parametrize("shape, rank, expected", [
-    ((50,), 1, (1, 50, 1)), ((50, 2), 1, (1, 50, 2)), ((3, 50, 2), 1, (3, 50, 2)), ((9, 8), 2, (1, 9, 8, 1)),
-    ((9, 8, 3), 2, (1, 9, 8, 3)), ((4, 9, 8, 3), 2, (4, 9, 8, 3))])
-def test_missing_axes_are_added(shape, rank, expected):
-    assert as_batch(np.zeros(shape), rank, "y.npy").shape == expected
-
-
-@pytest.mark.parametrize("shape, rank, words", [
-    ((2, 3, 4, 5), 1, "--rank 2"), ((5,), 2, "height, width"), ((32, 20), 1, None), ((6, 1000), 1, "transpose")])
-def test_other_layouts_are_refused(shape, rank, words):
-    if words is None:
-        assert as_batch(np.zeros(shape), rank, "y.npy").shape == (1, *shape)
-        return
-    with pytest.raises(FileError, match=words):
-        as_batch(np.zeros(shape), rank, "y.npy")
 
 
 @pytest.mark.parametrize("shape, index", [((10,), (7,)), ((9_000_000,), (8_999_999,)), ((50, 3), (49, 1)),

@@ -67,12 +67,40 @@ def test_folders_of_spikeinterface(traces, tmp_path):
     found = read_recording(tmp_path / "saved")
     assert found.get_sampling_frequency() == 25000
     np.testing.assert_array_equal(found.get_traces(), traces)
-    with pytest.raises(FileError, match="3 channels, not 2"):
-        read_recording(tmp_path / "saved", channels=2)
+    for options, message in (({"channels": 2}, "3 channels, not 2"), ({"dtype": "uint16"}, "type int16, not uint16"),
+                             ({"sampling_frequency": 30000}, "25000 Hz, not 30000")):
+        with pytest.raises(FileError, match=message):
+            read_recording(tmp_path / "saved", **options)
     sorting = si.NumpySorting.from_samples_and_labels([np.array([5])], [np.array([0])], 25000.0)
     sorting.save(folder=tmp_path / "sorting")
     with pytest.raises(FileError, match="Expected a recording"):
         read_recording(tmp_path / "sorting")
+
+
+@pytest.mark.filterwarnings("ignore:The extractor is not serializable to file")
+def test_one_of_several_segments_is_chosen(traces, tmp_path):
+    si = pytest.importorskip("spikeinterface.core", reason="the extra `spikes` is not installed")
+    si.NumpyRecording([traces, traces[:500] + 1], 25000.0).save(folder=tmp_path / "saved", verbose=False)
+    assert read_recording(tmp_path / "saved").get_num_segments() == 2
+    found = read_recording(tmp_path / "saved", segment=1)
+    np.testing.assert_array_equal(found.get_traces(), traces[:500] + 1)
+    for segment in (-1, 2):
+        with pytest.raises(FileError, match=f"2 segments, their numbers are 0 to 1. Received: segment={segment}"):
+            read_recording(tmp_path / "saved", segment=segment)
+    np.save(tmp_path / "y.npy", traces)
+    assert read_recording(tmp_path / "y.npy", 30000, segment=0).shape == traces.shape
+    with pytest.raises(FileError, match="1 segment, its number is 0"):
+        read_recording(tmp_path / "y.npy", 30000, segment=1)
+
+
+def test_what_spikeglx_states_beside_a_raw_file_is_not_contradicted(traces, tmp_path):
+    traces.tofile(tmp_path / "y.ap.bin")
+    (tmp_path / "y.ap.meta").write_text("nSavedChans=3\nimSampRate=30000.5\n")
+    assert read_recording(tmp_path / "y.ap.bin", channels=3).shape == traces.shape
+    for options, message in (({"channels": 2}, "3 channels, not 2"), ({"sampling_frequency": 25000, "channels": 3},
+                                                                      "30000.5 Hz, not 25000")):
+        with pytest.raises(FileError, match=message):
+            read_recording(tmp_path / "y.ap.bin", **options)
 
 
 def test_nwb_files(traces, tmp_path):
@@ -110,5 +138,5 @@ def test_formats_of_neo(traces, tmp_path):
     found = read_recording(tmp_path / "y.eeg")
     np.testing.assert_array_equal(found.get_traces(), traces)
     (tmp_path / "y.txt").write_text("hello")
-    with pytest.raises(FileError, match="no reader takes|cannot be read"):
+    with pytest.raises(FileError, match="no reader takes|is no file that SpikeInterface reads"):
         read_recording(tmp_path / "y.txt")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_crsae.applications.spike_sorting.discovery import WaveformSpan, discover_units
+from keras_crsae.applications.spike_sorting.parameters import SortingParameters
 from keras_crsae.applications.spike_sorting.templates import as_kernel, template_norms
 from keras_crsae.metrics import dictionary_error
 
@@ -14,6 +15,14 @@ SPAN = WaveformSpan(kernel_size=40, before=14, refractory=20)
 @pytest.fixture(scope="module")
 def discovered(unit_signal):
     return discover_units(unit_signal, unit_signal, RATE, SPAN, seed=0)
+
+
+def test_each_round_is_reported_before_it_begins(unit_signal):
+    told = []
+    discover_units(unit_signal, unit_signal, RATE, SPAN, seed=0, parameters=SortingParameters(discovery_rounds=2),
+                   progress=lambda text, fraction: told.append((text, fraction)))
+    assert [fraction for _, fraction in told] == [0.0, 1 / 3, 2 / 3]
+    assert told[0][0] == "waveforms are clustered" and told[1][0].startswith("round 1 of at most 2")
 
 
 def test_every_unit_is_found_and_no_other(discovered, unit_shapes):

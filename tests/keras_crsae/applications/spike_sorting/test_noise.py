@@ -56,9 +56,15 @@ def test_band_pass_keeps_the_band():
     np.testing.assert_allclose(taps, taps[::-1])
 
 
-def test_upper_edge_is_held_below_half_the_sampling_frequency():
-    response = np.abs(np.fft.rfft(band_pass((300, 6000), 10_000), 10_000))
+def test_an_upper_edge_at_half_the_sampling_frequency_leaves_a_high_pass_filter():
+    response = np.abs(np.fft.rfft(band_pass((300, 5000), 10_000), 10_000))
     assert response[20] < 0.1 and response[4000] > 0.9
+
+
+@pytest.mark.parametrize("edges", [(300, 6000), (4999, 5000), (6000, 7000)])
+def test_an_edge_beyond_half_the_sampling_frequency_is_refused_with_both_numbers(edges):
+    with pytest.raises(ValueError, match=f"below half the sampling frequency: 5000 Hz at 10000 Hz. .*{edges[1]}"):
+        band_pass(edges, 10_000)
 
 
 @pytest.mark.parametrize("edges", [(0, 100), (500, 300), (300,), (20_000, 30_000), (-1, 5)])

@@ -34,8 +34,10 @@ def test_a_view_gives_microvolts_where_gains_are_known(probe_recording):
 
 def test_a_view_refuses_what_it_cannot_read(probe_recording):
     two = si.append_recordings([probe_recording, probe_recording])
-    with pytest.raises(ValueError, match="2 segments.*concatenate_recordings"):
+    with pytest.raises(ValueError, match="2 segments.*0 to 1.*select_segments.*--segment.*concatenate_recordings"):
         ArrayView(two)
+    with pytest.raises(ValueError, match="2 segments, their numbers are 0 to 1. Received: segment=2"):
+        ArrayView(two, segment=2)
     assert ArrayView(si.concatenate_recordings([two])).shape == (int(10 * RATE), 4)
     with pytest.raises(ValueError, match="Received: ndarray"):
         ArrayView(np.zeros((5, 2)))
@@ -45,6 +47,15 @@ def test_a_view_refuses_what_it_cannot_read(probe_recording):
             view[index]
     with pytest.raises(IndexError):
         view[len(view)]
+
+
+def test_a_view_reads_the_segment_that_is_chosen():
+    parts = [np.arange(40).reshape(20, 2), np.arange(100, 130).reshape(15, 2)]
+    recording = si.NumpyRecording(parts, RATE)
+    for segment in (0, 1):
+        view = ArrayView(recording, segment=segment)
+        assert view.shape == parts[segment].shape and view.segment == segment
+        np.testing.assert_array_equal(view[3:7], parts[segment][3:7])
 
 
 def test_a_view_reads_only_what_is_asked(probe_recording, monkeypatch):

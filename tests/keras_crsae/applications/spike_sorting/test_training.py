@@ -26,10 +26,10 @@ def test_wide_probes_use_fewer_windows():
     assert training_windows(white[:5], 2, parameters).shape == (0, 10, 12)
 
 
-def test_training_goes_through_fit_and_reports_epochs(unit_shapes, unit_signal):
+def test_training_goes_through_fit_and_reports_steps(unit_shapes, unit_signal):
     done = []
     model, history = train_model(unit_shapes, unit_signal[:4000], SHORT, 0, done.append)
-    assert len(history["reconstruction_loss"]) == 2 and done == [0.5, 1.0]
+    assert len(history["reconstruction_loss"]) == 2 and done == [0.25, 0.5, 0.75, 1.0]
     moved = np.abs(model.dictionary.kernel.numpy() - as_kernel(unit_shapes)).max()
     assert 0 < moved < 0.05
 

@@ -1,5 +1,6 @@
 """The sorter "crsae" run by SpikeInterface."""
 
+import inspect
 import json
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 si = pytest.importorskip("spikeinterface.core", reason="the extra `spikes` is not installed")
 
-from keras_crsae.applications.spike_sorting import SortingParameters, load_result  # noqa: E402
+from keras_crsae.applications.spike_sorting import SortingParameters, load_result, sort  # noqa: E402
 from keras_crsae.applications.spikeinterface import as_templates  # noqa: E402
 
 # SpikeInterface leaves closing the files it writes and maps to the garbage collector.
@@ -17,7 +18,7 @@ pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning"),
 
 def test_run_sorter_sorts_a_recording_that_is_only_in_memory(run_sorter, probe_recording, result, calls, tmp_path):
     sorting = run_sorter("crsae", probe_recording, folder=tmp_path / "out", units=np.int64(3), freq_min=300,
-                         freq_max=12000, parameters={"epochs": 1})
+                         freq_max=9000, parameters={"epochs": 1})
     assert sorting.get_unit_spike_train(1).tolist() == [100, 150]
     assert sorting.get_property("best_channel").tolist() == [2, 1, 3]
     options = calls[0]
@@ -53,8 +54,24 @@ def test_an_existing_folder_is_kept_and_a_failed_run_says_why(run_sorter, probe_
         run_sorter("crsae", probe_recording, folder=tmp_path / "failed", seed=13)
     with pytest.raises(ValueError, match="given together"):
         run_sorter("crsae", probe_recording, folder=tmp_path / "half", freq_min=300)
+    with pytest.raises(ValueError, match="half the sampling frequency: 10000 Hz at 20000 Hz"):
+        run_sorter("crsae", probe_recording, folder=tmp_path / "band", freq_min=300, freq_max=12000)
+    with pytest.raises(ValueError, match="`units` must be a positive int"):
+        run_sorter("crsae", probe_recording, folder=tmp_path / "units", units=0)
     with pytest.raises(ValueError, match="Unknown sorting parameters"):
         run_sorter("crsae", probe_recording, folder=tmp_path / "name", parameters={"no_such": 1})
+
+
+def test_the_options_are_those_of_the_function():
+    """A band has two names in SpikeInterface; positions come with its recordings, and progress with ``verbose``."""
+    from keras_crsae.applications.spikeinterface.sorter import CrsaeSorter
+
+    options = set(inspect.signature(sort).parameters) - {"recording", "sampling_frequency", "channel_locations",
+                                                         "progress", "band"}
+    sorter = CrsaeSorter.default_params()
+    assert {name for name in sorter if name in CrsaeSorter._default_params} == options | {"freq_min", "freq_max"}
+    for name in options - {"parameters"}:
+        assert sorter[name] == inspect.signature(sort).parameters[name].default
 
 
 def test_several_segments_are_refused_by_spikeinterface(run_sorter, probe_recording, calls, tmp_path):
