@@ -12,37 +12,43 @@ import numpy as np
 from crsae_onnx.core.atomic_files import atomic_write
 from crsae_onnx.core.errors import FileError
 
+from keras_crsae.applications.denoising.image_model import zoo_denoiser
 from keras_crsae.applications.denoising.pipeline import denoise as denoise_array
+from keras_crsae.applications.denoising.pixels import estimate_sigma
 from keras_crsae.cli.startup import start_keras
-from keras_crsae.data.images import check_image_dtype, drop_transparency, read_image, write_image
+from keras_crsae.data.images import check_image_dtype, decode_image, drop_transparency, read_image, write_image
 from keras_crsae.data.paths import IMAGE_SUFFIXES, check_output, size_text
 from keras_crsae.models.serialization import load_crsae, saved_config
 from keras_crsae.zoo import ENCODER, MODEL, path_of
 
 
 def denoise(args: Namespace) -> None:
-    """Denoise ``args.input`` into ``args.output``, of the same type and size.
+    """Denoise ``args.input`` into ``args.output``, of the same size, depth and colours.
 
     Raises:
         FileError: invalid image, mask, model or output.
     """
-    name = model_file(args.model)
+    decoded = decode_image(args.input)
+    image = decoded.pixels
+    name = model_file(args.model or zoo_denoiser(image))
     inputs = (args.input, name) + (() if args.mask is None else (args.mask,))
     output = check_output(args.output, IMAGE_SUFFIXES, args.overwrite, inputs=inputs)
     exported = name.lower().endswith(".onnx")
     if not exported and saved_config(name)[0]["config"]["rank"] != 2:
         raise FileError(f"{name} was trained on signals, not on images. Train one with image files as input.")
-    image = read_image(args.input)
     check_image_dtype(output, image)
     mask = None if args.mask is None else read_mask(args.mask, image)
-    clean = denoise_array(image, model=_load(name, exported), sigma=None if args.sigma == "estimate"
-                          else args.sigma / 255, low_pass=args.low_pass, shifts=args.shifts, mask=mask)
+    estimated = args.sigma == "estimate"
+    clean = denoise_array(image, model=_load(name, exported), sigma=None if estimated else args.sigma / 255,
+                          low_pass=args.low_pass, shifts=args.shifts, mask=mask)
     with atomic_write(output, args.overwrite) as temporary:
-        write_image(temporary, clean)
+        write_image(temporary, clean, decoded.icc_profile)
     white = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1.0
     change = 255 / white * math.sqrt(np.mean(np.square(clean.astype(float) - image)))
-    level = "estimated from the image" if args.sigma == "estimate" else f"{args.sigma:g} of 255"
-    print(f"{output}: {size_text(clean.shape)}, {clean.dtype}; noise {level}; "
+    level = f"{255 * estimate_sigma(image, mask):.1f} of 255, estimated from the image" if estimated else \
+        f"{args.sigma:g} of 255"
+    became = "" if decoded.converted_from is None else f" ({decoded.converted_from} became RGB)"
+    print(f"{output}: {size_text(clean.shape)}, {clean.dtype}{became}; noise {level}; "
           f"{change:.1f} of 255 gray levels (root mean square) removed")
 
 

@@ -165,11 +165,14 @@ def _encode(sub: argparse.ArgumentParser) -> None:
 
 
 def _denoise(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("input", metavar="IN.png", help="png, jpeg or tiff; 8 or 16 bits, gray or colour")
-    sub.add_argument("output", metavar="OUT.png", help="image to write, of the same type and size")
-    sub.add_argument("--model", default="denoise-gray", metavar="NAME",
-                     help="a zoo model (`keras-crsae zoo` lists them), or a .keras or exported .onnx file "
-                          "(default: denoise-gray)")
+    sub.add_argument("input", metavar="IN.png",
+                     help="png, jpeg or tiff; gray, colour, palette or CMYK of up to 16 bits, or floats in [0, 1]")
+    sub.add_argument("output", metavar="OUT.png",
+                     help="image to write: upright, of the same size and depth, with its transparency and colour "
+                          "profile; a palette, CMYK and Lab become RGB")
+    sub.add_argument("--model", metavar="NAME",
+                     help="a zoo model (`keras-crsae zoo` lists them), or a .keras or exported .onnx file (default: "
+                          "denoise-color for colours, else denoise-gray)")
     sub.add_argument("--shifts", type=positive_int, metavar="N",
                      help="average N shifts of the stride's grid in place of all: faster, a little less clean")
     sub.add_argument("--mask", metavar="MASK.png", help="image of the same size; where it is black, pixels are "

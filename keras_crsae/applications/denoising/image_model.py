@@ -60,6 +60,18 @@ def as_image_model(model: Any) -> ImageModel:
     return found
 
 
+def zoo_denoiser(image: np.ndarray) -> str:
+    """Name of the zoo's denoiser for an image (height, width) or (height, width, channels), by its colours.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_crsae.applications.denoising.image_model import zoo_denoiser
+        >>> zoo_denoiser(np.zeros((8, 8, 4))), zoo_denoiser(np.zeros((8, 8)))
+        ('denoise-color', 'denoise-gray')
+    """
+    return "denoise-color" if image.ndim == 3 and image.shape[-1] >= 3 else "denoise-gray"
+
+
 def _load(model: str | os.PathLike[str]) -> Any:
     """Model of a path, or of a zoo name (a word without suffix)."""
     path = Path(model)

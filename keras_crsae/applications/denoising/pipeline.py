@@ -10,7 +10,7 @@ from crsae_onnx.core.cycle_spinning import average_over_shifts, spread_shifts
 from crsae_onnx.core.spec import effective_sigma
 from crsae_onnx.core.validation import as_positive, as_positive_int
 
-from keras_crsae.applications.denoising.image_model import ImageModel, as_image_model
+from keras_crsae.applications.denoising.image_model import ImageModel, as_image_model, zoo_denoiser
 from keras_crsae.applications.denoising.low_pass import split_low_pass
 from keras_crsae.applications.denoising.pixels import (
     as_mask,
@@ -18,6 +18,7 @@ from keras_crsae.applications.denoising.pixels import (
     from_planes,
     restore_format,
     split_alpha,
+    split_mask,
     to_planes,
 )
 from keras_crsae.initializers import robust_sigma
@@ -30,7 +31,7 @@ _HALO_KERNELS = 3
 _LEAST_NOISE = 0.5 / 255
 
 
-def denoise(image: np.ndarray, model: Any = "denoise-gray", sigma: float | None = None, low_pass: float | None = None,
+def denoise(image: np.ndarray, model: Any = None, sigma: float | None = None, low_pass: float | None = None,
             shifts: int | None = None, mask: np.ndarray | None = None, tile: int | None = TILE_PIXELS) -> np.ndarray:
     """Remove white noise from an image, and fill in pixels that are missing.
 
@@ -41,15 +42,18 @@ def denoise(image: np.ndarray, model: Any = "denoise-gray", sigma: float | None 
 
     Args:
         image: (height, width) or (height, width, channels); uint8, uint16 or floats in [0, 1]. Of 2 or 4 channels
-            the last is transparency, which is kept as it is (unless the model has as many channels).
+            the last is transparency, which is kept as it is (unless the model has as many channels). What a NumPy
+            masked array masks is missing.
         model: name of a zoo model, ``CRsAE`` of rank 2, the path of its ``.keras`` file, or a
-            ``crsae_onnx.SparseEncoder`` of one. A model of one channel takes each colour by itself.
+            ``crsae_onnx.SparseEncoder`` of one; None: "denoise-color" for three colours, else "denoise-gray". A model
+            of one channel takes each colour by itself, one of three a gray image as three equal colours.
         sigma: standard deviation of the noise, in units of [0, 1] (25 of 255 gray levels: 25 / 255);
-            None: estimated from the finest diagonal wavelet coefficients.
+            None: ``estimate_sigma``, from the finest diagonal wavelet coefficients.
         low_pass: standard deviation of the blur in pixels (see ``split_low_pass``); None: the model's own.
         shifts: None: all shifts of the stride's grid are averaged; n: only n of them, far from each other. Time is in
             proportion.
-        mask: None or 0/1 of (height, width) or the image's shape; 0 marks a missing pixel, which has no influence.
+        mask: None or 0/1 of (height, width), the colours' or the image's shape; 0 marks a missing pixel, which has no
+            influence and may hold anything, also NaN.
         tile: side of the pieces that are computed at a time, in pixels; None: the image in one piece.
 
     Returns:
@@ -69,12 +73,13 @@ def denoise(image: np.ndarray, model: Any = "denoise-gray", sigma: float | None 
         >>> bool(np.square(result - clean).mean() < 0.2 * np.square(noisy - clean).mean())
         True
     """
-    unit = as_unit_image(image)
+    image, mask = split_mask(image, mask)
+    unit = as_unit_image(image, mask)
     sigma = None if sigma is None else as_positive(sigma, "sigma")
-    image_model = as_image_model(model)
+    image_model = as_image_model(zoo_denoiser(image) if model is None else model)
     colours, alpha = split_alpha(unit, image_model.channels)
     planes = to_planes(colours, image_model.channels)
-    observed = None if mask is None else to_planes(as_mask(mask, colours.shape), image_model.channels)
+    observed = None if mask is None else to_planes(as_mask(mask, colours.shape, unit.shape), image_model.channels)
     grid = spread_shifts(image_model.strides, shifts)
     tile = None if tile is None else as_positive_int(tile, "tile")
     if sigma is None:

@@ -5,19 +5,42 @@ from __future__ import annotations
 import numpy as np
 
 from keras_crsae.data.images import INTEGER_PIXELS, unit_image
+from keras_crsae.initializers import robust_sigma
 
 #: Floats in [0, 1] with noise may reach so far beyond.
 _LOWEST, _HIGHEST = -2.0, 3.0
 
 
-def as_unit_image(image: np.ndarray) -> np.ndarray:
+def split_mask(image: np.ndarray, mask: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    """A plain array, and a mask of all that is missing in it, or None.
+
+    Args:
+        image: array; what a NumPy masked array masks (True) is missing.
+        mask: None or 0/1, see ``as_mask``; what either marks is missing.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_crsae.applications.denoising.pixels import split_mask
+        >>> image, mask = split_mask(np.ma.masked_equal([[0.5, 9.0]], 9.0))
+        >>> mask
+        array([[ True, False]])
+    """
+    array, own = np.asarray(np.ma.getdata(image)), np.ma.getmask(image)
+    if not np.any(own):
+        return array, mask
+    observed = ~np.ma.getmaskarray(image)
+    return array, observed if mask is None else observed & (as_mask(mask, array.shape) > 0)
+
+
+def as_unit_image(image: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
     """An image as float32 (height, width, channels) in [0, 1].
 
     Args:
         image: (height, width) or (height, width, channels); uint8, uint16, or floats in [0, 1].
+        mask: None or 0/1, see ``as_mask``; missing pixels may hold anything, also NaN.
 
     Raises:
-        ValueError: another dtype, shape or range; NaN.
+        ValueError: another dtype, shape or range; NaN; an invalid mask.
 
     Example:
         >>> import numpy as np
@@ -32,8 +55,11 @@ def as_unit_image(image: np.ndarray) -> np.ndarray:
     if array.ndim not in (2, 3) or array.size == 0:
         raise ValueError("`image` must be one image (height, width) or (height, width, channels). "
                          f"Received: shape {array.shape}.")
+    if mask is not None and array.dtype.kind == "f":
+        valid = (array >= _LOWEST) & (array <= _HIGHEST)
+        array = np.where(valid | (as_mask(mask, array.shape) > 0), array, array.dtype.type(0))
     if not np.isfinite(array).all():
-        raise ValueError("`image` holds NaN or infinite values. Fill them first.")
+        raise ValueError("`image` holds NaN or infinite values. Fill them first, or mark them as missing with `mask`.")
     if array.dtype.kind == "f" and (array.min() < _LOWEST or array.max() > _HIGHEST):
         raise ValueError(f"`image` holds floats from {array.min():.4g} to {array.max():.4g}. Expected gray levels in "
                          "[0, 1] (noise may reach beyond): divide by the largest level.")
@@ -64,6 +90,8 @@ def split_alpha(image: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarra
 def to_planes(image: np.ndarray, channels: int) -> np.ndarray:
     """(height, width, colours) as a batch for a model of ``channels``: one image, or one for each colour.
 
+    A model of three channels takes a gray image as three equal ones.
+
     Raises:
         ValueError: neither fits.
     """
@@ -71,22 +99,63 @@ def to_planes(image: np.ndarray, channels: int) -> np.ndarray:
         return image[None]
     if channels == 1:
         return np.moveaxis(image, -1, 0)[..., None]
+    if image.shape[-1] == 1 and channels == 3:
+        return np.repeat(image, channels, axis=-1)[None]
     raise ValueError(f"The model was trained on images of {channels} channels. Received: {image.shape[-1]} channels.")
 
 
 def from_planes(planes: np.ndarray, colours: int) -> np.ndarray:
-    """The inverse of ``to_planes``."""
-    return planes[0] if planes.shape[-1] == colours else np.moveaxis(planes[..., 0], 0, -1)
+    """The inverse of ``to_planes``; of channels that were equal, the mean."""
+    if planes.shape[-1] == colours:
+        return planes[0]
+    return planes[0].mean(axis=-1, keepdims=True) if colours == 1 else np.moveaxis(planes[..., 0], 0, -1)
 
 
-def as_mask(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """0/1 float32 of an image's shape (height, width, channels).
+def as_mask(mask: np.ndarray, shape: tuple[int, ...], image_shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """0/1 float32 of an image's shape.
+
+    Args:
+        mask: 0/1 or bool, of (height, width), (height, width, 1), ``shape``, or ``image_shape``.
+        shape: (height, width) or (height, width, channels) that is wanted.
+        image_shape: None, or a shape with more channels, as of an image with its transparency.
 
     Raises:
         ValueError: another shape or other values, or nothing observed.
     """
     mask = np.asarray(mask)
-    if mask.shape not in (shape, shape[:2], (*shape[:2], 1)) or not np.isin(mask, (0, 1)).all() or not mask.any():
-        raise ValueError(f"`mask` must hold 0 and 1 (not 0 alone) in the image's shape {shape} or {shape[:2]}. "
+    shapes = [shape[:2], (*shape[:2], 1), shape, *([] if image_shape is None else [image_shape])]
+    if mask.shape not in shapes or not np.isin(mask, (0, 1)).all() or not mask.any():
+        raise ValueError(f"`mask` must hold 0 and 1 (not 0 alone) in the image's shape {shapes[-1]} or {shape[:2]}. "
                          f"Received: shape {mask.shape}, {mask.dtype}.")
-    return np.broadcast_to(mask[..., None] if mask.ndim == 2 else mask, shape).astype(np.float32)
+    if len(shape) == 2:
+        return mask.reshape(shape).astype(np.float32)
+    mask = mask[..., None] if mask.ndim == 2 else mask[..., :shape[-1]]
+    return np.broadcast_to(mask, shape).astype(np.float32)
+
+
+def estimate_sigma(image: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Standard deviation of an image's noise, in units of [0, 1]: what ``denoise`` supposes without ``sigma``.
+
+    Args:
+        image: see ``denoise``.
+        mask: None or 0/1; 0 marks a missing pixel, which is not looked at.
+
+    Returns:
+        ``robust_sigma`` of the colours; borders, saturated areas and transparency have no say. 0.0: no noise.
+
+    Raises:
+        ValueError: see ``denoise``.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_crsae.applications.denoising import estimate_sigma
+        >>> image = np.random.default_rng(0).normal(120, 25, (200, 200)).clip(0, 255).astype("uint8")
+        >>> image[:60] = 0                                                # a black border
+        >>> round(255 * estimate_sigma(image))
+        25
+    """
+    image, mask = split_mask(image, mask)
+    unit = as_unit_image(image, mask)
+    colours = split_alpha(unit, 1)[0]
+    observed = None if mask is None else as_mask(mask, colours.shape, unit.shape)[None]
+    return robust_sigma(colours[None], 2, observed)

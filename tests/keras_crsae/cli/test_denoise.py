@@ -1,12 +1,15 @@
 """``keras-crsae denoise``: image files lose their noise, and keep all else."""
 
+import re
+
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from PIL import Image, ImageCms
 
 from keras_crsae import zoo
 from keras_crsae.cli import main
-from keras_crsae.data.images import read_image, write_image
+from keras_crsae.data.images import decode_image, read_image, write_image
 from keras_crsae.metrics import psnr
 
 NEEDS_ZOO = pytest.mark.skipif(not zoo.names(),
@@ -47,6 +50,49 @@ def test_denoise_keeps_colour_depth_and_transparency(inside, photo):
     deep = read_image("deep_o.tif")
     assert deep.dtype == np.uint16
     np.testing.assert_allclose(deep / 257, read_image("gray.png"), atol=0.51)
+
+
+@pytest.mark.parametrize("kind", ["turned", "palette", "cmyk", "deep"])
+def test_denoise_writes_what_a_viewer_shows(inside, photo, kind, capsys):
+    """Upright without a tag, RGB in place of a palette, 16 bits of colour, the colour profile."""
+    colour = np.stack([photo, photo.T.reshape(photo.shape), 255 - photo], axis=-1)[:40, :60]
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    name = "i.jpg" if kind == "cmyk" else "i.png"
+    if kind == "turned":
+        block = Image.Exif()
+        block[274] = 6
+        Image.fromarray(colour).save(name, exif=block)
+    elif kind == "palette":
+        Image.fromarray(colour).quantize(64).save(name, transparency=3)
+    elif kind == "cmyk":
+        Image.fromarray(colour).convert("CMYK").save(name)
+    else:
+        write_image(name, colour.astype("uint16") * 257, profile)
+    assert main(["denoise", name, "o" + name, "--model", str(inside / "photo.keras"), "--sigma", "3"]) == 0
+    before, after = decode_image(name), decode_image("o" + name)
+    assert after.pixels.shape == before.pixels.shape and after.pixels.dtype == before.pixels.dtype
+    assert np.abs(after.pixels.astype(float) - before.pixels).mean() < 18 * (257 if kind == "deep" else 1)
+    assert after.icc_profile == (profile if kind == "deep" else None)
+    with Image.open("o" + name) as written:
+        assert written.getexif().get(274, 1) == 1
+        assert written.mode == {"palette": "RGBA"}.get(kind, "RGB")
+    assert {"palette": "a palette became RGB", "cmyk": "CMYK became RGB"}.get(kind, "") in capsys.readouterr().out
+
+
+@NEEDS_ZOO
+@pytest.mark.parametrize("channels, zoo_model", [(1, "denoise-gray"), (3, "denoise-color")])
+def test_the_image_chooses_the_model_and_its_noise_is_printed(tmp_path, monkeypatch, rng, capsys, channels, zoo_model):
+    monkeypatch.chdir(tmp_path)
+    image = rng.normal(120, 20, (64, 80, channels)).clip(0, 255).astype("uint8")
+    image[:30] = 0  # a black border is no noise
+    write_image("i.png", image)
+    assert main(["denoise", "i.png", "o.png", "--shifts", "1"]) == 0
+    sigma = float(re.search(r"noise ([\d.]+) of 255, estimated", capsys.readouterr().out)[1])
+    assert sigma == pytest.approx(20, rel=0.1)
+    assert main(["denoise", "i.png", "p.png", "--shifts", "1", "--model", zoo_model]) == 0
+    np.testing.assert_array_equal(read_image("o.png"), read_image("p.png"))
+    assert main(["denoise", "i.png", "q.png", "--shifts", "1", "--model", "denoise-color"]) == 0  # gray as well
+    assert read_image("q.png").shape == read_image("i.png").shape
 
 
 def test_denoise_runs_an_exported_model(inside):

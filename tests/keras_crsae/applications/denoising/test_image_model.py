@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import keras_crsae as kc
-from keras_crsae.applications.denoising.image_model import as_image_model
+from keras_crsae.applications.denoising.image_model import as_image_model, zoo_denoiser
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +66,10 @@ def test_a_model_of_signals_is_refused():
     signals.build((None, None, 1))
     with pytest.raises(ValueError, match="rank 2"):
         as_image_model(signals)
+
+
+@pytest.mark.parametrize("shape, name", [((8, 9), "denoise-gray"), ((8, 9, 1), "denoise-gray"),
+                                         ((8, 9, 2), "denoise-gray"), ((8, 9, 3), "denoise-color"),
+                                         ((8, 9, 4), "denoise-color")])
+def test_colours_choose_the_zoo_s_model(shape, name):
+    assert zoo_denoiser(np.zeros(shape)) == name

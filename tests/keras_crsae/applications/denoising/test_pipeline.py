@@ -155,6 +155,25 @@ def test_missing_pixels_are_filled_in(rng, model):
     assert denoise(broken, model, mask=mask).shape == image.shape  # the noise level is estimated from the rest
 
 
+def test_a_masked_array_is_denoised_without_its_masked_pixels(rng, model):
+    image, missing = picture(30, 30) + NOISE * rng.standard_normal((30, 30)), rng.random((30, 30)) < 0.2
+    wrong = image.copy()
+    wrong[missing] = np.nan
+    made = denoise(np.ma.masked_array(wrong, missing), model, sigma=NOISE)
+    assert type(made) is np.ndarray and np.isfinite(made).all()
+    np.testing.assert_allclose(made, denoise(np.where(missing, 0.5, image), model, sigma=NOISE, mask=~missing),
+                               atol=1e-6)
+
+
+def test_the_mask_of_a_transparent_image_may_have_its_shape(rng, model):
+    image = (255 * rng.random((20, 24, 4))).astype("uint8")
+    mask = rng.random((20, 24)) > 0.1
+    expected = denoise(image, model, sigma=NOISE, mask=mask)
+    for given in (mask[..., None], np.repeat(mask[..., None], 3, -1), np.repeat(mask[..., None], 4, -1)):
+        np.testing.assert_array_equal(denoise(image, model, sigma=NOISE, mask=given), expected)
+    np.testing.assert_array_equal(expected[..., 3], image[..., 3])
+
+
 def test_missing_pixels_in_an_exported_file(rng, model, tmp_path):
     from crsae_onnx import SparseEncoder
     from crsae_onnx.convert import convert

@@ -6,9 +6,11 @@ import pytest
 from keras_crsae.applications.denoising.pixels import (
     as_mask,
     as_unit_image,
+    estimate_sigma,
     from_planes,
     restore_format,
     split_alpha,
+    split_mask,
     to_planes,
 )
 
@@ -34,6 +36,13 @@ def test_a_gray_model_takes_each_colour_by_itself(rng, colours, channels, planes
     np.testing.assert_array_equal(from_planes(batch, colours), image)
 
 
+def test_a_colour_model_takes_a_gray_image_as_equal_colours(rng):
+    image = rng.random((4, 5, 1))
+    batch = to_planes(image, 3)
+    assert batch.shape == (1, 4, 5, 3) and (batch == image).all()
+    np.testing.assert_allclose(from_planes(batch + [-0.3, 0.0, 0.3], 1), image)
+
+
 def test_channels_that_do_not_fit_are_refused(rng):
     with pytest.raises(ValueError, match="3 channels. Received: 2"):
         to_planes(rng.random((4, 5, 2)), 3)
@@ -51,3 +60,53 @@ def test_a_mask_covers_all_channels():
     for mask in (np.zeros((4, 4)), np.full((4, 4), 2), np.ones((3, 3))):
         with pytest.raises(ValueError, match="`mask` must hold 0 and 1"):
             as_mask(mask, (4, 4, 3))
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 3), (4, 5, 4)])
+def test_a_mask_of_a_transparent_image_has_its_shape_or_a_smaller_one(shape):
+    mask = np.ones(shape, bool)
+    mask[1, 2] = False
+    made = as_mask(mask, (4, 5, 3), (4, 5, 4))
+    assert made.shape == (4, 5, 3) and made.sum() == 57 and not made[1, 2].any()
+    with pytest.raises(ValueError, match=r"shape \(4, 5, 4\) or \(4, 5\)"):
+        as_mask(np.ones((4, 5, 2)), (4, 5, 3), (4, 5, 4))
+
+
+def test_a_masked_array_is_an_image_and_its_mask():
+    image = np.arange(6.0).reshape(2, 3) / 6
+    assert split_mask(image)[1] is None and split_mask(np.ma.masked_array(image))[1] is None
+    missing = np.array([[1, 0, 0], [0, 0, 0]], bool)
+    plain, mask = split_mask(np.ma.masked_array(image, missing))
+    assert type(plain) is np.ndarray and np.array_equal(plain, image) and np.array_equal(mask, ~missing)
+    other = np.array([[1, 1, 0], [1, 1, 1]])
+    for given in (other, other[..., None]):
+        np.testing.assert_array_equal(split_mask(np.ma.masked_array(image, missing), given)[1], ~missing & (other > 0))
+    assert split_mask(image, other)[1] is other
+
+
+def test_missing_pixels_may_hold_anything():
+    image = np.full((4, 5, 3), 0.5)
+    image[0, 0], image[1, 1], image[2, 2] = np.nan, -9999.0, np.inf
+    mask = np.ones((4, 5), bool)
+    mask[[0, 1, 2], [0, 1, 2]] = False
+    assert 0 <= as_unit_image(image, mask).min() and as_unit_image(image, mask).max() <= 1
+    mask[2, 2] = True
+    with pytest.raises(ValueError, match="mark them as missing"):
+        as_unit_image(image, mask)
+
+
+@pytest.mark.parametrize("channels", [None, 1, 2, 3, 4])
+def test_transparency_borders_and_missing_pixels_have_no_noise(rng, channels):
+    shape = (200, 160) if channels is None else (200, 160, channels)
+    image = rng.normal(120, 25, shape)
+    image[:90] = 0
+    if channels in (2, 4):
+        image[..., -1] = rng.integers(0, 256, (200, 160))
+    mask = rng.random((200, 160)) > 0.1
+    for kind, white in (("uint8", 255), ("float32", 1)):
+        unit = (image * (white / 255)).clip(0, white).astype(kind)
+        assert 255 * estimate_sigma(unit) == pytest.approx(25, rel=0.05)
+        hidden = np.ma.masked_array(unit, np.zeros(shape, bool))
+        hidden[~mask] = np.ma.masked
+        assert 255 * estimate_sigma(hidden) == pytest.approx(25, rel=0.08)
+        assert estimate_sigma(hidden) == estimate_sigma(unit, mask)
