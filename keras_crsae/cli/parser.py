@@ -110,7 +110,6 @@ def _sort(sub: argparse.ArgumentParser) -> None:
                      help="tuning constants that differ from their defaults, as {\"refractory_ms\": 1.5}; their names "
                           "are the fields of spike_sorting.SortingParameters")
     sub.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
-    add_progress_option(sub)
 
 
 def _train_denoiser(sub: argparse.ArgumentParser) -> None:
@@ -161,7 +160,6 @@ def _encode(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--sparse", action="store_true", help="insist on the sparse form (.npz)")
     sub.add_argument("--window", type=positive_int, metavar="N",
                      help="samples of a recording encoded in one piece (default: 2^20); smaller needs less memory")
-    add_progress_option(sub)
 
 
 def _denoise(sub: argparse.ArgumentParser) -> None:
@@ -214,6 +212,7 @@ _COMMANDS = {
 _HAVE_LOW_PASS = ("train", "encode", "denoise", "train-denoiser")
 _LOW_PASS_HELP = ("images: standard deviation, in pixels, of a Gaussian blur that is subtracted first, as the model "
                   "describes the rest alone (default: 2, for denoise and train-denoiser the model's own; 0: none)")
+_SHOW_PROGRESS = ("train", "sort", "encode", "denoise", "train-denoiser")
 _WRITE_FILES = ("demo", "train", "sort", "encode", "denoise", "export", "train-denoiser")
 
 
@@ -235,6 +234,8 @@ def parser() -> argparse.ArgumentParser:
         add_options(sub)
         if name in _HAVE_LOW_PASS:
             sub.add_argument("--low-pass", type=number_not_negative, metavar="X", help=_LOW_PASS_HELP)
+        if name in _SHOW_PROGRESS:
+            add_progress_option(sub)
         if name in _WRITE_FILES:
             sub.add_argument("--overwrite", action="store_true", help="replace an existing output")
     return top

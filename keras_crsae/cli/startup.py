@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from crsae_onnx.core.progress import ProgressBar
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -19,11 +21,18 @@ class Failure(Exception):
     """The work failed although the input was valid: the command line prints one line, exit status 1."""
 
 
-def start_keras() -> None:
+def start_keras(shown: bool = False) -> None:
     """Import Keras without TensorFlow's start-up chatter.
 
     TensorFlow logs to the file descriptor before any of its settings can be made, whatever TF_CPP_MIN_LOG_LEVEL says.
+
+    Args:
+        shown: show that TensorFlow starts, which takes some seconds.
     """
+    if shown:
+        with ProgressBar() as progress:
+            progress("start TensorFlow", 0.0)
+            return start_keras()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "tensorflow" not in sys.modules:
         with _silent_stderr():
@@ -46,12 +55,13 @@ def load_model(path: str | os.PathLike[str]) -> CRsAE:
     return load_crsae(path)
 
 
-def start_workers(workers: Sequence[str] | None, index: int | None) -> tf.distribute.Strategy:
+def start_workers(workers: Sequence[str] | None, index: int | None, shown: bool = False) -> tf.distribute.Strategy:
     """Keras as one of several machines that train together, or alone.
 
     Args:
         workers: None, or "host:port" of every machine, the same list on all.
         index: place of this machine in it.
+        shown: see ``start_keras``.
 
     Returns:
         The strategy, in whose scope the model is to be made. It waits for the other machines.
@@ -59,7 +69,7 @@ def start_workers(workers: Sequence[str] | None, index: int | None) -> tf.distri
     if workers is not None:
         os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": list(workers)},
                                               "task": {"type": "worker", "index": index}})
-    start_keras()
+    start_keras(shown)
     import tensorflow as tf
 
     if workers is None:

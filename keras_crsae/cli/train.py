@@ -120,7 +120,7 @@ def _plan(args: Namespace) -> _Plan:
 
 def _new_model(args: Namespace, plan: _Plan) -> CRsAE:
     """A compiled model with its first filters, on all workers."""
-    strategy = start_workers(args.workers, args.worker_index)
+    strategy = start_workers(args.workers, args.worker_index, args.progress)
     import keras
 
     from keras_crsae.models.crsae import CRsAE
@@ -160,9 +160,10 @@ def _callbacks(args: Namespace, rank: int) -> list[keras.callbacks.Callback]:
 def _fit(args: Namespace, model: CRsAE, plan: _Plan) -> dict[str, list[float]]:
     import tensorflow as tf
 
+    verbose = (1 if sys.stdout.isatty() else 2) if args.progress else 0
     try:
         return model.fit(plan.data, epochs=args.epochs, batch_size=args.batch_size,
-                         callbacks=_callbacks(args, plan.rank), verbose=1 if sys.stdout.isatty() else 2).history
+                         callbacks=_callbacks(args, plan.rank), verbose=verbose).history
     except FloatingPointError as error:
         raise Failure(f"{error} No model was written; the option here is --learning-rate.") from error
     except tf.errors.OpError as error:

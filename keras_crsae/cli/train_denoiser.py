@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from crsae_onnx.core.atomic_files import atomic_write
+from crsae_onnx.core.errors import FileError
 
 from keras_crsae.applications.denoising.settings import DenoiserTraining
 from keras_crsae.cli.startup import Failure, start_keras
@@ -25,18 +26,22 @@ def train(args: Namespace) -> None:
     channels = 3 if args.colour else 1
     images = load_images(args.input or None, channels)
     clean = None if args.clean is None else load_images(args.clean, channels)
+    for index, image in enumerate(images):
+        if min(image.shape[:2]) < args.window:
+            raise FileError(f"Image {index} of the input has {size_text(image.shape[:2])} pixels, fewer than a crop of "
+                            f"{args.window} x {args.window}. Omit it, or use smaller crops: --window N.")
     settings = DenoiserTraining(
         supervised=not args.unsupervised, filters=args.filters, kernel_size=args.kernel_size, strides=args.strides,
         iterations=args.iterations, crop_pixels=args.window, learning_rate=args.learning_rate,
         low_pass_pixels=args.low_pass or 0.0, lambda_learning="em" if args.unsupervised else args.lambda_learning)
-    start_keras()
+    start_keras(args.progress)
     from keras_crsae.applications.denoising.training import train_denoiser
 
     try:
         model = train_denoiser(
             images, sigma=noise_range(args.sigma), steps=args.steps, seed=args.seed, clean=clean, settings=settings,
             minutes=DEFAULT_MINUTES if args.steps is None and args.minutes is None else args.minutes,
-            add_noise=not args.noisy, checkpoint=args.checkpoint)
+            add_noise=not args.noisy, checkpoint=args.checkpoint, verbose=int(args.progress))
     except FloatingPointError as error:
         raise Failure(f"{error} No model was written; the option here is --learning-rate.") from error
     with atomic_write(output, args.overwrite) as temporary:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from crsae_onnx.core.progress import ProgressBar
 from crsae_onnx.core.spec import effective_sigma
 from crsae_onnx.core.validation import as_positive, as_positive_int
 
@@ -53,7 +55,7 @@ def train_denoiser(images: Any = None, sigma: float | tuple[float, float] = 25 /
         checkpoint: None, or a ``.keras`` file that is written about every two minutes, with a ``.json`` beside it;
             where it exists already, training goes on from it.
         callbacks: Keras callbacks; an epoch is 100 steps.
-        verbose: 0: silent; 1: a line of progress every 100 steps.
+        verbose: 0: silent; 1: a bar on a terminal, elsewhere a line of progress every 100 steps.
 
     Returns:
         The trained model, which is saved with its ``training_settings``; ``model.training_record`` is a dict of steps,
@@ -83,9 +85,11 @@ def train_denoiser(images: Any = None, sigma: float | tuple[float, float] = 25 /
         trained = _new_model(settings, seed) if model is None else model
         rates = _prepare(trained, crops, settings)
     unit = effective_sigma(sigma, getattr(trained, "sigma_power", 0.0)) if np.isscalar(sigma) else None
-    progress = TrainingProgress(rates, steps, minutes, unit, record, checkpoint, verbose)
-    progress.record["settings"] = trained.training_settings = settings.to_dict()
-    _fit(trained, crops, progress, callbacks)
+    terminal = sys.stderr.isatty()
+    with ProgressBar(bool(verbose) and terminal) as bar:
+        progress = TrainingProgress(rates, steps, minutes, unit, record, checkpoint, verbose and not terminal, bar)
+        progress.record["settings"] = trained.training_settings = settings.to_dict()
+        _fit(trained, crops, progress, callbacks)
     trained.training_record = progress.record
     return trained
 

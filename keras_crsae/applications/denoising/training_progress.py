@@ -12,6 +12,7 @@ from typing import Any
 import keras
 from crsae_onnx.core.atomic_files import atomic_write
 from crsae_onnx.core.errors import FileError, one_line
+from crsae_onnx.core.progress import Progress
 
 from keras_crsae.models.crsae import CRsAE
 from keras_crsae.models.serialization import load_crsae
@@ -31,20 +32,22 @@ class TrainingProgress(keras.callbacks.Callback):
             is reported.
         record: of a training that goes on, as ``load_checkpoint`` gives it; None: a new one.
         checkpoint: ``.keras`` file to write, with a ``.json`` beside it; None: none.
-        verbose: 0: silent; 1: a line an epoch.
+        verbose: 0: silent; 1: a line an epoch, and one at the beginning.
+        report: None, or called as ``report(step, fraction)`` after each step.
         save_every_seconds: shortest time between two checkpoints.
         clock: seconds that never go back.
     """
 
     def __init__(self, rates: tuple[float, float], steps: int | None = None, minutes: float | None = None,
                  sigma: float | None = None, record: dict[str, Any] | None = None,
-                 checkpoint: str | Path | None = None, verbose: int = 1, save_every_seconds: float = 120.0,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+                 checkpoint: str | Path | None = None, verbose: int = 1, report: Progress | None = None,
+                 save_every_seconds: float = 120.0, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self.rates, self.steps, self.minutes, self.sigma = tuple(rates), steps, minutes, sigma
         self.record = {"steps": 0, "minutes": 0.0, "history": []} if record is None else record
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.verbose, self.save_every_seconds, self.clock = verbose, save_every_seconds, clock
+        self.report, self._reached = report or (lambda step, fraction: None), "the first step takes longest"
         self._seconds_before = 60.0 * self.record["minutes"]
         self._started, self._saved, self._step = None, 0.0, 0
 
@@ -60,6 +63,11 @@ class TrainingProgress(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._started = self._saved = self.clock()
         self._step = int(self.model.optimizer.iterations)
+        self.report(f"train, {self._reached}", 0.0)
+        if self.verbose:
+            limits = ((self.steps, "steps"), (self.minutes, "min"))
+            text = " or ".join(f"{limit:g} {unit}" for limit, unit in limits if limit is not None)
+            print(f"training for {text}", flush=True)
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         fall = 0.5 * (1.0 + math.cos(math.pi * self.fraction(self._step)))
@@ -68,7 +76,9 @@ class TrainingProgress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self._step += 1
-        if self.fraction(self._step) >= 1.0:
+        done = self.fraction(self._step)
+        self.report(f"train, {self._reached}", done)
+        if done >= 1.0:
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
@@ -78,8 +88,9 @@ class TrainingProgress(keras.callbacks.Callback):
             row["psnr"] = -10 * math.log10(max(loss, 1e-30) * self.sigma**2)
         self.record["history"].append(row)
         self.record.update(steps=self._step, minutes=row["minutes"])
+        self._reached = self._line(row)
         if self.verbose:
-            print(self._line(row), flush=True)
+            print(self._reached, flush=True)
         if self.clock() - self._saved > self.save_every_seconds:
             self.save()
 

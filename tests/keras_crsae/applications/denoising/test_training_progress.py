@@ -46,8 +46,15 @@ def test_what_is_closer_to_its_end_counts():
     assert progress.fraction(10) == 0.25 and progress.fraction(90) == 0.9 and progress.fraction(200) == 1.0
 
 
+def test_each_step_is_reported_from_the_beginning_with_what_was_reached_last(fit):
+    told = []
+    fit(TrainingProgress((0.0, 0.0), steps=6, verbose=0, report=lambda step, done: told.append((step, round(done, 3)))))
+    assert [done for _, done in told] == [0.0, 0.167, 0.333, 0.5, 0.667, 0.833, 1.0]
+    assert told[0][0] == "train, the first step takes longest" and told[5][0].startswith("train, step 4 of 6")
+
+
 def test_lines_report_psnr_where_the_noise_is_known_and_the_loss_else(fit, capsys):
     fit(TrainingProgress((0.0, 0.0), steps=4, sigma=0.1))
-    assert "step 4 of 4" in (out := capsys.readouterr().out) and "dB in training" in out
+    assert "training for 4 steps\nstep 4 of 4" in (out := capsys.readouterr().out) and "dB in training" in out
     fit(TrainingProgress((0.0, 0.0), steps=4))
     assert "sigma^2 in training" in capsys.readouterr().out
