@@ -71,7 +71,8 @@ def same_work(model, encoder, signal):
     from crsae_onnx.core.spikes.detector import SpikeReader
 
     whitening = SpikeReader.from_json(encoder.info["spikes"]).whitening
-    recordings = signal / np.abs(whitening.mixing).max()  # noise of the level that the sorter expects
+    encoder.level.active = False
+    recordings = 4 * signal / np.std(whitening(signal[0], 0, len(signal[0])))  # so loud that there are codes
 
     def from_keras():
         return model.encode(np.stack([whitening(recording, 0, len(recording)) for recording in recordings]))

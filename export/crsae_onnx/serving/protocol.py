@@ -1,7 +1,7 @@
-"""The Open Inference Protocol (version 2, JSON over HTTP) on exported files, without a web framework.
+"""The Open Inference Protocol (version 2 over HTTP) on exported files, without a web framework.
 
-Requests are validated here; ``RequestError`` carries the HTTP status and message. The binary tensor extension is not
-supported.
+Tensors are JSON, or bytes behind it (``binary_tensors``). Requests are validated here; ``RequestError`` carries the
+HTTP status and message.
 """
 
 from __future__ import annotations
@@ -11,21 +11,27 @@ import math
 import os
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from crsae_onnx.core.errors import SignalError
 from crsae_onnx.core.spec import INPUT, MASK, SIGMA, is_index, sizes, tensors
 from crsae_onnx.runtime.sparse_encoder import SparseEncoder
+from crsae_onnx.serving.binary_tensors import (
+    LENGTH_HEADER,
+    TYPES,
+    BinaryTensors,
+    binary_outputs,
+    parameter,
+    split_body,
+)
 from crsae_onnx.serving.triton_repository import by_name
 
 #: Defaults: largest request in bytes, largest signal in numbers.
 LARGEST_BODY, LARGEST_SIGNAL = 2**25, 2**21
 #: Default: most numbers of a code. The memory of a run, and the length of an answer as text, grow with it.
 LARGEST_CODE = 2**23
-_TYPES = {"FP64": "f8", "FP32": "f4", "FP16": "f2", "INT64": "i8", "INT32": "i4", "INT16": "i2", "INT8": "i1",
-          "UINT64": "u8", "UINT32": "u4", "UINT16": "u2", "UINT8": "u1", "BOOL": "?"}
 
 
 class RequestError(Exception):
@@ -38,6 +44,13 @@ class RequestError(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+class Answer(NamedTuple):
+    """An answer: JSON, and bytes behind it."""
+
+    body: bytes
+    json_length: int | None  #: of the JSON, where bytes follow it: the header ``Inference-Header-Content-Length``
 
 
 class Models:
@@ -65,7 +78,7 @@ class Models:
         >>> models.metadata("encoder")["platform"]
         'onnxruntime_onnx'
         >>> body = {"inputs": [{"name": "signal", "shape": [1, 60, 1], "datatype": "FP32", "data": [0.0] * 60}]}
-        >>> models.infer("encoder", json.dumps(body).encode())["outputs"][0]["shape"]
+        >>> json.loads(models.infer("encoder", json.dumps(body).encode()).body)["outputs"][0]["shape"]
         [1, 16, 3]
     """
 
@@ -89,13 +102,19 @@ class Models:
             return {"name": name, "datatype": "INT64" if is_index(name) else "FP32", "shape": sizes(name, info)}
 
         described = ("unit", "sampling_frequency", "pixel_range", "sigma", "penalty_weight", "precision",
-                     "weights_sha256", "preprocessing")
+                     "weights_sha256", "preprocessing", "whitening_inside")
         return {"name": name, "versions": ["1"], "platform": "onnxruntime_onnx",
                 "inputs": [tensor(n) for n in info["inputs"]], "outputs": [tensor(n) for n in tensors(info["outputs"])],
                 "parameters": {key: info[key] for key in described if key in info}}
 
-    def infer(self, name: str, body: bytes, options: Any = None) -> dict[str, Any]:
-        """Answer to a request's body, as a dict to write as JSON; ``options``: see ``SparseEncoder.run``.
+    def infer(self, name: str, body: bytes, options: Any = None, json_length: str | int | None = None) -> Answer:
+        """Answer to a request.
+
+        Args:
+            name: of the model.
+            body: of the request, decompressed.
+            options: see ``SparseEncoder.run``.
+            json_length: value of the header ``Inference-Header-Content-Length``, where bytes follow the JSON.
 
         Raises:
             RequestError: the request is invalid; nothing was computed.
@@ -104,33 +123,44 @@ class Models:
         if len(body) > self.largest_body:
             raise RequestError(413, f"The request has {len(body):,} bytes; at most {self.largest_body:,} are read. "
                                "Send shorter signals.")
-        request = _parse(body)
-        given = self._inputs(request.get("inputs"), encoder.info)
-        wanted = _output_names(request.get("outputs"), tensors(encoder.info["outputs"]))
+        try:
+            text, rest = split_body(body, json_length)
+            request, binary = _parse(text), BinaryTensors(rest)
+            given = self._inputs(request.get("inputs"), encoder.info, binary)
+            binary.check_end()
+            wanted = _output_names(request.get("outputs"), tensors(encoder.info["outputs"]))
+            as_bytes = binary_outputs(request, wanted)
+            arrays = self._run(encoder, given, wanted, options)
+        except (SignalError, ValueError) as error:
+            raise RequestError(400, str(error)) from error
+        answer: dict[str, Any] = {"model_name": name, "model_version": "1"}
+        if "id" in request:
+            answer["id"] = request["id"]
+        if (warning := encoder.level.message(given[INPUT])) is not None:
+            answer["parameters"] = {"warning": warning}
+        return _answer(answer, arrays, as_bytes)
+
+    def _run(self, encoder: SparseEncoder, given: dict[str, np.ndarray], wanted: list[str], options: Any
+             ) -> dict[str, np.ndarray]:
+        """The outputs ``wanted``."""
         if INPUT not in given:
             raise RequestError(400, f"The input {INPUT!r} is missing. Given: {sorted(given)}.")
         sigma, size = given.get(SIGMA), _code_size(given[INPUT].shape, encoder.info)
         if size > self.largest_code:
             raise RequestError(413, f"The code of this signal has {size:,} numbers; at most {self.largest_code:,} are "
                                "computed. Send shorter signals.")
-        try:
-            arrays = encoder.run(wanted, given[INPUT], mask=given.get(MASK),
-                                 sigma=None if sigma is None else np.ravel(sigma), options=options)
-        except (SignalError, ValueError) as error:
-            raise RequestError(400, str(error)) from error
+        arrays = encoder.run(wanted, given[INPUT], mask=given.get(MASK),
+                             sigma=None if sigma is None else np.ravel(sigma), options=options)
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise RequestError(400, "The signal is so large that results overflow float32. Divide it by its unit.")
-        answer = {"model_name": name, "model_version": "1", "outputs": [
-            {"name": n, "datatype": "INT64" if v.dtype == np.int64 else "FP32", "shape": list(v.shape),
-             "data": v.ravel().tolist()} for n, v in arrays.items()]}
-        return {**answer, "id": request["id"]} if "id" in request else answer
+        return arrays
 
     def _encoder(self, name: str) -> SparseEncoder:
         if name not in self._encoders:
             raise RequestError(404, f"There is no model {name!r}. There are: {', '.join(self.names)}.")
         return self._encoders[name]
 
-    def _inputs(self, inputs: Any, info: dict[str, Any]) -> dict[str, np.ndarray]:
+    def _inputs(self, inputs: Any, info: dict[str, Any], binary: BinaryTensors) -> dict[str, np.ndarray]:
         if not isinstance(inputs, list) or not inputs or not all(isinstance(v, dict) for v in inputs):
             raise RequestError(400, "Expected \"inputs\": a list of {name, shape, datatype, data}.")
         given = {}
@@ -139,20 +169,27 @@ class Models:
             if name not in info["inputs"] or name in given:
                 raise RequestError(400, f"Inputs of this model are {info['inputs']}, each once. Received: "
                                    f"{name!r:.200}")
-            given[name] = self._array(name, tensor)
+            given[name] = self._array(name, tensor, binary)
         return given
 
-    def _array(self, name: str, tensor: dict[str, Any]) -> np.ndarray:
+    def _array(self, name: str, tensor: dict[str, Any], binary: BinaryTensors) -> np.ndarray:
         shape, kind = tensor.get("shape"), tensor.get("datatype")
         if not isinstance(shape, list) or not all(type(n) is int and 0 <= n < 2**40 for n in shape) or len(shape) > 8:
             raise RequestError(400, f"{name}: expected \"shape\": a list of sizes. Received: {shape!r:.200}")
-        if not isinstance(kind, str) or kind not in _TYPES:
-            raise RequestError(400, f"{name}: expected \"datatype\": one of {', '.join(_TYPES)}. Received: "
+        if not isinstance(kind, str) or kind not in TYPES:
+            raise RequestError(400, f"{name}: expected \"datatype\": one of {', '.join(TYPES)}. Received: "
                                f"{kind!r:.200}")
         count = math.prod(shape)
         if count > self.largest_signal:
             raise RequestError(413, f"{name} has {count:,} numbers; at most {self.largest_signal:,} are accepted. "
                                "Send shorter signals.")
+        if (size := parameter(tensor, "binary_data_size", int, None)) is not None:
+            if "data" in tensor:
+                raise RequestError(400, f"{name}: give \"data\" or the parameter \"binary_data_size\", not both.")
+            return binary.take(name, kind, shape, size)
+        if "data" not in tensor:
+            raise RequestError(400, f"{name}: expected \"data\", a list of numbers; or the parameter "
+                               f"\"binary_data_size\", bytes behind the JSON, and the header {LENGTH_HEADER}.")
         try:
             # Flat, or nested as the shape says; both are allowed. Texts are no numbers, though NumPy would read them.
             array = np.asarray(tensor.get("data"))
@@ -164,10 +201,26 @@ class Models:
             raise RequestError(400, f"{name}: \"data\" must hold {count} numbers for the shape {shape}. Received: "
                                f"{array.size} of type {array.dtype}.")
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is infinite, and refused with its place
-            typed = array.reshape(shape).astype(_TYPES[kind])
+            typed = array.reshape(shape).astype(TYPES[kind])
             if not kind.startswith("FP") and (typed != array.reshape(shape)).any():
                 raise RequestError(400, f"{name}: \"data\" holds numbers that are no {kind}.")
         return typed
+
+
+def _answer(answer: dict[str, Any], arrays: dict[str, np.ndarray], as_bytes: set[str]) -> Answer:
+    """JSON of the arrays, those of ``as_bytes`` behind it."""
+    outputs, behind = [], []
+    for name, array in arrays.items():
+        output: dict[str, Any] = {"name": name, "datatype": "INT64" if array.dtype == np.int64 else "FP32",
+                                  "shape": list(array.shape)}
+        if name in as_bytes:
+            behind.append(array.astype(TYPES[output["datatype"]], copy=False).tobytes())
+            output["parameters"] = {"binary_data_size": len(behind[-1])}
+        else:
+            output["data"] = array.ravel().tolist()
+        outputs.append(output)
+    text = json.dumps({**answer, "outputs": outputs}, allow_nan=False, separators=(",", ":")).encode()
+    return Answer(b"".join([text, *behind]), len(text) if as_bytes else None)
 
 
 def _code_size(shape: Sequence[int], info: dict[str, Any]) -> int:

@@ -12,18 +12,19 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import NoReturn
 
 import bentoml
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from crsae_onnx.core.version import package_version
 from crsae_onnx.runtime.sessions import run_options
+from crsae_onnx.serving.binary_tensors import EXTENSION, LENGTH_HEADER
+from crsae_onnx.serving.content_encoding import LEAST_COMPRESSED, BodyReader, EncodingError, accepts_gzip, compress
 from crsae_onnx.serving.protocol import LARGEST_BODY, LARGEST_SIGNAL, Models, RequestError
 
 #: The environment variable with the settings, JSON: see ``settings``.
@@ -85,7 +86,7 @@ async def _ready(request: Request) -> JSONResponse:
 
 
 async def _server(request: Request) -> JSONResponse:
-    return JSONResponse({"name": "crsae-onnx", "version": package_version(), "extensions": [],
+    return JSONResponse({"name": "crsae-onnx", "version": package_version(), "extensions": [EXTENSION],
                          "models": _loaded().names})
 
 
@@ -98,30 +99,48 @@ async def _model_ready(request: Request) -> JSONResponse:
     return JSONResponse({"name": request.path_params["name"], "ready": True})
 
 
-async def _infer(request: Request) -> JSONResponse:
+async def _infer(request: Request) -> Response:
     models = _loaded()
     body, options = await _read(request, models.largest_body), run_options()
-    # onnxruntime leaves the interpreter's lock while it computes: other requests go on.
-    run = partial(models.infer, request.path_params["name"], body, options)
+    headers, name = request.headers, request.path_params["name"]
+    gzip = accepts_gzip(headers.get("accept-encoding"))
+
+    def run() -> Response:
+        answer = models.infer(name, body, options, headers.get(LENGTH_HEADER))
+        sent = {"Vary": "Accept-Encoding"}
+        if answer.json_length is not None:
+            sent[LENGTH_HEADER] = str(answer.json_length)
+        content = answer.body
+        if gzip and len(content) >= LEAST_COMPRESSED:
+            content, sent["Content-Encoding"] = compress(content), "gzip"
+        return Response(content, media_type="application/json" if answer.json_length is None else
+                        "application/octet-stream", headers=sent)
+
     try:
-        return JSONResponse(await asyncio.get_running_loop().run_in_executor(_pool, run))
+        # onnxruntime leaves the interpreter's lock while it computes: other requests go on.
+        return await asyncio.get_running_loop().run_in_executor(_pool, run)
     except asyncio.CancelledError:  # the time is up, and the caller has its answer
         options.terminate = True
         raise
 
 
 async def _read(request: Request, most: int) -> bytes:
-    """The body, or a RequestError as soon as it is known to be too long: no request can fill the memory."""
-    message = f"The request is larger than {most:,} bytes. Send shorter signals."
+    """The body, decompressed, or a RequestError as soon as it is known to be too long: none can fill the memory."""
+    too_long = RequestError(413, f"The request is larger than {most:,} bytes. Send shorter signals.")
     announced = request.headers.get("content-length", "0")
     if announced.isdigit() and int(announced) > most:
-        raise RequestError(413, message)
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > most:
-            raise RequestError(413, message)
-    return bytes(body)
+        raise too_long
+    try:
+        reader = BodyReader(request.headers.get("content-encoding"), most)
+    except EncodingError as error:
+        raise RequestError(415, str(error)) from error
+    try:
+        async for piece in request.stream():
+            if not reader.feed(piece):
+                raise too_long
+        return reader.finish()
+    except EncodingError as error:
+        raise RequestError(400, str(error)) from error
 
 
 def _invalid_request(request: Request, error: RequestError) -> JSONResponse:
@@ -146,8 +165,12 @@ _app = Starlette(routes=[
     Route("/models/{name}/versions/1/infer", _infer, methods=["POST"])],
     exception_handlers={RequestError: _invalid_request, HTTPException: _http_error, Exception: _failed})
 
+#: The address without a slash at its end, which clients ask for and do not follow to another one.
+_root = Starlette(routes=[Route("/v2", _server)])
+
 
 @bentoml.asgi_app(_app, path="/v2")
+@bentoml.asgi_app(_root, path="/", name="root")
 @bentoml.service(name="crsae_onnx", workers=1, traffic={"timeout": _settings.get("timeout", 30.0),
                                                          "max_concurrency": _settings.get("concurrency", 8)})
 class Encoders:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from crsae_onnx import SparseEncoder
 from crsae_onnx.convert import convert
+from crsae_onnx.serving.binary_tensors import TYPES
 from crsae_onnx.serving.protocol import Models, RequestError
 
 import keras_crsae as kc
@@ -33,8 +34,7 @@ def tensor(name, array, kind="FP32", flat=True):
 
 
 def ask(models, name, *inputs, **more):
-    answer = models.infer(name, json.dumps({"inputs": list(inputs), **more}).encode())
-    json.dumps(answer, allow_nan=False)
+    answer = json.loads(models.infer(name, json.dumps({"inputs": list(inputs), **more}).encode()).body)
     return answer, {o["name"]: np.array(o["data"]).reshape(o["shape"]) for o in answer["outputs"]}
 
 
@@ -97,6 +97,10 @@ GOOD = tensor("signal", np.ones((1, 20, 1)))
     ("signals", {"inputs": [tensor("signal", np.full((1, 20, 1), 0.5), "INT16")]}, 400, "no INT16"),
     ("signals", {"inputs": [tensor("signal", np.full((1, 20, 1), -1), "UINT8")]}, 400, "no UINT8"),
     ("signals", {"inputs": [{**GOOD, "data": [None] * 20}]}, 400, "NaN"),
+    ("signals", {"inputs": [{n: v for n, v in GOOD.items() if n != "data"}]}, 400, "Inference-Header-Content-Length"),
+    ("signals", {"inputs": [{**GOOD, "parameters": {"binary_data_size": 80}}]}, 400, "not both"),
+    ("signals", {"inputs": [GOOD], "parameters": {"binary_data_output": 1}}, 400, "of type bool"),
+    ("signals", {"inputs": [GOOD], "parameters": []}, 400, "an object"),
     ("signals", {"inputs": [{**GOOD, "shape": [10**3000, 10**3000]}]}, 400, "shape"),
     ("signals", {"inputs": [tensor("signal", np.ones((1, 3, 1)))]}, 400, "shorter"),
     ("signals", {"inputs": [tensor("signal", np.ones((1, 20, 2)))]}, 400, "1 channels"),
@@ -148,13 +152,112 @@ def test_a_thousand_mutated_bodies_are_answered_or_refused_in_time(served):
                 body[at:at] = rng.choice([b"NaN", b"null", b"1e999", b"-", b"[", b"}", b'"', b"true", b"9" * 40])
         start = time.process_time()
         try:
-            json.dumps(models.infer("signals", bytes(body)), allow_nan=False)
+            json.loads(models.infer("signals", bytes(body)).body)
             answered += 1
         except RequestError as error:
             assert 400 <= error.status < 500 and str(error)
             refused += 1
         assert time.process_time() - start < 1
     assert answered + refused == 1000 and answered >= 20 and refused > 700
+
+
+def binary(name, array, kind="FP32", **parameters):
+    """An input without data, and its bytes."""
+    data = np.asarray(array).astype(TYPES[kind]).tobytes()
+    return {"name": name, "shape": list(np.shape(array)), "datatype": kind,
+            "parameters": {"binary_data_size": len(data), **parameters}}, data
+
+
+def ask_binary(models, name, *inputs, header=0, **more):
+    """(JSON of the answer, {output: array}) of a request with bytes behind its JSON."""
+    text = json.dumps({"inputs": [i for i, _ in inputs], **more}).encode()
+    answer = models.infer(name, b"".join([text, *(data for _, data in inputs)]),
+                          json_length=None if header is None else str(len(text) + header))
+    content = json.loads(answer.body[:answer.json_length])
+    at, made = answer.json_length, {}
+    for output in content["outputs"]:
+        if "data" in output:
+            values = np.array(output["data"])
+        else:
+            size = output["parameters"]["binary_data_size"]
+            values, at = np.frombuffer(answer.body[at:at + size], TYPES[output["datatype"]]), at + size
+        made[output["name"]] = values.reshape(output["shape"])
+    assert at in (None, len(answer.body))
+    return content, made
+
+
+ALL_BINARY = {"parameters": {"binary_data_output": True}}
+
+
+@pytest.mark.parametrize("kind", ["FP32", "FP64", "INT16", "FP16"])
+def test_bytes_behind_the_json_are_tensors(served, rng, kind):
+    models, files = served
+    signal, encoder = np.rint(3 * rng.standard_normal((2, 50, 1))), SparseEncoder(files[0])
+    content, made = ask_binary(models, "signals", binary("signal", signal, kind), id="b", **ALL_BINARY)
+    assert content["id"] == "b" and all("data" not in output for output in content["outputs"])
+    np.testing.assert_allclose(made["code"], encoder.encode(signal), atol=1e-6)
+    np.testing.assert_allclose(made["reconstruction"], encoder.reconstruct(signal), atol=1e-6)
+
+
+def test_json_and_bytes_may_be_mixed(served, rng):
+    models, files = served
+    signal, mask, encoder = rng.standard_normal((1, 50, 1)), rng.random((1, 50, 1)) < 0.8, SparseEncoder(files[0])
+    outputs = [{"name": "code", "parameters": {"binary_data": False}}, {"name": "reconstruction"}]
+    content, made = ask_binary(models, "signals", binary("mask", mask, "BOOL"), (tensor("sigma", [1.0]), b""),
+                               binary("signal", signal), outputs=outputs, **ALL_BINARY)
+    assert ["data" in output for output in content["outputs"]] == [True, False]
+    np.testing.assert_allclose(made["code"], encoder.encode(signal, mask=mask, sigma=1.0), atol=1e-6)
+    np.testing.assert_allclose(made["reconstruction"], encoder.reconstruct(signal, mask=mask, sigma=1.0), atol=1e-6)
+    index, unit, _ = SparseEncoder(files[1]).spikes(3 * signal)
+    _, made = ask_binary(models, "spikes", binary("signal", 3 * signal), **ALL_BINARY)
+    assert made["spike_index"].tolist() == index.tolist() and made["spike_unit"].tolist() == unit.tolist()
+    # Bytes in, JSON out, which is what is asked for where nothing is said.
+    content, _ = ask_binary(models, "signals", binary("signal", signal))
+    assert all("data" in output for output in content["outputs"])
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"header": 5}, "not JSON"), ({"header": -5}, "not JSON"), ({"header": 10**6}, "Inference-Header-Content-Length"),
+    ({"header": None}, "not JSON"), ({"size": 76}, "must be 80"), ({"size": -1}, "must be 80"),
+    ({"size": "80"}, "of type int"), ({"size": True}, "of type int"), ({"cut": 4}, "80 bytes are announced and 76"),
+    ({"more": 3}, "3 bytes behind the JSON"), ({"nan": True}, "NaN"), ({"shape": [1, 10**12, 1]}, "at most 1,000"),
+    ({"bool": True}, "0 or 1")])
+def test_wrong_bytes_are_refused(served, change, words):
+    values = np.full((1, 20, 1), np.nan) if change.get("nan") else np.ones((1, 20, 1))
+    entry, data = binary("signal", values)
+    if "size" in change:
+        entry["parameters"]["binary_data_size"] = change["size"]
+    if "bool" in change:
+        entry |= {"datatype": "BOOL", "parameters": {"binary_data_size": 20}}
+        data = bytes([7] * 20)
+    entry["shape"] = change.get("shape", entry["shape"])
+    data = data[:len(data) - change.get("cut", 0)] + b"?" * change.get("more", 0)
+    with pytest.raises(RequestError, match=words):
+        ask_binary(served[0], "signals", (entry, data), header=change.get("header", 0))
+
+
+def test_bytes_are_limited_as_json_is(served):
+    with pytest.raises(RequestError, match="at most 20,000") as caught:
+        ask_binary(served[0], "signals", binary("signal", np.ones((1, 5000, 1))))
+    assert caught.value.status == 413
+
+
+def test_a_recording_that_is_not_whitened_is_warned_of_in_the_answer(sorted_spikes, tmp_path):
+    recording, _, result = sorted_spikes
+    files = [convert(result.model, tmp_path / "codes.onnx", outputs=("code",), spikes=result.reader),
+             convert(result.model, tmp_path / "sorted.onnx", outputs=("code", "spikes"), spikes=result.reader)]
+    models = Models(files, threads=1)
+    with pytest.warns(RuntimeWarning, match="takes whitened recordings"):  # once, in the server's log
+        content, _ = ask_binary(models, "codes", binary("signal", recording[None, :3000]), **ALL_BINARY)
+    for _ in range(2):
+        assert "takes whitened recordings" in content["parameters"]["warning"]
+        content, _ = ask_binary(models, "codes", binary("signal", recording[None, :3000]), **ALL_BINARY)
+    content, made = ask_binary(models, "sorted", binary("signal", recording[None, :3000]), **ALL_BINARY)
+    assert "parameters" not in content and len(made["spike_unit"]) > 3
+    assert np.count_nonzero(made["code"]) < 0.02 * made["code"].size
+    described = models.metadata("sorted")
+    assert [o["name"] for o in described["outputs"]] == ["code", "spike_index", "spike_unit", "spike_amplitude"]
+    assert described["parameters"]["whitening_inside"] and "as it is" in described["parameters"]["preprocessing"][0]
 
 
 def test_files_of_one_name_and_none_are_refused(served):

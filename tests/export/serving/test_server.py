@@ -1,5 +1,6 @@
 """The server on loopback: concurrent clients with good and bad requests, limits, time-outs, flat memory."""
 
+import gzip
 import http.client
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 import venv
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -71,11 +73,13 @@ def server(files, tmp_path_factory):
             process.wait(timeout=60)
 
 
-def ask(port, method, path, body=None, timeout=30):
+def ask(port, method, path, body=None, timeout=30, headers=(), received=None):
+    """(status, body); the answer's headers go into the dict ``received``."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
-        connection.request(method, path, body)
+        connection.request(method, path, body, dict(headers))
         answer = connection.getresponse()
+        (received if received is not None else {}).update(answer.getheaders())
         return answer.status, answer.read()
     finally:
         connection.close()
@@ -122,8 +126,55 @@ def test_health_metadata_and_metrics(server):
     status, body = ask(port, "GET", "/v2/models/plain")
     assert status == 200 and json.loads(body)["inputs"][0] == {"name": "signal", "datatype": "FP32",
                                                                "shape": [-1, -1, 1]}
-    assert sorted(json.loads(ask(port, "GET", "/v2/")[1])["models"]) == ["heavy", "plain"]
+    for path in ("/v2", "/v2/"):
+        status, body = ask(port, "GET", path)
+        assert status == 200 and sorted(json.loads(body)["models"]) == ["heavy", "plain"]
+        assert json.loads(body)["extensions"] == ["binary_tensor_data"]
     assert b"bentoml_service_request_total" in ask(port, "GET", "/metrics")[1]
+
+
+@pytest.mark.slow
+def test_bytes_and_gzip_both_ways(server, files):
+    port, _ = server
+    signal = np.float32(3 * np.random.default_rng(0).standard_normal((1, 900, 1)))
+    tensor = {"name": "signal", "shape": [1, 900, 1], "datatype": "FP32", "parameters": {"binary_data_size": 3600}}
+    text = json.dumps({"inputs": [tensor], "outputs": [{"name": "code", "parameters": {"binary_data": True}}]}).encode()
+    path, length = "/v2/models/plain/infer", {"Inference-Header-Content-Length": len(text)}
+    body, expected = text + signal.tobytes(), SparseEncoder(files[0], threads=1).encode(signal)
+    for pack, unpack, headers in ((bytes, bytes, {}),
+                                  (gzip.compress, gzip.decompress, {"Content-Encoding": "gzip",
+                                                                    "Accept-Encoding": "gzip"}),
+                                  (zlib.compress, bytes, {"Content-Encoding": "deflate"})):
+        received = {}
+        status, answer = ask(port, "POST", path, pack(body), headers={**length, **headers}, received=received)
+        assert status == 200, answer
+        answer, size = unpack(answer), int(received["Inference-Header-Content-Length"])
+        assert json.loads(answer[:size])["outputs"][0]["parameters"] == {"binary_data_size": expected.nbytes}
+        np.testing.assert_allclose(np.frombuffer(answer[size:], "<f4"), expected.ravel(), atol=1e-5)
+    for sent, headers, status, words in (
+            (gzip.compress(bytes(10**7)), {"Content-Encoding": "gzip"}, 413, b"200,000 bytes"),
+            (body, {"Content-Encoding": "br"}, 415, b"gzip, deflate"),
+            (body, {"Content-Encoding": "gzip"}, 400, b"is not gzip"),
+            (body, {}, 400, b"not JSON"),
+            (body, {"Inference-Header-Content-Length": "many"}, 400, b"Inference-Header-Content-Length")):
+        assert ask(port, "POST", path, sent, headers=headers)[0] == status
+        assert words in ask(port, "POST", path, sent, headers=headers)[1]
+
+
+@pytest.mark.slow
+def test_nvidia_s_client_is_answered(server, files):
+    """With its defaults, which are bytes."""
+    client = pytest.importorskip("tritonclient.http", reason="tritonclient[http] is not installed.")
+    connection = client.InferenceServerClient(f"127.0.0.1:{server[0]}")
+    assert connection.is_server_ready() and connection.is_model_ready("plain") and connection.get_server_metadata()
+    signal = np.float32(3 * np.random.default_rng(0).standard_normal((1, 900, 1)))
+    given = client.InferInput("signal", signal.shape, "FP32")
+    given.set_data_from_numpy(signal)
+    expected = SparseEncoder(files[0], threads=1).encode(signal)
+    for algorithm in (None, "gzip", "deflate"):
+        answer = connection.infer("plain", [given], request_compression_algorithm=algorithm,
+                                  response_compression_algorithm=algorithm)
+        np.testing.assert_allclose(answer.as_numpy("code"), expected, atol=1e-5)
 
 
 @pytest.mark.slow

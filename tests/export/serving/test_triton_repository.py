@@ -70,6 +70,7 @@ def files(tmp_path_factory):
     return {"plain": convert(model, folder / "plain.onnx", inputs=("signal", "sigma"), about={"name": "My model (1)"}),
             "early": convert(early, folder / "early.onnx"),
             "spikes": convert(early, folder / "spikes.onnx", outputs=("spikes",), spikes=2.0),
+            "sorter": zoo.path_of("spikes-single-channel", zoo.ENCODER),  # whitens inside; codes and spikes
             "images": zoo.path_of("denoise-gray", zoo.ENCODER), "model": model}
 
 
@@ -90,12 +91,12 @@ def test_the_layout_is_tritons_and_versions_are_kept(files, tmp_path, capsys):
     assert (repository / "early/1/model.onnx").read_bytes() == files["early"].read_bytes()
 
 
-@pytest.mark.parametrize("name", ["plain", "early", "spikes", "images"])
+@pytest.mark.parametrize("name", ["plain", "early", "spikes", "sorter", "images"])
 def test_the_configuration_says_what_the_file_takes_and_gives(files, name, tmp_path):
     write_repository(tmp_path, [files[name]], max_batch=16)
     text = next(tmp_path.glob("*/config.pbtxt")).read_text()
     made, proto = parsed(text), onnx.load(files[name])
-    batched = name != "spikes"
+    batched = name not in ("spikes", "sorter")
     assert made["platform"] == ["onnxruntime_onnx"] and made["max_batch_size"] == [16 if batched else 0]
     kinds = {onnx.TensorProto.FLOAT: "TYPE_FP32", onnx.TensorProto.INT64: "TYPE_INT64"}
     for side, tensors in (("input", proto.graph.input), ("output", proto.graph.output)):
@@ -117,13 +118,13 @@ def test_the_warm_up_request_runs(files, tmp_path):
     import numpy as np
     import onnxruntime as ort
 
-    for name in ("plain", "early", "spikes", "images"):
+    for name in ("plain", "early", "spikes", "sorter", "images"):
         write_repository(tmp_path / name, [files[name]])
         made = parsed(next((tmp_path / name).glob("*/config.pbtxt")).read_text())
         feed = {}
         for tensor in made["model_warmup"][0]["inputs"]:
             dims = tensor["value"][0]["dims"]
-            shape = dims if name == "spikes" else ([1] if tensor["key"] == ["sigma"] else [1, *dims])
+            shape = dims if name in ("spikes", "sorter") else ([1] if tensor["key"] == ["sigma"] else [1, *dims])
             feed[tensor["key"][0]] = np.zeros(shape, np.float32)
         session = ort.InferenceSession(str(files[name]), providers=["CPUExecutionProvider"])
         assert all(np.isfinite(made).all() for made in session.run(None, feed))
@@ -179,7 +180,7 @@ print(json.dumps([json_format.MessageToDict(config, preserving_proto_field_name=
 @pytest.mark.slow
 def test_the_schema_of_nvidias_client_reads_each_configuration(files, tmp_path):
     """In an environment of its own: the client wants an older protobuf than TensorFlow's tools."""
-    for name in ("plain", "early", "spikes", "images"):
+    for name in ("plain", "early", "spikes", "sorter", "images"):
         write_repository(tmp_path / "models", [files[name]], threads=2)
     venv.create(tmp_path / "env", with_pip=True)
     python = str(tmp_path / "env" / ("Scripts" if sys.platform == "win32" else "bin") / "python")
