@@ -50,8 +50,9 @@ def plot_code(code: ArrayLike, signal: ArrayLike | None = None, reconstruction: 
     """
     code = np.asarray(code)
     if code.ndim != 2:
-        raise ValueError(f"`code` must have shape (positions, filters). Received: shape {code.shape}. "
-                         "Choose one batch entry, for example code[0].")
+        mend = {1: " Of one filter give code[:, None].", 3: " Choose one batch entry, for example code[0]."}
+        raise ValueError(f"`code` must have shape (positions, filters). Received: shape {code.shape}."
+                         f"{mend.get(code.ndim, '')}")
     count = code.shape[1]
     signal = None if signal is None else np.asarray(signal)
     figure = new_figure(9.5, (0.0 if signal is None else 2.4) + 1.0 + 0.85 * count)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from crsae_onnx.core.errors import SignalError, one_line
+from crsae_onnx.core.layout_hints import recording_hint, signal_hint
 
 #: Median of |x| for x ~ N(0, 1).
 _NORMAL_MAD = 0.6745
@@ -135,7 +137,7 @@ def refuse_other_containers(values: Any, name: str = "signal") -> None:
 
 
 def check_layout(signal: Any, rank: int, kernel_size: Sequence[int] | None = None, channels: int | None = None,
-                 name: str = "signal") -> None:
+                 name: str = "signal", original: Any = None) -> None:
     """Check the type and the shape of a signal; its values are not read.
 
     Args:
@@ -144,6 +146,7 @@ def check_layout(signal: Any, rank: int, kernel_size: Sequence[int] | None = Non
         kernel_size: None, or the filters' sizes, one an axis of space, which the signal must not be shorter than.
         channels: None, or the size of the last axis.
         name: for the message.
+        original: None, or what the caller gave in place of ``signal``, such as a list.
 
     Raises:
         SignalError: not real, other axes than (batch, *space, channels), empty, or shorter than the kernel.
@@ -163,17 +166,23 @@ def check_layout(signal: Any, rank: int, kernel_size: Sequence[int] | None = Non
     if dtype is not None and not _is_real(dtype):
         raise SignalError(f"`{name}` must hold real numbers in one regular array {layout}. Received: dtype {dtype}, "
                           f"shape {shape}. Take its real part or convert it first.")
+    hint = partial(signal_hint, signal, rank, channels=channels, name=name, original=original)
     if len(shape) != rank + 2:
-        hint = f"Add the missing axes, for example {name}[None, ..., None]." if len(shape) < rank + 2 else \
-            "Give one array of signals, not several." + (" For images use rank=2." if rank == 1 else "")
-        raise SignalError(f"`{name}` must have shape {layout_text(rank, channels)}. Received: shape {shape}. {hint}")
+        mend = hint(kernel_size=kernel_size) or hint(kernel_size=None)
+        if not mend and len(shape) > rank + 2:
+            mend = "Give one array of signals, not several."
+        mend += " For images use rank=2." if rank == 1 and len(shape) == 4 else ""
+        raise SignalError(f"`{name}` must have shape {layout_text(rank, channels)}. Received: shape {shape}. "
+                          f"{mend}".rstrip())
     if 0 in shape:
         raise SignalError(f"`{name}` is empty: shape {shape}. Expected at least one sample in {layout}.")
     if channels is not None and shape[-1] != channels:
-        raise SignalError(f"`{name}` must have shape {layout_text(rank, channels)}. Received: shape {shape}.")
+        raise SignalError(f"`{name}` must have shape {layout_text(rank, channels)}. Received: shape {shape}. "
+                          f"{hint(kernel_size=kernel_size)}".rstrip())
     if kernel_size is not None and any(n < k for n, k in zip(shape[1:-1], kernel_size, strict=True)):
+        mend = hint(kernel_size=kernel_size) or "Use longer signals or a smaller kernel_size."
         raise SignalError(f"`{name}` is shorter than the kernel: shape {shape} against kernel size "
-                          f"{tuple(kernel_size)}. Use longer signals or a smaller kernel_size.")
+                          f"{tuple(kernel_size)}. {mend}")
 
 
 def _is_real(dtype: Any) -> bool:
@@ -253,7 +262,7 @@ def as_signal(data: Any, rank: int, channels: int | None = None, kernel_size: Se
         'float32'
     """
     array = as_float32(data, name, rank)
-    check_layout(array, rank, kernel_size, channels, name)
+    check_layout(array, rank, kernel_size, channels, name, data)
     return as_finite(array, name=name) if finite else array
 
 
@@ -293,6 +302,7 @@ def check_recording(recording: Any, channels: int | None = None, shortest: int =
     shape = tuple(getattr(recording, "shape", ()))
     expected = f"(samples, {'' if channels is None else f'{channels} '}channels)"
     if len(shape) != 2 or (channels is not None and shape[1] != channels):
-        raise SignalError(f"`{name}` must have shape {expected}. Received: shape {shape}.")
+        hint = recording_hint(recording, channels, shortest, name)
+        raise SignalError(f"`{name}` must have shape {expected}. Received: shape {shape}.{hint and ' '}{hint}")
     if shape[0] < shortest:
         raise SignalError(f"`{name}` has {shape[0]} samples. Expected at least {shortest}.")

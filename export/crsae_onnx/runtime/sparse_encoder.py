@@ -206,8 +206,8 @@ class SparseEncoder:
             (2, True)
         """
         self._needs(SPIKE_TENSORS[0], "spikes")
-        signal = as_array(signal, INPUT)
-        check_layout(signal, self.info["rank"], self.info["kernel_size"], self.info["channels"])
+        given, signal = signal, as_array(signal, INPUT)
+        check_layout(signal, self.info["rank"], self.info["kernel_size"], self.info["channels"], original=given)
         if signal.shape[0] * signal.shape[1] > self.limits.signal_samples:
             return spikes_in_windows(lambda piece: tuple(self.run(SPIKE_TENSORS, piece).values()), signal, self.info,
                                      min(WINDOW_SAMPLES, self.limits.signal_samples))
@@ -272,10 +272,11 @@ class SparseEncoder:
         for name in outputs:
             self._needs(name, name)
         self._takes(mask, sigma)
-        info, signal = self.info, as_array(signal, INPUT)
+        info, given = self.info, signal
+        signal = as_array(signal, INPUT)
         # Denoising pads: any size will do.
         least = (1,) * info["rank"] if set(outputs) == {"denoised"} else info["kernel_size"]
-        check_layout(signal, info["rank"], least, info["channels"])
+        check_layout(signal, info["rank"], least, info["channels"], original=given)
         if mask is not None:
             mask = as_finite(spread_mask(as_array(mask, MASK), tuple(signal.shape)), name="mask")
         if sigma is not None:
@@ -317,9 +318,9 @@ class SparseEncoder:
                 window: int | None, **options: Any) -> Any:
         self._needs(output, output)
         self._takes(mask, sigma)
-        info = self.info
+        info, given = self.info, signal
         signal = as_array(signal, INPUT)
-        check_layout(signal, info["rank"], info["kernel_size"], info["channels"])
+        check_layout(signal, info["rank"], info["kernel_size"], info["channels"], original=given)
         if mask is not None:
             mask = spread_mask(as_array(mask, MASK), tuple(signal.shape))
         self.level.warn(signal)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from crsae_onnx.core.layout_hints import recording_hint
 from crsae_onnx.core.raw_checks import LARGEST_MAGNITUDE, SMALLEST_MAGNITUDE, holds_no_recording
 
 from keras_crsae.applications.spike_sorting.noise import band_pass, channel_noise
@@ -70,12 +71,12 @@ def _as_traces(recording: Any) -> Any:
     if len(recording.shape) == 1:
         recording = _Column(recording)
     if len(recording.shape) != 2 or 0 in recording.shape:
-        raise ValueError("`recording` must have shape (samples, channels) or (samples,), not empty. "
-                         f"Received: shape {tuple(recording.shape)}.")
+        raise ValueError("`recording` must have shape (samples, channels) or (samples,), not empty. Received: shape "
+                         f"{tuple(recording.shape)}. {recording_hint(recording, None, 1, 'recording')}".rstrip())
     samples, channels = recording.shape
     if channels > samples:
         raise ValueError(f"`recording` has {channels} channels and only {samples} samples. Expected (samples, "
-                         "channels): transpose it.")
+                         f"channels): transpose it. {recording_hint(recording, None, 1, 'recording')}".rstrip())
     return recording
 
 

@@ -31,8 +31,8 @@ def test_the_robust_deviation_around_a_given_center():
 
 @pytest.mark.parametrize("signal, options, words", [
     ([1.0], {}, "Received: list"), (np.zeros((2, 50, 3), complex), {}, "dtype complex128"),
-    (np.zeros((50, 3)), {}, r"shape \(50, 3\).*Add the missing axes, for example y\["),
-    (np.zeros((1, 2, 50, 3)), {}, "not several.*rank=2"), (np.zeros((0, 50, 3)), {}, "empty"),
+    (np.zeros((50, 3)), {}, r"shape \(50, 3\).*Give, for example, y\[None\], of shape \(1, 50, 3\)"),
+    (np.zeros((4, 2, 50, 3)), {}, "not several.*rank=2"), (np.zeros((0, 50, 3)), {}, "empty"),
     (GOOD, {"channels": 2}, r"\(batch, time, 2 channels\).*\(2, 50, 3\)"),
     (GOOD, {"kernel_size": (51,)}, "shorter than the kernel.*51"), (GOOD, {"rank": 2}, r"\(batch, height, width")])
 def test_other_layouts_are_refused_with_what_was_expected(signal, options, words):

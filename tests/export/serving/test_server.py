@@ -79,7 +79,7 @@ def ask(port, method, path, body=None, timeout=30, headers=(), received=None):
     try:
         connection.request(method, path, body, dict(headers))
         answer = connection.getresponse()
-        (received if received is not None else {}).update(answer.getheaders())
+        (received if received is not None else {}).update({n.lower(): v for n, v in answer.getheaders()})
         return answer.status, answer.read()
     finally:
         connection.close()
@@ -148,7 +148,7 @@ def test_bytes_and_gzip_both_ways(server, files):
         received = {}
         status, answer = ask(port, "POST", path, pack(body), headers={**length, **headers}, received=received)
         assert status == 200, answer
-        answer, size = unpack(answer), int(received["Inference-Header-Content-Length"])
+        answer, size = unpack(answer), int(received["inference-header-content-length"])
         assert json.loads(answer[:size])["outputs"][0]["parameters"] == {"binary_data_size": expected.nbytes}
         np.testing.assert_allclose(np.frombuffer(answer[size:], "<f4"), expected.ravel(), atol=1e-5)
     for sent, headers, status, words in (
