@@ -36,7 +36,7 @@ _PHOTOMETRIC = {0: ("MinIsWhite", 1), 1: ("MinIsBlack", 1), 2: ("RGB", 3), 3: ("
                 5: ("CMYK", 4), 6: ("YCbCr", 3), 8: ("Lab", 3), 9: ("ICC Lab", 3), 10: ("ITU Lab", 3),
                 32803: ("colour filter array", 1), 32844: ("LogL", 1), 32845: ("LogLuv", 3), 34892: ("linear raw", 3)}
 _PREMULTIPLIED, _TRANSPARENCY = 1, (1, 2, 999)  # of TIFF's ExtraSamples; 999: Corel Draw
-_ORIENTATION, _INK_SET, _CMYK_INKS = 274, 332, 1  # of TIFF and EXIF
+_ORIENTATION, _INK_SET, _CMYK_INKS, _ICC_PROFILE = 274, 332, 1, 34675  # of TIFF and EXIF
 
 
 @dataclass(frozen=True)
@@ -205,8 +205,10 @@ def _decode_tiff(path: Path) -> DecodedImage:
         if page.dtype is not None and page.dtype.kind in "bu" and page.dtype.itemsize == 1:
             try:
                 return _decode_with_pillow(path, "TIFF")
-            except (KeyError, import_optional("PIL", f"{path}").UnidentifiedImageError):
-                pass  # a compression or a layout that Pillow has not
+            except (FileError, ImportError):
+                raise
+            except Exception:  # a compression or a layout that this Pillow has not; tifffile may
+                pass
         values = page.asarray()
         if values.shape != page.shape:
             raise FileError(f"{path} holds fewer pixels than its header promises, {page.shape}. It is damaged.")
@@ -216,7 +218,7 @@ def _decode_tiff(path: Path) -> DecodedImage:
             raise FileError(f"{path} holds an array of shape {page.shape} (axes {page.axes}). Expected one image.")
         pixels, shown = _tiff_pixels(path, page, values[..., None] if values.ndim == 2 else values)
         pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-        return DecodedImage(_upright(pixels, _tiff_orientation(page)), shown, _own_profile(page.iccprofile, pixels))
+        return DecodedImage(_upright(pixels, _tiff_orientation(page)), shown, _own_profile(page.tags.valueof(_ICC_PROFILE), pixels))
 
 
 def _tiff_orientation(page: Any) -> int:
@@ -332,8 +334,9 @@ def encode_file(path: Path, pixels: np.ndarray, icc_profile: bytes | None = None
         channels = 1 if pixels.ndim == 2 else pixels.shape[-1]
         extra = {"extrasamples": ["unassalpha"]} if channels in (2, 4) else {}
         layout = {"planarconfig": "contig"} if channels > 1 else {}
+        profile = [] if icc_profile is None else [(_ICC_PROFILE, 7, len(icc_profile), icc_profile, True)]
         tifffile.imwrite(path, pixels, photometric="rgb" if channels >= 3 else "minisblack", metadata=None,
-                         iccprofile=icc_profile, **layout, **extra)
+                         extratags=profile, **layout, **extra)
     elif pixels.dtype == np.uint16:
         codecs = import_optional("imagecodecs", "A png file of 16 bits")
         path.write_bytes(_with_profile(bytes(codecs.png_encode(pixels)), icc_profile))

@@ -166,6 +166,11 @@ def seeds(folder, model_file):
     image = rng.integers(0, 255, (12, 10, 3)).astype("uint8")
     for name in ("a.png", "a.jpg", "a.tif"):
         write_image(folder / name, image)
+    write_image(folder / "deep.png", image.astype("uint16") * 257)
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(folder / "deep.tif", image.astype("uint16") * 257, compression="lzw", predictor=True)
+    tifffile.imwrite(folder / "palette.tif", image[..., 0].astype("uint16"), photometric="palette",
+                     colormap=rng.integers(0, 65536, (3, 65536), np.uint16), extratags=[(274, "H", 1, 6, True)])
     (folder / "m.keras").write_bytes(model_file.read_bytes())
     (folder / "a.dat").write_bytes(rng.integers(-9, 9, (30, 2)).astype("<i2").tobytes())
     wavfile.write(folder / "a.wav", 30000, rng.integers(-9, 9, (60, 2)).astype("int16"))
