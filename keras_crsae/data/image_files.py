@@ -218,7 +218,8 @@ def _decode_tiff(path: Path) -> DecodedImage:
             raise FileError(f"{path} holds an array of shape {page.shape} (axes {page.axes}). Expected one image.")
         pixels, shown = _tiff_pixels(path, page, values[..., None] if values.ndim == 2 else values)
         pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-        return DecodedImage(_upright(pixels, _tiff_orientation(page)), shown, _own_profile(page.tags.valueof(_ICC_PROFILE), pixels))
+        profile = _own_profile(page.tags.valueof(_ICC_PROFILE), pixels)
+        return DecodedImage(_upright(pixels, _tiff_orientation(page)), shown, profile)
 
 
 def _tiff_orientation(page: Any) -> int:
