@@ -239,14 +239,17 @@ class _Comparison:
         return (signal + 1.5 * weight * self.rng.standard_normal(shape)).astype(np.float32)
 
     def _recording(self, whitening: Whitening, shape: tuple[int, ...], level: float | None = None) -> Array:
-        """White noise about the offset, 1.5 ``level`` when whitened; None: the penalty weight. One sample is missing.
-        """
+        """White noise about the offset, 1.5 ``level`` when whitened; None: the penalty weight. A sample is missing, and
+        a stretch of constant value where the recording is long enough."""
         level = float(self.spec.penalty_weight.max()) if level is None else level
         noise = self.rng.standard_normal(shape)
         noise *= 1.5 * level / np.std(_whiten(whitening, noise + whitening.offset))
         recording = (noise + whitening.offset).astype(np.float32)
         if shape[1] > 2:
             recording[0, shape[1] // 2, 0] = whitening.offset[0]
+        blank = whitening.blank_samples + 2
+        if whitening.blank_samples and shape[1] > 4 * blank:
+            recording[0, blank:2 * blank, -1] = whitening.offset[-1] + 100 * level
         return recording
 
     def _inputs(self, signal: Array) -> list[dict[str, Array]]:

@@ -20,9 +20,9 @@ _SMOOTH_FRACTION = 0.01
 #: Runs rarer than this fraction of the possible ones do not show how long chance makes them: they may be blanks.
 _COMMON_RUN_FRACTION = 0.02
 #: Runs as long as a blank that chance may make in all samples.
-_CHANCE_RUNS = 0.05
+_CHANCE_RUNS = 0.005
 #: Fewest second differences of a blank, and the longest run that is compared.
-_SHORTEST_RUN, _LONGEST_RUN = 5, 4096
+_SHORTEST_RUN, _LONGEST_RUN = 5, 1024
 #: Values that show whether all are multiples of one step.
 _STEP_VALUES = 8192
 #: Noise of more steps than this is hardly changed by rounding.
@@ -199,7 +199,8 @@ def _score(counts: Array, low: Array, high: Array, center: float, sigma: float) 
         share = mass / mass.sum()
         slopes -= (slopes * share).sum(axis=1, keepdims=True)
         information = (slopes * share) @ slopes.T + 1e-9 * np.eye(2)
-        shift, growth = (float(v) for v in np.linalg.solve(information, slopes @ counts / total))
+        change: Array = np.linalg.solve(information, slopes @ counts / total)
+        shift, growth = float(change[0]), float(change[1])
         center += min(max(shift, -0.5 * sigma), 0.5 * sigma)
         sigma = min(max(sigma * math.exp(min(max(growth, -0.3), 0.3)), 0.05), 4 * start + 1)
         if max(abs(shift), abs(growth)) < 1e-6:
@@ -252,8 +253,8 @@ def blank_rule(pieces: Any) -> BlankRule:
     length = np.arange(1, _LONGEST_RUN + 1)
     common = share >= _COMMON_RUN_FRACTION
     chance = float(np.max(share[common] ** (1 / length[common]), initial=_COMMON_RUN_FRACTION))
-    if chance >= 1:
-        return BlankRule(_LONGEST_RUN, tolerance)
+    if chance >= 1:  # nearly constant: nothing tells a blank from chance
+        return BlankRule(0, tolerance)
     needed = math.log(max(possible, 1) / _CHANCE_RUNS) / -math.log(chance)
     return BlankRule(int(np.clip(math.ceil(needed), _SHORTEST_RUN, _LONGEST_RUN)), tolerance)
 

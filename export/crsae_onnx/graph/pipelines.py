@@ -90,27 +90,57 @@ def _value_info(name: str, facts: dict[str, int]) -> onnx.ValueInfoProto:
 
 
 def whiten(nodes: Nodes, recording: str, whitening: Whitening) -> str:
-    """``Whitening`` of (batch, time, channels), zero beyond both ends; NaN and infinite samples count as zero."""
+    """``Whitening`` of (batch, time, channels), zero beyond both ends and where a sample is missing or in a blank."""
     def number(value: ArrayLike) -> str:
         return nodes.constant(value, np.float32)
 
-    channels, (past, future) = whitening.channels, whitening.context
-    values = nodes("Sub", recording, number(whitening.offset))
-    values = nodes("Where", nodes("Less", nodes("Abs", values), number(_LARGEST)), values, number(0.0))
+    channels, (past, future) = whitening.channels, whitening.filter_context
+    holds = nodes("Less", nodes("Abs", recording), number(_LARGEST))
+    if whitening.blank_samples:
+        holds = nodes("And", holds, nodes("Not", _in_blanks(nodes, recording, whitening)))
+    values = nodes("Where", holds, nodes("Sub", recording, number(whitening.offset)), number(0.0))
     if whitening.common_reference:
-        values = nodes("Sub", values, _median(nodes, values, channels))
+        values = nodes("Sub", values, _median(nodes, values, holds, channels))
+        values = nodes("Where", holds, values, number(0.0))
     taps = whitening.taps[::-1].T[:, None]  # correlation, one filter a channel
     values = nodes("Conv", nodes("Transpose", values, perm=[0, 2, 1]), number(taps), group=channels,
                    kernel_shape=[len(whitening.taps)], pads=[past, future])
     return nodes("MatMul", nodes("Transpose", values, perm=[0, 2, 1]), number(whitening.mixing))
 
 
-def _median(nodes: Nodes, values: str, channels: int) -> str:
-    """(batch, time, 1): the median over channels."""
+def _in_blanks(nodes: Nodes, recording: str, whitening: Whitening) -> str:
+    """(batch, time, channels), true in a run of small second differences: the opening of where they are small."""
+    def number(value: ArrayLike) -> str:
+        return nodes.constant(value, np.float32)
+
+    constant, run = nodes.constant, whitening.blank_samples
+    rows = nodes("Transpose", recording, perm=[0, 2, 1])
+
+    def shifted(start: int, stop: int) -> str:
+        return nodes("Slice", rows, constant([start]), constant([stop]), constant([2]))
+
+    middle = nodes("Mul", shifted(1, -1), number(2.0))
+    bend = nodes("Abs", nodes("Add", nodes("Sub", shifted(0, -2), middle), shifted(2, np.iinfo(np.int64).max)))
+    straight = nodes("LessOrEqual", bend, number(whitening.blank_tolerance[:, None]))  # false where it is NaN
+    bent = nodes("Pad", nodes("Cast", nodes("Not", straight), to=1), constant([0, 0, run - 1, 0, 0, run - 1]),
+                 number(1.0))
+    runs = nodes("Sub", number(1.0), nodes("MaxPool", bent, kernel_shape=[run]))  # 1 where a run begins
+    wide = nodes("MaxPool", nodes("MaxPool", runs, kernel_shape=[run]), kernel_shape=[3], pads=[2, 2])
+    return nodes("Transpose", nodes("Greater", wide, number(0.5)), perm=[0, 2, 1])
+
+
+def _median(nodes: Nodes, values: str, holds: str, channels: int) -> str:
+    """(batch, time, 1): the median over the channels that hold noise; 0 where none does."""
     constant = nodes.constant
-    largest = nodes.several("TopK", values, constant([channels // 2 + 1]), count=2, axis=-1)[0]
-    middle = nodes("Slice", largest, constant([(channels - 1) // 2]), constant([channels // 2 + 1]), constant([-1]))
-    return nodes("ReduceMean", middle, constant([-1]), keepdims=1)
+    lowest = nodes.constant(-_LARGEST, np.float32)
+    ordered = nodes.several("TopK", nodes("Where", holds, values, lowest), constant([channels]), count=2, axis=-1)[0]
+    count = nodes("ReduceSum", nodes("Cast", holds, to=7), constant([-1]), keepdims=1)
+    below = nodes("Max", nodes("Div", nodes("Sub", count, constant([1])), constant([2])), constant([0]))
+    above = nodes("Min", nodes("Div", count, constant([2])), constant([channels - 1]))
+    pair = [nodes("GatherElements", ordered, index, axis=-1) for index in (below, above)]
+    half = nodes.constant(0.5, np.float32)
+    middle = nodes("Add", *(nodes("Mul", value, half) for value in pair))
+    return nodes("Where", nodes("Greater", count, constant([0])), middle, nodes.constant(0.0, np.float32))
 
 
 def find_spikes(nodes: Nodes, code: str, rule: PeakRule) -> None:

@@ -36,7 +36,7 @@ class WaveformSpan(NamedTuple):
 
 
 def discover_units(signal: np.ndarray, white: np.ndarray, sampling_frequency: float, span: WaveformSpan, *,
-                   seed: int = 0, parameters: SortingParameters = DEFAULTS,
+                   noise: np.ndarray | None = None, seed: int = 0, parameters: SortingParameters = DEFAULTS,
                    progress: Progress | None = None) -> tuple[np.ndarray, list[str]]:
     """Find the units of a recording.
 
@@ -48,6 +48,7 @@ def discover_units(signal: np.ndarray, white: np.ndarray, sampling_frequency: fl
         white: the same, whitened.
         sampling_frequency: Hz.
         span: lengths of templates.
+        noise: (channels,) standard deviations of ``signal``, 0 for a dead channel; None: ``channel_noise``.
         seed: int.
         parameters: thresholds and number of rounds.
         progress: None or ``callable(text, fraction)``: where the search stands, and the fraction of the rounds that
@@ -59,14 +60,16 @@ def discover_units(signal: np.ndarray, white: np.ndarray, sampling_frequency: fl
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):  # many small products: threads would wait for each other
-        return _discover(signal, white, sampling_frequency, span, seed, parameters,
-                         progress or (lambda text, fraction: None))
+        progress = progress or (lambda text, fraction: None)
+        progress("waveforms are clustered", 0.0)
+        noise = channel_noise(signal) if noise is None else noise
+        templates = _first_templates(signal, white, noise, sampling_frequency, span, seed, parameters)
+        return _refine(templates, white, span, seed, parameters, progress)
 
 
-def _discover(signal: np.ndarray, white: np.ndarray, sampling_frequency: float, span: WaveformSpan, seed: int,
-              parameters: SortingParameters, progress: Progress) -> tuple[np.ndarray, list[str]]:
-    progress("waveforms are clustered", 0.0)
-    templates = _first_templates(signal, white, sampling_frequency, span, seed, parameters)
+def _refine(templates: np.ndarray, white: np.ndarray, span: WaveformSpan, seed: int,
+            parameters: SortingParameters, progress: Progress) -> tuple[np.ndarray, list[str]]:
+    """The rounds of ``discover_units``."""
     rounds = parameters.discovery_rounds
     reasons: dict[int, str] = {}
     counts = None
@@ -88,10 +91,10 @@ def _discover(signal: np.ndarray, white: np.ndarray, sampling_frequency: float, 
     return templates, [f"a candidate was dropped: {text}" for text in reasons.values()]
 
 
-def _first_templates(signal: np.ndarray, white: np.ndarray, sampling_frequency: float, span: WaveformSpan, seed: int,
-                     parameters: SortingParameters) -> np.ndarray:
+def _first_templates(signal: np.ndarray, white: np.ndarray, noise: np.ndarray, sampling_frequency: float,
+                     span: WaveformSpan, seed: int, parameters: SortingParameters) -> np.ndarray:
     """Cluster medians of the detected waveforms."""
-    start, channel = detect_extrema(signal, channel_noise(signal), span.kernel_size, span.before,
+    start, channel = detect_extrema(signal, noise, span.kernel_size, span.before,
                                     round(parameters.detection_distance_ms / 1000 * sampling_frequency),
                                     parameters.detection_threshold_sd)
     if signal.shape[1] > parameters.wide_probe_channels:

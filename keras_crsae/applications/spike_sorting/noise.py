@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from crsae_onnx.core.signals import robust_std
@@ -13,8 +14,12 @@ from scipy.signal import firwin
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
 
 
-def channel_noise(signal: np.ndarray) -> np.ndarray:
+def channel_noise(signal: np.ndarray, holds_noise: np.ndarray | None = None) -> np.ndarray:
     """Robust noise standard deviation of each channel, (channels,): median |y - median y| / 0.6745.
+
+    Args:
+        signal: (samples, channels).
+        holds_noise: None, or boolean (samples, channels): the others have no say. A channel without any gets 0.
 
     Example:
         >>> import numpy as np
@@ -22,17 +27,33 @@ def channel_noise(signal: np.ndarray) -> np.ndarray:
         >>> float(channel_noise(np.array([[-1.0], [0.0], [1.0]]))[0].round(3))
         1.483
     """
-    return robust_std(signal, axis=0)
+    if holds_noise is None or holds_noise.all():
+        return robust_std(signal, axis=0)
+    return np.array([robust_std(column[held]) if held.any() else 0.0
+                     for column, held in zip(signal.T, holds_noise.T, strict=True)], signal.dtype)
 
 
-def quiet_samples(signal: np.ndarray, sampling_frequency: float,
-                  parameters: SortingParameters = DEFAULTS) -> np.ndarray:
-    """Boolean (samples,): no channel is near a spike."""
-    scale = np.where((noise := channel_noise(signal)) > 0, noise, 1)
-    loud = (np.abs(signal - np.median(signal, axis=0)) > parameters.noise_threshold_sd * scale).any(axis=1)
+def quiet_samples(signal: np.ndarray, sampling_frequency: float, parameters: SortingParameters = DEFAULTS, *,
+                  noise: np.ndarray | None = None, holds_noise: np.ndarray | None = None) -> np.ndarray:
+    """Boolean (samples,): no channel is near a spike.
+
+    Args:
+        signal: (samples, channels).
+        sampling_frequency: Hz.
+        parameters: what is a spike, and near it.
+        noise: (channels,) standard deviations; None: ``channel_noise``.
+        holds_noise: None, or boolean (samples, channels); where no channel does is not quiet either.
+    """
+    holds = np.ones(signal.shape, bool) if holds_noise is None else holds_noise
+    noise = channel_noise(signal, holds) if noise is None else noise
+    scale = np.where(noise > 0, noise, 1)
+    middle = np.median(signal, axis=0) if holds.all() else np.array(
+        [np.median(column[held]) if held.any() else 0.0 for column, held in zip(signal.T, holds.T, strict=True)])
+    loud = ((np.abs(signal - middle) > parameters.noise_threshold_sd * scale) & holds).any(axis=1)
     radius = parameters.samples(parameters.noise_margin_ms, sampling_frequency)
     near = np.convolve(loud, np.ones(2 * radius + 1), "same") > 0.5
-    return np.logical_not(near if near.mean() < 0.9 else loud)
+    left = holds.any(axis=1)
+    return np.logical_not(near if near[left].mean() < 0.9 else loud) & left
 
 
 def band_pass(band: Sequence[float], sampling_frequency: float, periods: float = DEFAULTS.band_pass_periods
@@ -66,9 +87,35 @@ def band_pass(band: Sequence[float], sampling_frequency: float, periods: float =
     return np.asarray(firwin(length, (low, high), fs=sampling_frequency, pass_zero=False))
 
 
+def filter_radius(taps: np.ndarray, energy: float = 0.99) -> int:
+    """Samples on each side of the center of ``taps`` that hold a fraction ``energy`` of their energy.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_crsae.applications.spike_sorting.noise import filter_radius
+        >>> filter_radius(np.array([0.01, 0.5, 1.0, 0.5, 0.01]))
+        1
+    """
+    square = np.square(taps)
+    half = len(taps) // 2
+    inside = np.cumsum(square[half:]) + np.cumsum(square[half::-1]) - square[half]
+    return int(np.argmax(inside >= energy * square.sum()))
+
+
+def erode(holds_noise: np.ndarray, radius: int) -> np.ndarray:
+    """Boolean (samples, channels): all samples within ``radius`` hold noise; what is left nothing of is kept as it is.
+    """
+    from scipy.ndimage import minimum_filter1d
+
+    eroded = minimum_filter1d(holds_noise.astype(np.uint8), 2 * radius + 1, axis=0, mode="nearest").astype(bool)
+    return np.where(eroded.any(axis=0), eroded, holds_noise)
+
+
 def fit_whitening(signal: np.ndarray, sampling_frequency: float, *, offset: np.ndarray,
                   band: np.ndarray | None = None, common_reference: bool = False,
-                  parameters: SortingParameters = DEFAULTS) -> Whitening:
+                  parameters: SortingParameters = DEFAULTS, noise: np.ndarray | None = None,
+                  holds_noise: np.ndarray | None = None, blank_samples: int = 0, blank_tolerance: Any = 0.0
+                  ) -> Whitening:
     """Estimate a ``Whitening`` from a stretch of recording.
 
     In time each channel gets the prediction-error filter of its noise (an autoregression fitted to the quiet samples
@@ -81,29 +128,44 @@ def fit_whitening(signal: np.ndarray, sampling_frequency: float, *, offset: np.n
         band: taps of the band-pass filter that was applied to the signal, or None.
         common_reference: for the ``Whitening``.
         parameters: length and floor of the filter, and what counts as quiet.
+        noise: (channels,) standard deviations, 0 for a channel to leave out; None: ``channel_noise``.
+        holds_noise: None, or boolean (samples, channels): the others have no say.
+        blank_samples, blank_tolerance: for the ``Whitening``.
 
     Returns:
         ``Whitening``. A channel without noise has weight zero.
     """
-    quiet = quiet_samples(signal, sampling_frequency, parameters)
+    holds = np.ones(signal.shape, bool) if holds_noise is None else holds_noise
+    quiet = quiet_samples(signal, sampling_frequency, parameters, noise=noise, holds_noise=holds)
     order = max(parameters.minimum_whitening_samples, round(parameters.whitening_memory_ms / 1000 * sampling_frequency))
     channels = signal.shape[1]
     predict = np.zeros((order + 1, channels))
     for c in range(channels):
-        predict[:, c] = _prediction_error_filter(signal[:, c], quiet, order, parameters.whitening_floor_fraction)
+        if noise is None or noise[c] > 0:
+            predict[:, c] = _prediction_error_filter(signal[:, c], quiet & holds[:, c], order,
+                                                     parameters.whitening_floor_fraction)
     alive = predict.any(axis=0)
     white = Whitening(predict, np.eye(channels), np.zeros(channels))(signal, 0, len(signal)).astype(np.float64)
-    sample = white[quiet]
-    covariance = sample.T @ sample / max(1, len(sample))
+    covariance = _covariance(white[quiet], holds[quiet])
     mixing = np.zeros((channels, channels))
     if alive.any():
         values, vectors = np.linalg.eigh(covariance[np.ix_(alive, alive)])
         values = np.maximum(values, 1e-3 * values.max())
         mixing[np.ix_(alive, alive)] = vectors / np.sqrt(values) @ vectors.T
-    if band is None:
-        return Whitening(predict, mixing, offset, common_reference=common_reference)
-    taps = np.stack([np.convolve(band, predict[:, c]) for c in range(channels)], axis=1)
-    return Whitening(taps, mixing, offset, lead=len(band) // 2, common_reference=common_reference)
+    lead, taps = 0, predict
+    if band is not None:
+        lead = len(band) // 2
+        taps = np.stack([np.convolve(band, predict[:, c]) for c in range(channels)], axis=1)
+    return Whitening(taps, mixing, offset, lead, common_reference, blank_samples, blank_tolerance)
+
+
+def _covariance(sample: np.ndarray, holds: np.ndarray) -> np.ndarray:
+    """Mean products (channels, channels) of the samples at which both channels hold noise."""
+    if holds.all():
+        return sample.T @ sample / max(1, len(sample))
+    weight = holds.astype(np.float64)
+    sample = sample * weight
+    return sample.T @ sample / np.maximum(1, weight.T @ weight)
 
 
 def _prediction_error_filter(values: np.ndarray, quiet: np.ndarray, order: int, floor: float) -> np.ndarray:

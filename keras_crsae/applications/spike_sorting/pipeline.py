@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from crsae_onnx.core.progress import Progress, progress_bar
@@ -12,16 +12,11 @@ from crsae_onnx.core.spikes.whitening import Whitening
 from crsae_onnx.core.validation import as_positive_int
 
 from keras_crsae.applications.spike_sorting.discovery import WaveformSpan, discover_units
+from keras_crsae.applications.spike_sorting.inspection import Inspection, inspect_recording
 from keras_crsae.applications.spike_sorting.matching import match_templates
-from keras_crsae.applications.spike_sorting.noise import channel_noise, fit_whitening
+from keras_crsae.applications.spike_sorting.noise import channel_noise, erode, filter_radius, fit_whitening
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
-from keras_crsae.applications.spike_sorting.recording import (
-    Recording,
-    as_recording,
-    check_options,
-    inspect_recording,
-    learning_stretches,
-)
+from keras_crsae.applications.spike_sorting.recording import Recording, as_recording, check_options
 from keras_crsae.applications.spike_sorting.refinement import RefinedUnits, refine_templates
 from keras_crsae.applications.spike_sorting.result import NoSpikesError, SpikeSortingResult
 from keras_crsae.applications.spike_sorting.templates import as_kernel, template_norms, waveforms
@@ -85,13 +80,13 @@ def _sort(recording: Recording, units: int | None, taps: np.ndarray | None, sett
     """``sort`` of checked arguments; ``taps`` of the band-pass filter."""
     frequency, seed = recording.sampling_frequency, settings["seed"]
     report("inspect the recording", 0.0)
-    signal, white, plain, whitening, messages = _whiten(recording, taps, settings["common_reference"],
-                                                          parameters)
+    signal, white, plain, whitening, noise, detection_noise, messages = _whiten(
+        recording, taps, settings["common_reference"], parameters)
     span, shown = _spans(frequency, whitening, taps, parameters)
 
     report("find units", 0.0)
     templates, dropped = discover_units(
-        signal, white, frequency, span, seed=seed, parameters=parameters,
+        signal, white, frequency, span, noise=detection_noise, seed=seed, parameters=parameters,
         progress=lambda text, fraction: report(f"find units, {text}", fraction))
     if not len(templates):
         raise NoSpikesError("No repeating waveform exceeds the noise: extrema must pass "
@@ -115,22 +110,51 @@ def _sort(recording: Recording, units: int | None, taps: np.ndarray | None, sett
     return SpikeSortingResult(
         *spikes, medians, span.before, frequency, model, reader,
         settings, parameters, messages + dropped + limited, history, recording.channel_locations,
-        recording.traces.shape[0], channel_noise(signal))
+        recording.traces.shape[0], noise)
+
+
+class _Whitened(NamedTuple):
+    """The stretches to learn from, and what was estimated on them."""
+
+    signal: np.ndarray  #: (samples, channels), referenced and band-passed
+    white: np.ndarray  #: the same, whitened
+    plain: Whitening  #: from the recording to ``signal``
+    whitening: Whitening  #: from the recording to ``white``
+    noise: np.ndarray  #: (channels,) standard deviations in ``signal``, before rounding
+    detection_noise: np.ndarray  #: the same with the noise of rounding
+    messages: list[str]
 
 
 def _whiten(recording: Recording, taps: np.ndarray | None, common_reference: bool, parameters: SortingParameters
-            ) -> tuple[np.ndarray, np.ndarray, Whitening, Whitening, list[str]]:
-    """(signal, whitened signal, filter without whitening, whitening, messages) of the stretches to learn from."""
+            ) -> _Whitened:
     traces, channels = recording.traces, recording.traces.shape[1]
-    stretches = learning_stretches(traces, recording.sampling_frequency, parameters)
-    offset, messages = inspect_recording(traces, stretches, parameters)
+    found = inspect_recording(traces, recording.sampling_frequency, parameters)
+    blanks = {"blank_samples": found.blank_samples, "blank_tolerance": found.blank_tolerance}
     plain = Whitening(np.ones((1, channels)) if taps is None else np.repeat(taps[:, None], channels, 1),
-                      np.eye(channels), offset, 0 if taps is None else len(taps) // 2, common_reference)
-    signal = np.concatenate([plain(traces, low, high) for low, high in stretches])
-    whitening = fit_whitening(signal, recording.sampling_frequency, offset=offset, band=taps,
-                              common_reference=common_reference, parameters=parameters)
-    white = np.concatenate([whitening(traces, low, high) for low, high in stretches])
-    return signal, white, plain, whitening, messages
+                      np.eye(channels), found.offset, 0 if taps is None else len(taps) // 2, common_reference,
+                      **blanks)
+    signal = np.concatenate([plain(traces, low, high) for low, high in found.stretches])
+    holds = found.holds_noise if taps is None else erode(found.holds_noise, filter_radius(taps))
+    noise, detection_noise = _noise(signal, holds, found, filtered=taps is not None or common_reference)
+    whitening = fit_whitening(signal, recording.sampling_frequency, offset=found.offset, band=taps,
+                              common_reference=common_reference, parameters=parameters, noise=detection_noise,
+                              holds_noise=holds, **blanks)
+    white = np.concatenate([whitening(traces, low, high) for low, high in found.stretches])
+    return _Whitened(signal, white, plain, whitening, noise, detection_noise, found.messages)
+
+
+def _noise(signal: np.ndarray, holds_noise: np.ndarray, found: Inspection, filtered: bool
+           ) -> tuple[np.ndarray, np.ndarray]:
+    """(noise before rounding, noise to detect spikes in), (channels,) each; 0 marks a dead channel."""
+    noise = channel_noise(signal, holds_noise)
+    detection = noise
+    step = np.array([level.step for level in found.levels], noise.dtype)
+    std = np.array([level.std for level in found.levels], noise.dtype)
+    if not filtered:
+        noise = np.where(step > 0, std, noise)
+        # Rounding adds the variance of a uniform distribution.
+        detection = np.where(step > 0, np.sqrt(np.square(std) + np.square(step) / 12), noise)
+    return np.where(std > 0, noise, 0), np.where(std > 0, detection, 0)
 
 
 def _spans(sampling_frequency: float, whitening: Whitening, taps: np.ndarray | None, parameters: SortingParameters

@@ -1,4 +1,4 @@
-"""Validate a recording, choose the stretches to learn from, and report gaps, dead and saturated channels."""
+"""Check a recording and give it one interface."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from crsae_onnx.core.layout_hints import recording_hint
 from crsae_onnx.core.raw_checks import LARGEST_MAGNITUDE, SMALLEST_MAGNITUDE, holds_no_recording
 
-from keras_crsae.applications.spike_sorting.noise import band_pass, channel_noise
+from keras_crsae.applications.spike_sorting.noise import band_pass
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
 from keras_crsae.applications.spike_sorting.recording_view import ArrayView, channel_locations, is_recording
 
@@ -162,72 +162,3 @@ def _check_locations(locations: Any, channels: int) -> np.ndarray | None:
         raise ValueError(f"`channel_locations` must have shape ({channels}, 2), micrometres. Received: shape "
                          f"{locations.shape}.")
     return locations[:, :2]
-
-
-def learning_stretches(traces: Any, sampling_frequency: float, parameters: SortingParameters = DEFAULTS
-                       ) -> list[tuple[int, int]]:
-    """[(start, stop)] in samples to learn from: the whole recording, or the most active stretches of a long one.
-
-    Evenly spread stretches are read. Those with the most samples beyond the noise threshold are chosen, excluding the
-    most active 5 %, which are likely artefacts, unless they are needed.
-
-    Example:
-        >>> import numpy as np
-        >>> from keras_crsae.applications.spike_sorting.recording import learning_stretches
-        >>> learning_stretches(np.zeros((5000, 1)), 1000.0)
-        [(0, 5000)]
-    """
-    samples, budget = traces.shape[0], round(parameters.learning_seconds * sampling_frequency)
-    if samples <= budget:
-        return [(0, samples)]
-    length = min(round(parameters.stretch_seconds * sampling_frequency), budget)
-    count = min(parameters.maximum_stretches, samples // length)
-    starts = np.unique(np.linspace(0, samples - length, count).astype(np.int64))
-    activity = np.array([_activity(traces[start:start + length], parameters.noise_threshold_sd) for start in starts])
-    artefact = (activity > np.quantile(activity, 0.95)) & (activity > 5 * np.median(activity))
-    order = np.lexsort((-activity, artefact))
-    chosen = np.sort(starts[order[:max(1, budget // length)]])
-    return [(int(s), int(s) + length) for s in chosen]
-
-
-def _activity(piece: np.ndarray, threshold: float) -> float:
-    """Fraction of the samples that some channel has above ``threshold`` noise standard deviations."""
-    piece = np.asarray(piece, np.float32)
-    piece = np.where(np.isfinite(piece), piece, 0)
-    noise = channel_noise(piece)
-    deviation = np.abs(piece - np.median(piece, axis=0))
-    return (deviation > threshold * np.where(noise > 0, noise, np.inf)).any(axis=1).mean()
-
-
-def inspect_recording(traces: Any, stretches: list[tuple[int, int]], parameters: SortingParameters = DEFAULTS
-                      ) -> tuple[np.ndarray, list[str]]:
-    """(offset (channels,), messages about gaps, dead and saturated channels) of a recording.
-
-    Raises:
-        ValueError: every channel is constant.
-    """
-    piece = np.concatenate([np.asarray(traces[low:high], np.float64) for low, high in stretches])
-    messages = []
-    finite = np.isfinite(piece)
-    if not finite.all():
-        messages.append(f"{1 - finite.mean():.2%} of the samples inspected are NaN or infinite: they count as zero, "
-                        "and no spikes are found in them.")
-        piece[~finite] = np.nan
-        if not finite.any(axis=0).all():
-            piece[:, ~finite.any(axis=0)] = 0
-        offset = np.nanmedian(piece, axis=0)
-        piece = np.where(finite, piece, offset)
-    else:
-        offset = np.median(piece, axis=0)
-    dead = np.flatnonzero(np.median(np.abs(piece - offset), axis=0) == 0)
-    if len(dead) == piece.shape[1]:
-        raise ValueError("Every channel of the recording is constant, or nearly so: there is no noise to compare "
-                         "spikes with. Check the file, its dtype and its layout.")
-    if len(dead):
-        messages.append(f"channels {dead.tolist()} are constant for most samples: they are ignored.")
-    for c in np.setdiff1d(np.arange(piece.shape[1]), dead):
-        fraction = max((piece[:, c] == piece[:, c].max()).mean(), (piece[:, c] == piece[:, c].min()).mean())
-        if fraction > parameters.saturated_fraction:
-            messages.append(f"channel {c} is at one extreme value in {fraction:.1%} of the samples: it is probably "
-                            "saturated.")
-    return offset, messages

@@ -22,7 +22,7 @@ from crsae_onnx.core.spikes.whitening import Whitening
 from crsae_onnx.core.typing import Array, ArraySource, Encode, FloatArray, IntArray, Progress, is_array
 
 #: Format of ``SpikeReader.to_json``.
-FORMAT = 1
+FORMAT = 2
 #: Samples of a frame, where none are given.
 FRAME_SAMPLES = 8192
 #: Margin on each side of a frame, in kernel lengths.
@@ -129,15 +129,21 @@ class SpikeReader:
         margin, size = self.margin, len(self.kernel)
         spans = [(f * self.frame_samples - margin, (f + 1) * self.frame_samples + margin + size - 1) for f in frames]
         pieces = np.stack([self.whitening(recording, *span) for span in spans])
-        if whitens(encode):
+        # Nothing is found where nothing was recorded, and no time is spent on it.
+        empty = np.array([not np.count_nonzero(piece) for piece in pieces])
+        codes: Iterable[Array] = ()
+        if whitens(encode) and not empty.all():
             past, future = self.whitening.context
-            raw = np.stack([self.whitening.padded(recording, start - past, stop + future) for start, stop in spans])
+            raw = np.stack([self.whitening.padded(recording, start - past, stop + future)
+                            for (start, stop), skip in zip(spans, empty, strict=True) if not skip])
             codes = encode(raw)[:, past:past + pieces.shape[1] - size + 1]
-        else:
-            codes = encode(pieces)
-        out: list[MatchedSpikes] = []
-        for f, piece, code in zip(frames, pieces, codes, strict=True):
-            start, unit, amplitude = self.matcher.find(piece, code)
+        elif not empty.all():
+            codes = encode(pieces[~empty])
+        codes, out = iter(codes), []
+        for f, piece, skip in zip(frames, pieces, empty, strict=True):
+            if skip:
+                continue
+            start, unit, amplitude = self.matcher.find(piece, next(codes))
             inside = (start >= margin) & (start < margin + self.frame_samples)
             out.append(MatchedSpikes(start[inside] + f * self.frame_samples - margin, unit[inside], amplitude[inside]))
         return out

@@ -54,3 +54,60 @@ def test_gaps_count_as_silence(whitening, recording):
 def test_state_restores(whitening, recording):
     again = Whitening(**whitening.state())
     np.testing.assert_array_equal(again(recording, 3, 77), whitening(recording, 3, 77))
+
+
+@pytest.fixture(scope="module", params=[(1, False, 5), (3, True, 5), (4, True, 0), (2, False, 40)])
+def blanked(request):
+    """(whitening, recording float32 of 500 samples): constants, straight lines, gaps, on some channels or on all."""
+    channels, reference, samples = request.param
+    rng = np.random.default_rng(6)
+    whitening = Whitening(rng.normal(size=(9, channels)), rng.normal(size=(channels, channels)),
+                          10 * rng.normal(size=channels), 2, reference, samples, 0.01)
+    recording = (3 * rng.normal(size=(500, channels)) + whitening.offset).astype(np.float32)
+    recording[0:30, 0], recording[100:150, 0], recording[200:204], recording[300:350] = 3, 70, 5, 0
+    recording[400:460, -1], recording[480:] = np.linspace(0, 9, 60), 1
+    recording[250:260, channels // 2] = np.nan
+    return whitening, recording
+
+
+def test_blanks_count_as_silence(blanked):
+    whitening, recording = blanked
+    holds = whitening.holds_noise(recording, 0, 500)
+    assert not holds[250:260, whitening.channels // 2].any() and holds[200:204].all()
+    if whitening.blank_samples == 5:
+        assert not holds[100:150, 0].any() and not holds[400:460, -1].any()
+        assert not holds[np.r_[0:30, 300:350, 480:500], 0].any()
+        assert not whitening(recording, 310, 340).any()
+    plain = whitening.subtract_reference(recording, 0, 500)
+    assert not plain[~holds].any() and plain[holds].any()
+
+
+def test_any_stretch_of_a_blanked_recording_equals_the_whole(blanked):
+    whitening, recording = blanked
+    whole = whitening(recording, -60, 560)
+    for start, stop in ((0, 20), (90, 160), (120, 130), (205, 330), (470, 560)):
+        np.testing.assert_allclose(whitening(recording, start, stop), whole[start + 60:stop + 60], atol=1e-4)
+        past, future = whitening.context
+        low, high = max(0, start - past), min(500, stop + future)
+        np.testing.assert_allclose(whitening(recording[low:high], start - low, stop - low),
+                                   whole[start + 60:stop + 60], atol=1e-4, err_msg="within the context")
+
+
+@pytest.mark.parametrize("length", [3, 20, 300, 500])
+def test_the_graph_whitens_as_numpy_does(blanked, length):
+    onnxruntime, helper = pytest.importorskip("onnxruntime"), pytest.importorskip("onnx.helper")
+    from crsae_onnx.core.spec import OPSET
+    from crsae_onnx.graph.nodes import Nodes
+    from crsae_onnx.graph.pipelines import whiten
+
+    whitening, recording = blanked
+    nodes = Nodes()
+    out = whiten(nodes, "signal", whitening)
+    graph = helper.make_graph(
+        nodes.nodes, "whitening", [helper.make_tensor_value_info("signal", 1, ["batch", "time", whitening.channels])],
+        [helper.make_tensor_value_info(out, 1, None)], nodes.used_constants())
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    expected = whitening(recording[:length], 0, length)
+    received = session.run(None, {"signal": recording[None, :length]})[0][0]
+    np.testing.assert_allclose(received, expected, atol=1e-5 * np.abs(expected).max())

@@ -1,15 +1,10 @@
-"""Recordings are checked, inspected, and cut into stretches to learn from."""
+"""Recordings are checked and get one interface."""
 
 import numpy as np
 import pytest
 
 from keras_crsae.applications.spike_sorting.parameters import SortingParameters
-from keras_crsae.applications.spike_sorting.recording import (
-    as_recording,
-    check_options,
-    inspect_recording,
-    learning_stretches,
-)
+from keras_crsae.applications.spike_sorting.recording import as_recording, check_options
 
 
 def test_one_dimension_is_one_channel():
@@ -48,33 +43,3 @@ def test_options_that_do_not_fit_the_recording_are_refused(options, message):
     assert check_options(recording) is None and check_options(recording, band=(300, 4000)).ndim == 1
     with pytest.raises(ValueError, match=message):
         check_options(recording, **options)
-
-
-def test_active_stretches_of_a_long_recording_are_chosen_and_artefacts_are_not():
-    rng = np.random.default_rng(0)
-    traces = rng.normal(size=(40_000, 1))
-    for second, spikes in ((7, 60), (23, 60), (31, 400)):  # the last one is an artefact
-        traces[second * 1000 + rng.choice(1000, spikes, replace=False)] += 12
-    chosen = learning_stretches(traces, 1000.0, SortingParameters(learning_seconds=2.0))
-    assert chosen == [(7000, 8000), (23_000, 24_000)]
-    assert learning_stretches(traces, 1000.0) == [(0, 40_000)]
-
-
-def test_a_saturated_channel_is_reported():
-    rng = np.random.default_rng(1)
-    traces = rng.normal(size=(40_000, 2))
-    traces[:, 1] = np.clip(traces[:, 1], None, 1.5)
-    offset, messages = inspect_recording(traces, [(0, len(traces))])
-    np.testing.assert_allclose(offset, np.median(traces, axis=0))
-    assert len(messages) == 1 and messages[0].startswith("channel 1") and "saturated" in messages[0]
-
-
-def test_gaps_and_dead_channels_are_reported():
-    traces = np.random.default_rng(2).normal(size=(10_000, 3))
-    traces[:, 2], traces[1000:1100] = 7, np.nan
-    offset, messages = inspect_recording(traces, [(0, 10_000)])
-    assert offset[2] == 7 and np.isfinite(offset).all()
-    assert messages[0].startswith("1.00% of the samples") and "NaN" in messages[0]
-    assert "channels [2] are constant" in messages[1]
-    with pytest.raises(ValueError, match="Every channel"):
-        inspect_recording(np.zeros((1000, 2)), [(0, 1000)])
