@@ -131,7 +131,7 @@ class SpikeReader:
         pieces = np.stack([self.whitening(recording, *span) for span in spans])
         # Nothing is found where nothing was recorded, and no time is spent on it.
         empty = np.array([not np.count_nonzero(piece) for piece in pieces])
-        codes: Iterable[Array] = ()
+        codes: Sequence[Array] | Array = ()
         if whitens(encode) and not empty.all():
             past, future = self.whitening.context
             raw = np.stack([self.whitening.padded(recording, start - past, stop + future)
@@ -139,11 +139,12 @@ class SpikeReader:
             codes = encode(raw)[:, past:past + pieces.shape[1] - size + 1]
         elif not empty.all():
             codes = encode(pieces[~empty])
-        codes, out = iter(codes), []
+        out: list[MatchedSpikes] = []
+        code = iter(codes)
         for f, piece, skip in zip(frames, pieces, empty, strict=True):
             if skip:
                 continue
-            start, unit, amplitude = self.matcher.find(piece, next(codes))
+            start, unit, amplitude = self.matcher.find(piece, next(code))
             inside = (start >= margin) & (start < margin + self.frame_samples)
             out.append(MatchedSpikes(start[inside] + f * self.frame_samples - margin, unit[inside], amplitude[inside]))
         return out
