@@ -134,6 +134,54 @@ def test_files_of_ones_own(page, kind, tmp_path):
     assert "own.onnx" in page.inner_text("#info")
 
 
+def load(page, *paths):
+    page.evaluate("document.getElementById('status').textContent = ''")
+    page.set_input_files("#files", paths)
+
+
+def test_a_raw_recording_into_a_sorter_s_file_gives_its_spikes(page, sorted_spikes, tmp_path):
+    recording, _, result = sorted_spikes
+    path = convert(result.model, tmp_path / "sorted.onnx", outputs=("code", "spikes"), spikes=result.reader)
+    lines = [f"{i};{value / 8:.3f}".replace(".", ",") for i, value in enumerate(8 * recording[:, 0].astype(int))]
+    (tmp_path / "raw.csv").write_text("\r\n".join([";uV", *lines]))
+    load(page, path, tmp_path / "raw.csv")
+    made, (index, unit, amplitude) = outputs(page), SparseEncoder(path).spikes(recording[None])
+    assert len(unit) > 100
+    np.testing.assert_array_equal(made["spike_index"], index)
+    np.testing.assert_array_equal(made["spike_unit"], unit)
+    np.testing.assert_allclose(made["spike_amplitude"], amplitude, rtol=1e-3)
+    assert not page.is_visible("#warning") and f"{len(unit)} spikes" in page.inner_text("figcaption")
+    notes = page.inner_text("#status")
+    assert all(words in notes for words in ("line 1: names", "the first column counts", "commas are decimal signs"))
+    picture(page, "sorted")
+    gaps = recording.astype("float32")
+    gaps[1000:1500] = np.nan
+    np.save(tmp_path / "gaps.npy", gaps)
+    load(page, tmp_path / "gaps.npy")
+    np.testing.assert_array_equal(outputs(page)["spike_index"], SparseEncoder(path).spikes(gaps[None])[0])
+    np.save(tmp_path / "volts.npy", 1e-6 * recording)
+    load(page, tmp_path / "volts.npy")
+    outputs(page)
+    assert "another unit" in page.inner_text("#warning")
+    picture(page, "volts")
+
+
+def test_a_file_of_whitened_codes_says_so_of_a_raw_recording(page, sorted_spikes, tmp_path):
+    recording, _, result = sorted_spikes
+    path = convert(result.model, tmp_path / "codes.onnx", outputs=("code",), spikes=result.reader)
+    whitened = result.reader.whitening(recording, 0, len(recording))
+    np.save(tmp_path / "raw.npy", recording)
+    np.save(tmp_path / "whitened.npy", whitened)
+    load(page, path, tmp_path / "raw.npy")
+    outputs(page)
+    assert "takes whitened recordings" in page.inner_text("#warning")
+    picture(page, "codes")
+    load(page, tmp_path / "whitened.npy")
+    code = outputs(page)["code"]
+    np.testing.assert_allclose(code, SparseEncoder(path).encode(whitened[None]), atol=1e-3 * code.max())
+    assert not page.is_visible("#warning")
+
+
 def test_what_is_unfit_is_said_and_computes_nothing(page, site, tmp_path):
     whole = (site / "example" / "spikes.onnx").read_bytes()
     (tmp_path / "bad.onnx").write_bytes(whole[:5000] + b"?" + whole[5001:])
@@ -142,9 +190,12 @@ def test_what_is_unfit_is_said_and_computes_nothing(page, site, tmp_path):
     np.save(tmp_path / "wide.npy", np.zeros((900, 5)))
     np.save(tmp_path / "nan.npy", np.full((900, 1), np.nan))
     (tmp_path / "text.csv").write_text("1,2\n3")
+    (tmp_path / "two.csv").write_text("1,5\n2,25\n" * 100)
+    (tmp_path / "blank.csv").write_text("a;b\n1;2\n;3\n")
     for names, words in ((["bad.onnx"], "checksum does not fit"), (["cut.onnx"], "does not end in its checksum"),
                          (["short.npy"], "shorter than a filter"), (["wide.npy"], "1 channels"),
-                         (["nan.npy"], "NaN"), (["text.csv"], "one line a sample")):
+                         (["nan.npy"], "NaN"), (["text.csv"], "one line a sample"), (["two.csv"], "write sep=;"),
+                         (["blank.csv"], "Line 3, column 1: the cell is blank")):
         page.click("#example-recording")
         outputs(page)
         page.set_input_files("#files", [tmp_path / name for name in names])

@@ -29,7 +29,7 @@ async function loadModel(bytes, name) {
     ["dictionary", `${facts.filters} filters of ${facts.kernel_size.join(" x ")}, stride ${facts.strides.join(" x ")}`],
     ["encoder", `${facts.iterations} iterations at most, ${facts.code_prior}, ${facts.precision}`],
     ["signals", `rank ${facts.rank}, ${facts.channels} channels, unit: ${facts.unit}`],
-    ["sigma", `${facts.sigma} (in the signal's unit)`], ["outputs", facts.outputs.join(", ")],
+    ["sigma", `${facts.sigma} (in the ${facts.whitening_inside ? "whitened " : ""}signal's unit)`], ["outputs", facts.outputs.join(", ")],
     ["preprocessing", facts.preprocessing.join("; ") || "none beyond the unit"]];
   for (const key of ["sampling_frequency", "data", "training"]) if (facts[key]) rows.push([key, String(facts[key])]);
   element("info").replaceChildren(table(rows));
