@@ -248,6 +248,8 @@ def _tiff_pixels(path: Path, page: Any, values: np.ndarray) -> tuple[np.ndarray,
     if values.dtype != bool and values.dtype not in (np.uint8, np.uint16) and values.dtype.kind != "f":
         raise FileError(f"{path} holds pixels of type {values.dtype}. Expected 8 or 16 bits without a sign, or floats "
                         "in [0, 1].")
+    if not isinstance(page.bitspersample, int) and len(set(page.bitspersample)) > 1:
+        raise FileError(f"{path} holds samples of {page.bitspersample} bits. Expected as many for each colour.")
     if name == "YCbCr" and page.compression == 7:  # a jpeg stream, which its codec turns into RGB
         name = "RGB"
     if name not in ("MinIsBlack", "MinIsWhite", "RGB", "palette", "CMYK") or (

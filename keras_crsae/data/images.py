@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from crsae_onnx.core.errors import FileError, one_line
 from crsae_onnx.core.optional import import_optional
+from crsae_onnx.core.signals import refuse_other_containers
 
 from keras_crsae.data.arrays import check_finite
 from keras_crsae.data.image_files import DecodedImage, decode_file, encode_file, stored_size
@@ -194,6 +195,7 @@ def _read_source(source: Any) -> list[np.ndarray]:
         return [image for one in source for image in _read_source(one)]
     if isinstance(source, str | os.PathLike):
         return [drop_transparency(read_image(path)) for path in image_files(source)]
+    refuse_other_containers(source, "images")
     array = np.asarray(source)
     if array.dtype not in INTEGER_PIXELS and array.dtype.kind != "f":
         raise ValueError(f"Images must be uint8, uint16 or floats in [0, 1]. Received: dtype {array.dtype}.")
@@ -308,6 +310,7 @@ def write_image(path: str | Path, image: np.ndarray, icc_profile: bytes | None =
         >>> read_image("deep.png").dtype.name
         'uint16'
     """
+    refuse_other_containers(image, "image")
     image = np.asarray(image)
     check_image_dtype(path, image)
     encode_file(Path(path), image, icc_profile)

@@ -22,6 +22,8 @@ _CHANCE_WINDOWS = 0.05
 _NEEDED, _NEEDED_SMALL, _NEEDED_SHARE = 16, 64, 0.002
 #: Pixels of the lowest or highest value, as a share of all, from which they count as cut there.
 _CLIPPED_SHARE = 0.01
+#: Areas are looked for in about so many coefficients; rows of a band of a larger image.
+_MOST_COEFFICIENTS, _BAND_PIXELS = 2**21, 128
 #: Coefficients that show whether all are multiples of one step, the fewest near zero that do, and noise of more steps
 #: than rounding changes.
 _STEP_VALUES, _STEP_SIGHTINGS, _MODELLED_STEPS = 8192, 12, 64
@@ -58,6 +60,15 @@ def image_noise_std(images: Any) -> float:
     values = detail[known]
     if not values.size:
         return 0.0
+    if values.size > _MOST_COEFFICIENTS:
+        std = _zero_mean_std(values)
+        quiet = np.count_nonzero(np.abs(values) <= max(_rounding_error(images), _QUIET_FRACTION * std))
+        if quiet <= _QUIET_SHARE * values.size and not _clipped_pixels(images).any():
+            return std
+        images = _parts(images, -(-detail.size // _MOST_COEFFICIENTS))  # to look for areas takes long; a part will do
+        detail = diagonal_haar(images)
+        known = np.isfinite(detail)
+        values = detail[known]
     alive = _alive(detail, known, images)
     if alive is None:
         return _zero_mean_std(values)
@@ -108,7 +119,7 @@ def _alive(detail: Array, known: Array, images: Array) -> Array | None:
     """Boolean, detail's shape: known coefficients in areas with noise; None where there is no such area."""
     count = int(np.count_nonzero(known))
     magnitude = np.abs(detail)
-    error = 4 * float(np.finfo(detail.dtype).eps) * _largest(images)
+    error = _rounding_error(images)
     alive, tolerance = known, 0.0
     for _ in range(4):  # the tolerance follows the estimate
         noise = magnitude if np.count_nonzero(alive) == alive.size else magnitude[alive]
@@ -123,10 +134,20 @@ def _alive(detail: Array, known: Array, images: Array) -> Array | None:
     return alive
 
 
-def _largest(images: Array) -> float:
-    """Largest finite magnitude."""
+def _rounding_error(images: Array) -> float:
+    """The largest coefficient that rounding to the pixels' dtype makes of none."""
     largest = float(max(np.fmax.reduce(images, axis=None), -np.fmin.reduce(images, axis=None)))
-    return largest if math.isfinite(largest) else float(np.max(np.abs(images[np.isfinite(images)]), initial=0.0))
+    if not math.isfinite(largest):
+        largest = float(np.max(np.abs(images[np.isfinite(images)]), initial=0.0))
+    return 4 * float(np.finfo(images.dtype).eps) * largest
+
+
+def _parts(images: Array, share: int) -> Array:
+    """About one in ``share`` of some images, or of the rows of large ones in bands."""
+    if len(images) >= share or images.shape[1] < 2 * _BAND_PIXELS:
+        return images[::share]
+    return np.concatenate([images[:, row:row + _BAND_PIXELS] for row in
+                           range(0, images.shape[1] - _BAND_PIXELS + 1, share * _BAND_PIXELS)])
 
 
 def _needed(count: int) -> float:
@@ -181,7 +202,14 @@ def _covered(windows: Array, size: int, padded: bool = True) -> Array:
 
 
 def _clipped(images: Array) -> Array:
-    """Boolean, shape of ``diagonal_haar``: has a pixel of the channel's lowest or highest value, if many have it."""
+    """Boolean, shape of ``diagonal_haar``: has a pixel that ``_clipped_pixels`` marks."""
+    rows, columns = (n // 2 * 2 for n in images.shape[1:3])
+    cut = _clipped_pixels(images)[:, :rows, :columns]
+    return cut[:, ::2, ::2] | cut[:, 1::2, ::2] | cut[:, ::2, 1::2] | cut[:, 1::2, 1::2]
+
+
+def _clipped_pixels(images: Array) -> Array:
+    """Boolean: has the channel's lowest or highest value, if many have it."""
     cut = np.zeros(images.shape, bool)
     for channel in range(images.shape[-1]):
         values = images[..., channel]
@@ -189,6 +217,4 @@ def _clipped(images: Array) -> Array:
             at = values == extreme.reduce(values, axis=None)
             if np.count_nonzero(at) > max(2, _CLIPPED_SHARE * values.size):
                 cut[..., channel] |= at
-    rows, columns = (n // 2 * 2 for n in images.shape[1:3])
-    cut = cut[:, :rows, :columns]
-    return cut[:, ::2, ::2] | cut[:, 1::2, ::2] | cut[:, ::2, 1::2] | cut[:, 1::2, 1::2]
+    return cut

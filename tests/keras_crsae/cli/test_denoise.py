@@ -10,6 +10,7 @@ from PIL import Image, ImageCms
 from keras_crsae import zoo
 from keras_crsae.applications.denoising import denoise
 from keras_crsae.cli import main
+from keras_crsae.cli.denoise import read_mask
 from keras_crsae.data.images import decode_image, read_image, write_image
 from keras_crsae.metrics import psnr
 
@@ -51,6 +52,27 @@ def test_denoise_keeps_colour_depth_and_transparency(inside, photo):
     deep = read_image("deep_o.tif")
     assert deep.dtype == np.uint16
     np.testing.assert_allclose(deep / 257, read_image("gray.png"), atol=0.51)
+
+
+@pytest.mark.parametrize("kind", ["one bit", "turned", "palette", "transparent", "deep"])
+def test_masks_of_every_kind_are_read_as_they_are_shown(tmp_path, rng, kind):
+    mask = rng.random((20, 30)) > 0.3
+    picture, options = Image.fromarray(mask), {}
+    if kind == "turned":
+        options["exif"] = Image.Exif()
+        options["exif"][274] = 6
+        picture = Image.fromarray(np.rot90(mask))
+    elif kind == "palette":
+        picture = Image.fromarray(mask.astype("uint8"), "L").convert("P")
+        picture.putpalette([0, 0, 0, 10, 0, 0])
+    elif kind == "transparent":
+        picture = picture.convert("LA")
+        picture.putalpha(7)
+    elif kind == "deep":
+        write_image(tmp_path / "m.png", np.repeat(mask[..., None], 3, -1).astype("uint16"))
+    if kind != "deep":
+        picture.save(tmp_path / "m.png", **options)
+    np.testing.assert_array_equal(read_mask(str(tmp_path / "m.png"), np.zeros((20, 30, 3))), mask)
 
 
 @pytest.mark.parametrize("kind", ["turned", "palette", "cmyk", "deep"])

@@ -5,6 +5,7 @@ from argparse import Namespace
 import numpy as np
 import pytest
 from crsae_onnx.core.errors import FileError
+from PIL import Image
 
 from keras_crsae.cli.training_data import read_inputs, sizes_of, training_patches, training_windows
 
@@ -45,6 +46,19 @@ def test_the_rank_follows_the_files(args, tmp_path, rng):
     assert read_inputs(args)[0] == 1 and read_inputs(args)[1][0][1].shape == (1, 100, 2)
     args.input = [str(tmp_path / "stack.npy")]
     assert read_inputs(args)[0] == 2
+
+
+def test_training_images_are_those_that_a_viewer_shows(args, tmp_path, rng):
+    colour = Image.fromarray(rng.integers(0, 256, (20, 30, 3), np.uint8))
+    turned = Image.Exif()
+    turned[274] = 6
+    colour.save(tmp_path / "turned.png", exif=turned)
+    colour.quantize(16).save(tmp_path / "palette.png", transparency=0)
+    colour.convert("CMYK").save(tmp_path / "cmyk.jpg")
+    args.input = [str(tmp_path / name) for name in ("turned.png", "palette.png", "cmyk.jpg")]
+    rank, arrays = read_inputs(args)
+    assert rank == 2 and [array.shape for _, array in arrays] == [(1, 30, 20, 3), (1, 20, 30, 3), (1, 20, 30, 3)]
+    np.testing.assert_array_equal(arrays[0][1][0], np.rot90(np.asarray(colour), -1))
 
 
 def test_two_sizes_are_for_images():

@@ -136,3 +136,11 @@ def test_what_holds_no_images_is_refused(source, words):
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no images"):
         load_images(tmp_path)
+
+
+def test_masked_pixels_are_not_taken_for_data(tmp_path):
+    image = np.ma.masked_equal(np.arange(6, dtype="uint8").reshape(2, 3), 4)
+    with pytest.raises(ValueError, match="masked array"):
+        load_images(image)
+    with pytest.raises(ValueError, match="masked array"):
+        write_image(tmp_path / "a.png", image)
