@@ -199,7 +199,8 @@ def _score(counts: Array, low: Array, high: Array, center: float, sigma: float) 
         share = mass / mass.sum()
         slopes -= (slopes * share).sum(axis=1, keepdims=True)
         information = (slopes * share) @ slopes.T + 1e-9 * np.eye(2)
-        shift, growth = np.linalg.solve(information, slopes @ counts / total).tolist()
+        change: list[float] = np.linalg.solve(information, slopes @ counts / total).tolist()
+        shift, growth = change
         center += min(max(shift, -0.5 * sigma), 0.5 * sigma)
         sigma = min(max(sigma * math.exp(min(max(growth, -0.3), 0.3)), 0.05), 4 * start + 1)
         if max(abs(shift), abs(growth)) < 1e-6:

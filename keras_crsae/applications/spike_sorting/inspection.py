@@ -29,6 +29,10 @@ _CHANCE_MARGIN = 1.2
 _DEFAULT_BLANK_SAMPLES = 16
 
 
+class NoSpikesError(ValueError):
+    """The recording has no repeating waveforms above its noise, or no noise at all."""
+
+
 class Inspection(NamedTuple):
     """What ``inspect_recording`` finds."""
 
@@ -84,7 +88,7 @@ def inspect_recording(traces: Any, sampling_frequency: float, parameters: Sortin
         parameters: ``learning_seconds``, ``stretch_seconds``, ``maximum_stretches`` and thresholds.
 
     Raises:
-        ValueError: every channel is constant or missing, or too little of the recording is left.
+        NoSpikesError: every channel is constant or missing, or too little of the recording is left.
 
     Example:
         >>> import numpy as np
@@ -109,13 +113,13 @@ def inspect_recording(traces: Any, sampling_frequency: float, parameters: Sortin
     margin = parameters.samples(parameters.template_before_ms + parameters.template_after_ms, sampling_frequency)
     stretches = [part for i in chosen for part in _without_blanks(pieces[i].start, left[i], margin)]
     if not stretches:
-        raise ValueError(_SILENT)
+        raise NoSpikesError(_SILENT)
     parts = [np.asarray(traces[low:high]) for low, high in stretches]
     values, holds = np.concatenate(parts), np.concatenate([rule.holds(part) for part in parts])
     levels = [_level(column, held) for column, held in zip(values.T, holds.T, strict=True)]
     dead = [c for c, level in enumerate(levels) if not level.std]
     if len(dead) == len(levels):
-        raise ValueError(_SILENT)
+        raise NoSpikesError(_SILENT)
     _check_length(holds, pieces, sampling_frequency, parameters)
     messages = _left_out(pieces, dead)
     if dead:
@@ -207,13 +211,14 @@ def _level(values: np.ndarray, holds: np.ndarray) -> NoiseLevel:
 
 def _check_length(holds: np.ndarray, pieces: list[_Piece], sampling_frequency: float, parameters: SortingParameters
                   ) -> None:
-    """Raise ValueError where less than the shortest recording is left."""
+    """Raise NoSpikesError where less than the shortest recording is left."""
     left = int(holds.any(axis=1).sum())
     if left < parameters.minimum_recording_seconds * sampling_frequency:
         share = np.mean([piece.some.mean() for piece in pieces])
-        raise ValueError(f"Only {left / sampling_frequency:.3g} s of the recording ({share:.1%}) hold noise: the rest "
-                         "is missing (NaN) or constant. Sorting needs at least "
-                         f"{parameters.minimum_recording_seconds:g} s, since spikes must repeat.")
+        raise NoSpikesError(
+            f"Only {left / sampling_frequency:.3g} s of the recording ({share:.1%}) hold noise: the rest is missing "
+            f"(NaN) or constant. Sorting needs at least {parameters.minimum_recording_seconds:g} s, since spikes must "
+            "repeat.")
 
 
 def _left_out(pieces: list[_Piece], dead: list[int]) -> list[str]:

@@ -12,13 +12,13 @@ from crsae_onnx.core.spikes.whitening import Whitening
 from crsae_onnx.core.validation import as_positive_int
 
 from keras_crsae.applications.spike_sorting.discovery import WaveformSpan, discover_units
-from keras_crsae.applications.spike_sorting.inspection import Inspection, inspect_recording
+from keras_crsae.applications.spike_sorting.inspection import Inspection, NoSpikesError, inspect_recording
 from keras_crsae.applications.spike_sorting.matching import match_templates
 from keras_crsae.applications.spike_sorting.noise import channel_noise, erode, filter_radius, fit_whitening
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
 from keras_crsae.applications.spike_sorting.recording import Recording, as_recording, check_options
 from keras_crsae.applications.spike_sorting.refinement import RefinedUnits, refine_templates
-from keras_crsae.applications.spike_sorting.result import NoSpikesError, SpikeSortingResult
+from keras_crsae.applications.spike_sorting.result import SpikeSortingResult
 from keras_crsae.applications.spike_sorting.templates import as_kernel, template_norms, waveforms
 from keras_crsae.applications.spike_sorting.training import train_model
 
@@ -52,7 +52,7 @@ def sort(recording: Any, sampling_frequency: float | None = None, units: int | N
 
     Raises:
         ValueError: invalid recording or option, before work starts.
-        NoSpikesError: no unit exceeds the noise.
+        NoSpikesError: no unit exceeds the noise, or no channel holds noise.
 
     Example:
         >>> from keras_crsae.applications import spike_sorting

@@ -22,10 +22,6 @@ _SETTINGS = ("settings", "parameters", "messages", "history", "nbefore", "sampli
              "channel_locations", "noise")
 
 
-class NoSpikesError(ValueError):
-    """The recording has no repeating waveforms above its noise."""
-
-
 @dataclass
 class SpikeSortingResult:
     """Units and spikes of a recording, returned by ``spike_sorting.sort``."""

@@ -61,6 +61,25 @@ def as_sorting(result: Any) -> NumpySorting:
     return sorting
 
 
+def empty_sorting(sampling_frequency: float) -> NumpySorting:
+    """A sorting of no units, with the properties that ``as_sorting`` gives, so that it joins others.
+
+    Example:
+        >>> from keras_crsae.applications.spikeinterface.convert import empty_sorting
+        >>> empty_sorting(30000.0).get_num_units()
+        0
+    """
+    from spikeinterface.core import NumpySorting
+
+    nothing = np.zeros(0, np.int64)
+    sorting = NumpySorting.from_samples_and_labels([nothing], [nothing], float(sampling_frequency), unit_ids=nothing)
+    for name in ("peak_amplitude", "median_amplitude", "snr"):
+        sorting.set_property(name, np.zeros(0, np.float32))
+    for name in ("best_channel", "num_spikes"):
+        sorting.set_property(name, nothing)
+    return sorting
+
+
 def as_templates(result: Any, recording: Any = None, *, in_uv: bool | None = None) -> Templates:
     """The learned templates as SpikeInterface's ``Templates``.
 

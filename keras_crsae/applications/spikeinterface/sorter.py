@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from crsae_onnx.core.validation import as_positive_int
 from crsae_onnx.core.version import package_version
 from spikeinterface.core import load
 
+from keras_crsae.applications.spike_sorting.inspection import NoSpikesError
 from keras_crsae.applications.spike_sorting.noise import band_pass
 from keras_crsae.applications.spike_sorting.parameters import SortingParameters
 from keras_crsae.applications.spike_sorting.pipeline import sort
-from keras_crsae.applications.spikeinterface.convert import as_sorting
+from keras_crsae.applications.spikeinterface.convert import as_sorting, empty_sorting
 from keras_crsae.applications.spikeinterface.sorter_internals import InMemoryRecordings, save_quietly
 
 #: Name of the sorter in SpikeInterface.
@@ -26,7 +28,8 @@ class CrsaeSorter(InMemoryRecordings):
     """``spike_sorting.sort`` behind SpikeInterface's folder of parameters, log and result.
 
     ``sorter_output`` receives ``result`` (``spike_sorting.load_result`` reads it: model, templates, messages) and
-    ``sorting`` (which SpikeInterface loads).
+    ``sorting`` (which SpikeInterface loads). A recording without spikes, or without noise, gives an empty sorting and
+    a warning, no ``result``. The messages stand in ``spikeinterface_log.json``, too.
     """
 
     sorter_name = SORTER_NAME
@@ -90,14 +93,23 @@ class CrsaeSorter(InMemoryRecordings):
         if verbose and band is None and not recording.is_filtered():
             print(f"{SORTER_NAME}: the recording is not marked as filtered, and no filter is applied. For a raw "
                   "recording pass freq_min=300, freq_max=6000.")
-        result = sort(recording, units=params["units"], band=band, seed=params["seed"],
-                      common_reference=params["common_reference"],
-                      parameters=SortingParameters.from_dict(params["parameters"]),
-                      progress=bool(verbose))
-        result.save(sorter_output_folder / "result")
-        save_quietly(as_sorting(result), sorter_output_folder / "sorting")
+        try:
+            result = sort(recording, units=params["units"], band=band, seed=params["seed"],
+                          common_reference=params["common_reference"],
+                          parameters=SortingParameters.from_dict(params["parameters"]),
+                          progress=bool(verbose))
+        except NoSpikesError as error:
+            # One group of many may be silent; ``run_sorter_by_property`` gives the others only if none fails.
+            warnings.warn(f"{SORTER_NAME}: no units, an empty sorting. {error}", stacklevel=2)
+            messages, sorting = [str(error)], empty_sorting(recording.get_sampling_frequency())
+        else:
+            result.save(sorter_output_folder / "result")
+            messages, sorting = result.messages, as_sorting(result)
+        save_quietly(sorting, sorter_output_folder / "sorting")
+        # SpikeInterface copies its lines into spikeinterface_log.json.
+        (sorter_output_folder / f"{SORTER_NAME}.log").write_text("\n".join(messages), encoding="utf-8")
         if verbose:
-            print("\n".join(result.messages))
+            print("\n".join(messages))
 
     @classmethod
     def _get_result_from_folder(cls, sorter_output_folder: Path) -> Any:

@@ -80,6 +80,34 @@ def test_several_segments_are_refused_by_spikeinterface(run_sorter, probe_record
     assert not calls
 
 
+@pytest.mark.filterwarnings("ignore:The extractor is not serializable")
+@pytest.mark.parametrize("silent", [0.0, np.nan])
+def test_a_silent_tetrode_among_several_gives_no_units_and_the_others_come_back(run_sorter, result, monkeypatch,
+                                                                                tmp_path, silent):
+    from spikeinterface.sorters import run_sorter_by_property
+
+    traces = np.random.default_rng(0).normal(size=(40_000, 12)).astype(np.float32)
+    traces[:, 4:8] = silent
+    recording = si.NumpyRecording([traces], 20_000.0)
+    recording.set_property("group", np.repeat([0, 1, 2], 4))
+    recording.annotate(is_filtered=True)
+    pretend = "keras_crsae.applications.spikeinterface.sorter.sort"
+
+    monkeypatch.setattr(pretend, lambda recording, **options: result if np.isfinite(
+        recording.get_traces()).all() and recording.get_traces().any() else sort(recording, **options))
+    with pytest.warns(UserWarning, match="an empty sorting.*Every channel"):
+        sorting = run_sorter_by_property("crsae", recording, grouping_property="group", folder=tmp_path / "out")
+    assert sorting.get_num_units() == 6 and sorted(set(sorting.get_property("group"))) == [0, 2]
+    assert len(sorting.get_property("best_channel")) == 6
+    log = json.loads((tmp_path / "out" / "1" / "spikeinterface_log.json").read_text())
+    assert not log["error"] and "Every channel" in log["runtime_trace"][0]
+    # Noise alone has no units either.
+    with pytest.warns(UserWarning, match="No repeating waveform"):
+        monkeypatch.setattr(pretend, sort)
+        assert run_sorter("crsae", recording.select_channels(recording.channel_ids[:4]),
+                          folder=tmp_path / "noise").get_num_units() == 0
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # pandas', scikit-learn's and SpikeInterface's own
 def test_run_sorter_finds_the_units_of_a_generated_recording(run_sorter, tmp_path):
