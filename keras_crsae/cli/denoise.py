@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from crsae_onnx.core.atomic_files import atomic_write
 from crsae_onnx.core.errors import FileError
+from crsae_onnx.core.progress import ProgressBar
 
 from keras_crsae.applications.denoising.image_model import zoo_denoiser
 from keras_crsae.applications.denoising.pipeline import denoise as denoise_array
@@ -39,8 +40,12 @@ def denoise(args: Namespace) -> None:
     check_image_dtype(output, image)
     mask = None if args.mask is None else read_mask(args.mask, image)
     estimated = args.sigma == "estimate"
-    clean = denoise_array(image, model=_load(name, exported), sigma=None if estimated else args.sigma / 255,
-                          low_pass=args.low_pass, shifts=args.shifts, mask=mask)
+    with ProgressBar(args.progress) as progress:
+        progress("load the model", 0.0)
+        model = _load(name, exported)
+        progress("denoise", 0.0)
+        clean = denoise_array(image, model=model, sigma=None if estimated else args.sigma / 255,
+                              low_pass=args.low_pass, shifts=args.shifts, mask=mask)
     with atomic_write(output, args.overwrite) as temporary:
         write_image(temporary, clean, decoded.icc_profile)
     white = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1.0
