@@ -28,6 +28,12 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
                      "TF_NUM_INTRAOP_THREADS")
 
 
+def no_options(documentation):
+    """Answer ``--help``, and refuse options, of a script that has none: without it, --help would start the work."""
+    style = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(description=documentation, formatter_class=style).parse_args()
+
+
 def parser(description, threads=None):
     """Command line that every script has; ``threads`` None means all cores."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)

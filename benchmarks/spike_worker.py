@@ -5,8 +5,8 @@
 compilation and training, without imports.
 """
 
+import argparse
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -76,4 +76,6 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="folder of the recording and the job")
+    main(parser.parse_args().folder)

@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import common
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES_FOLDER = ROOT / "docs" / "benchmarks"
@@ -290,4 +292,5 @@ def main():
 
 
 if __name__ == "__main__":
+    common.no_options(__doc__)
     main()

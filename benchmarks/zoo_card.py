@@ -185,4 +185,5 @@ def main():
 
 
 if __name__ == "__main__":
+    common.no_options(__doc__)
     main()

@@ -8,7 +8,7 @@ import json
 import re
 from pathlib import Path
 
-from benchmarks import zoo_card
+from benchmarks import common, zoo_card
 from benchmarks.train_zoo import START
 
 RANGE = "denoise-gray"
@@ -62,4 +62,5 @@ def page(text, rows):
 
 
 if __name__ == "__main__":
+    common.no_options(__doc__)
     main()

@@ -47,7 +47,7 @@ def _train(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--strides", type=size, default=1, metavar="N[xN]", help="of the code (default: 1)")
     sub.add_argument("--window", type=size, metavar="N[xN]",
                      help="recordings are cut into windows of N samples (default: 2048, or 8 filter lengths if more), "
-                          "images into random patches of this side (default: 64)")
+                          "images into random patches of this side (default: 64, or 4 filter sides if more)")
     sub.add_argument("--limit", type=positive_int, metavar="N",
                      help="use N windows or patches, drawn at random (default: all windows; 200 patches)")
     sub.add_argument("--key", metavar="NAME", help="array of a .npz file that holds several")
@@ -150,8 +150,8 @@ def _demo(sub: argparse.ArgumentParser) -> None:
 
 def _encode(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("model", metavar="M.keras", help="trained model; or a folder that `sort` wrote")
-    sub.add_argument("input", metavar="INPUT", help=".npy or .wav (of any length, memory-mapped), .npz or an image; "
-                                                    "with a folder whatever `sort` reads")
+    sub.add_argument("input", metavar="INPUT", help="an image, or a recording in whatever kind of file `sort` reads, of any "
+                                                    "length: only .npz is read as a whole")
     sub.add_argument("output", metavar="OUTPUT",
                      help=".npy: dense code (batch, position, filter), float32; .npz: its non-zero values "
                           "as arrays index (batch, position), filter, value, shape; with a folder .csv: time (s), "
@@ -159,7 +159,8 @@ def _encode(sub: argparse.ArgumentParser) -> None:
     add_recording_options(sub, "default: the file's, or the sorter's", "default: the model's", spikeinterface=True)
     sub.add_argument("--sparse", action="store_true", help="insist on the sparse form (.npz)")
     sub.add_argument("--window", type=positive_int, metavar="N",
-                     help="samples of a recording encoded in one piece (default: 2^20); smaller needs less memory")
+                     help="samples of a recording encoded in one piece; smaller needs less memory (default: up to 2^20 "
+                          "samples in one piece, longer recordings in windows of 2^18)")
 
 
 def _denoise(sub: argparse.ArgumentParser) -> None:
@@ -209,9 +210,8 @@ _COMMANDS = {
     "train-denoiser": ("train a model that removes noise from images", _train_denoiser),
     "zoo": ("list the trained models that come with the package", _zoo),
 }
-_HAVE_LOW_PASS = ("train", "encode", "denoise", "train-denoiser")
-_LOW_PASS_HELP = ("images: standard deviation, in pixels, of a Gaussian blur that is subtracted first, as the model "
-                  "describes the rest alone (default: 2, for denoise and train-denoiser the model's own; 0: none)")
+#: Command with --low-pass -> its default.
+_LOW_PASS = {"train": "2", "encode": "2", "denoise": "the model's own", "train-denoiser": "0: the mean alone"}
 _SHOW_PROGRESS = ("train", "sort", "encode", "denoise", "train-denoiser")
 _WRITE_FILES = ("demo", "train", "sort", "encode", "denoise", "export", "train-denoiser")
 
@@ -232,8 +232,10 @@ def parser() -> argparse.ArgumentParser:
     for name, (text, add_options) in _COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         add_options(sub)
-        if name in _HAVE_LOW_PASS:
-            sub.add_argument("--low-pass", type=number_not_negative, metavar="X", help=_LOW_PASS_HELP)
+        if name in _LOW_PASS:
+            sub.add_argument("--low-pass", type=number_not_negative, metavar="X",
+                             help="images: standard deviation, in pixels, of a Gaussian blur that is subtracted first, "
+                                  f"as the model describes the rest alone (default: {_LOW_PASS[name]})")
         if name in _SHOW_PROGRESS:
             add_progress_option(sub)
         if name in _WRITE_FILES:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -93,3 +94,11 @@ def test_another_code_or_one_that_proves_nothing_is_an_error():
         common.check_same(code, {"other": code[::-1]})
     with pytest.raises(RuntimeError, match="prove nothing"):
         common.check_same(np.zeros(3), {})
+
+
+def test_help_never_starts_the_work():
+    """A script without a parser of its own would run, and write, whatever its options."""
+    scripts = [path for path in Path(common.__file__).parent.rglob("*.py") if "__main__" in path.read_text()]
+    assert len(scripts) > 20
+    for path in scripts:
+        assert any(word in path.read_text() for word in ("ArgumentParser", "common.parser(", "no_options(")), path.name
