@@ -150,8 +150,9 @@ def _demo(sub: argparse.ArgumentParser) -> None:
 
 def _encode(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("model", metavar="M.keras", help="trained model; or a folder that `sort` wrote")
-    sub.add_argument("input", metavar="INPUT", help="an image, or a recording in whatever kind of file `sort` reads, of any "
-                                                    "length: only .npz is read as a whole")
+    sub.add_argument("input", metavar="INPUT",
+                     help="an image, or a recording in whatever kind of file `sort` reads, of any length: only .npz is "
+                          "read as a whole")
     sub.add_argument("output", metavar="OUTPUT",
                      help=".npy: dense code (batch, position, filter), float32; .npz: its non-zero values "
                           "as arrays index (batch, position), filter, value, shape; with a folder .csv: time (s), "

@@ -48,9 +48,7 @@ def read_recording(path: str | PathLike[str], sampling_frequency: float | None =
         ModuleNotFoundError: the file needs SpikeInterface (extra ``spikes``), which is not installed.
 
     Example:
-        >>> import warnings
-
-import numpy as np
+        >>> import numpy as np
         >>> from keras_crsae.data import read_recording
         >>> np.zeros((60000, 4), "<i2").tofile("tetrode.dat")
         >>> read_recording("tetrode.dat", sampling_frequency=30000, channels=4).shape
@@ -154,9 +152,7 @@ def check_segment(recording: Any, segment: int | None = None) -> int:
         ValueError: several segments and none chosen, or no such segment.
 
     Example:
-        >>> import warnings
-
-import numpy as np
+        >>> import numpy as np
         >>> from spikeinterface.core import NumpyRecording
         >>> from keras_crsae.data.recordings import check_segment
         >>> check_segment(NumpyRecording([np.zeros((9000, 4)), np.zeros((5000, 4))], 30000.0), segment=1)
@@ -271,9 +267,7 @@ def sample_reader(recording: Any) -> tuple[int, int, Callable[[int, int], np.nda
         ValueError: several segments, or another number of axes.
 
     Example:
-        >>> import warnings
-
-import numpy as np
+        >>> import numpy as np
         >>> from keras_crsae.data.recordings import sample_reader
         >>> samples, channels, read = sample_reader(np.zeros((100, 4), "int16"))
         >>> samples, channels, read(10, 30).shape
