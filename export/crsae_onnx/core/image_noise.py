@@ -52,7 +52,8 @@ def image_noise_std(images: Any) -> float:
         25
     """
     images = np.asarray(images)
-    images = images if images.dtype.kind == "f" else images.astype(np.float64)
+    if images.dtype.kind != "f" or images.dtype.itemsize < 4:
+        images = images.astype(np.float32 if images.dtype.kind == "f" else np.float64)
     if min(images.shape[1:3]) < 2:
         return 0.0
     detail = diagonal_haar(images)
@@ -60,24 +61,25 @@ def image_noise_std(images: Any) -> float:
     values = detail[known]
     if not values.size:
         return 0.0
+    error = _rounding_error(images)
     if values.size > _MOST_COEFFICIENTS:
-        std = _zero_mean_std(values)
-        quiet = np.count_nonzero(np.abs(values) <= max(_rounding_error(images), _QUIET_FRACTION * std))
+        std = _zero_mean_std(values, error)
+        quiet = np.count_nonzero(np.abs(values) <= max(error, _QUIET_FRACTION * std))
         if quiet <= _QUIET_SHARE * values.size and not _clipped_pixels(images).any():
             return std
         images = _parts(images, -(-detail.size // _MOST_COEFFICIENTS))  # to look for areas takes long; a part will do
         detail = diagonal_haar(images)
         known = np.isfinite(detail)
         values = detail[known]
-    alive = _alive(detail, known, images)
+    alive = _alive(detail, known, error)
     if alive is None:
-        return _zero_mean_std(values)
-    std = _zero_mean_std(detail[alive])
+        return _zero_mean_std(values, error)
+    std = _zero_mean_std(detail[alive], error)
     inside = alive & ~_clipped(images)
     if np.count_nonzero(inside) < np.count_nonzero(alive):
         inside = inside & _thick(inside, known)
         if np.count_nonzero(inside) >= _needed(values.size):
-            std = max(std, _zero_mean_std(detail[inside]))
+            std = max(std, _zero_mean_std(detail[inside], error))
     return std
 
 
@@ -88,10 +90,10 @@ def diagonal_haar(images: Array) -> Array:
     return (even[:, ::2, ::2] - even[:, 1::2, ::2] - even[:, ::2, 1::2] + even[:, 1::2, 1::2]) / 2.0
 
 
-def _zero_mean_std(values: Array) -> float:
-    """``robust_std`` around zero; of multiples of a step, the normal distribution that was rounded to them."""
+def _zero_mean_std(values: Array, error: float) -> float:
+    """``robust_std`` around zero; of multiples of a step, to ``error``, the normal distribution that was rounded."""
     std = float(robust_std(values, center=0.0))
-    step = _step_of(values)
+    step = _step_of(values, error)
     if not step or std > _MODELLED_STEPS * step:
         return std
     index = np.rint(np.abs(values) / step)
@@ -102,11 +104,11 @@ def _zero_mean_std(values: Array) -> float:
     return step * math.sqrt(max(0.0, rounded**2 - 0.25))
 
 
-def _step_of(values: Array) -> float:
+def _step_of(values: Array, error: float) -> float:
     """The step of which all values are multiples, as far as some of them show; 0.0: none."""
     some = np.abs(values[::max(1, len(values) // _STEP_VALUES)].astype(np.float64))
     gaps = np.diff(np.unique(np.append(some, 0.0)))
-    gaps = gaps[gaps > 1e-5 * np.quantile(some, 0.95)]  # others are rounding errors, as after a change of unit
+    gaps = gaps[gaps > 2 * error]  # others are rounding errors, as after a change of unit
     if not gaps.size:
         return 0.0
     step = float(gaps.min())
@@ -115,11 +117,10 @@ def _step_of(values: Array) -> float:
     return step if many and np.mean(np.abs(multiple - np.rint(multiple)) > 0.1) < 1e-3 else 0.0
 
 
-def _alive(detail: Array, known: Array, images: Array) -> Array | None:
+def _alive(detail: Array, known: Array, error: float) -> Array | None:
     """Boolean, detail's shape: known coefficients in areas with noise; None where there is no such area."""
     count = int(np.count_nonzero(known))
     magnitude = np.abs(detail)
-    error = _rounding_error(images)
     alive, tolerance = known, 0.0
     for _ in range(4):  # the tolerance follows the estimate
         noise = magnitude if np.count_nonzero(alive) == alive.size else magnitude[alive]
