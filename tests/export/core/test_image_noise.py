@@ -89,7 +89,8 @@ def test_rounding_does_not_move_it(sigma, border):
     image = np.rint(scene + sigma * np.random.default_rng(3).standard_normal(scene.shape))
     image[:border] = 0
     for unit in (1.0, 255, 65535):  # as float32, as denoise has it
-        assert unit * image_noise_std((image / unit)[None, ..., None].astype("float32")) == pytest.approx(sigma, rel=0.05)
+        scaled = (image / unit)[None, ..., None].astype("float32")
+        assert unit * image_noise_std(scaled) == pytest.approx(sigma, rel=0.05)
 
 
 def test_noise_of_floats_is_what_it_was_to_the_bit(noisy):
