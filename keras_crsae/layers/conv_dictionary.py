@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from crsae_onnx.core.validation import as_positive_int, as_sizes
+import numpy as np
+from crsae_onnx.core.validation import as_positive_int, as_rank, as_sizes
 from keras import ops
 
 from keras_crsae.constraints import UnitNormFilters, filter_norms
+from keras_crsae.layers.precision import layer_policy
 from keras_crsae.operators import polyphase
 from keras_crsae.operators.convolution import adjoint, code_length, signal_length, synthesis
 from keras_crsae.operators.lipschitz import largest_eigenvalue
 from keras_crsae.typing import BlockSize, Sizes, Tensor
+
+#: Change of a filter's value above which it has left its constraint: rounding stays below.
+_MOST_ROUNDING = 1e-5
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
@@ -25,9 +30,10 @@ class ConvDictionary(keras.layers.Layer):
     Args:
         filters: number of filters.
         kernel_size: int or tuple of ``rank`` ints.
-        channels: channels of the signal; None: set by ``build``.
+        channels: channels of the signal; None: those of the signal that the ``SparseCoding`` of this dictionary is
+            built on, and 1 for a dictionary that is built alone, since codes do not say.
         strides: int or tuple of ``rank`` ints, none larger than the kernel.
-        rank: 1 (signals) or 2 (images).
+        rank: 1 (signals) or 2 (images); None: from a tuple of sizes, else 1.
         kernel_initializer: Keras initialiser of the kernel.
         block_size: "auto", or the code positions an axis that are folded into channels (see
             ``operators.polyphase``); 1 is the plain path. The values are the same.
@@ -35,7 +41,8 @@ class ConvDictionary(keras.layers.Layer):
     Input shape: code (batch, *positions, filters). Output shape: (batch, *space, channels).
 
     Raises:
-        ValueError: a size that is no positive int, strides larger than the kernel, another rank.
+        ValueError: a size that is no positive int, strides larger than the kernel, another rank, variables of half
+            precision (see ``precision.layer_policy``).
 
     Example:
         >>> import keras
@@ -48,28 +55,50 @@ class ConvDictionary(keras.layers.Layer):
     #: Whether every filter has norm 1.
     unit_norm = True
 
-    def __init__(self, filters: int, kernel_size: Sizes, channels: int = 1, strides: Sizes = 1, rank: int = 1,
-                 kernel_initializer: Any = "random_normal", block_size: BlockSize = "auto", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if rank not in (1, 2):
-            raise ValueError(f"`rank` must be 1 (signals) or 2 (images). Received: rank={rank!r}")
-        self.rank = rank
+    def __init__(self, filters: int, kernel_size: Sizes, channels: int | None = None, strides: Sizes = 1,
+                 rank: int | None = None, kernel_initializer: Any = "random_normal", block_size: BlockSize = "auto",
+                 dtype: Any = None, **kwargs: Any) -> None:
+        super().__init__(dtype=layer_policy(dtype), **kwargs)
+        self.rank = as_rank(rank, kernel_size, strides)
         self.filters = as_positive_int(filters, "filters")
-        self.channels = as_positive_int(channels, "channels")
-        self.kernel_size = as_sizes(kernel_size, rank, "kernel_size")
-        self.strides = as_sizes(strides, rank, "strides")
+        self.channels = None if channels is None else as_positive_int(channels, "channels")
+        self.kernel_size = as_sizes(kernel_size, self.rank, "kernel_size")
+        self.strides = as_sizes(strides, self.rank, "strides")
         if any(s > k for s, k in zip(self.strides, self.kernel_size, strict=True)):
             raise ValueError("`strides` larger than `kernel_size` would leave samples that no filter reaches. "
                              f"Received: strides={self.strides}, kernel_size={self.kernel_size}")
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.block_size = block_size
-        self.block = polyphase.resolve_block(block_size, self.kernel_size, self.strides, self.channels)
+        self.block = polyphase.resolve_block(block_size, self.kernel_size, self.strides, self.channels or 1)
+        self._seen: np.ndarray | None = None  # the kernel that was last compared with its constraint
+
+    def set_channels(self, channels: int) -> None:
+        """Fix the channels where they are open (None); before ``build``."""
+        if self.channels is None:
+            self.channels = as_positive_int(channels, "channels")
+            self.block = polyphase.resolve_block(self.block_size, self.kernel_size, self.strides, self.channels)
 
     def build(self, input_shape: Any = None) -> None:
+        self.set_channels(1)
         self.kernel = self.add_weight(
             name="kernel", shape=(*self.kernel_size, self.channels, self.filters),
             initializer=self.kernel_initializer, constraint=UnitNormFilters())
         self.kernel.assign(UnitNormFilters()(self.kernel.value))
+
+    def constrain_kernel(self) -> np.ndarray:
+        """Put filters that others moved off their constraint back on it; returns the kernel's values.
+
+        Training keeps the constraint by itself. Averages of weights, ``set_weights`` and ``kernel.assign`` do not.
+        """
+        kernel = ops.convert_to_numpy(self.kernel)
+        if self.kernel.constraint is None or (self._seen is not None and np.array_equal(kernel, self._seen)):
+            return kernel
+        constrained = ops.convert_to_numpy(self.kernel.constraint(ops.convert_to_tensor(kernel)))
+        if np.abs(constrained - kernel).max() > _MOST_ROUNDING:
+            self.kernel.assign(constrained)
+            kernel = constrained
+        self._seen = kernel
+        return kernel
 
     def unit_kernel(self) -> Tensor:
         """The kernel with every filter divided by its norm, differentiable."""

@@ -27,14 +27,15 @@ class FreeNormDictionary(ConvDictionary):
 
     unit_norm = False
 
-    def __init__(self, filters: int, kernel_size: Sizes, channels: int = 1, strides: Sizes = 1, rank: int = 1,
-                 kernel_initializer: Any = "random_normal", block_size: BlockSize = "auto", unit_ball: bool = False,
-                 **kwargs: Any) -> None:
+    def __init__(self, filters: int, kernel_size: Sizes, channels: int | None = None, strides: Sizes = 1,
+                 rank: int | None = None, kernel_initializer: Any = "random_normal", block_size: BlockSize = "auto",
+                 unit_ball: bool = False, **kwargs: Any) -> None:
         super().__init__(filters, kernel_size, channels=channels, strides=strides, rank=rank,
                          kernel_initializer=kernel_initializer, block_size=block_size, **kwargs)
         self.unit_ball = bool(unit_ball)
 
     def build(self, input_shape: Any = None) -> None:
+        self.set_channels(1)
         self.kernel = self.add_weight(
             name="kernel", shape=(*self.kernel_size, self.channels, self.filters),
             initializer=self.kernel_initializer, constraint=InsideUnitBall() if self.unit_ball else None)

@@ -13,6 +13,7 @@ from keras import ops
 
 from keras_crsae.layers.conv_dictionary import ConvDictionary
 from keras_crsae.layers.folded_problem import FoldedProblem, Tensors, fold_problem
+from keras_crsae.layers.precision import layer_policy
 from keras_crsae.layers.sparse_coding_cell import SparseCodingCell
 from keras_crsae.operators import polyphase
 from keras_crsae.problem.measurements import mask_or_identity
@@ -72,8 +73,8 @@ class SparseCoding(keras.layers.Layer):
                  return_sequences: bool = False, gradient: Gradient = "unrolled", gradient_steps: int = 10,
                  tolerance: float | None = None, active: bool = False, block_size: BlockSize = "auto",
                  remat: bool = False, solver: Solver | str = "fista", analysis: ConvDictionary | None = None,
-                 **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+                 dtype: Any = None, **kwargs: Any) -> None:
+        super().__init__(dtype=layer_policy(dtype), **kwargs)
         self.supports_masking = True  # `mask` marks observed samples; none is passed on
         self.cell, self.unroll, self.return_sequences, self.gradient = cell, unroll, return_sequences, gradient
         self.iterations = as_positive_int(iterations, "iterations")
@@ -82,11 +83,14 @@ class SparseCoding(keras.layers.Layer):
         self.tolerance, self.block_size, self.remat = tolerance, block_size, bool(remat)
         self.active = bool(active) or self.solver.active
         self._check_options()
-        dictionary = cell.dictionary
         #: A model that refreshes the step size itself, after each optimiser step, sets this to False.
         self.refresh_in_training = True
-        self.block = polyphase.resolve_block(block_size, dictionary.kernel_size, dictionary.strides,
-                                             dictionary.channels)
+        self.block = self._block()
+
+    def _block(self) -> Shape | None:
+        dictionary = self.cell.dictionary
+        return polyphase.resolve_block(self.block_size, dictionary.kernel_size, dictionary.strides,
+                                       dictionary.channels or 1)
 
     def _check_options(self) -> None:
         """Refuse options out of range and those that exclude each other."""
@@ -114,9 +118,11 @@ class SparseCoding(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         dictionary = self.cell.dictionary
-        if len(input_shape) != dictionary.rank + 2 or input_shape[-1] != dictionary.channels:
+        channels = input_shape[-1] if dictionary.channels is None else dictionary.channels
+        if len(input_shape) != dictionary.rank + 2 or channels is None or input_shape[-1] != channels:
             space = "time" if dictionary.rank == 1 else "height, width"
-            raise ValueError(f"Expected a signal of shape (batch, {space}, {dictionary.channels} channels). "
+            count = "" if channels is None else f"{channels} "
+            raise ValueError(f"Expected a signal of shape (batch, {space}, {count}channels). "
                              f"Received: input_shape={tuple(input_shape)}. Add or move axes to match.")
         for n, k in zip(input_shape[1:-1], dictionary.kernel_size, strict=True):
             if n is not None and n < k:
@@ -125,7 +131,9 @@ class SparseCoding(keras.layers.Layer):
         if not self.cell.built:
             self.cell.build(input_shape)
         if self.analysis is not None and not self.analysis.built:
+            self.analysis.set_channels(channels)
             self.analysis.build()
+        self.block = self._block()
 
     def pad_to_strides(self, signal: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Pad on the right to a whole number of strides; the padding is masked from the residual."""
@@ -156,6 +164,8 @@ class SparseCoding(keras.layers.Layer):
             mask = ops.broadcast_to(ops.cast(mask, signal.dtype), ops.shape(signal))
         if training and self.refresh_in_training:
             self.cell.refresh_step_size()
+        elif not training and hasattr(signal, "numpy") and self.compute_dtype == self.variable_dtype:
+            self.cell.restore_constraints()  # not in a graph, nor where Keras shows the filters rounded to bfloat16
         kernel = ops.cast(self.cell.dictionary.unit_kernel(), signal.dtype)
         if self.active and not training:
             return self._encode_active(signal, mask, kernel, ops.cast(self.cell.penalty_weight(sigma), signal.dtype))

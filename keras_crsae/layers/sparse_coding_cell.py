@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_crsae.constraints import AboveBound
 from keras_crsae.layers.conv_dictionary import ConvDictionary
+from keras_crsae.layers.precision import layer_policy
 from keras_crsae.problem import code_priors, likelihoods
 from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.problem.likelihoods import Likelihood
@@ -19,6 +21,9 @@ from keras_crsae.solvers.base import Descend
 from keras_crsae.solvers.fista import FISTA
 from keras_crsae.solvers.proximal_step import descent
 from keras_crsae.typing import Tensor
+
+#: Relative distance from 1 / L above which a step size belongs to other filters: rounding stays below.
+_MOST_ROUNDING = 1e-4
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
@@ -56,8 +61,8 @@ class SparseCodingCell(keras.layers.Layer):
 
     def __init__(self, dictionary: ConvDictionary, code_prior: CodePrior | str = "nonnegative_soft",
                  likelihood: Likelihood | str = "gaussian", lambda_init: Any = 1.0, lambda_shared: bool = False,
-                 sigma: float = 1.0, step_size: Any = "auto", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+                 sigma: float = 1.0, step_size: Any = "auto", dtype: Any = None, **kwargs: Any) -> None:
+        super().__init__(dtype=layer_policy(dtype), **kwargs)
         self.code_prior, self.likelihood = code_priors.get(code_prior), likelihoods.get(likelihood)
         if step_size != "auto" and not step_size > 0:
             raise ValueError(f"`step_size` must be 'auto' or a positive number. Received: {step_size!r}")
@@ -69,9 +74,11 @@ class SparseCodingCell(keras.layers.Layer):
         self.lambda_init, self.lambda_shared = lambda_init, lambda_shared
         self.sigma_init, self.step_size_init = sigma, step_size
         self._space: tuple[int | None, ...] | None = None
+        self._seen: np.ndarray | None = None  # the kernel that the step size was last compared with
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         if not self.dictionary.built:
+            self.dictionary.set_channels(input_shape[-1] or 1)
             self.dictionary.build()
         self._space = tuple(input_shape[1:-1])
         count = 1 if self.lambda_shared else self.dictionary.filters
@@ -92,6 +99,24 @@ class SparseCodingCell(keras.layers.Layer):
     def refresh_step_size(self) -> None:
         """Set the step size to 1 / L of the present dictionary (or to the user's number)."""
         self.step_size.assign(self.safe_step_size() if self.step_size_init == "auto" else self.step_size_init)
+
+    def restore_constraints(self) -> None:
+        """Filters on their constraint and a step size of 1 / L, where others changed the filters.
+
+        Training sees to both after each step. Averages of weights, ``set_weights`` and ``kernel.assign`` leave filters
+        of other norms and the step size of those before. Values that fit up to rounding stay as they are. For
+        inference, outside of graphs; while the filters are the same as at the last call it compares them only.
+        """
+        kernel = self.dictionary.constrain_kernel()
+        if self._seen is not None and np.array_equal(kernel, self._seen):
+            return
+        self._seen = kernel
+        safe = self.safe_step_size() if self.step_size_init == "auto" else None
+        if safe is None:
+            return
+        right, present = (float(ops.convert_to_numpy(v)) for v in (safe, self.step_size))
+        if math.isfinite(right) and not abs(present - right) <= _MOST_ROUNDING * right:
+            self.step_size.assign(safe)
 
     @property
     def state_size(self) -> list[tuple[int | None, ...]]:

@@ -49,6 +49,30 @@ def as_positive_int(value: Any, name: str) -> int:
     return as_int(value, name)
 
 
+def as_rank(rank: Any, *sizes: Any) -> int:
+    """Axes of space: ``rank``, or where it is None the number of values of the first size that has several.
+
+    Args:
+        rank: 1 (signals), 2 (images) or None.
+        *sizes: kernel size, strides: ints or sequences of one int an axis.
+
+    Raises:
+        ValueError: another rank.
+
+    Example:
+        >>> from crsae_onnx.core.validation import as_rank
+        >>> as_rank(None, 9), as_rank(None, (4, 4)), as_rank(2, 9)
+        (1, 2, 2)
+    """
+    found = rank
+    if rank is None:
+        found = next((len(size) for size in sizes if np.ndim(size)), 1)
+    if isinstance(found, bool) or found not in (1, 2):
+        raise ValueError(f"`rank` must be 1 (signals) or 2 (images), or None: taken from the number of sizes. "
+                         f"Received: rank={rank!r}" + (f" and sizes {sizes}" if rank is None else ""))
+    return int(found)
+
+
 def as_sizes(value: Any, rank: int, name: str) -> tuple[int, ...]:
     """A positive int, or ``rank`` of them, as a tuple of ``rank`` ints.
 
@@ -65,7 +89,9 @@ def as_sizes(value: Any, rank: int, name: str) -> tuple[int, ...]:
     if isinstance(value, tuple | list | np.ndarray) and np.ndim(items):
         values = tuple(items)
     if len(values) != rank:
-        raise ValueError(f"`{name}` must be a positive int or {rank} of them. Received: {name}={value!r}")
+        axes = "axis" if rank == 1 else "axes"
+        raise ValueError(f"`{name}` must be a positive int or {rank} of them: there {'is' if rank == 1 else 'are'} "
+                         f"{rank} {axes} of space (rank={rank}). Received: {name}={value!r}")
     return tuple(as_positive_int(v, name) for v in values)
 
 

@@ -36,7 +36,7 @@ class LCSC(Baseline):
         >>> model.compile(keras.optimizers.Adam(1e-3), keras.optimizers.Adam(1e-3))
     """
 
-    def __init__(self, filters: int, kernel_size: Any, strides: Any = 1, rank: int = 1, iterations: int = 15,
+    def __init__(self, filters: int, kernel_size: Any, strides: Any = 1, rank: int | None = None, iterations: int = 15,
                  shrinkage: str | None = None, lambda_learning: str | None = "backprop",
                  training_shifts: int | None = None, low_pass: float = 0.0, **options: Any) -> None:
         if lambda_learning not in ("backprop", None):

@@ -38,9 +38,9 @@ class TLAE(Baseline):
 
     inside_unit_ball = True
 
-    def __init__(self, filters: int, kernel_size: Any, strides: Any = 1, rank: int = 1, shrinkage: str | None = None,
-                 lambda_learning: str | None = None, training_shifts: int | None = None, low_pass: float = 0.0,
-                 **options: Any) -> None:
+    def __init__(self, filters: int, kernel_size: Any, strides: Any = 1, rank: int | None = None,
+                 shrinkage: str | None = None, lambda_learning: str | None = None, training_shifts: int | None = None,
+                 low_pass: float = 0.0, **options: Any) -> None:
         if lambda_learning not in ("backprop", None):
             raise ValueError("TLAE's thresholds are fixed, or learned by the reconstruction: `lambda_learning` is "
                              f"None or 'backprop'. Received: {lambda_learning!r}")

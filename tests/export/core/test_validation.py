@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from crsae_onnx.core.validation import as_int, as_positive, as_positive_int, as_sizes
+from crsae_onnx.core.validation import as_int, as_positive, as_positive_int, as_rank, as_sizes
 
 
 @pytest.mark.parametrize("value", [3, np.int8(3), np.uint64(3), np.array(3)])
@@ -47,3 +47,15 @@ def test_what_is_no_positive_finite_number_is_refused(value):
 
 def test_a_positive_number_becomes_a_float():
     assert as_positive(np.float32(0.5), "sigma") == 0.5 and type(as_positive(2, "sigma")) is float
+
+
+@pytest.mark.parametrize("rank, sizes, found", [(None, (9, 1), 1), (None, ((4, 4), 1), 2), (None, (8, [2, 2]), 2),
+                                                (None, ((45,),), 1), (2, (9, 1), 2), (np.int64(1), ((9,),), 1)])
+def test_the_rank_is_the_number_of_sizes_where_it_is_not_given(rank, sizes, found):
+    assert as_rank(rank, *sizes) == found
+
+
+@pytest.mark.parametrize("rank, sizes", [(3, (9,)), (0, (9,)), (True, (9,)), ("1", (9,)), (None, ((3, 3, 3),))])
+def test_another_rank_is_refused(rank, sizes):
+    with pytest.raises(ValueError, match="`rank` must be 1 .* or 2 .*Received: rank="):
+        as_rank(rank, *sizes)

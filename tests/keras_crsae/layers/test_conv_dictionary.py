@@ -51,7 +51,9 @@ def test_a_config_gives_the_same_layer():
 
 
 @pytest.mark.parametrize("wrong, words", [
-    (dict(filters=0), "`filters` must be a positive int"), (dict(kernel_size=(3, 3)), "`kernel_size`"),
+    (dict(filters=0), "`filters` must be a positive int"),
+    (dict(rank=1, kernel_size=(3, 3)), r"`kernel_size`.*rank=1.*\(3, 3\)"),
+    (dict(kernel_size=(3, 3, 3)), r"`rank` must be 1.*\(3, 3, 3\)"),
     (dict(rank=3), "`rank` must be 1"), (dict(strides=10), "no filter reaches"), (dict(block_size=0), "block_size")])
 def test_bad_sizes_are_refused(wrong, words):
     with pytest.raises(ValueError, match=words):

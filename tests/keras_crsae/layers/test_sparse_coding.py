@@ -171,3 +171,54 @@ def test_memory_of_cheap_gradients_does_not_grow_with_the_iterations():
     # One loop holds the first 50 iterations and keeps nothing; the last ten are one pass.
     assert not loops_that_keep_iterates("truncated")[0]
     assert loops_that_keep_iterates("truncated", 60) == loops_that_keep_iterates("truncated", 600)
+
+
+def stage(filters, size, rank=None, **options):
+    dictionary = kc.ConvDictionary(filters, size, rank=rank, **options)
+    return kc.SparseCoding(kc.SparseCodingCell(dictionary, lambda_init=0.05), iterations=4)
+
+
+@pytest.mark.parametrize("options", [{}, dict(channels=None)], ids=["by default", "None"])
+@pytest.mark.parametrize("first, second, shape", [((4, 9), (6, 5), (60, 2)), ((3, (4, 4)), (5, (3, 3)), (16, 12, 1))],
+                         ids=["signals", "images"])
+def test_a_layer_on_the_codes_of_another_takes_its_filters_as_channels(rng, tmp_path, first, second, shape, options):
+    model = keras.Sequential([keras.Input(shape), stage(*first, **options), stage(*second, **options)])
+    dictionaries = [layer.cell.dictionary for layer in model.layers]
+    assert [d.channels for d in dictionaries] == [shape[-1], first[0]]
+    assert [tuple(d.kernel.shape)[-2:] for d in dictionaries] == [(shape[-1], first[0]), (first[0], second[0])]
+    signal = rng.standard_normal((2, *shape)).astype("float32")
+    code = model.predict(signal, verbose=0)
+    assert code.shape == (2, *(n - np.max(first[1]) - np.max(second[1]) + 2 for n in shape[:-1]), second[0])
+    model.save(tmp_path / "stack.keras")
+    np.testing.assert_allclose(keras.saving.load_model(tmp_path / "stack.keras").predict(signal, verbose=0), code,
+                               atol=1e-6)
+
+
+def test_channels_are_set_by_the_signal_also_without_an_input_shape(rng):
+    coder = stage(4, 9)
+    decoder = coder.cell.dictionary
+    model = keras.Sequential([coder, decoder])
+    assert decoder.channels is None and coder.compute_output_shape((None, 60, 3)) == (None, 52, 4)
+    assert model(rng.standard_normal((2, 60, 3)).astype("float32")).shape == (2, 60, 3)
+    assert decoder.channels == 3
+    alone = kc.ConvDictionary(4, 9)
+    assert alone(np.zeros((1, 10, 4), "float32")).shape == (1, 18, 1)
+    with pytest.raises(ValueError, match="1 channels.*Received"):
+        kc.SparseCoding(kc.SparseCodingCell(alone)).build((None, 60, 3))
+
+
+def test_filters_that_others_changed_are_used_with_norm_one_and_their_own_step_size(rng):
+    signal, coder = rng.standard_normal((2, 60, 1)).astype("float32"), stage(3, 9)
+    coder(signal)
+    spread = rng.standard_normal((9, 1, 3)).astype("float32")
+    low = np.ones((9, 1, 3), "float32") + 0.1 * spread  # alike: 1 / L is a third of the one before
+    for kernel in (low, 3 * low, spread):
+        coder.cell.dictionary.kernel.assign(kernel)
+        code = np.asarray(coder(signal))
+        expected = stage(3, 9)
+        expected.build(signal.shape)
+        expected.cell.dictionary.kernel.assign(kernel / np.linalg.norm(kernel, axis=(0, 1)))
+        expected.cell.refresh_step_size()
+        np.testing.assert_allclose(code, expected(signal), atol=1e-5)
+        np.testing.assert_allclose(np.linalg.norm(coder.cell.dictionary.kernel, axis=(0, 1)), 1, atol=1e-5)
+        assert float(coder.cell.step_size) == pytest.approx(float(expected.cell.step_size), rel=1e-4)
