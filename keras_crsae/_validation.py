@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from crsae_onnx.core.signals import refuse_other_containers
 
 
 def as_lambda(value: Any, filters: int, shared: bool) -> str | float | list[float]:
@@ -60,6 +61,7 @@ def as_sample_weight(weight: Any, signal: np.ndarray, name: str = "sample_weight
     """
     if weight is None:
         return None
+    refuse_other_containers(weight, name)
     weight = np.asarray(weight)
     batch = signal.shape[0]
     if weight.dtype.kind not in "fiub" or not np.isfinite(weight.astype(np.float32)).all():
@@ -78,6 +80,36 @@ def as_sample_weight(weight: Any, signal: np.ndarray, name: str = "sample_weight
     return weight
 
 
+def with_observed(weight: Any, observed: Any, signal: np.ndarray) -> Any:
+    """``sample_weight`` with the mask of a masked array in it.
+
+    Args:
+        weight: None, or what ``fit`` was given.
+        observed: None, or False where the signal, or its target, is masked.
+        signal: (batch, *space, channels), for its shape.
+
+    Raises:
+        ValueError: weights of shape (batch,) beside a mask, since a batch has room for one of them.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_crsae._validation import with_observed
+        >>> with_observed(None, np.array([[[True], [False]]]), np.zeros((1, 2, 1))).ravel().tolist()
+        [1.0, 0.0]
+    """
+    if observed is None:
+        return weight
+    observed = np.asarray(observed, np.float32)
+    if weight is None:
+        return observed
+    mask = as_sample_weight(weight, signal)
+    if mask is not None and mask.ndim == 1:
+        raise ValueError("The mask of a masked array takes the place of `sample_weight`, so weights of shape (batch,) "
+                         "cannot be given with it. Fill the masked values and omit them from the signals, or omit the "
+                         f"weights. Received: sample_weight of shape {mask.shape}")
+    return observed * mask
+
+
 def _check_mask(mask: np.ndarray, shape: tuple[int, ...], name: str) -> None:
     """Raise ValueError unless ``mask`` is 0/1 and broadcastable to ``shape`` with its batch, with a 1 in it."""
     if mask.ndim != len(shape) or any(m not in (1, n) for m, n in zip(mask.shape, shape, strict=True)) \
@@ -93,6 +125,7 @@ def _check_mask(mask: np.ndarray, shape: tuple[int, ...], name: str) -> None:
 
 def as_unit_filters(filters: Any, expected: tuple[int | None, ...]) -> np.ndarray:
     """``filters`` as float32 with unit norms, or a ValueError; ``expected`` is its shape, None where any will do."""
+    refuse_other_containers(filters, "filters")
     filters = np.asarray(filters)
     if filters.dtype.kind not in "fiu":
         raise ValueError(f"`filters` must hold real numbers. Received: dtype {filters.dtype}")

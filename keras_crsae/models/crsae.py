@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 import numpy as np
-from crsae_onnx.core.signals import as_signal
-from crsae_onnx.core.validation import as_positive, as_positive_int, as_sizes
+from crsae_onnx.core.signals import as_signal, refuse_other_containers, split_masked
+from crsae_onnx.core.validation import as_positive, as_positive_int, as_rank, as_sizes
 from keras import ops
 
 from keras_crsae._validation import as_lambda, as_unit_filters
@@ -41,7 +41,8 @@ class CRsAE(SparseCodingModel):
     the prior of the code (here Laplace) may be others, see ``code_prior`` and ``likelihood``.
 
     Args:
-        filters, kernel_size, strides, rank: dictionary; sizes are ints or tuples of ``rank`` ints.
+        filters, kernel_size, strides: dictionary; sizes are ints or tuples of one int an axis.
+        rank: 1 (signals) or 2 (images); None: from a tuple of sizes, else 1.
         iterations: iterations of the solver.
         shrinkage: short form of ``code_prior``, a name: "nonnegative_soft" (the default) or "soft".
         sigma: noise standard deviation, in the data's unit, or "estimate" (robust, from data, in ``adapt``).
@@ -79,10 +80,11 @@ class CRsAE(SparseCodingModel):
     #: Name of the code prior where none is given.
     DEFAULT_CODE_PRIOR = "nonnegative_soft"
 
-    def __init__(self, filters: int, kernel_size: Sizes, strides: Sizes = 1, rank: int = 1, iterations: int = 100,
-                 shrinkage: str | None = None, sigma: float | str = 1.0, sigma_learning: bool = False,
-                 sigma_rate: float = 0.01, lambda_init: Any = "donoho", lambda_shared: bool = False,
-                 lambda_learning: LambdaLearning = "em", lambda_prior: RatePrior | str | None = None,
+    def __init__(self, filters: int, kernel_size: Sizes, strides: Sizes = 1, rank: int | None = None,
+                 iterations: int = 100, shrinkage: str | None = None, sigma: float | str = 1.0,
+                 sigma_learning: bool = False, sigma_rate: float = 0.01, lambda_init: Any = "donoho",
+                 lambda_shared: bool = False, lambda_learning: LambdaLearning = "em",
+                 lambda_prior: RatePrior | str | None = None,
                  gradient: Gradient = "unrolled", gradient_steps: int = 10, tied: bool = True,
                  step_size: float | str = "auto", tolerance: float | None = None, active: bool = False,
                  block_size: int | str = "auto", unroll: bool = False, remat: bool = False,
@@ -97,9 +99,7 @@ class CRsAE(SparseCodingModel):
         if lambda_learning == "backprop" and gradient == "decoder":
             raise ValueError("lambda_learning='backprop' needs a gradient through the encoder, and gradient='decoder' "
                              "holds the code constant. Use gradient='unrolled' or 'truncated', or other learning.")
-        self.rank = as_positive_int(rank, "rank")
-        if self.rank not in (1, 2):
-            raise ValueError(f"`rank` must be 1 (signals) or 2 (images). Received: rank={rank!r}")
+        self.rank = as_rank(rank, kernel_size, strides)
         self.filters = as_positive_int(filters, "filters")
         self.kernel_size = as_sizes(kernel_size, self.rank, "kernel_size")
         self.sigma_init: Any = sigma if isinstance(sigma, str) and sigma == "estimate" else as_positive(sigma, "sigma")
@@ -207,13 +207,17 @@ class CRsAE(SparseCodingModel):
         """Resolve sigma, lambda, its prior and, on request, first filters from data; ``fit`` calls it once.
 
         Args:
-            data: (batch, *space, channels).
+            data: (batch, *space, channels); masked values of a NumPy masked array are missing.
             init: first filters: None (keep), "windows" (random windows), "energy" (strong ones) or "dct".
             mask: None or a 0/1 mask of observed samples, broadcastable to data.
         """
+        data, observed = split_masked(data)
         data = as_signal(data, self.rank, self.dictionary.channels if self.built else None, self.kernel_size)
         if mask is not None:
+            refuse_other_containers(mask, "mask")
             mask = ops.convert_to_numpy(observation_mask(ops.convert_to_tensor(mask), ops.convert_to_tensor(data)))
+        if observed is not None:
+            mask = np.asarray(observed, np.float32) * (1.0 if mask is None else mask)
         if init is not None:
             # Without a seed of the model's own, the one of ``keras.utils.set_random_seed`` counts.
             seed = np.random.randint(SEED_BOUND) if self.seed is None else self.seed

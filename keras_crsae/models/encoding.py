@@ -10,8 +10,17 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
+from crsae_onnx.core.errors import SignalError
 from crsae_onnx.core.parallel import cores, ordered_thread_map
-from crsae_onnx.core.signals import as_sigma, as_signal, check_layout
+from crsae_onnx.core.signals import (
+    as_float32,
+    as_sigma,
+    as_signal,
+    check_layout,
+    is_masked,
+    refuse_other_containers,
+    with_own_mask,
+)
 from crsae_onnx.core.validation import as_positive_int
 from crsae_onnx.core.windowing import (
     MAX_WHOLE_SAMPLES,
@@ -74,6 +83,10 @@ class EncodingModel(Protocol):
 
     def crop(self, reconstruction: Tensor, signal: Tensor) -> Tensor: ...
 
+    def check_built(self) -> None: ...
+
+    def restore_constraints(self) -> None: ...
+
 
 class Encoding:
     """Runs a model's forward passes on NumPy arrays; they are compiled once and serve every length.
@@ -99,6 +112,7 @@ class Encoding:
         """See ``CRsAE.encode``."""
         in_windows = sparse or progress or any(v is not None for v in (out, window, overlap))
         if self.model.rank == 1 and (in_windows or _is_long(signal)):
+            signal, mask = with_own_mask(signal, mask)
             self._check_long(signal)
             options = self._windows(window, overlap, batch_size, self._max_workers())
             return encode_windows(self._encode_piece, signal, options, out=out, sparse=sparse, progress=progress,
@@ -106,13 +120,13 @@ class Encoding:
         if in_windows:
             raise ValueError("`out`, `sparse`, `window`, `overlap` and `progress` are for signals (rank 1). "
                              f"Received: rank={self.model.rank}. Encode images without them.")
-        return self._pass("encode", *self._as_input(signal, mask, sigma), batch_size)
+        return self._pass("encode", *self.as_input(signal, mask, sigma), batch_size)
 
     def decode(self, code: Any) -> np.ndarray:
         """See ``CRsAE.decode``."""
+        refuse_other_containers(code, "code")
         code = np.asarray(code)
-        if not self.model.built:
-            raise ValueError("The model has no filters yet: call build, set_dictionary, adapt or fit first.")
+        self.model.check_built()
         rank, filters = self.model.rank, self.model.filters
         if code.ndim != rank + 2 or code.shape[-1] != filters:
             raise ValueError(f"`code` must have shape (batch, {rank} axes of positions, {filters} filters). "
@@ -121,11 +135,11 @@ class Encoding:
 
     def reconstruct(self, signal: Any, mask: Any = None, sigma: Any = None) -> np.ndarray:
         """See ``CRsAE.reconstruct``."""
-        return self._pass("reconstruct", *self._as_input(signal, mask, sigma))
+        return self._pass("reconstruct", *self.as_input(signal, mask, sigma))
 
     def separate(self, signal: Any, mask: Any = None, sigma: Any = None) -> np.ndarray:
         """See ``CRsAE.separate``."""
-        signal, mask, sigma = self._as_input(signal, mask, sigma)
+        signal, mask, sigma = self.as_input(signal, mask, sigma)
         code = self._pass("encode", signal, mask, sigma)
         space = tuple(slice(0, n) for n in signal.shape[1:-1])
         parts = [self.decode(np.where(np.arange(self.model.filters) == c, code, 0))[(slice(None), *space)]
@@ -145,14 +159,22 @@ class Encoding:
 
     def prediction_data(self, x: Any) -> Any:
         """``x`` of ``predict``: arrays checked and cast, sources in their own order, streams as they are."""
+        if self.model.built:
+            self.model.restore_constraints()
+        if is_masked(x):
+            raise SignalError("`predict` takes no mask, and `x` is a masked array with masked values: they would count "
+                              "as data. Use model.reconstruct(x), which takes it.")
         x = unshuffled(x)
-        return self._as_signal(x, "x") if is_array(x) else x
+        if is_array(x):
+            return self._as_signal(x, "x")
+        refuse_other_containers(x, "x")
+        return x
 
     def convergence(self, signal: Any, code: Any = None, mask: Any = None, sigma: Any = None) -> Convergence:
         """See ``CRsAE.convergence``."""
         model = self.model
-        signal, mask, sigma = self._as_input(signal, mask, sigma)
-        code = self._pass("encode", signal, mask, sigma) if code is None else np.asarray(code, np.float32)
+        signal, mask, sigma = self.as_input(signal, mask, sigma)
+        code = self._pass("encode", signal, mask, sigma) if code is None else as_float32(code, "code")
         expected = (len(signal), *model.dictionary.code_space(signal.shape[1:-1]), model.filters)
         if code.shape != expected:
             raise ValueError(f"`code` must have shape {expected} for a signal {signal.shape}. Received: {code.shape}")
@@ -177,17 +199,20 @@ class Encoding:
     def _build_for(self, signal: Any) -> None:
         if not self.model.built:
             self.model.build((None,) * (self.model.rank + 1) + (signal.shape[-1],))
+        self.model.restore_constraints()
 
     def _check_long(self, signal: Any) -> None:
         check_layout(signal, 1, self.model.kernel_size, self.model.dictionary.channels if self.model.built else None)
         self._build_for(signal)
 
-    def _as_input(self, signal: Any, mask: Any, sigma: Any
-                  ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-        """Signal, mask and sigma after their checks at the door."""
+    def as_input(self, signal: Any, mask: Any, sigma: Any
+                 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Signal, mask and sigma after their checks at the door; masked samples of a masked array are missing."""
+        signal, mask = with_own_mask(signal, mask)
         signal = self._as_signal(signal, "signal")
         self._build_for(signal)
         if mask is not None:
+            refuse_other_containers(mask, "mask")
             mask = np.asarray(mask)
             if mask.ndim == signal.ndim and all(m in (1, n) for m, n in zip(mask.shape, signal.shape, strict=True)):
                 mask = np.broadcast_to(mask, signal.shape)

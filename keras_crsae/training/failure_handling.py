@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import keras
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 from keras_crsae.training.distribution import number, total
 from keras_crsae.training.progress import OrderOwner
-from keras_crsae.training.state import TrainingState
+from keras_crsae.training.state import WATCHED, TrainingState
 from keras_crsae.typing import Tensor
 
 #: What a non-finite batch does.
@@ -41,15 +42,16 @@ def undo_unless_finite(variables: Sequence[keras.Variable], before: Sequence[Ten
                        failed_stage: keras.Variable, forgiven: Tensor | bool = False) -> Tensor:
     """Undo a step where a stage was not finite, and note the stage (1, 2, ...) in ``failed_stage``.
 
-    After a failure every later step is undone as well, so that ``steps_per_execution`` and XLA, which see Python
-    only between executions, leave the last good values. Values are selected, not branched on: that works under
-    XLA and distribution strategies alike.
+    After a failure that is watched (``watch_failures``) every later step is undone as well, so that
+    ``steps_per_execution`` and XLA, which see Python only between executions, leave the last good values. Where nobody
+    watches, in a loop of one's own around ``train_step``, only the step itself is undone. Values are selected, not
+    branched on: that works under XLA and distribution strategies alike.
 
     Args:
         variables: what the step may change.
         before: their ``snapshot``.
         finite: scalar bools, one a stage.
-        failed_stage: float variable (), 0 while all is well.
+        failed_stage: float variable (), see ``TrainingState``.
         forgiven: scalar bool: the step is undone, and training goes on.
 
     Returns:
@@ -58,13 +60,36 @@ def undo_unless_finite(variables: Sequence[keras.Variable], before: Sequence[Ten
     failures = tf.stack([tf.cast(tf.logical_not(f), tf.float32) for f in finite])
     ok = tf.equal(total(failures), 0.0)  # one replica's failure is everybody's
     stage = tf.cast(tf.argmin(tf.cast(ok, tf.int32)) + 1, failed_stage.dtype)
-    running = tf.equal(failed_stage.value, 0.0)
-    kept = tf.logical_and(tf.reduce_all(ok), running)
-    fatal = tf.logical_and(running, tf.logical_not(tf.logical_or(tf.reduce_all(ok), forgiven)))
+    kept = tf.logical_and(tf.reduce_all(ok), tf.less_equal(failed_stage.value, 0.0))
+    fatal = tf.logical_and(tf.less(failed_stage.value, 0.0),
+                           tf.logical_not(tf.logical_or(tf.reduce_all(ok), forgiven)))
     failed_stage.assign(tf.where(fatal, stage, failed_stage.value))
     for variable, old in zip(variables, before, strict=True):
         variable.assign(tf.where(kept, variable.value, old))
     return kept
+
+
+@contextlib.contextmanager
+def watch_failures(state: TrainingState) -> Iterator[None]:
+    """While it is open, ``state.failed_stage`` notes a step that is not finite, which stops those after it.
+
+    Whatever ends it (an error, the user's interrupt, a callback), the failure ends with it.
+    """
+    state.failed_stage.assign(WATCHED)
+    try:
+        yield
+    finally:
+        state.failed_stage.assign(0.0)
+
+
+def raise_failure(state: TrainingState, where: str) -> None:
+    """FloatingPointError where a step failed since ``watch_failures`` was opened; ``where``: " at batch 3", say."""
+    stage = int(number(state.failed_stage)) - 1
+    if stage >= 0:
+        raise FloatingPointError(
+            f"Training stopped: {STAGES[stage]} was not finite{where}. The model keeps the weights from before that "
+            f"batch, all finite. To mend it: {_ADVICE[stage]}; with tf.data or generators, check that batch for NaN or "
+            "infinite values. To train on without such batches: compile(nonfinite='skip').")
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
@@ -86,21 +111,15 @@ class StopOnNonFinite(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch, self._first_step = epoch, int(number(self.model.optimizer.iterations))
         self._skipped_before, self._batches = number(self.state.skipped_batches), 0
+        self.state.failed_stage.assign(WATCHED)  # a callback may have set weights that were taken before this `fit`
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._batches = batch + 1
         if all(np.isfinite((logs or {}).get(k, 0.0)) for k in ("loss", "lambda_loss", "sigma")):
             return
-        stage = int(number(self.state.failed_stage)) - 1
-        if stage < 0:
-            return
         # Failed steps are undone, the optimiser's counter with them: it stands at the last good batch.
         failed = int(number(self.model.optimizer.iterations)) - self._first_step + self.owner.order.skip
-        raise FloatingPointError(
-            f"Training stopped: {STAGES[stage]} was not finite at batch {failed} (counted from 0) of epoch "
-            f"{self._epoch + 1}. The model keeps the weights from before that batch, all finite. To mend it: "
-            f"{_ADVICE[stage]}; with tf.data or generators, check that batch for NaN or infinite values. To train on "
-            "without such batches: compile(nonfinite='skip').")
+        raise_failure(self.state, f" at batch {failed} (counted from 0) of epoch {self._epoch + 1}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._batches and number(self.state.skipped_batches) - self._skipped_before >= self._batches:

@@ -22,8 +22,15 @@ from keras_crsae.training.distribution import (
     source_per_machine,
     synchronise,
 )
-from keras_crsae.training.failure_handling import FaultReport, StopOnNonFinite, warn_of_identical_filters
+from keras_crsae.training.failure_handling import (
+    FaultReport,
+    StopOnNonFinite,
+    raise_failure,
+    warn_of_identical_filters,
+    watch_failures,
+)
 from keras_crsae.training.progress import EndEpoch, TrackProgress
+from keras_crsae.training.weight_averages import FinishAverages, RestoreConstraints, weight_averages
 
 Arguments = dict[str, Any]
 
@@ -73,7 +80,8 @@ def fit_session(trainer: SessionTrainer, arguments: Arguments) -> Iterator[Argum
     progress = TrackProgress(trainer, data.steps, data.skips)
     arguments.update(x=data.x, callbacks=_callbacks(trainer, arguments["callbacks"], progress, data, arguments))
     try:
-        yield arguments
+        with watch_failures(model.training_state), weight_averages(model):
+            yield arguments
     except tf.errors.OpError:
         if data.errors:
             raise data.errors[-1] from None
@@ -83,13 +91,41 @@ def fit_session(trainer: SessionTrainer, arguments: Arguments) -> Iterator[Argum
     report.warn(model.history.history.get("sparsity", [1.0])[-1])
 
 
-def _check_call(model: Any, arguments: Arguments) -> None:
+@contextlib.contextmanager
+def batch_session(trainer: SessionTrainer, x: Any, y: Any = None, sample_weight: Any = None,
+                  class_weight: Any = None) -> Iterator[inputs.Arrays]:
+    """Prepare a ``train_on_batch`` as a ``fit`` is, give its data, and raise where the batch was not finite.
+
+    Args:
+        trainer: of the model.
+        x, y, sample_weight, class_weight: those of ``keras.Model.train_on_batch``.
+
+    Raises:
+        FloatingPointError: a stage was not finite; the weights are those from before the batch.
+    """
+    model = trainer.model
+    _check_call(model, {"x": x, "class_weight": class_weight}, "train_on_batch")
+    data = inputs.checked_arrays(x, y, sample_weight, trainer.layout(), finite=False)
+    adapt_once(trainer, data)
+    model.restore_constraints()
+    with watch_failures(model.training_state):
+        yield data
+        raise_failure(model.training_state, "")
+
+
+def check_compiled(model: Any, method: str) -> None:
+    """ValueError where ``compile`` was not called before ``method``."""
     if not model.compiled:
-        raise ValueError("Call `compile` before `fit`, for example model.compile(keras.optimizers.Adam(1e-3)).")
+        raise ValueError(f"Call `compile` before `{method}`, for example model.compile(keras.optimizers.Adam(1e-3)).")
+
+
+def _check_call(model: Any, arguments: Arguments, method: str = "fit") -> None:
+    check_compiled(model, method)
     if arguments["class_weight"] is not None:
         raise ValueError("`class_weight` has no meaning here: CRsAE has no classes. Use `sample_weight`.")
     if arguments["x"] is None:
-        raise ValueError("`fit` needs `x`: signals (batch, *space, channels), a dataset or a generator.")
+        raise ValueError(f"`{method}` needs `x`: signals (batch, *space, channels)"
+                         f"{', a dataset or a generator' if method == 'fit' else ''}.")
     inputs.check_order(arguments["x"])
 
 
@@ -110,21 +146,34 @@ def _checked_data(trainer: SessionTrainer, arguments: Arguments) -> Arguments:
 
 
 def _adapt_once(trainer: SessionTrainer, arguments: Arguments) -> Arguments:
-    """``adapt`` on the first batch, where nobody did so before."""
+    """``adapt`` on the first batch of a ``fit``, where nobody did so before."""
     model, x = trainer.model, arguments["x"]
-    if model.built and number(model.training_state.adapted):
+    if is_adapted(model):
         return arguments
     if inputs.is_array(x):
         count = arguments["batch_size"] or 32
         first = tuple(None if a is None else a[:count] for a in (x, arguments["y"], arguments["sample_weight"]))
     else:
         first, x = inputs.first_batch(x)
+    adapt_once(trainer, first)
+    return {**arguments, "x": x}
+
+
+def is_adapted(model: Any) -> bool:
+    """Whether a model has taken first values from data."""
+    return bool(model.built and number(model.training_state.adapted))
+
+
+def adapt_once(trainer: SessionTrainer, first: Any) -> None:
+    """``adapt`` on a batch of Keras' form, where nobody did so before."""
+    model = trainer.model
+    if is_adapted(model):
+        return
     batch = inputs.unpack(first, model.rank, "float32")
     signal, observed = batch.signal, batch.observed
     if trainer.nonfinite == "skip":
         signal, observed = inputs.finite_signals(signal, observed)
     model.adapt(signal, mask=observed)
-    return {**arguments, "x": x}
 
 
 def _prepare_state(trainer: SessionTrainer, initial_epoch: int) -> None:
@@ -135,9 +184,9 @@ def _prepare_state(trainer: SessionTrainer, initial_epoch: int) -> None:
     check_scope(strategy, [*model.optimizer.variables, *model.lambda_optimizer.variables], "An optimiser")
     if number(state.order_seed) < 0:
         state.order_seed.assign(np.random.randint(SEED_BOUND) if model.seed is None else model.seed % SEED_BOUND)
+    model.restore_constraints()
     synchronise(strategy, trainer.variables())
     warn_of_identical_filters(ops.convert_to_numpy(model.dictionary.kernel))
-    state.failed_stage.assign(0.0)
     state.progress.assign([initial_epoch, 0])
     trainer.order = BatchOrder()
 
@@ -206,8 +255,8 @@ def _callbacks(trainer: SessionTrainer, given: Any, progress: TrackProgress, dat
     """The user's callbacks with those of ``fit`` around them; what saves comes last and sees what the others did."""
     model, own = trainer.model, _list_of(given)
     savers = [c for c in own if isinstance(c, Checkpoint)]
-    ordered = [progress, *(c for c in own if c not in savers), StopOnNonFinite(model.training_state, trainer), *savers,
-               EndEpoch(progress, data.counted)]
+    ordered = [progress, FinishAverages(), *(c for c in own if c not in savers), RestoreConstraints(),
+               StopOnNonFinite(model.training_state, trainer), *savers, EndEpoch(progress, data.counted)]
     if isinstance(given, keras.callbacks.CallbackList):
         return keras.callbacks.CallbackList(ordered, add_history=True, model=model, **(given.params or {}))
     if data.counted:

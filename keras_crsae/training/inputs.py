@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
-from crsae_onnx.core.signals import as_signal
+from crsae_onnx.core.errors import SignalError
+from crsae_onnx.core.signals import as_signal, is_masked, refuse_other_containers, split_masked
 
-from keras_crsae._validation import as_sample_weight
+from keras_crsae._validation import as_sample_weight, with_observed
 from keras_crsae.data.streams.batch_source import BatchSource, is_from_source
 from keras_crsae.problem.measurements import observation_mask
 from keras_crsae.training import distribution
@@ -48,14 +49,21 @@ def is_array(x: Any) -> bool:
 
 def checked_arrays(x: Any, y: Any, sample_weight: Any, layout: SignalLayout, name: str = "x",
                    finite: bool = True) -> Arrays:
-    """Arrays for ``fit`` as float32, or a ValueError: signal, target (None: the signal itself), weight or mask."""
+    """Arrays for ``fit`` as float32, or a ValueError: signal, target (None: the signal itself), weight or mask.
+
+    A value that is masked in a NumPy masked array, of the signal or of its target, is a missing sample.
+    """
+    x, observed = split_masked(x)
     x = as_signal(x, layout.rank, layout.channels, layout.kernel_size, name, finite)
     if y is not None:
+        y, present = split_masked(y)
         y = as_signal(y, layout.rank, name=f"target of {name}", finite=finite)
         if y.shape != x.shape:
             raise ValueError(f"The target of `{name}` must have its shape {x.shape}: it is the clean signal. "
                              f"Received: shape {y.shape}")
-    sample_weight = as_sample_weight(sample_weight, x)
+        if present is not None:
+            observed = present if observed is None else np.asarray(observed) & np.asarray(present)
+    sample_weight = as_sample_weight(with_observed(sample_weight, observed, x), x)
     # Keras drops sample_weight where the target is None.
     return x, x if y is None and sample_weight is not None else y, sample_weight
 
@@ -101,9 +109,22 @@ def finite_signals(signal: Tensor, observed: Tensor | None) -> tuple[Tensor, Ten
 
 def as_stream(x: Any) -> Any:
     """What Keras takes: one-shot iterators become generators of tuples, arrays, datasets and PyDatasets pass."""
-    if is_array(x) or isinstance(x, keras.utils.PyDataset | tf.data.Dataset | BatchSource) or iter(x) is not x:
+    if is_array(x):
         return x
-    return (batch if isinstance(batch, tuple) else (batch,) for batch in x)
+    refuse_other_containers(x, "x")
+    if isinstance(x, keras.utils.PyDataset | tf.data.Dataset | BatchSource) or iter(x) is not x:
+        return x
+    return (_as_batch(batch) for batch in x)
+
+
+def _as_batch(batch: Any) -> tuple[Any, ...]:
+    """A batch of a generator as a tuple; masked arrays, whose masks TensorFlow drops, are refused."""
+    batch = batch if isinstance(batch, tuple) else (batch,)
+    for part in batch:
+        if is_masked(part):
+            raise SignalError("A batch holds a masked array with masked values, whose mask is lost on the way to "
+                              "TensorFlow. Give (signal, signal, mask): masked values filled, mask 0 there, else 1.")
+    return batch
 
 
 def check_order(x: Any) -> None:
@@ -149,6 +170,7 @@ def replica_batch(data: Any, rank: int, dtype: str) -> Batch:
 def unpack(data: Any, rank: int, dtype: str) -> Batch:
     """One batch of Keras' forms as tensors, or a ValueError."""
     signal, target, weight = keras.utils.unpack_x_y_sample_weight(data)
+    _as_batch((signal, target, weight))
     layout = "(batch, time, channels)" if rank == 1 else "(batch, height, width, channels)"
     if isinstance(signal, list | tuple | dict):
         raise ValueError(f"Expected batches of one signal tensor {layout}. Received: {type(signal).__name__} of "

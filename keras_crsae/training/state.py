@@ -11,6 +11,9 @@ from keras import ops
 
 from keras_crsae.typing import Tensor
 
+#: ``failed_stage`` while a ``fit`` or ``train_on_batch`` runs and no step has failed.
+WATCHED = -1.0
+
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
 class TrainingState(keras.layers.Layer):
@@ -20,7 +23,9 @@ class TrainingState(keras.layers.Layer):
         prior_mean: (rates,), mean of the Gamma prior on lambda.
         lambda_ceiling: (), half of the largest lambda with a non-zero code in any batch; lambda is held below it.
         adapted: (), 1 once ``adapt`` has taken first values from data.
-        failed_stage: (), the stage (1, 2, 3) that was not finite in this ``fit``; 0: none.
+        failed_stage: (), the stage (1, 2, 3) that was not finite in the ``fit`` or ``train_on_batch`` that runs;
+            WATCHED (-1): none yet; 0: neither runs, and a step that fails does not stop those after it. It is not
+            loaded from files.
         lambda_held, skipped_batches, step_rescues, sigma_held: (), numbers of steps in which lambda was held at its
             ceiling, a batch was left out, the step size was estimated anew, sigma was held at its floor.
         order_seed: (), seed of the order of batches; -1 before the first ``fit``.
@@ -87,7 +92,8 @@ class TrainingState(keras.layers.Layer):
             raise ValueError(f"The training state of the file has the variables {sorted(store.keys())}. Expected "
                              f"{sorted(names)}: the file is damaged or comes from another version.")
         for variable in self.weights:
-            variable.assign(store[variable.name])
+            if variable is not self.failed_stage:  # of the run that saved, not of this one
+                variable.assign(store[variable.name])
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rates": self.rates}

@@ -27,7 +27,7 @@ from keras_crsae.training.failure_handling import (
     snapshot,
     undo_unless_finite,
 )
-from keras_crsae.training.fit_session import Arguments, fit_session
+from keras_crsae.training.fit_session import Arguments, batch_session, check_compiled, fit_session
 from keras_crsae.training.inputs import Batch
 from keras_crsae.training.state import TrainingState
 from keras_crsae.typing import Tensor
@@ -85,6 +85,12 @@ class TrainableModel(Protocol):
 
     def crop(self, reconstruction: Tensor, signal: Tensor) -> Tensor: ...
 
+    def build(self, input_shape: tuple[int | None, ...]) -> None: ...
+
+    def check_built(self) -> None: ...
+
+    def restore_constraints(self) -> None: ...
+
 
 class _DictionaryStep(NamedTuple):
     """Outcome of the first stage."""
@@ -128,6 +134,10 @@ class TwoStageTrainer:
         """ValueError for options of ``compile`` that do not exist here."""
         if any(options.get(k) is not None for k in ("loss", "loss_weights", "metrics", "weighted_metrics")):
             raise ValueError("CRsAE brings its own losses and metrics; omit `loss` and `metrics` in compile.")
+        for name in ("optimizer", "lambda_optimizer"):
+            if isinstance(options.get(name), keras.optimizers.LossScaleOptimizer):
+                raise ValueError(f"CRsAE does not scale its losses, which it keeps in float32, and LossScaleOptimizer "
+                                 f"would divide the gradients all the same. Give `{name}` its inner optimizer.")
         if nonfinite not in NONFINITE:
             raise ValueError(f"`nonfinite` must be one of {NONFINITE}. Received: {nonfinite!r}")
 
@@ -153,12 +163,28 @@ class TwoStageTrainer:
         """Context of one ``fit``: gives the arguments for Keras' own; see ``fit_session``."""
         return fit_session(self, arguments)
 
-    def evaluation_data(self, x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
-        """``x``, ``y`` and ``sample_weight`` of ``evaluate``: arrays checked and cast, streams as they are."""
+    def batch_session(self, *data: Any) -> AbstractContextManager[inputs.Arrays]:
+        """Context of one ``train_on_batch``: gives its data, checked; see ``batch_session``."""
+        return batch_session(self, *data)
+
+    def evaluation_data(self, x: Any, y: Any, sample_weight: Any, method: str = "evaluate") -> tuple[Any, Any, Any]:
+        """``x``, ``y`` and ``sample_weight`` of ``evaluate``: arrays checked and cast, streams as they are.
+
+        A model without filters is built for them; values such as lambda are left to the data of ``fit`` and ``adapt``.
+        """
+        check_compiled(self.model, method)
         x = inputs.unshuffled(x)
-        if not inputs.is_array(x):
-            return x, y, sample_weight
-        return inputs.checked_arrays(x, y, sample_weight, self.layout(), finite=self.nonfinite == "stop")
+        if inputs.is_array(x):
+            x, y, sample_weight = inputs.checked_arrays(x, y, sample_weight, self.layout(),
+                                                        finite=self.nonfinite == "stop")
+        elif not self.model.built:
+            x = inputs.as_stream(x)
+        if not self.model.built:
+            first, x = (x, x) if inputs.is_array(x) else inputs.first_batch(x)
+            signal = first[0] if isinstance(first, tuple) else first
+            self.model.build((None,) * (self.model.rank + 1) + (signal.shape[-1],))
+        self.model.restore_constraints()
+        return x, y, sample_weight
 
     def variables(self) -> list[keras.Variable]:
         """Every variable that training changes."""
@@ -177,6 +203,7 @@ class TwoStageTrainer:
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """Both stages on one batch of Keras' form; the means so far, by name."""
+        self.model.check_built()
         model, state = self.model, self.model.training_state
         batch = inputs.replica_batch(data, model.rank, model.variable_dtype)
         lasting = {id(v) for v in state.lasting}
@@ -198,6 +225,7 @@ class TwoStageTrainer:
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
         """The losses of one batch of Keras' form; the means so far, by name."""
+        self.model.check_built()
         model = self.model
         batch = inputs.replica_batch(data, model.rank, model.variable_dtype)
         code, error = self.forward(batch, False)
@@ -207,6 +235,14 @@ class TwoStageTrainer:
         if weight is not None:  # cycle spinning gives the codes of the whole batch once a shift
             weight = tf.tile(weight, [tf.shape(code)[0] // tf.shape(weight)[0]])
         return self._report(loss, self._lambda_loss(code, weight)[0], code, model.sigma.value, batch.count)
+
+    def reconstruction_loss(self, x: Any, y: Any, reconstruction: Any, sample_weight: Any) -> Tensor:
+        """Mean squared error (or the likelihood's) of a reconstruction over observed samples."""
+        model = self.model
+        batch = inputs.unpack((y if x is None else x, y, sample_weight), model.rank, model.variable_dtype)
+        error, observed = weighted_error(batch.target, tf.cast(reconstruction, batch.target.dtype), batch.observed,
+                                         batch.weight, model.likelihood)
+        return error / tf.maximum(observed, 1e-12)
 
     # The stages
 
@@ -275,16 +311,16 @@ class TwoStageTrainer:
 
     def _keep_or_undo(self, changing: Sequence[keras.Variable], before: Sequence[Tensor], finite: Sequence[Tensor],
                       exploded: Tensor) -> Tensor:
-        """Undo the step where a stage was not finite; scalar bool: it was undone, and training goes on."""
+        """Undo the step where a stage was not finite; scalar bool: it was undone and does not count."""
         state, skip = self.model.training_state, self.nonfinite == "skip"
-        running = tf.equal(state.failed_stage.value, 0.0)
+        running = tf.less_equal(state.failed_stage.value, 0.0)
         kept = undo_unless_finite(changing, before, finite, state.failed_stage, tf.logical_or(exploded, skip))
         _count(state.step_rescues, tf.logical_and(running, exploded))
         if self.model.encoder.cell.step_size_init != "auto":  # 1 / L is one of the values that were kept or undone
             self._refresh_step_size()
         if skip:
             _count(state.skipped_batches, tf.logical_not(tf.logical_or(kept, exploded)))
-        return tf.logical_and(tf.equal(state.failed_stage.value, 0.0), tf.logical_not(kept))
+        return running & tf.logical_not(kept) & tf.logical_or(exploded, skip)
 
     def _exploded(self, loss: Tensor, batch: Batch) -> Tensor:
         """Scalar bool: a step size of the user's own, above 1 / L, let the iterations run away."""

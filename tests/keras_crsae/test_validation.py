@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_crsae._validation import as_lambda, as_sample_weight, as_unit_filters
+from keras_crsae._validation import as_lambda, as_sample_weight, as_unit_filters, with_observed
 
 SIGNAL = np.zeros((2, 50, 3), np.float32)
 
@@ -59,3 +59,21 @@ def test_filters_are_put_on_the_unit_sphere(rng):
                        (np.ones((5, 1, 3), complex), "real numbers"), (np.full((5, 1, 3), np.nan), "finite")):
         with pytest.raises(ValueError, match=words):
             as_unit_filters(bad, (5, None, 3))
+
+
+def test_the_mask_of_a_masked_array_joins_the_mask_that_is_given():
+    signal, observed = np.zeros((2, 3, 1)), np.array([[[1], [0], [1]], [[1], [1], [1]]], bool)
+    given = np.array([[1, 1, 1], [0, 1, 1]])
+    assert with_observed(given, None, signal) is given
+    assert with_observed(None, observed, signal).dtype == np.float32
+    np.testing.assert_array_equal(with_observed(given, observed, signal)[..., 0], [[1, 0, 1], [0, 1, 1]])
+    with pytest.raises(ValueError, match=r"takes the place of `sample_weight`.*shape \(2,\)"):
+        with_observed([1.0, 2.0], observed, signal)
+
+
+def test_masked_values_of_what_takes_no_mask_are_refused():
+    masked = np.ma.masked_equal([[[1.0]], [[0.0]]], 0.0)
+    with pytest.raises(ValueError, match="`sample_weight` is a masked array"):
+        as_sample_weight(masked, np.zeros((2, 1, 1)))
+    with pytest.raises(ValueError, match="`filters` is a masked array"):
+        as_unit_filters(masked, (2, 1, 1))

@@ -113,6 +113,28 @@ def split_masked(values: Any) -> tuple[Any, Any]:
             ConvertedArray(values, lambda piece: ~np.ma.getmaskarray(piece), bool))
 
 
+def with_own_mask(signal: Any, mask: Any = None) -> tuple[Any, Any]:
+    """A signal without the mask of its own that a NumPy masked array has, and that mask times ``mask``.
+
+    Args:
+        signal: (batch, *space, channels), of any kind.
+        mask: None, or 0/1 of its shape, or without the channels: the observed samples.
+
+    Example:
+        >>> import numpy as np
+        >>> from crsae_onnx.core.signals import with_own_mask
+        >>> signal = np.ma.masked_equal([[[1.0], [2.0], [-1.0]]], -1.0)
+        >>> np.ravel(with_own_mask(signal, np.array([[0, 1, 1]]))[1]).tolist()
+        [0, 1, 0]
+    """
+    signal, observed = split_masked(signal)
+    if observed is None or mask is None:
+        return signal, mask if observed is None else observed
+    refuse_other_containers(mask, "mask")
+    given = np.asarray(mask)
+    return signal, np.asarray(observed) * (given[..., None] if given.ndim == observed.ndim - 1 else given)
+
+
 def refuse_other_containers(values: Any, name: str = "signal") -> None:
     """SignalError for a container that would lose part of what it says: masked, sparse or ragged arrays.
 
@@ -292,13 +314,14 @@ def check_recording(recording: Any, channels: int | None = None, shortest: int =
         name: for the message.
 
     Raises:
-        SignalError: other axes, another number of channels, too few samples.
+        SignalError: other axes, another number of channels, too few samples, a masked or sparse array.
 
     Example:
         >>> import numpy as np
         >>> from crsae_onnx.core.signals import check_recording
         >>> check_recording(np.zeros((1000, 4)), channels=4)
     """
+    refuse_other_containers(recording, name)
     shape = tuple(getattr(recording, "shape", ()))
     expected = f"(samples, {'' if channels is None else f'{channels} '}channels)"
     if len(shape) != 2 or (channels is not None and shape[1] != channels):

@@ -11,7 +11,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from crsae_onnx.core.signals import as_finite, as_float32, as_sigma, check_layout
+from crsae_onnx.core.signals import as_finite, as_float32, as_sigma, check_layout, with_own_mask
 from crsae_onnx.core.spec import INPUT, INPUTS, MASK, OUTPUTS, PIPELINES, SIGMA, SPIKE_TENSORS
 from crsae_onnx.core.validation import as_positive_int
 from crsae_onnx.core.windowing import (
@@ -271,6 +271,7 @@ class SparseEncoder:
         """
         for name in outputs:
             self._needs(name, name)
+        signal, mask = with_own_mask(signal, mask)
         self._takes(mask, sigma)
         info, given = self.info, signal
         signal = as_array(signal, INPUT)
@@ -317,6 +318,7 @@ class SparseEncoder:
     def _encode(self, output: str, windowed: Callable[..., Any], signal: Any, mask: Any, sigma: Any, sparse: bool, *,
                 window: int | None, **options: Any) -> Any:
         self._needs(output, output)
+        signal, mask = with_own_mask(signal, mask)
         self._takes(mask, sigma)
         info, given = self.info, signal
         signal = as_array(signal, INPUT)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from crsae_onnx.core.layout_hints import recording_hint
 from crsae_onnx.core.raw_checks import LARGEST_MAGNITUDE, SMALLEST_MAGNITUDE, holds_no_recording
+from crsae_onnx.core.signals import ConvertedArray, is_masked, refuse_other_containers
 
 from keras_crsae.applications.spike_sorting.noise import band_pass
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
@@ -30,7 +31,7 @@ def as_recording(recording: Any, sampling_frequency: float | None = None, locati
 
     Args:
         recording: array-like with ``shape`` and slices, (samples, channels) or (samples,); or a SpikeInterface
-            recording.
+            recording. Values that are masked in a NumPy masked array are gaps, as NaN are.
         sampling_frequency: Hz; None: the SpikeInterface recording's.
         locations: (channels, 2) or None: the SpikeInterface recording's.
 
@@ -59,6 +60,11 @@ def as_recording(recording: Any, sampling_frequency: float | None = None, locati
 
 
 def _as_traces(recording: Any) -> Any:
+    if is_masked(recording):
+        recording = _masked_as_gaps(np.ma.stack(recording) if isinstance(recording, list | tuple) else recording)
+    refuse_other_containers(recording, "recording")
+    if hasattr(recording, "columns") and hasattr(recording, "to_numpy"):
+        recording = recording.to_numpy()  # a data frame's slices are no arrays
     if not hasattr(recording, "shape") or not hasattr(recording, "__getitem__"):
         try:
             recording = np.asarray(recording)
@@ -66,6 +72,9 @@ def _as_traces(recording: Any) -> Any:
             raise ValueError("`recording` must be an array (samples, channels) or a SpikeInterface recording. "
                              f"Received: {type(recording).__name__}.") from error
     dtype = getattr(recording, "dtype", None)
+    if dtype is not None and not isinstance(dtype, np.dtype | type | str):  # a tensor of another library
+        recording = np.asarray(recording)
+        dtype = recording.dtype
     if dtype is not None and np.dtype(dtype).kind not in "fiu":
         raise ValueError(f"`recording` must hold real numbers. Received: dtype {dtype}.")
     if len(recording.shape) == 1:
@@ -78,6 +87,12 @@ def _as_traces(recording: Any) -> Any:
         raise ValueError(f"`recording` has {channels} channels and only {samples} samples. Expected (samples, "
                          f"channels): transpose it. {recording_hint(recording, None, 1, 'recording')}".rstrip())
     return recording
+
+
+def _masked_as_gaps(recording: np.ma.MaskedArray) -> ConvertedArray:
+    """A masked recording as floats with NaN where it is masked, read by stretches: a memory map stays on the disk."""
+    dtype = np.result_type(recording.dtype, np.float32)
+    return ConvertedArray(recording, lambda piece: np.ma.filled(piece.astype(dtype), np.nan), dtype)
 
 
 def _check_frequency(sampling_frequency: Any) -> float:

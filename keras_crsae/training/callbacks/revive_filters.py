@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from crsae_onnx.core.signals import as_float32
 
 from keras_crsae.training.callbacks.optimizer_moments import filter_moments
 
@@ -41,7 +42,7 @@ class ReviveFilters(keras.callbacks.Callback):
         if not 0 <= least < 1 or (copies is not None and not 0 < copies <= 1):
             raise ValueError("ReviveFilters: `least` must lie in [0, 1), `copies` in (0, 1] or be None. Received: "
                              f"least={least!r}, copies={copies!r}")
-        self.data, self.least, self.copies, self.until = np.asarray(data, np.float32), least, copies, until
+        self.data, self.least, self.copies, self.until = as_float32(data, "data"), least, copies, until
         self.revived = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -81,3 +81,32 @@ def test_arrays_are_told_from_streams():
         assert not inputs.is_array(stream)
     assert isinstance(inputs.checked_validation(array_batches((SIGNAL, None, None), 2), LAYOUT), tf.data.Dataset)
     assert keras.utils.unpack_x_y_sample_weight(inputs.checked_validation((SIGNAL, None), LAYOUT))[1] is None
+
+
+MASKED = np.ma.masked_where(np.arange(150).reshape(5, 30, 1) % 7 == 0, SIGNAL)
+
+
+def test_masked_samples_of_signal_or_target_are_missing():
+    x, y, weight = inputs.checked_arrays(MASKED, None, None, LAYOUT)
+    np.testing.assert_array_equal(weight, ~MASKED.mask)
+    assert x is y and not x[MASKED.mask].any() and not np.ma.isMaskedArray(x)
+    given = np.ones((5, 30))
+    given[0, 1] = 0
+    target = np.ma.masked_where(np.arange(150).reshape(5, 30, 1) == 2, SIGNAL)
+    _, _, weight = inputs.checked_arrays(MASKED, target, given, LAYOUT)
+    assert weight[0, :4, 0].tolist() == [0, 0, 0, 1] and weight.sum() == (~MASKED.mask).sum() - 2
+    with pytest.raises(ValueError, match="marks every sample as missing"):
+        inputs.checked_arrays(np.ma.masked_all((5, 30, 1)), None, None, LAYOUT)
+    with pytest.raises(ValueError, match="takes the place of `sample_weight`"):
+        inputs.checked_arrays(MASKED, None, np.ones(5), LAYOUT)
+    assert len(inputs.checked_validation((MASKED, None), LAYOUT)) == 3
+
+
+def test_masked_arrays_in_a_stream_are_refused_with_the_form_that_keeps_the_mask():
+    for batch in (MASKED, (SIGNAL, MASKED)):
+        with pytest.raises(ValueError, match=r"Give \(signal, signal, mask\)"):
+            next(inputs.as_stream(iter([batch])))
+        with pytest.raises(ValueError, match=r"Give \(signal, signal, mask\)"):
+            inputs.unpack(batch, 1, "float32")
+    with pytest.raises(ValueError, match=r"RaggedTensor.*x\.to_tensor\(\)"):
+        inputs.as_stream(tf.ragged.constant([[1.0], [1.0, 2.0]]))
