@@ -82,9 +82,10 @@ class ConvertedArray:
 
 def is_masked(values: Any) -> bool:
     """Whether ``values`` is a NumPy masked array with a masked value, or a list that holds one."""
-    if isinstance(values, list | tuple):
-        return any(isinstance(v, np.ma.MaskedArray) and bool(np.ma.is_masked(v)) for v in values)
-    return isinstance(values, np.ma.MaskedArray) and bool(np.ma.is_masked(values))
+    items: Any = values
+    parts: tuple[Any, ...] = tuple(items) if isinstance(values, list | tuple) else (items,)
+    masked: type[Any] = np.ma.MaskedArray
+    return any(isinstance(part, masked) and bool(np.ma.is_masked(part)) for part in parts)
 
 
 def split_masked(values: Any) -> tuple[Any, Any]:
@@ -107,10 +108,10 @@ def split_masked(values: Any) -> tuple[Any, Any]:
     """
     if not is_masked(values):
         return values, None
-    if isinstance(values, list | tuple):
-        values = np.ma.stack(values)
-    return (ConvertedArray(values, lambda piece: np.ma.filled(piece, 0), values.dtype),
-            ConvertedArray(values, lambda piece: ~np.ma.getmaskarray(piece), bool))
+    parts: Any = values
+    array: Any = np.ma.stack(parts) if isinstance(values, list | tuple) else values
+    return (ConvertedArray(array, lambda piece: np.ma.filled(piece, 0), array.dtype),
+            ConvertedArray(array, lambda piece: ~np.ma.getmaskarray(piece), bool))
 
 
 def with_own_mask(signal: Any, mask: Any = None) -> tuple[Any, Any]:

@@ -233,3 +233,18 @@ def test_run_time_half_imports_no_training_package():
             "bad = {'tensorflow', 'keras', 'tf2onnx', 'onnx', 'keras_crsae'} & set(sys.modules)\n"
             "sys.exit(str(bad) if bad else 0)")
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_mask_of_a_masked_array_is_taken_or_the_array_refused(exported, rng):
+    signal, mask = rng.standard_normal((2, 61, 1)).astype("float32"), rng.random((2, 61, 1)) < 0.8
+    masked, filled = np.ma.masked_where(~mask, np.where(mask, signal, np.nan)), np.where(mask, signal, 0)
+    encoder = SparseEncoder(exported["all"])
+    fewer = mask.astype("float32")
+    fewer[0, :9] = 0
+    for call in (encoder.encode, encoder.reconstruct, lambda y, mask=None: encoder.run(["code"], y, mask)["code"]):
+        np.testing.assert_array_equal(call(masked), call(filled, mask=mask.astype("float32")))
+        np.testing.assert_array_equal(call(masked, mask=fewer[..., 0]), call(filled, mask=fewer))
+    with pytest.raises(ValueError, match="takes no 'mask'"):
+        SparseEncoder(exported["plain"]).encode(masked)
+    with pytest.raises(SignalError, match="`mask` is a masked array"):
+        encoder.encode(filled, mask=masked)

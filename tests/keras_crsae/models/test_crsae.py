@@ -6,6 +6,7 @@ import pytest
 
 import keras_crsae as kc
 from keras_crsae.initializers import window_filters
+from keras_crsae.models.baselines import LCSC, TLAE
 
 
 def trained(spikes, filters, epochs=3, rate=1e-2, **options):
@@ -63,3 +64,20 @@ def test_first_filters_are_different_windows(rng):
         flat = made.reshape(-1, 10) / np.linalg.norm(made.reshape(-1, 10), axis=0)
         assert np.abs(np.triu(flat.T @ flat, 1)).max() < 1 - 1e-4
         assert window_filters(data, (5,), 12, rng, energy=energy).shape == (5, 1, 12)  # more than that: some twice
+
+
+@pytest.mark.parametrize("make", [kc.CRsAE, LCSC, TLAE])
+def test_the_rank_is_that_of_the_sizes(make):
+    assert make(3, (4, 4)).rank == 2 and make(3, 8, strides=(2, 2)).rank == 2 and make(3, 8).rank == 1
+    assert make(3, (8,)).kernel_size == (8,) and make(3, 4, rank=2).kernel_size == (4, 4)
+    model = make(3, (4, 5))
+    assert model.encode(np.zeros((1, 9, 9, 1))).shape == (1, 6, 5, 3)
+    assert make.from_config(model.get_config()).rank == 2
+    with pytest.raises(ValueError, match=r"`kernel_size` must be a positive int or 1 of them.*\(rank=1\)"):
+        make(3, (4, 4), rank=1)
+
+
+def test_a_denoiser_is_for_images_whatever_its_sizes():
+    assert kc.Denoiser(3, (4, 4)).kernel_size == kc.Denoiser(3, 4).kernel_size == (4, 4)
+    with pytest.raises(ValueError, match="`kernel_size` must be a positive int or 2 of them"):
+        kc.Denoiser(3, (4,))

@@ -43,3 +43,49 @@ def test_options_that_do_not_fit_the_recording_are_refused(options, message):
     assert check_options(recording) is None and check_options(recording, band=(300, 4000)).ndim == 1
     with pytest.raises(ValueError, match=message):
         check_options(recording, **options)
+
+
+def test_masked_samples_are_gaps_as_nan_is_and_are_read_by_stretches(tmp_path):
+    values = np.random.default_rng(0).integers(-50, 50, (3000, 2)).astype(np.int16)
+    values.tofile(tmp_path / "y.dat")
+    mask = np.zeros(values.shape, bool)
+    mask[100:200], mask[7, 1] = True, True
+    masked = np.ma.array(np.memmap(tmp_path / "y.dat", np.int16, "r", shape=values.shape), mask=mask, copy=False)
+    gaps = np.where(mask, np.nan, values).astype(np.float32)
+    for recording, expected in ((masked, gaps), (list(masked), gaps), (masked[:, 1], gaps[:, 1:]),
+                                (masked.astype(np.int32), gaps.astype(np.float64))):
+        traces = as_recording(recording, 20_000).traces
+        assert traces.shape == expected.shape and np.dtype(traces.dtype) == expected.dtype
+        np.testing.assert_array_equal(traces[90:210], expected[90:210])
+        assert not np.ma.isMaskedArray(traces[:50])
+
+
+def test_data_frames_and_tensors_are_arrays_and_sparse_matrices_are_refused():
+    values = np.random.default_rng(0).standard_normal((3000, 2))
+
+    class Frame:
+        """As pandas': its slices are frames, and two indices mean a label."""
+
+        columns, shape = ["a", "b"], values.shape
+
+        def to_numpy(self):
+            return values
+
+        def __getitem__(self, index):
+            raise KeyError(index)
+
+    class Tensor:
+        """As PyTorch's: its dtype is none of NumPy's."""
+
+        shape, dtype = values.shape, object()
+
+        def __array__(self, dtype=None, copy=None):
+            return values
+
+        def __getitem__(self, index):
+            raise AssertionError
+
+    for recording in (Frame(), Tensor()):
+        np.testing.assert_array_equal(as_recording(recording, 20_000).traces[5:9], values[5:9])
+    with pytest.raises(ValueError, match=r"`recording` must be an array. Received: a sparse csr_array.*toarray\(\)"):
+        as_recording(pytest.importorskip("scipy.sparse").csr_array(values), 20_000)

@@ -109,3 +109,8 @@ def test_training_from_a_file_equals_training_from_its_windows_and_goes_on_after
     for a, b in zip([*whole.weights, *whole.optimizer.variables], [*model.weights, *model.optimizer.variables],
                     strict=True):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b))
+
+
+def test_masked_recordings_are_refused_since_windows_have_no_mask(recording):
+    with pytest.raises(ValueError, match=r"`recording` is a masked array.*numpy\.ma\.filled"):
+        window_batches(np.ma.masked_equal(recording, 0), window=100, batch_size=8)
