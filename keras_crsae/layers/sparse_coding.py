@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from crsae_onnx.core.signals import is_masked, with_own_mask
 from crsae_onnx.core.validation import as_positive_int
 from keras import ops
 
@@ -115,6 +116,13 @@ class SparseCoding(keras.layers.Layer):
         if self.analysis is not None or not dictionary.unit_norm:
             raise ValueError("active=True needs filters of norm 1 that stand in D^T too. Use active=False.")
         ActiveSet.check(Problem(self.cell.likelihood, self.cell.code_prior))
+
+    def __call__(self, *given: Any, **options: Any) -> Any:
+        """As ``keras.layers.Layer``; the mask of a NumPy masked array is the mask of observed samples."""
+        if given and is_masked(given[0]):
+            signal, mask = (np.asarray(part) for part in with_own_mask(given[0], options.get("mask")))
+            given, options = (signal, *given[1:]), {**options, "mask": mask}
+        return super().__call__(*given, **options)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         dictionary = self.cell.dictionary

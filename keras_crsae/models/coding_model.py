@@ -45,6 +45,7 @@ class CodingModel(PrebuiltModel):
     dictionary: ConvDictionary
     encoder: SparseCoding
     decoder: ConvDictionary
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.supports_masking = True  # `mask` marks observed samples; none is passed on

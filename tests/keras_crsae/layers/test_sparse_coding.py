@@ -207,6 +207,12 @@ def test_channels_are_set_by_the_signal_also_without_an_input_shape(rng):
         kc.SparseCoding(kc.SparseCodingCell(alone)).build((None, 60, 3))
 
 
+def test_the_mask_of_a_masked_array_is_that_of_observed_samples(rng):
+    signal, mask = rng.standard_normal((2, 60, 1)).astype("float32"), rng.random((2, 60, 1)) < 0.8
+    coder, masked = stage(3, 9), np.ma.masked_where(~mask, np.where(mask, signal, np.nan))
+    np.testing.assert_array_equal(coder(masked), coder(np.where(mask, signal, 0), mask=mask))
+
+
 def test_filters_that_others_changed_are_used_with_norm_one_and_their_own_step_size(rng):
     signal, coder = rng.standard_normal((2, 60, 1)).astype("float32"), stage(3, 9)
     coder(signal)
