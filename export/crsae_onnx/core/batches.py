@@ -59,4 +59,5 @@ class SingleBatch:
         return 1
 
     def __getitem__(self, index: tuple[Any, ...]) -> Array:
-        return np.asarray(self.recording[index[1:]])[None][index[0]]
+        entries, *rest = index
+        return np.asarray(self.recording[rest[0] if len(rest) == 1 else tuple(rest)])[None][entries]

@@ -31,7 +31,7 @@ def image_batches(folder: str | Path | Sequence[str | Path], size: int, batch_si
         size: pixels of a crop's side.
         batch_size: crops of a batch; a multiple of ``crops``.
         crops: of an image each time it is read; more make reading cheaper and the crops of a batch more alike.
-        channels: 1 (grey) or 3.
+        channels: 1 (gray) or 3.
         low_pass: width in pixels of the Gaussian blur of a crop that is taken away from it; 0: its mean.
         shuffle: False: images in order of name.
         readers, waited: see ``window_batches``.
@@ -57,7 +57,7 @@ def image_batches(folder: str | Path | Sequence[str | Path], size: int, batch_si
     size, batch_size = as_positive_int(size, "size"), as_positive_int(batch_size, "batch_size")
     crops = as_positive_int(crops, "crops")
     if channels not in (1, 3):
-        raise ValueError(f"`channels` must be 1 (grey) or 3 (colour). Received: {channels!r}")
+        raise ValueError(f"`channels` must be 1 (gray) or 3 (colour). Received: {channels!r}")
     if batch_size % crops:
         raise ValueError(f"`batch_size` must be a multiple of `crops`. Received: {batch_size} and {crops}")
     if low_pass and size <= 4 * low_pass:

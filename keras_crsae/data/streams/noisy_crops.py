@@ -119,7 +119,7 @@ def noise_range(sigma: Any) -> tuple[float, float]:
         raise ValueError(f"`sigma` must be a number or (low, high). Received: {sigma!r}")
     low, high = (as_positive(v, "sigma") for v in values)
     if low > high or high > 1:
-        raise ValueError("`sigma` must lie in (0, 1], in units where white is 1 (25 of 255 grey levels: 25 / 255), low "
+        raise ValueError("`sigma` must lie in (0, 1], in units where white is 1 (25 of 255 gray levels: 25 / 255), low "
                          f"before high. Received: {sigma!r}")
     return low, high
 

@@ -1,6 +1,9 @@
 """``keras-crsae encode``: dense and sparse codes of recordings and images."""
 
+import warnings
+
 import numpy as np
+import pytest
 
 from keras_crsae.applications.denoising import split_low_pass
 from keras_crsae.cli import main
@@ -51,3 +54,25 @@ def test_an_all_zero_code_is_pointed_out(inside, capsys):
     np.save("quiet.npy", np.ones(400, np.float32))
     assert main(["encode", str(inside / "m.keras"), "quiet.npy", "z.npy"]) == 0
     assert "every code value is zero" in capsys.readouterr().err
+
+
+def test_whatever_sort_reads_is_encoded(inside, recording, tmp_path, refused):
+    """Raw files take the model's number of channels; one of several segments is chosen."""
+    si = pytest.importorskip("spikeinterface.core", reason="the extra `spikes` is not installed")
+    recording.tofile("y.dat")
+    np.savez("two.npz", y=recording, other=recording[::-1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SpikeInterface's: what lives in memory has no recipe
+        si.NumpyRecording([recording[:500, None], recording[:, None]], 30000.0).save(folder="saved", verbose=False)
+    expected = load_crsae(inside / "m.keras").encode(recording[None, :, None])
+    for name, options in (("y.dat", ["--fs", "30000"]), ("two.npz", ["--key", "y"]), ("saved", ["--segment", "1"])):
+        assert main(["encode", str(inside / "m.keras"), name, "z.npy", "--overwrite", *options]) == 0
+        np.testing.assert_allclose(np.load("z.npy"), expected, atol=1e-4 * expected.max())
+    for name, options, words in (
+            ("saved", [], "2 segments"), ("saved", ["--segment", "2"], "their numbers are 0 to 1"),
+            ("saved", ["--segment", "1", "--fs", "20000"], "30000 Hz, not 20000"),
+            ("two.npz", ["--key", "y", "--channels", "2"], "1 channels, not 2"),
+            ("y.dat", ["--dtype", "float32"], "--dtype int16"),
+            ("two.npz", [], "--key"), ("no.dat", [], "No file at")):
+        assert words in refused("encode", str(inside / "m.keras"), name, "x.npy", *options)
+    assert not (tmp_path / "x.npy").exists()
