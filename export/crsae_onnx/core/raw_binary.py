@@ -86,6 +86,6 @@ def _check_values(values: np.ndarray, path: Path, channels: int, dtype: str) -> 
                         f"recording. {hint} If {dtype} is right, save the recording as .npy.")
     likely = likely_channels(values, channels)
     if likely is not None:
-        warnings.warn(f"{path} looks like {likely} channel{'s' * (likely > 1)}, not {channels}: neighbouring samples of "
-                      f"each channel are then far more alike. If that is right, give --channels {likely}.",
+        warnings.warn(f"{path} looks like {likely} channel{'s' * (likely > 1)}, not {channels}: neighbouring samples "
+                      f"of each channel are then far more alike. If that is right, give --channels {likely}.",
                       UserWarning, stacklevel=3)
