@@ -20,14 +20,14 @@ class ImageModel:
     """What ``denoise`` needs of a model.
 
     Args:
-        reconstruct: (batch (n, height, width, channels), sigma, mask or None) -> reconstruction on one grid.
+        reconstruct: (batch (n, height, width, channels), sigma) -> reconstruction on one grid.
         rank: 2 for images.
         channels, kernel_size, strides: of its dictionary.
         low_pass: standard deviation, in pixels, of the blur that was taken from its training images.
         sigma_power: see ``Denoiser``.
     """
 
-    reconstruct: Callable[[np.ndarray, float, np.ndarray | None], np.ndarray]
+    reconstruct: Callable[[np.ndarray, float], np.ndarray]
     rank: int
     channels: int
     kernel_size: tuple[int, ...]
@@ -84,11 +84,10 @@ def _of_encoder(encoder: Any) -> ImageModel:
     info = encoder.info
     config = info.get("config", {})
 
-    def reconstruct(batch: np.ndarray, sigma: float, mask: np.ndarray | None = None) -> np.ndarray:
+    def reconstruct(batch: np.ndarray, sigma: float) -> np.ndarray:
         # In units of the model's sigma: its threshold is then the image's.
         scaled = batch * np.float32(info["sigma"] / sigma)
-        masked = {} if mask is None else {"mask": mask}
-        return encoder.reconstruct(scaled, **masked) * np.float32(sigma / info["sigma"])
+        return encoder.reconstruct(scaled) * np.float32(sigma / info["sigma"])
 
     return ImageModel(reconstruct, info["rank"], info["channels"], tuple(info["kernel_size"]), tuple(info["strides"]),
                       config.get("low_pass", LOW_PASS_PIXELS), config.get("sigma_power", 0.0))
@@ -103,6 +102,6 @@ def _of_crsae(model: Any) -> ImageModel:
     if not model.built:
         raise ValueError("The model has no filters yet: fit it, or load a trained one.")
     dictionary = model.dictionary
-    return ImageModel(lambda batch, sigma, mask=None: model.reconstruct(batch, mask=mask, sigma=sigma), model.rank,
+    return ImageModel(lambda batch, sigma: model.reconstruct(batch, sigma=sigma), model.rank,
                       dictionary.channels, dictionary.kernel_size, dictionary.strides,
                       getattr(model, "low_pass", LOW_PASS_PIXELS), getattr(model, "sigma_power", 0.0))

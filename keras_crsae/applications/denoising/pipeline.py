@@ -11,6 +11,7 @@ from crsae_onnx.core.spec import effective_sigma
 from crsae_onnx.core.validation import as_positive, as_positive_int
 
 from keras_crsae.applications.denoising.image_model import ImageModel, as_image_model, zoo_denoiser
+from keras_crsae.applications.denoising.inpainting import inpaint, warn_of_wide_holes
 from keras_crsae.applications.denoising.low_pass import split_low_pass
 from keras_crsae.applications.denoising.pixels import (
     as_mask,
@@ -27,8 +28,8 @@ from keras_crsae.initializers import robust_sigma
 TILE_PIXELS = 512
 #: Pixels around a tile that are computed and thrown away, in kernel sizes: wider than what reaches into the tile.
 _HALO_KERNELS = 3
-#: Noise that is supposed where none is found but pixels are missing: half a gray level of 255.
-_LEAST_NOISE = 0.5 / 255
+#: One in so many shifts of the grid is averaged in each round of filling in; the last averages all.
+_SHIFTS_PER_ROUND = 4
 
 
 def denoise(image: np.ndarray, model: Any = None, sigma: float | None = None, low_pass: float | None = None,
@@ -40,6 +41,10 @@ def denoise(image: np.ndarray, model: Any = None, sigma: float | None = None, lo
     model with strides above 1 sees shifts of the image below its stride, and their reconstructions are averaged (cycle
     spinning; Simon and Elad, arXiv 1909.05742).
 
+    Missing pixels are filled in by eight denoises, at levels that fall to the image's own, between which the observed
+    pixels are put back (``inpainting.inpaint``); all but the last take a quarter of the shifts. Of observed pixels no
+    more is removed than there is noise: without noise they stay as they are.
+
     Args:
         image: (height, width) or (height, width, channels); uint8, uint16 or floats in [0, 1]. Of 2 or 4 channels
             the last is transparency, which is kept as it is (unless the model has as many channels). What a NumPy
@@ -48,7 +53,8 @@ def denoise(image: np.ndarray, model: Any = None, sigma: float | None = None, lo
             ``crsae_onnx.SparseEncoder`` of one; None: "denoise-color" for three colours, else "denoise-gray". A model
             of one channel takes each colour by itself, one of three a gray image as three equal colours.
         sigma: standard deviation of the noise, in units of [0, 1] (25 of 255 gray levels: 25 / 255);
-            None: ``estimate_sigma``, from the finest diagonal wavelet coefficients.
+            None: ``estimate_sigma``, from the finest diagonal wavelet coefficients. 0, with a mask: the observed
+            pixels are kept to the bit, and only holes are filled.
         low_pass: standard deviation of the blur in pixels (see ``split_low_pass``); None: the model's own.
         shifts: None: all shifts of the stride's grid are averaged; n: only n of them, far from each other. Time is in
             proportion.
@@ -61,8 +67,11 @@ def denoise(image: np.ndarray, model: Any = None, sigma: float | None = None, lo
         missing, a copy.
 
     Raises:
-        ValueError: another dtype, shape or range; NaN; a model of signals; channels that do not fit; sigma <= 0; an
-            invalid mask, or an exported file without an input for it.
+        ValueError: another dtype, shape or range; NaN; a model of signals; channels that do not fit; sigma <= 0
+            (< 0 with a mask); an invalid mask.
+
+    Warns:
+        UserWarning: a hole is wider than the model's filters.
 
     Example:
         >>> import numpy as np
@@ -75,7 +84,7 @@ def denoise(image: np.ndarray, model: Any = None, sigma: float | None = None, lo
     """
     image, mask = split_mask(image, mask)
     unit = as_unit_image(image, mask)
-    sigma = None if sigma is None else as_positive(sigma, "sigma")
+    sigma = sigma if sigma is None or (sigma == 0 and mask is not None) else as_positive(sigma, "sigma")
     image_model = as_image_model(zoo_denoiser(image) if model is None else model)
     colours, alpha = split_alpha(unit, image_model.channels)
     planes = to_planes(colours, image_model.channels)
@@ -84,39 +93,50 @@ def denoise(image: np.ndarray, model: Any = None, sigma: float | None = None, lo
     tile = None if tile is None else as_positive_int(tile, "tile")
     if sigma is None:
         sigma = robust_sigma(planes, 2, observed) if min(unit.shape[:2]) > 1 else 0.0
-        if not sigma > 0 and observed is None:
+    if observed is None or observed.all():
+        if not sigma > 0:
             return np.array(image)
-        sigma = max(sigma, _LEAST_NOISE) if observed is not None else sigma
-    slow, rest = _split(planes, image_model, low_pass, observed)
-    level = effective_sigma(sigma, image_model.sigma_power)
-
-    def reconstruct(batch: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-        return image_model.reconstruct(batch, level, mask)
-
-    clean = slow + _in_tiles(reconstruct, rest, observed, image_model, grid, tile)
+        clean = _smooth(planes, sigma, image_model, low_pass, grid, tile)
+    else:
+        warn_of_wide_holes(observed, image_model.kernel_size)
+        clean = inpaint(planes, observed, lambda filled, level, number: _smooth(
+            filled, level, image_model, low_pass, _some_shifts(grid, number), tile), sigma)
     clean = from_planes(clean, colours.shape[-1])
     return restore_format(clean if alpha is None else np.concatenate([clean, alpha], axis=-1), image)
 
 
-def _split(planes: np.ndarray, model: ImageModel, low_pass: float | None, observed: np.ndarray | None
-           ) -> tuple[np.ndarray, np.ndarray]:
-    """(slow part, rest) as in the model's training: by a blur, or by the mean of the observed pixels."""
-    slow, rest = split_low_pass(planes, model.low_pass if low_pass is None else low_pass, observed)
+def _smooth(planes: np.ndarray, sigma: float, model: ImageModel, low_pass: float | None, shifts: np.ndarray,
+            tile: int | None) -> np.ndarray:
+    """Planes without missing pixels, without noise of level ``sigma``."""
+    slow, rest = _split(planes, model, low_pass)
+    level = effective_sigma(sigma, model.sigma_power)
+    return slow + _in_tiles(lambda batch: model.reconstruct(batch, level), rest, model, shifts, tile)
+
+
+def _some_shifts(grid: np.ndarray, number: int | None) -> np.ndarray:
+    """Shifts of one round of filling in, others each time, so that their errors do not add up; None: all of them."""
+    if number is None:
+        return grid
+    count = -(-len(grid) // _SHIFTS_PER_ROUND)
+    return np.random.default_rng(number).permutation(grid)[:count]
+
+
+def _split(planes: np.ndarray, model: ImageModel, low_pass: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """(slow part, rest) as in the model's training: by a blur, or by the mean."""
+    slow, rest = split_low_pass(planes, model.low_pass if low_pass is None else low_pass)
     if model.low_pass:
         return slow, rest
-    weight = np.ones_like(rest) if observed is None else observed
-    axes = (1, 2, 3)
-    mean = (rest * weight).sum(axis=axes, keepdims=True) / np.maximum(weight.sum(axis=axes, keepdims=True), 1)
+    mean = rest.mean(axis=(1, 2, 3), keepdims=True)
     return slow + mean, rest - mean
 
 
-def _in_tiles(reconstruct: Any, images: np.ndarray, mask: np.ndarray | None, model: ImageModel, shifts: np.ndarray,
-              tile: int | None) -> np.ndarray:
+def _in_tiles(reconstruct: Any, images: np.ndarray, model: ImageModel, shifts: np.ndarray, tile: int | None
+              ) -> np.ndarray:
     """``average_over_shifts`` piece by piece."""
     kernel_size, strides = model.kernel_size, model.strides
     run = partial(average_over_shifts, reconstruct, kernel_size=kernel_size, strides=strides, shifts=shifts)
     if tile is None or all(n <= tile for n in images.shape[1:3]):
-        return run(images, mask=mask)
+        return run(images)
     # Whole strides, so that a few shifts lie on the same grid in every tile.
     steps = [-(-tile // s) * s for s in strides]
     halos = [-(-_HALO_KERNELS * k // s) * s for k, s in zip(kernel_size, strides, strict=True)]
@@ -126,7 +146,7 @@ def _in_tiles(reconstruct: Any, images: np.ndarray, mask: np.ndarray | None, mod
             first = [max(0, at - halo) for at, halo in zip((row, column), halos, strict=True)]
             piece = (slice(None), *(slice(a, at + step + halo) for a, at, step, halo in
                                     zip(first, (row, column), steps, halos, strict=True)))
-            clean = run(images[piece], mask=None if mask is None else mask[piece])
+            clean = run(images[piece])
             inner = tuple(slice(at - a, at - a + step) for a, at, step in
                           zip(first, (row, column), steps, strict=True))
             out[:, row:row + steps[0], column:column + steps[1]] = clean[(slice(None), *inner)]

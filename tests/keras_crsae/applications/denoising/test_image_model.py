@@ -45,7 +45,7 @@ def test_an_encoders_threshold_follows_the_images_noise():
     run = as_image_model(Encoder()).reconstruct
     batch = np.array([0.1, 0.5], np.float32).reshape(1, 1, 2, 1)
     np.testing.assert_allclose(run(batch, 0.3).ravel(), [0, 0.5], rtol=1e-6)
-    np.testing.assert_allclose(run(batch, 0.05, np.ones_like(batch)).ravel(), [0.1, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(run(batch, 0.05).ravel(), [0.1, 0.5], rtol=1e-6)
 
 
 def test_a_models_threshold_follows_the_images_noise(model, rng):

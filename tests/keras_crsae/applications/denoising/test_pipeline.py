@@ -174,12 +174,12 @@ def test_the_mask_of_a_transparent_image_may_have_its_shape(rng, model):
     np.testing.assert_array_equal(expected[..., 3], image[..., 3])
 
 
-def test_missing_pixels_in_an_exported_file(rng, model, tmp_path):
+def test_an_exported_file_fills_what_the_model_fills(rng, model, tmp_path):
     from crsae_onnx import SparseEncoder
     from crsae_onnx.convert import convert
 
     mask = rng.random((30, 30)) > 0.3
-    convert(model, tmp_path / "m.onnx", inputs=("signal", "mask"))
+    convert(model, tmp_path / "m.onnx")
     np.testing.assert_allclose(denoise(picture(30, 30), SparseEncoder(tmp_path / "m.onnx"), sigma=0.05, mask=mask),
                                denoise(picture(30, 30), model, sigma=0.05, mask=mask), atol=1e-4)
 
