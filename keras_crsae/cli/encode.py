@@ -15,15 +15,17 @@ from crsae_onnx.core.batches import SingleBatch, as_batch
 from crsae_onnx.core.errors import FileError
 from crsae_onnx.core.progress import Progress, ProgressBar
 from crsae_onnx.core.raw_binary import RAW_SUFFIXES
+from crsae_onnx.core.spikes.noise_level import CHECKED_SAMPLES, level_warning
 from crsae_onnx.core.windowing import MAX_WHOLE_SAMPLES, WINDOW_SAMPLES
 
 from keras_crsae.applications.denoising.low_pass import LOW_PASS_PIXELS, split_low_pass
 from keras_crsae.applications.spike_sorting.recording_view import ArrayView, is_recording
+from keras_crsae.applications.spike_sorting.result_folder import READER
 from keras_crsae.cli.messages import say
 from keras_crsae.cli.startup import start_keras
 from keras_crsae.data.arrays import check_finite
 from keras_crsae.data.images import drop_transparency, is_image, read_image, unit_image
-from keras_crsae.data.paths import check_output, size_text
+from keras_crsae.data.paths import MODEL_FILE, check_output, size_text
 from keras_crsae.data.recordings import open_recording
 from keras_crsae.models.serialization import load_crsae, saved_config
 
@@ -47,6 +49,7 @@ def encode(args: Namespace) -> None:
         raise FileError(f"--sparse writes a .npz file. Received: {args.output}.")
     output = check_output(args.output, (".npy", ".npz"), args.overwrite, inputs=(args.input, args.model))
     signal = _read(args)
+    _warn_of_sorter(args, signal)
     write = _write_sparse if output.suffix.lower() == ".npz" else _write_dense
     with ProgressBar(args.progress) as progress, atomic_write(output, args.overwrite) as temporary:
         progress("start TensorFlow", 0.0)
@@ -59,6 +62,15 @@ def encode(args: Namespace) -> None:
     if not nonzero:
         say("warning: every code value is zero. The penalty weight lambda * sigma^2 of the model lies above all of "
             "this input: look at the input's unit (`keras-crsae info` prints sigma), or train with a lower --lambda.")
+
+
+def _warn_of_sorter(args: Namespace, signal: Any) -> None:
+    """The model in a sorter's folder takes whitened recordings: say so of others."""
+    path = Path(args.model)
+    if path.name == MODEL_FILE and (path.parent / READER).is_file():
+        message = level_warning(signal[0:1, 0:CHECKED_SAMPLES][0])
+        if message is not None:
+            say(f"warning: {message} The folder whitens, too: keras-crsae encode {path.parent} {args.input} spikes.csv")
 
 
 def _read(args: Namespace) -> Any:

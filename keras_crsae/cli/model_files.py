@@ -28,12 +28,14 @@ def export(args: Namespace) -> None:
     output = check_output(args.output, (".onnx",), args.overwrite, inputs=(args.model,))
     saved_config(args.model)
     start_keras()
+    from crsae_onnx.cli.loaders import outputs_and_spikes
     from crsae_onnx.convert import convert
     from crsae_onnx.validate import ValidationError, validate
 
+    outputs, spikes = outputs_and_spikes(args.model, args.outputs)
     model = load_crsae(args.model)
     with atomic_write(output, args.overwrite) as temporary:
-        convert(model, temporary, outputs=tuple(args.outputs))
+        convert(model, temporary, outputs=outputs, spikes=spikes)
         try:
             report = validate(model, temporary) if args.validate else None
         except ValidationError as error:
@@ -41,7 +43,7 @@ def export(args: Namespace) -> None:
                           ) from error
     if report is not None:
         print(report)
-    print(f"{output}: {output.stat().st_size / 1024:.0f} KiB, outputs {', '.join(args.outputs)}"
+    print(f"{output}: {output.stat().st_size / 1024:.0f} KiB, outputs {', '.join(outputs)}"
           + (", equal to Keras within tolerance" if args.validate else ""))
 
 

@@ -184,8 +184,9 @@ def _denoise(sub: argparse.ArgumentParser) -> None:
 def _export(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("model", metavar="M.keras", help="trained model")
     sub.add_argument("output", metavar="ENCODER.onnx", help="file to write")
-    sub.add_argument("--outputs", nargs="+", choices=("code", "reconstruction"), default=["code", "reconstruction"],
-                     help="what the file computes (default: both)")
+    sub.add_argument("--outputs", nargs="+", choices=("code", "reconstruction", "spikes"),
+                     help="what the file computes (default: code and reconstruction; of a sorter's model.keras code "
+                          "and spikes, from recordings as they are)")
     sub.add_argument("--validate", action="store_true", help="compare it with Keras first; a file that differs is "
                                                              "not written")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
-from crsae_onnx.cli.loaders import load_model
+from crsae_onnx.cli.loaders import load_model, outputs_and_spikes
 from crsae_onnx.core.optional import import_optional
 from crsae_onnx.file_format.description import describe
 from crsae_onnx.serving.triton_repository import write_repository
@@ -15,10 +15,11 @@ def convert(args: Namespace) -> None:
     """Write a model's ``.onnx`` file."""
     from crsae_onnx.convert import convert
 
-    path = convert(load_model(args.model), args.output, outputs=args.outputs, inputs=args.inputs,
+    outputs, spikes = outputs_and_spikes(args.model, args.outputs, args.inputs, args.min_peak)
+    path = convert(load_model(args.model), args.output, outputs=outputs, inputs=args.inputs,
                    tolerance=args.tolerance, overwrite=args.overwrite, about=dict(args.about),
-                   precision=args.precision, spikes=args.min_peak)
-    print(f"{path}: {path.stat().st_size / 1024:.0f} KiB")
+                   precision=args.precision, spikes=spikes)
+    print(f"{path}: {path.stat().st_size / 1024:.0f} KiB, outputs {', '.join(outputs)}")
     facts = describe(path)[0]
     if facts["active"]:
         print("The model has active=True and goes on to the optimum; the file computes every position and stops after "

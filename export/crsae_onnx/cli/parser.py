@@ -51,8 +51,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_convert(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--outputs", nargs="+", choices=OUTPUTS + PIPELINES, default=OUTPUTS,
-                     help="default: code and reconstruction")
+    sub.add_argument("--outputs", nargs="+", choices=OUTPUTS + PIPELINES,
+                     help="default: code and reconstruction; of a sorter's model.keras code and spikes")
     sub.add_argument("--min-peak", type=float, metavar="VALUE", help="smallest code of a spike, for the output spikes")
     sub.add_argument("--inputs", nargs="+", choices=INPUTS, default=INPUTS[:1], help="default: signal alone")
     sub.add_argument("--tolerance", type=float, help="stop below this relative change an iteration")

@@ -45,4 +45,4 @@ class LevelCheck:
         """Warn of it, once."""
         if self.active and (message := self.message(signal)):
             self.active = False
-            warnings.warn(f"{self.name}: {message}", RuntimeWarning, stacklevel=4)
+            warnings.warn(f"{self.name}: {message}", UserWarning, stacklevel=4)

@@ -61,8 +61,8 @@ class SparseEncoder:
         ValueError: a provider that is not installed, an invalid option.
 
     Warns:
-        RuntimeWarning: another provider runs than the first one given, and why. Once, of a sorter's file: the noise of
-            a recording is not what it was trained on.
+        RuntimeWarning: another provider runs than the first one given, and why.
+        UserWarning: once, of a sorter's file: the noise of a recording is not what it was trained on.
 
     Example:
         >>> import numpy as np

@@ -3,6 +3,7 @@
 import inspect
 
 import pytest
+from crsae_onnx.cli.loaders import outputs_and_spikes
 from crsae_onnx.cli.parser import parser
 from crsae_onnx.convert import convert
 from crsae_onnx.core.spec import INPUT, OUTPUTS
@@ -11,7 +12,8 @@ from crsae_onnx.serving.triton_repository import write_repository
 
 def test_defaults_are_those_of_the_functions():
     args = parser().parse_args(["convert", "m.keras", "e.onnx"])
-    assert (args.outputs, tuple(args.inputs), args.min_peak) == (OUTPUTS, (INPUT,), None)
+    assert (args.outputs, tuple(args.inputs), args.min_peak) == (None, (INPUT,), None)
+    assert outputs_and_spikes(args.model, args.outputs) == (OUTPUTS, None)
     for name, parameter in inspect.signature(convert).parameters.items():
         if name in ("tolerance", "overwrite", "precision"):
             assert getattr(args, name) == parameter.default

@@ -150,14 +150,39 @@ def test_gaps_in_a_recording_are_zero_once_whitened(made, sorted_spikes):
     ("encoder.onnx", 1e-6, "has another unit"), ("encoder.onnx", 4.0, "has another unit")])
 def test_a_recording_of_another_level_is_warned_of_once(made, sorted_spikes, file, change, words):
     recording, encoder = change * sorted_spikes[0][None, :3000], SparseEncoder(made / file)
-    with pytest.warns(RuntimeWarning, match=words) as caught:
+    with pytest.warns(UserWarning, match=words) as caught:
         encoder.encode(recording)
     assert caught[0].filename == __file__
     encoder.encode(recording)
-    with pytest.warns(RuntimeWarning, match=words):
+    with pytest.warns(UserWarning, match=words):
         SparseEncoder(made / file).encode(recording, sparse=True)
-    with pytest.warns(RuntimeWarning, match=words):
+    with pytest.warns(UserWarning, match=words):
         SparseEncoder(made / file).run(["code"], recording)
+
+
+def test_the_command_line_shows_the_warning(made, tmp_path, capsys):
+    assert main(["run", str(made / "codes.onnx"), str(made / "y.npy"), str(tmp_path / "code.npy")]) == 0
+    assert "warning: codes.onnx: This file takes whitened recordings" in capsys.readouterr().err
+    assert main(["run", str(made / "encoder.onnx"), str(made / "y.npy"), str(tmp_path / "sorted.npy")]) == 0
+    assert "warning" not in capsys.readouterr().err
+    assert np.count_nonzero(np.load(tmp_path / "sorted.npy")) < 0.02 * np.load(tmp_path / "code.npy").size
+
+
+@pytest.mark.parametrize("options, outputs, inside", [
+    ([], ["code", "spikes"], True), (["--outputs", "code"], ["code"], False),
+    (["--inputs", "signal", "mask"], ["code", "reconstruction"], False)])
+def test_a_sorter_s_model_takes_its_whitening_along(sorted_spikes, tmp_path, options, outputs, inside, capsys):
+    """From the folder that `sort` writes: no file of codes of whitened recordings says nothing of it."""
+    recording, _, result = sorted_spikes
+    folder = result.save(tmp_path / "sorted")
+    assert main(["convert", str(folder / "model.keras"), str(tmp_path / "e.onnx"), *options]) == 0
+    info = SparseEncoder(tmp_path / "e.onnx").info
+    assert info["outputs"] == outputs and info.get("whitening_inside", False) == inside
+    assert info["spikes"] == result.reader.to_json()
+    assert main(["validate", str(folder / "model.keras"), str(tmp_path / "e.onnx")]) == 0
+    (folder / "model.keras").rename(tmp_path / "alone.keras")
+    assert main(["convert", str(tmp_path / "alone.keras"), str(tmp_path / "alone.onnx")]) == 0
+    assert "spikes" not in SparseEncoder(tmp_path / "alone.onnx").info
 
 
 def test_a_recording_of_the_right_level_is_not_warned_of(made, sorted_spikes):

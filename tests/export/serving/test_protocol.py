@@ -247,7 +247,7 @@ def test_a_recording_that_is_not_whitened_is_warned_of_in_the_answer(sorted_spik
     files = [convert(result.model, tmp_path / "codes.onnx", outputs=("code",), spikes=result.reader),
              convert(result.model, tmp_path / "sorted.onnx", outputs=("code", "spikes"), spikes=result.reader)]
     models = Models(files, threads=1)
-    with pytest.warns(RuntimeWarning, match="takes whitened recordings"):  # once, in the server's log
+    with pytest.warns(UserWarning, match="takes whitened recordings"):  # once, in the server's log
         content, _ = ask_binary(models, "codes", binary("signal", recording[None, :3000]), **ALL_BINARY)
     for _ in range(2):
         assert "takes whitened recordings" in content["parameters"]["warning"]

@@ -43,7 +43,8 @@ def test_a_folder_with_everything_is_written(inside, sorted_spikes, tmp_path, ca
     for word in ("5 s at 10000 Hz", "SNR", "< 1.5 ms", f"{np.sum(result.spike_units == 0) / 5:.2f}", "amplitude"):
         assert word in out
     np.testing.assert_array_equal(spike_sorting.load_result("out").spike_samples, result.spike_samples)
-    encoder = SparseEncoder("out/encoder.onnx")  # carries all that it needs
+    encoder = SparseEncoder("out/encoder.onnx")  # carries all that it needs, and takes recordings as they are
+    assert encoder.info["outputs"] == ["code", "spikes"] and encoder.whitening_inside
     found = SpikeReader.from_json(encoder.info["spikes"]).find(encoder.encode, recording)
     np.testing.assert_array_equal(found.peak_sample, result.spike_samples)
     np.testing.assert_array_equal(found.unit_id, result.spike_units)
@@ -161,3 +162,20 @@ def test_info_prints_spikes_settings_and_parameters_of_a_folder(sorted_spikes, t
     assert facts["parameters"]["epochs"] == 1 and facts["settings"]["seed"] == 0
     assert main(["info", str(tmp_path / "out")]) == 0
     assert "refractory_ms 1" in capsys.readouterr().out
+
+
+def test_a_sorter_s_model_alone_says_that_its_signals_are_whitened(sorted_spikes, tmp_path, monkeypatch, capsys):
+    """`encode` of the folder's model.keras warns of a raw recording; `export` takes the whitening along."""
+    recording, _, result = sorted_spikes
+    monkeypatch.chdir(tmp_path)
+    result.save("out")
+    np.save("y.npy", recording)
+    np.save("whitened.npy", result.reader.whitening(recording, 0, len(recording)))
+    assert main(["encode", "out/model.keras", "y.npy", "z.npz"]) == 0
+    assert "takes whitened recordings" in capsys.readouterr().err
+    assert main(["encode", "out/model.keras", "whitened.npy", "w.npz"]) == 0
+    assert "whitened" not in capsys.readouterr().err
+    assert main(["export", "out/model.keras", "e.onnx", "--validate"]) == 0
+    encoder = SparseEncoder("e.onnx")
+    assert encoder.info["outputs"] == ["code", "spikes"] and encoder.whitening_inside
+    assert len(encoder.spikes(recording[None])[1]) > 100
