@@ -43,9 +43,8 @@ def denoise(args: Namespace) -> None:
     with ProgressBar(args.progress) as progress:
         progress("load the model", 0.0)
         model = _load(name, exported)
-        progress("denoise", 0.0)
         clean = denoise_array(image, model=model, sigma=None if estimated else args.sigma / 255,
-                              low_pass=args.low_pass, shifts=args.shifts, mask=mask)
+                              low_pass=args.low_pass, shifts=args.shifts, mask=mask, progress=progress)
     with atomic_write(output, args.overwrite) as temporary:
         write_image(temporary, clean, decoded.icc_profile)
     white = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1.0

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 from crsae_onnx.core.cycle_spinning import average_over_shifts, spread_shifts
+from crsae_onnx.core.progress import Progress, progress_bar
 from crsae_onnx.core.spec import effective_sigma
 from crsae_onnx.core.validation import as_positive, as_positive_int
 
 from keras_crsae.applications.denoising.image_model import ImageModel, as_image_model, zoo_denoiser
-from keras_crsae.applications.denoising.inpainting import inpaint, warn_of_wide_holes
+from keras_crsae.applications.denoising.inpainting import InpaintingParameters, inpaint, warn_of_wide_holes
 from keras_crsae.applications.denoising.low_pass import split_low_pass
 from keras_crsae.applications.denoising.pixels import (
     as_mask,
@@ -33,7 +36,8 @@ _SHIFTS_PER_ROUND = 4
 
 
 def denoise(image: np.ndarray, model: Any = None, sigma: float | None = None, low_pass: float | None = None,
-            shifts: int | None = None, mask: np.ndarray | None = None, tile: int | None = TILE_PIXELS) -> np.ndarray:
+            shifts: int | None = None, mask: np.ndarray | None = None, tile: int | None = TILE_PIXELS,
+            progress: bool | Progress | None = None) -> np.ndarray:
     """Remove white noise from an image, and fill in pixels that are missing.
 
     The slow part of the image (its mean, or a Gaussian blur, as in the model's training) is kept as it is; the model
@@ -61,6 +65,7 @@ def denoise(image: np.ndarray, model: Any = None, sigma: float | None = None, lo
         mask: None or 0/1 of (height, width), the colours' or the image's shape; 0 marks a missing pixel, which has no
             influence and may hold anything, also NaN.
         tile: side of the pieces that are computed at a time, in pixels; None: the image in one piece.
+        progress: True: a bar (lines where no terminal is); or ``callable(step, fraction)``.
 
     Returns:
         Image of the same shape and dtype, in the same range. Where the estimated noise is zero and nothing is
@@ -93,24 +98,53 @@ def denoise(image: np.ndarray, model: Any = None, sigma: float | None = None, lo
     tile = None if tile is None else as_positive_int(tile, "tile")
     if sigma is None:
         sigma = robust_sigma(planes, 2, observed) if min(unit.shape[:2]) > 1 else 0.0
-    if observed is None or observed.all():
-        if not sigma > 0:
-            return np.array(image)
-        clean = _smooth(planes, sigma, image_model, low_pass, grid, tile)
-    else:
-        warn_of_wide_holes(observed, image_model.kernel_size)
-        clean = inpaint(planes, observed, lambda filled, level, number: _smooth(
-            filled, level, image_model, low_pass, _some_shifts(grid, number), tile), sigma)
+    if observed is not None and observed.all():
+        observed = None
+    if observed is None and not sigma > 0:
+        return np.array(image)
+    with progress_bar(progress) as report:
+        done = _counter(report, planes.shape, image_model, grid, tile, observed is None)
+        if observed is None:
+            clean = _smooth(planes, sigma, image_model, low_pass, grid, tile, done)
+        else:
+            warn_of_wide_holes(observed, image_model.kernel_size)
+            clean = inpaint(planes, observed, lambda filled, level, number: _smooth(
+                filled, level, image_model, low_pass, _some_shifts(grid, number), tile, done), sigma)
     clean = from_planes(clean, colours.shape[-1])
     return restore_format(clean if alpha is None else np.concatenate([clean, alpha], axis=-1), image)
 
 
+def _counter(report: Progress, shape: tuple[int, ...], model: ImageModel, grid: np.ndarray, tile: int | None,
+             whole: bool) -> Callable[[int], object]:
+    """A function of the shifts (of a tile) that were computed, which reports the fraction of all that are done."""
+    steps = shape[1:3] if tile is None or max(shape[1:3]) <= tile else [-(-tile // s) * s for s in model.strides]
+    tiles = math.prod(-(-n // step) for n, step in zip(shape[1:3], steps, strict=True))
+    settings = InpaintingParameters()
+    rounds = () if whole else range(settings.rounds + settings.last_rounds)
+    total = tiles * (len(grid) + sum(len(_some_shifts(grid, number)) for number in rounds))
+    step = "denoise" if whole else "fill in and denoise"
+    counts = [0]
+
+    def done(shifts: int) -> None:
+        counts[0] += shifts
+        report(step, min(1.0, counts[0] / total))
+
+    done(0)
+    return done
+
+
 def _smooth(planes: np.ndarray, sigma: float, model: ImageModel, low_pass: float | None, shifts: np.ndarray,
-            tile: int | None) -> np.ndarray:
-    """Planes without missing pixels, without noise of level ``sigma``."""
+            tile: int | None, done: Callable[[int], object]) -> np.ndarray:
+    """Planes without missing pixels, without noise of level ``sigma``; ``done(shifts)`` is called as they are."""
     slow, rest = _split(planes, model, low_pass)
     level = effective_sigma(sigma, model.sigma_power)
-    return slow + _in_tiles(lambda batch: model.reconstruct(batch, level), rest, model, shifts, tile)
+
+    def reconstruct(batch: np.ndarray) -> np.ndarray:
+        result = model.reconstruct(batch, level)
+        done(len(batch) // len(planes))
+        return result
+
+    return slow + _in_tiles(reconstruct, rest, model, shifts, tile)
 
 
 def _some_shifts(grid: np.ndarray, number: int | None) -> np.ndarray:

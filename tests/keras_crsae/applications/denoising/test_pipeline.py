@@ -237,3 +237,15 @@ def test_strong_noise_is_no_reason_to_refuse(model):
     noisy = picture() + 60 / 255 * np.random.default_rng(0).standard_normal((48, 56))
     noisy[0, 0], noisy[-1, -1] = -1.3, 2.2
     assert np.isfinite(denoise(noisy, model, sigma=60 / 255)).all()
+
+
+@pytest.mark.parametrize("missing, tile", [(False, 48), (False, 16), (True, 48)])
+def test_progress_goes_from_nothing_to_all(noisy, missing, tile):
+    told = []
+    mask = None if not missing else (np.arange(48 * 56).reshape(48, 56) % 9 > 0)
+    denoise(noisy.clip(0, 1), model_of(), sigma=NOISE, mask=mask, tile=tile,
+            progress=lambda step, fraction: told.append((step, fraction)))
+    fractions = [fraction for _, fraction in told]
+    assert fractions[0] == 0.0 and fractions[-1] == pytest.approx(1.0) and fractions == sorted(fractions)
+    assert {step for step, _ in told} == {"fill in and denoise" if missing else "denoise"} and len(told) > 2 - (
+        tile == 48 and not missing)
