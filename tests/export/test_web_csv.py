@@ -47,18 +47,22 @@ READ = {
     "numbered names": ("ch1,2\n" + POINTS.format(s=","), {}),
     "pandas": (INDEXED.format(s=",", head=",left,right\n"), {}),
     "pandas, numbered": (INDEXED.format(s=",", head=",0,1\n"), {}),
+    "pandas, numbers as names": (INDEXED.format(s=";", head=";17;18\n"), {}),
     "pandas, named": (INDEXED.format(s=",", head="Unnamed: 0,0,1\n"), {}),
     "R": (INDEXED.format(s=" ", head='"left" "right"\n'), {}),
     "a count alone": (INDEXED.format(s=";", head=""), {}),
     "a count from 1": ("1;1,5;-2,25\n2;3;4,125\n3;-0,5;6e-3\n", {}),
     "times": ("time (s),a,b\n0,1.5,-2.25\n0.0000333,3,4.125\n0.0000667,-0.5,6e-3\n", {}),
     "times without a name": ("0.0,1.5,-2.25\n0.0000333,3,4.125\n0.0000667,-0.5,6e-3\n", {"channels": 2}),
+    "rounded times": ("time (s);a;b\n0,000;1,5;-2,25\n0,000;3;4,125\n0,001;-0,5;6e-3\n", {}),
+    "rounded times without a name": ("0.000 1.5 -2.25\n0.000 3 4.125\n0.001 -0.5 6e-3\n", {"channels": 2}),
     "times of day": ("2024-01-01 10:00:00.1,1.5,-2.25\n2024-01-01 10:00:00.2,3,4.125\n2024-01-01 10:00:00.3,-.5,6e-3\n",
                      {}),
 }
 READ_OTHER = {
     "one column": ("1.5\n-2\n3e2\n", {}, [[1.5], [-2], [300]]),
     "one column of decimal commas": ("1,5\n-0,25\n3\n2,05\n", ONE, [[1.5], [-0.25], [3], [2.05]]),
+    "one column of decimal commas under a name": ("ch 0 (uV)\n12,5\n-0,25\n-20,75\n", ONE, [[12.5], [-0.25], [-20.75]]),
     "one column, declared": ("sep=;\n1,5\n2,25\n", ONE, [[1.5], [2.25]]),
     "one column, trailing semicolons": ("1,5;\n2,25;\n", ONE, [[1.5], [2.25]]),
     "an exponent of a decimal comma": ("1,5E-03;2\n3;4\n", {}, [[0.0015, 2], [3, 4]]),
@@ -69,6 +73,7 @@ READ_OTHER = {
 }
 REFUSED = {
     "blank cell": ("1,2,3\n4,,6\n", {}, "Line 2, column 2: the cell is blank"),
+    "blank first cell of all": (";2;3\n1;4;5\n2;6;7\n", {}, "Line 1, column 1: the cell is blank"),
     "blank first cell": ("1;2\n;4\n", {}, "Line 2, column 1: the cell is blank"),
     "blank last cell": ("1,2\n3,\n5,6\n", {}, "Line 2, column 2: the cell is blank"),
     "blank cell behind names and comments": ("# c\na\tb\n1\t2\n\t3\n", {}, "Line 4, column 1"),

@@ -67,18 +67,19 @@ function contentLines(text) {
 
 const unquoted = (line) => (line.includes('"') ? line.replace(/"[^"]*"/g, "q") : line);
 
-/** What separates the cells, judged by the lines of data. */
+/** What separates the cells, judged by the lines of numbers. */
 function findSeparator(lines) {
-  const some = lines.slice(-50).map(({ line }) => unquoted(line).trim());
+  const numbers = lines.filter(({ line }) => /^[\d\s.,;|"+\-\u2212eE]*$/.test(line));
+  const all = (numbers.length ? numbers : lines).map(({ line }) => unquoted(line).trim());
+  const some = all.slice(-50);
   for (const separator of [";", "\t", "|"]) {
     if (some.some((line) => line.includes(separator))) return separator;
   }
   if (!some.some((line) => line.includes(","))) return " ";
   // Numbers such as "-0" and "05" are not written as cells of their own: the comma is the decimal sign.
-  const cells = some.map((line) => line.split(/\s+/));
-  const comma = cells.every((row) => row.every((cell) => COMMA.test(cell)));
-  const proof = cells.some((row) => row.length > 1 || row.some((cell) => /^[+-]0,|^[+-]?,|^[+-]?00*\d|,0\d/.test(cell)));
-  return comma && proof ? " " : ",";
+  const comma = all.every((line) => line.split(/\s+/).every((cell) => COMMA.test(plain(cell))));
+  return comma && all.some((line) => /\s/.test(line) || /^[+-]?0?,|^[+-]0|^00*\d|,0\d/.test(plain(line))
+    && !/^0,[1-9]|^0,0$/.test(line)) ? " " : ",";
 }
 
 function splitLine(line, separator, at) {
@@ -123,12 +124,23 @@ function headerLines(rows, decimal) {
   return head;
 }
 
-/** Whether the first line is pandas' 0, 1, 2, ...: behind an empty cell, over three columns, or over decimals alone. */
+/**
+ * Whether the first line is pandas' names that are numbers: 0, 1, 2, ... over three columns or decimals alone; or whole
+ * numbers behind an empty cell, over a column that counts.
+ */
 function isNumbered([{ cells }, ...others]) {
-  const indexed = cells[0] === "" && cells.length > 1;
-  const numbers = cells.slice(indexed ? 1 : 0);
-  const decimals = others.length && others.slice(0, 50).every((row) => row.cells.every((cell) => /\d[.,]|[.,]\d|e/i.test(cell)));
-  return numbers.every((cell, i) => cell === String(i)) && Boolean(indexed || numbers.length > 2 || decimals);
+  const some = others.slice(0, 50).map((row) => row.cells);
+  const decimals = some.length && some.every((row) => row.every((cell) => /\d[.,]|[.,]\d|e/i.test(cell)));
+  if (cells[0] !== "" || cells.length < 2) {
+    return cells.every((cell, i) => cell === String(i)) && Boolean(cells.length > 2 || decimals);
+  }
+  const names = cells.slice(1);
+  if (!some.length || !names.every((cell) => /^\d+$/.test(cell))) return false;
+  const start = Number(some[0][0]);
+  const counts = some.every((row, i) => row[0] !== "" && Number(row[0]) === start + i);
+  // From 1 on, the empty cell may be a 0 that is missing over whole numbers.
+  const sure = start !== 1 || some.every((row) => row.slice(1).every((cell) => /[.,e]/i.test(cell)));
+  return names.every((cell, i) => cell === String(i)) || (counts && sure);
 }
 
 /** Leave out the last cell where every line ends in a separator, and no name stands over it. */
@@ -173,6 +185,7 @@ function isIndex(table, width, names, channels) {
   const named = names?.length === width ? names[0] : names?.length === width - 1 ? "index" : null;
   const steps = Array.from({ length: rows - 1 }, (_, i) => table[(i + 1) * width] - table[i * width]);
   const rising = steps.every((step) => step > 0); // false for NaN too
+  if (named !== null && TIME.test(named) && steps.every((step) => step >= 0)) return true; // rounded, some are equal
   if (named === "" && !rising && names.some((name, i) => i && Number(name) === i - 1)) {
     throw new Error("The first line begins with a blank cell, and the first column does not count. Fill the cell.");
   }
@@ -180,10 +193,11 @@ function isIndex(table, width, names, channels) {
   if (!rising && named !== null && TIME.test(named)) {
     throw new Error(`The column ${named} does not rise from line to line. Sort the lines, or remove the column.`);
   }
+  // A column more than the model has channels; times may be rounded.
+  if (width - 1 === channels && rows > 2 && steps.every((step) => step >= 0) && steps.some(Boolean)) return true;
   if (!rising) return false;
   if (named !== null && (COUNTER.test(named) || TIME.test(named))) return true;
   if (rows > 2 && steps.every((step) => step === 1)) return true;
-  if (width - 1 === channels) return rows > 2;
   const mean = (table[(rows - 1) * width] - table[0]) / (rows - 1);
   return rows > 8 && !Number.isInteger(mean) && steps.every((step) => Math.abs(step - mean) < 0.01 * mean);
 }
