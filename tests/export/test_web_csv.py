@@ -68,6 +68,7 @@ READ_OTHER = {
     "an exponent of a decimal comma": ("1,5E-03;2\n3;4\n", {}, [[0.0015, 2], [3, 4]]),
     "three digits after a semicolon's comma": ("1,234;5\n6;7\n", {}, [[1.234, 5], [6, 7]]),
     "a gap": ("1,NaN\nNA,2\n", GAPS, [[1, np.nan], [np.nan, 2]]),
+    "whole numbers under names": ("left ear,right ear\n5,7\n6,8\n", {}, [[5, 7], [6, 8]]),
     "whole numbers": ("5,7\n6,8\n", {}, [[5, 7], [6, 8]]),
     "a signal that begins with 0": ("0\n1\n5\n", ONE, [[0], [1], [5]]),
 }

@@ -24,6 +24,7 @@ from crsae_onnx.core.signals import check_layout
 from crsae_onnx.core.validation import as_positive_int
 from crsae_onnx.file_format import container
 from crsae_onnx.file_format.facts import file_receptive_field
+from crsae_onnx.runtime.level_check import LevelCheck
 from crsae_onnx.runtime.sparse_encoder import SparseEncoder
 
 if TYPE_CHECKING:

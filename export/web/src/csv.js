@@ -67,19 +67,21 @@ function contentLines(text) {
 
 const unquoted = (line) => (line.includes('"') ? line.replace(/"[^"]*"/g, "q") : line);
 
-/** What separates the cells, judged by the lines of numbers. */
+/** What separates the cells, judged by lines of numbers. */
 function findSeparator(lines) {
-  const numbers = lines.filter(({ line }) => /^[\d\s.,;|"+\-\u2212eE]*$/.test(line));
-  const all = (numbers.length ? numbers : lines).map(({ line }) => unquoted(line).trim());
-  const some = all.slice(-50);
+  const ends = lines.length > 400 ? [...lines.slice(0, 200), ...lines.slice(-200)] : lines;
+  const isNumeric = ({ line }) => /^[\d\s.,;|"+\-\u2212eE]*$/.test(line);
+  const numbers = ends.filter(isNumeric);
+  const some = (numbers.length ? numbers : ends).map(({ line }) => unquoted(line).trim());
   for (const separator of [";", "\t", "|"]) {
     if (some.some((line) => line.includes(separator))) return separator;
   }
   if (!some.some((line) => line.includes(","))) return " ";
   // Numbers such as "-0" and "05" are not written as cells of their own: the comma is the decimal sign.
-  const comma = all.every((line) => line.split(/\s+/).every((cell) => COMMA.test(plain(cell))));
-  return comma && all.some((line) => /\s/.test(line) || /^[+-]?0?,|^[+-]0|^00*\d|,0\d/.test(plain(line))
-    && !/^0,[1-9]|^0,0$/.test(line)) ? " " : ",";
+  const comma = some.every((line) => line.split(/\s+/).every((cell) => COMMA.test(plain(cell))));
+  const isProof = (line) => /\s/.test(line) || (/^[+-]?0?,|^[+-]0|^00*\d|,0\d/.test(plain(line))
+    && !/^0,[1-9]|^0,0$/.test(line));
+  return comma && lines.some((row) => isNumeric(row) && isProof(row.line.trim())) ? " " : ",";
 }
 
 function splitLine(line, separator, at) {
@@ -108,7 +110,7 @@ function decimalSign(rows, separator) {
   return commas.length && certain ? "," : ".";
 }
 
-const plain = (cell) => cell.replace(/^\u2212/, "-");
+const plain = (cell) => (cell.charCodeAt(0) === 0x2212 ? `-${cell.slice(1)}` : cell);
 const isNumber = (cell, decimal) => (decimal === "," ? COMMA : POINT).test(plain(cell));
 
 /** How many lines at the top hold names. */
@@ -165,7 +167,7 @@ function checkWidths(data, separator) {
 
 function asNumber(cell, { at, column, decimal, separator, gaps }) {
   const place = `Line ${at}, column ${column + 1}`;
-  if (isNumber(cell, decimal)) return Number(plain(cell).replace(",", "."));
+  if (isNumber(cell, decimal)) return Number(decimal === "," ? plain(cell).replace(",", ".") : plain(cell));
   if (cell === "") throw new Error(`${place}: the cell is blank. Fill it, or remove the line or the column.`);
   if (MISSING.test(cell)) {
     if (gaps) return NaN;
