@@ -210,7 +210,9 @@ def run_cluster(path: str | os.PathLike[str], source: str | os.PathLike[str], ta
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists. Choose another name or pass --overwrite.")
     file = open_array(source)
-    blocks = encode_blocks(path, SingleBatch(file) if file.ndim == 2 else file, output, chunk, threads)
+    recording = SingleBatch(file) if file.ndim == 2 else file
+    blocks = encode_blocks(path, recording, output, chunk, threads)
+    LevelCheck(container.read(path)[1], Path(path).name).warn(recording)  # workers would say it where nobody looks
     try:
         client = distributed.Client(scheduler, timeout="20s") if scheduler else \
             distributed.Client(processes=True, threads_per_worker=1, dashboard_address=None)

@@ -21,6 +21,7 @@ def made(sorted_spikes, tmp_path_factory):
     convert(result.model, folder / "encoder.onnx", outputs=("code", "spikes"), spikes=result.reader)
     convert(result.model, folder / "codes.onnx", spikes=result.reader)
     np.save(folder / "y.npy", recording[:, 0])
+    np.save(folder / "two_axes.npy", recording)
     return folder
 
 
@@ -158,6 +159,18 @@ def test_a_recording_of_another_level_is_warned_of_once(made, sorted_spikes, fil
         SparseEncoder(made / file).encode(recording, sparse=True)
     with pytest.warns(UserWarning, match=words):
         SparseEncoder(made / file).run(["code"], recording)
+
+
+def test_a_cluster_s_run_shows_the_warning(made, tmp_path, monkeypatch):
+    cluster = pytest.importorskip("crsae_onnx.runtime.cluster")
+    distributed = pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
+
+    def no_scheduler(*_, **__):
+        raise OSError("nobody answers")
+
+    monkeypatch.setattr(distributed, "Client", no_scheduler)
+    with pytest.warns(UserWarning, match="takes whitened recordings"), pytest.raises(OSError, match="No Dask sched"):
+        cluster.run_cluster(made / "codes.onnx", made / "two_axes.npy", tmp_path / "z.zarr", "tcp://127.0.0.1:1")
 
 
 def test_the_command_line_shows_the_warning(made, tmp_path, capsys):
