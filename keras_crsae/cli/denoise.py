@@ -34,6 +34,9 @@ def denoise(args: Namespace) -> None:
     name = model_file(args.model or zoo_denoiser(image))
     inputs = (args.input, name) + (() if args.mask is None else (args.mask,))
     output = check_output(args.output, IMAGE_SUFFIXES, args.overwrite, inputs=inputs)
+    if args.sigma == 0 and args.mask is None:
+        raise FileError("With `--sigma 0` nothing is to be done. Expected a number above 0, or a `--mask` of pixels to "
+                        "fill in.")
     exported = name.lower().endswith(".onnx")
     if not exported and saved_config(name)[0]["config"]["rank"] != 2:
         raise FileError(f"{name} was trained on signals, not on images. Train one with image files as input.")
@@ -48,12 +51,14 @@ def denoise(args: Namespace) -> None:
     with atomic_write(output, args.overwrite) as temporary:
         write_image(temporary, clean, decoded.icc_profile)
     white = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1.0
-    change = 255 / white * math.sqrt(np.mean(np.square(clean.astype(float) - image)))
+    difference = clean.astype(float) - image
+    change = 255 / white * math.sqrt(np.mean(np.square(difference if mask is None else difference[mask])))
     level = f"{255 * estimate_sigma(image, mask):.1f} of 255, estimated from the image" if estimated else \
         f"{args.sigma:g} of 255"
     became = "" if decoded.converted_from is None else f" ({decoded.converted_from} became RGB)"
+    filled = "" if mask is None else f"; {(~mask).sum():,} pixels filled in"
     print(f"{output}: {size_text(clean.shape)}, {clean.dtype}{became}; noise {level}; "
-          f"{change:.1f} of 255 gray levels (root mean square) removed")
+          f"{change:.1f} of 255 gray levels (root mean square) removed{filled}")
 
 
 def model_file(name: str) -> str:

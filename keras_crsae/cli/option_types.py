@@ -13,8 +13,8 @@ def number_not_negative(text: str) -> float:
     return 0.0 if text.strip("0.") == "" and "0" in text else positive_number(text)
 
 
-def positive_number_or(word: str) -> Callable[[str], float | str]:
-    """Converter to a number above 0, or one word.
+def positive_number_or(word: str, zero: bool = False) -> Callable[[str], float | str]:
+    """Converter to a number above 0 (or from 0 on), or one word.
 
     Example:
         >>> from keras_crsae.cli.option_types import positive_number_or
@@ -25,9 +25,10 @@ def positive_number_or(word: str) -> Callable[[str], float | str]:
         if text == word:
             return text
         try:
-            return positive_number(text)
+            return number_not_negative(text) if zero else positive_number(text)
         except ArgumentTypeError:
-            raise ArgumentTypeError(f"expected {word!r} or a number above 0, not {text!r}") from None
+            least = "from 0 on" if zero else "above 0"
+            raise ArgumentTypeError(f"expected {word!r} or a number {least}, not {text!r}") from None
     return convert
 
 

@@ -177,8 +177,9 @@ def _denoise(sub: argparse.ArgumentParser) -> None:
                      help="average N shifts of the stride's grid in place of all: faster, a little less clean")
     sub.add_argument("--mask", metavar="MASK.png", help="image of the same size; where it is black, pixels are "
                                                         "missing and are filled in")
-    sub.add_argument("--sigma", type=positive_number_or("estimate"), default="estimate", metavar="X",
-                     help="noise standard deviation in gray levels of 0..255, or 'estimate' (default)")
+    sub.add_argument("--sigma", type=positive_number_or("estimate", zero=True), default="estimate", metavar="X",
+                     help="noise standard deviation in gray levels of 0..255, or 'estimate' (default); 0, with a "
+                          "mask: fill in alone, the other pixels are kept")
 
 
 def _export(sub: argparse.ArgumentParser) -> None:

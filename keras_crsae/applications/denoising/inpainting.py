@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from crsae_onnx.core.typing import Array
 
+#: Standard deviations of the blurs that a surface begins with, in pixels, and the least blurred mask to divide by.
+_BLURS_PIXELS, _LEAST_SEEN = (1.0, 2.0, 4.0, 8.0, 16.0), 0.05
 #: (batch, height, width, channels), level in [0, 1], round (None: the last) -> the same without noise
 Denoise = Callable[[Array, float, int | None], Array]
 
@@ -301,18 +303,19 @@ def _laplacian(values: Array) -> Array:
 
 
 def _blurred(filled: Array, seen: np.ndarray) -> Array:
-    """Missing values from blurs of the observed ones, each from the narrowest that reaches it."""
-    from scipy.ndimage import gaussian_filter
+    """Missing values from blurs of the observed ones, each from the narrowest that reaches it, or from the next."""
+    from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-    made, left, width = filled.copy(), ~seen, 1.0
-    made[left] = filled[seen].mean()
-    while left.any() and width < max(seen.shape):
+    nearest = distance_transform_edt(~seen, return_distances=False, return_indices=True)
+    made, left = filled[tuple(nearest)], ~seen
+    for width in _BLURS_PIXELS:
+        if not left.any():
+            break
         total, weight = (gaussian_filter(a, width, mode="reflect", truncate=2.0)
                          for a in (filled, seen.astype(np.float64)))
-        reached = left & (weight > 0.05)
+        reached = left & (weight > _LEAST_SEEN)
         made[reached] = total[reached] / weight[reached]
         left &= ~reached
-        width *= 2
     return made
 
 

@@ -153,7 +153,7 @@ def test_one_pixel_and_wrong_files_of_every_kind(noisy, refused):
 
 
 @NEEDS_ZOO
-def test_missing_pixels_are_given_as_an_image(noisy, disc, rng, refused):
+def test_missing_pixels_are_given_as_an_image(noisy, disc, rng, refused, capsys):
     mask = rng.random((48, 48)) > 0.2
     iio.imwrite("mask.png", (255 * mask).astype("uint8"))
     broken = np.where(mask, iio.imread("noisy.png"), 0).astype("uint8")
@@ -161,6 +161,11 @@ def test_missing_pixels_are_given_as_an_image(noisy, disc, rng, refused):
     ask = ["denoise", "broken.png", "o.png", "--model", "denoise-gray-25", "--sigma", "25", "--mask", "mask.png"]
     assert main(ask) == 0
     assert psnr(disc[~mask], iio.imread("o.png")[~mask] / 255) > 15
+    assert f"{(~mask).sum():,} pixels filled in" in capsys.readouterr().out
+    kept = [*ask[:2], "k.png", *ask[3:5], "--sigma", "0"]
+    assert main([*kept, "--mask", "mask.png"]) == 0
+    np.testing.assert_array_equal(iio.imread("k.png")[mask], broken[mask])
+    assert "--mask" in refused(*ask[:2], "z.png", *kept[3:])
     iio.imwrite("small.png", np.full((4, 4), 255, "uint8"))
     assert "4 x 4" in refused(*ask[:2], "q.png", *ask[3:-1], "small.png")
     iio.imwrite("black.png", np.zeros((48, 48), "uint8"))
