@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-from crsae_onnx.core.signals import as_signal
+from crsae_onnx.core.signals import as_float32, as_signal
 from crsae_onnx.core.validation import as_sizes
 from keras import ops
 
@@ -120,7 +119,7 @@ def lambda_max(signal: Tensor, filters: Tensor, strides: Sizes = 1, code_prior: 
         >>> lambda_max(np.ones((1, 8, 1)), np.ones((4, 1, 1)))
         2.0
     """
-    filters = np.asarray(filters, np.float32)
+    filters = as_float32(filters, "filters")
     rank = filters.ndim - 2
     if rank not in (1, 2):
         raise ValueError("`filters` must have shape (kernel_size, channels, filters) or "

@@ -53,3 +53,11 @@ def test_a_model_in_double_precision_has_the_gap_of_one_in_single(rng):
         gaps.append(model.convergence(signal, sigma=1.0).gap)
     assert (gaps[1] > 0).all()
     np.testing.assert_allclose(gaps[0], gaps[1], rtol=1e-3)
+
+
+def test_masked_values_have_no_say_in_the_largest_lambda(rng):
+    filters, signal = rng.standard_normal((5, 1, 2)), rng.standard_normal((1, 30, 1))
+    for name, given in (("signal", (np.ma.masked_less(signal, 0), filters)),
+                        ("filters", (signal, np.ma.masked_less(filters, 0)))):
+        with pytest.raises(ValueError, match=f"`{name}` is a masked array"):
+            kc.lambda_max(*given)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from crsae_onnx.core.signals import check_recording
+from crsae_onnx.core.signals import check_recording, refuse_other_containers
 from crsae_onnx.core.spikes.noise_level import whitens
 from crsae_onnx.core.spikes.template_matching import MatchedSpikes, TemplateMatcher
 from crsae_onnx.core.spikes.whitening import Whitening
@@ -243,6 +243,7 @@ class SpikeStream:
             SignalError: another number of axes or channels.
         """
         begin = time.perf_counter()
+        refuse_other_containers(chunk, "chunk")
         chunk = np.asarray(chunk)
         check_recording(chunk, self.reader.whitening.channels, 0, name="chunk")
         if len(chunk):

@@ -108,3 +108,5 @@ def test_unfit_recordings_are_refused(reader, kernel):
             reader.find(encode(kernel), np.zeros(shape))
     with pytest.raises(SignalError):
         reader.stream(encode(kernel)).push(np.zeros((10, 2)))
+    with pytest.raises(SignalError, match="`chunk` is a masked array"):
+        reader.stream(encode(kernel)).push(np.ma.masked_equal(np.zeros((10, 1)), 0))

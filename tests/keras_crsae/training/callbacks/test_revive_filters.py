@@ -93,3 +93,8 @@ def test_worst_windows_do_not_overlap_and_come_in_order(rng):
 def test_unfit_options_of_revival_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         ReviveFilters(np.zeros((1, 20, 1)), **options)
+
+
+def test_masked_data_are_refused_since_a_residual_has_no_mask(signal):
+    with pytest.raises(ValueError, match="`data` is a masked array"):
+        ReviveFilters(np.ma.masked_greater(signal, 1.0))
