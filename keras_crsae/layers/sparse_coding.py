@@ -172,7 +172,7 @@ class SparseCoding(keras.layers.Layer):
             mask = ops.broadcast_to(ops.cast(mask, signal.dtype), ops.shape(signal))
         if training and self.refresh_in_training:
             self.cell.refresh_step_size()
-        elif not training and hasattr(signal, "numpy") and self.compute_dtype == self.variable_dtype:
+        elif hasattr(signal, "numpy") and self.compute_dtype == self.variable_dtype:
             self.cell.restore_constraints()  # not in a graph, nor where Keras shows the filters rounded to bfloat16
         kernel = ops.cast(self.cell.dictionary.unit_kernel(), signal.dtype)
         if self.active and not training:

@@ -104,6 +104,8 @@ class CodingModel(PrebuiltModel):
     def call(self, signal: Tensor, mask: Tensor | None = None, sigma: Any = None, training: bool = False) -> Tensor:
         """Reconstruction; ``mask`` (0/1) marks the observed samples, ``sigma`` is the noise level of this call."""
         signal = ops.cast(signal, self.compute_dtype)
+        if training and self.encoder.cell.step_size_init == "auto":  # in another model, or a loop, that changes filters
+            self.encoder.cell.refresh_step_size()
         code = self.encoder(signal, mask=observation_mask(mask, signal), sigma=sigma, training=training)
         return self.crop(self.decoder(code), signal)
 

@@ -139,3 +139,14 @@ def test_weights_that_are_set_bring_their_step_size_and_a_users_number_stays(sig
     model.dictionary.kernel.assign(kernel)
     model.encode(signal)
     assert float(model.step_size) == pytest.approx(0.01)
+
+
+def test_the_step_size_follows_filters_that_another_model_trains(signal):
+    model = model_of()
+    first, inputs = float(model.step_size), keras.Input((60, 1))
+    outer = keras.Model(inputs, model(inputs))
+    outer.compile(keras.optimizers.Adam(0.05), "mse")
+    outer.fit(signal, signal, epochs=20, verbose=0)
+    right = 1 / float(model.dictionary.largest_eigenvalue())
+    assert abs(first / right - 1) > 0.06
+    assert float(model.step_size) == pytest.approx(right, rel=0.03)  # of the filters before the last step
