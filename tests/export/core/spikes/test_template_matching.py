@@ -76,7 +76,7 @@ def test_result_is_the_most_probable_of_all_small_explanations(kernel, rng):
     """Exhaustive search over up to two spikes on a short signal."""
     amplitude, spread, cost = np.array([6.0, 7.0]), np.array([0.15, 0.15]), np.array([4.0, 4.0])
     matcher = TemplateMatcher(kernel, amplitude, spread, cost, refractory=8)
-    for trial in range(6):
+    for trial in range(3):
         truth = [(5 + trial, 0, 6.0), (9 + 2 * trial, 1, 7.5)]
         signal = place(kernel, truth, 50, rng)
         places = list(itertools.product(range(27), range(2)))
