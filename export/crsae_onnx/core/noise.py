@@ -8,7 +8,7 @@ neither.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -199,8 +199,7 @@ def _score(counts: Array, low: Array, high: Array, center: float, sigma: float) 
         share = mass / mass.sum()
         slopes -= (slopes * share).sum(axis=1, keepdims=True)
         information = (slopes * share) @ slopes.T + 1e-9 * np.eye(2)
-        change: list[float] = np.linalg.solve(information, slopes @ counts / total).tolist()
-        shift, growth = change
+        shift, growth = cast("list[float]", np.linalg.solve(information, slopes @ counts / total).tolist())
         center += min(max(shift, -0.5 * sigma), 0.5 * sigma)
         sigma = min(max(sigma * math.exp(min(max(growth, -0.3), 0.3)), 0.05), 4 * start + 1)
         if max(abs(shift), abs(growth)) < 1e-6:

@@ -90,7 +90,7 @@ def _value_info(name: str, facts: dict[str, int]) -> onnx.ValueInfoProto:
 
 
 def whiten(nodes: Nodes, recording: str, whitening: Whitening) -> str:
-    """``Whitening`` of (batch, time, channels), zero beyond both ends and where a sample is missing or in a blank."""
+    """``Whitening`` of (batch, time, channels), zero beyond both ends; gaps and blanks zero or bridged."""
     def number(value: ArrayLike) -> str:
         return nodes.constant(value, np.float32)
 
@@ -102,6 +102,9 @@ def whiten(nodes: Nodes, recording: str, whitening: Whitening) -> str:
     if whitening.common_reference:
         values = nodes("Sub", values, _median(nodes, values, holds, channels))
         values = nodes("Where", holds, values, number(0.0))
+    if whitening.fall_samples:
+        left = nodes("Or", holds, nodes("IsInf", recording))
+        values = nodes("Where", left, values, _bridged(nodes, values, holds, whitening.fall_samples))
     taps = whitening.taps[::-1].T[:, None]  # correlation, one filter a channel
     values = nodes("Conv", nodes("Transpose", values, perm=[0, 2, 1]), number(taps), group=channels,
                    kernel_shape=[len(whitening.taps)], pads=[past, future])
@@ -127,6 +130,34 @@ def _in_blanks(nodes: Nodes, recording: str, whitening: Whitening) -> str:
     runs = nodes("Sub", number(1.0), nodes("MaxPool", bent, kernel_shape=[run]))  # 1 where a run begins
     wide = nodes("MaxPool", nodes("MaxPool", runs, kernel_shape=[run]), kernel_shape=[3], pads=[2, 2])
     return nodes("Transpose", nodes("Greater", wide, number(0.5)), perm=[0, 2, 1])
+
+
+def _bridged(nodes: Nodes, values: str, holds: str, fall: int) -> str:
+    """(batch, time, channels): what stands in gaps, see ``crsae_onnx.core.spikes.whitening``."""
+    def number(value: ArrayLike) -> str:
+        return nodes.constant(value, np.float32)
+
+    constant, far, reach = nodes.constant, number(-1e9), 2 * fall
+    rows, known = (nodes("Transpose", part, perm=[0, 2, 1]) for part in (values, holds))
+    samples = nodes("Gather", nodes("Shape", rows), constant(2))
+    time = nodes("Cast", nodes("Range", constant(0), samples, constant(1)), to=1)
+    last = nodes("MaxPool", nodes("Where", known, time, far), kernel_shape=[reach + 1], pads=[reach, 0])
+    following = nodes("Neg", nodes("MaxPool", nodes("Where", known, nodes("Neg", time), far),
+                                   kernel_shape=[reach + 1], pads=[0, reach]))
+    before, after = nodes("Sub", time, last), nodes("Sub", following, time)
+    final = nodes("Sub", samples, constant(1))
+    sides = [nodes("GatherElements", rows, nodes("Min", nodes("Max", nodes("Cast", index, to=7), constant(0)), final),
+                   axis=2) for index in (last, following)]
+    gap = nodes("Add", before, after)
+    line = nodes("Div", nodes("Add", nodes("Mul", after, sides[0]), nodes("Mul", before, sides[1])),
+                 nodes("Max", gap, number(1.0)))
+    falls: list[str] = []
+    for distance, side in zip((before, after), sides, strict=True):
+        angle = nodes("Mul", nodes("Min", distance, number(fall)), number(np.pi / 2 / fall))
+        weight = nodes("Where", nodes("Less", distance, number(fall)), nodes("Cos", angle), number(0.0))
+        falls.append(nodes("Mul", nodes("Mul", weight, weight), side))
+    bridge = nodes("Where", nodes("LessOrEqual", gap, number(reach)), line, nodes("Add", *falls))
+    return nodes("Transpose", bridge, perm=[0, 2, 1])
 
 
 def _median(nodes: Nodes, values: str, holds: str, channels: int) -> str:

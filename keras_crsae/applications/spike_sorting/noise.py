@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from crsae_onnx.core.noise import NoiseLevel
 from crsae_onnx.core.signals import robust_std
 from crsae_onnx.core.spikes.whitening import Whitening
 from scipy.linalg import solve_toeplitz
 from scipy.signal import firwin
+from scipy.special import ndtr
 
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
 
@@ -31,6 +33,38 @@ def channel_noise(signal: np.ndarray, holds_noise: np.ndarray | None = None) -> 
         return robust_std(signal, axis=0)
     return np.array([robust_std(column[held]) if held.any() else 0.0
                      for column, held in zip(signal.T, holds_noise.T, strict=True)], signal.dtype)
+
+
+def referenced_noise(signal: np.ndarray, holds_noise: np.ndarray, levels: Sequence[NoiseLevel]) -> np.ndarray:
+    """``channel_noise`` of a recording of few counts after the common reference, (channels,), before rounding.
+
+    Differences of coarse numbers have few values, of which a median absolute deviation sees nothing. So uniform noise
+    of one step is added first; its variance, and that of rounding in a difference from the mean of the channels, are
+    subtracted again.
+
+    Args:
+        signal: (samples, channels), the common reference subtracted.
+        holds_noise: boolean, the same shape: the others have no say.
+        levels: of each channel before the reference; where the step is 0 nothing is added.
+    """
+    step = np.array([level.step for level in levels])
+    if not step.any():
+        return channel_noise(signal, holds_noise)
+    dither = np.random.default_rng(0).uniform(-0.5, 0.5, signal.shape) * step
+    variance = np.square(channel_noise(signal + dither, holds_noise)) - np.square(step) / 12
+    rounding = np.array([_rounding_variance(level) for level in levels]) * (1 - 1 / signal.shape[1])
+    return np.sqrt(np.maximum(variance - rounding, np.square(step) * 1e-4)).astype(signal.dtype)
+
+
+def _rounding_variance(level: NoiseLevel) -> float:
+    """Variance that rounding adds to noise."""
+    if not level.step or not level.std:
+        return 0.0
+    sigma, center = level.std / level.step, level.center / level.step % 1
+    values = np.arange(-np.ceil(6 * sigma) - 1, np.ceil(6 * sigma) + 3)
+    mass = np.diff(ndtr((np.append(values, values[-1] + 1) - 0.5 - center) / sigma))
+    variance = mass @ np.square(values) - (mass @ values) ** 2
+    return float(level.step**2 * max(0.0, variance - sigma**2))
 
 
 def quiet_samples(signal: np.ndarray, sampling_frequency: float, parameters: SortingParameters = DEFAULTS, *,
@@ -156,7 +190,8 @@ def fit_whitening(signal: np.ndarray, sampling_frequency: float, *, offset: np.n
     if band is not None:
         lead = len(band) // 2
         taps = np.stack([np.convolve(band, predict[:, c]) for c in range(channels)], axis=1)
-    return Whitening(taps, mixing, offset, lead, common_reference, blank_samples, blank_tolerance)
+    return Whitening(taps, mixing, offset, lead, common_reference, blank_samples, blank_tolerance,
+                     0 if band is None else len(band))
 
 
 def _covariance(sample: np.ndarray, holds: np.ndarray) -> np.ndarray:

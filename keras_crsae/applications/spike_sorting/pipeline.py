@@ -14,7 +14,13 @@ from crsae_onnx.core.validation import as_positive_int
 from keras_crsae.applications.spike_sorting.discovery import WaveformSpan, discover_units
 from keras_crsae.applications.spike_sorting.inspection import Inspection, NoSpikesError, inspect_recording
 from keras_crsae.applications.spike_sorting.matching import match_templates
-from keras_crsae.applications.spike_sorting.noise import channel_noise, erode, filter_radius, fit_whitening
+from keras_crsae.applications.spike_sorting.noise import (
+    channel_noise,
+    erode,
+    filter_radius,
+    fit_whitening,
+    referenced_noise,
+)
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
 from keras_crsae.applications.spike_sorting.recording import Recording, as_recording, check_options
 from keras_crsae.applications.spike_sorting.refinement import RefinedUnits, refine_templates
@@ -36,7 +42,8 @@ def sort(recording: Any, sampling_frequency: float | None = None, units: int | N
 
     Args:
         recording: (samples, channels) or (samples,), any real dtype: an array, memmap, or any object with ``shape``
-            and time slices; or a SpikeInterface recording. NaN samples mark gaps.
+            and time slices; or a SpikeInterface recording. NaN samples mark gaps; stretches that
+            are constant or a straight line (blanked, saturated) are left out like them.
         sampling_frequency: Hz; None: the SpikeInterface recording's.
         units: None: chosen from the data; or the largest number of units, of which the most energetic are kept.
         band: (low, high) in Hz of a band-pass filter applied first, e.g. (300, 6000) for raw recordings; None: none.
@@ -129,13 +136,14 @@ def _whiten(recording: Recording, taps: np.ndarray | None, common_reference: boo
             ) -> _Whitened:
     traces, channels = recording.traces, recording.traces.shape[1]
     found = inspect_recording(traces, recording.sampling_frequency, parameters)
-    blanks = {"blank_samples": found.blank_samples, "blank_tolerance": found.blank_tolerance}
-    plain = Whitening(np.ones((1, channels)) if taps is None else np.repeat(taps[:, None], channels, 1),
-                      np.eye(channels), found.offset, 0 if taps is None else len(taps) // 2, common_reference,
-                      **blanks)
+    blanks: dict[str, Any] = {"blank_samples": found.blank_samples, "blank_tolerance": found.blank_tolerance}
+    plain = Whitening(np.ones((1, channels)), np.eye(channels), found.offset, 0, common_reference, **blanks)
+    if taps is not None:
+        plain = Whitening(np.repeat(taps[:, None], channels, 1), np.eye(channels), found.offset, len(taps) // 2,
+                          common_reference, fall_samples=len(taps), **blanks)
     signal = np.concatenate([plain(traces, low, high) for low, high in found.stretches])
     holds = found.holds_noise if taps is None else erode(found.holds_noise, filter_radius(taps))
-    noise, detection_noise = _noise(signal, holds, found, filtered=taps is not None or common_reference)
+    noise, detection_noise = _noise(signal, holds, found, taps is not None, common_reference)
     whitening = fit_whitening(signal, recording.sampling_frequency, offset=found.offset, band=taps,
                               common_reference=common_reference, parameters=parameters, noise=detection_noise,
                               holds_noise=holds, **blanks)
@@ -143,17 +151,17 @@ def _whiten(recording: Recording, taps: np.ndarray | None, common_reference: boo
     return _Whitened(signal, white, plain, whitening, noise, detection_noise, found.messages)
 
 
-def _noise(signal: np.ndarray, holds_noise: np.ndarray, found: Inspection, filtered: bool
+def _noise(signal: np.ndarray, holds_noise: np.ndarray, found: Inspection, filtered: bool, common_reference: bool
            ) -> tuple[np.ndarray, np.ndarray]:
     """(noise before rounding, noise to detect spikes in), (channels,) each; 0 marks a dead channel."""
-    noise = channel_noise(signal, holds_noise)
-    detection = noise
-    step = np.array([level.step for level in found.levels], noise.dtype)
-    std = np.array([level.std for level in found.levels], noise.dtype)
-    if not filtered:
-        noise = np.where(step > 0, std, noise)
+    std, step = (np.array([getattr(level, name) for level in found.levels], signal.dtype) for name in ("std", "step"))
+    if filtered:  # a filter makes many values of few, and rounding a part of the noise
+        noise = detection = channel_noise(signal, holds_noise)
+    else:
+        noise = referenced_noise(signal, holds_noise, found.levels) if common_reference else \
+            np.where(step > 0, std, channel_noise(signal, holds_noise))
         # Rounding adds the variance of a uniform distribution.
-        detection = np.where(step > 0, np.sqrt(np.square(std) + np.square(step) / 12), noise)
+        detection = np.where(step > 0, np.sqrt(np.square(noise) + np.square(step) / 12), noise)
     return np.where(std > 0, noise, 0), np.where(std > 0, detection, 0)
 
 

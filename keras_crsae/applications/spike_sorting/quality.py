@@ -1,6 +1,8 @@
 """Ground-truth-free quality metrics of sorted units (NumPy).
 
-Names and definitions are those of SpikeInterface's quality metrics, so that the values are comparable.
+Names and definitions are those of SpikeInterface's quality metrics, so that the values are comparable. Rates and
+fractions of time therefore count the whole recording, also where it is blanked or missing and holds no spikes; the
+noise in ``snr`` is that of the samples that hold noise.
 """
 
 from __future__ import annotations

@@ -21,6 +21,8 @@ class Whitening:
     (band-pass and whitening in time), then channels are mixed (whitening in space). Samples without noise count as
     zero after the offset and have no part in the median: NaN and infinite ones, and blanks, which are stretches that
     form a straight line or stay constant (blanked around stimulation, saturated, a channel that is not connected).
+    Before a band-pass filter they are bridged instead, since it would ring where a drifting signal stops: a short gap
+    by a straight line, a long one by a smooth fall to zero from each side.
 
     Args:
         taps: (taps, channels); output sample t is sum_j taps[j] * input[t + lead - j].
@@ -31,6 +33,8 @@ class Whitening:
         blank_samples: consecutive second differences within the tolerance that make a blank; 0: none is looked for.
         blank_tolerance: a number or (channels,), in the recording's unit: largest magnitude of a second difference in
             a blank. See ``crsae_onnx.core.noise.blank_rule``.
+        fall_samples: length of the fall to zero of what bridges a gap; shorter gaps than twice that get a straight
+            line; 0: gaps are zero.
 
     Example:
         >>> import numpy as np
@@ -41,11 +45,11 @@ class Whitening:
     """
 
     def __init__(self, taps: Any, mixing: Any, offset: Any, lead: int = 0, common_reference: bool = False,
-                 blank_samples: int = 0, blank_tolerance: Any = 0.0) -> None:
+                 blank_samples: int = 0, blank_tolerance: Any = 0.0, fall_samples: int = 0) -> None:
         self.taps, self.mixing = np.asarray(taps, np.float64), np.asarray(mixing, np.float64)
         self.offset, self.lead = np.asarray(offset, np.float64), int(lead)
         self.common_reference = bool(common_reference)
-        self.blank_samples = int(blank_samples)
+        self.blank_samples, self.fall_samples = int(blank_samples), int(fall_samples)
         self.blank_tolerance = np.broadcast_to(np.asarray(blank_tolerance, np.float64), self.offset.shape).copy()
 
     @property
@@ -62,7 +66,8 @@ class Whitening:
     def context(self) -> tuple[int, int]:
         """(past, future): samples that an output sample depends on before and after itself."""
         past, future = self.filter_context
-        return past + self._blank_context, future + self._blank_context
+        around = self._blank_context + 2 * self.fall_samples
+        return past + around, future + around
 
     @property
     def _blank_context(self) -> int:
@@ -85,28 +90,32 @@ class Whitening:
         return (filtered @ self.mixing).astype(np.float32)
 
     def subtract_reference(self, recording: ArraySource, start: int, stop: int) -> Array:
-        """Samples [start, stop) without offset and common reference, float64; zero outside and where no noise is."""
+        """Samples [start, stop) without offset and common reference, float64; zero outside, gaps zero or bridged."""
         samples = recording.shape[0]
         low, high = max(0, start), max(0, min(stop, samples))
         out = np.zeros((stop - start, self.channels))
         if high > low:
-            piece, holds = self._read(recording, low, high)
+            first = max(0, low - 2 * self.fall_samples)
+            piece, holds = self._read(recording, first, min(samples, high + 2 * self.fall_samples))
+            infinite = np.isinf(piece)
             piece = piece.astype(np.float64) - self.offset
             piece[~holds] = 0
             if self.common_reference:
                 piece -= _median(piece, holds)
                 piece[~holds] = 0
-            out[low - start:high - start] = piece
+            if self.fall_samples and not holds.all():
+                piece = np.where(holds | infinite, piece, _bridged(piece, holds, self.fall_samples))
+            out[low - start:high - start] = piece[low - first:high - first]
         return out
 
     def padded(self, recording: ArraySource, start: int, stop: int) -> FloatArray:
         """Samples [start, stop) of the recording itself, float32, for an encoder whose graph whitens.
 
-        NaN stands outside of the recording: whitened, it is zero.
+        Infinity stands outside of the recording: whitened, it is zero, and not bridged.
         """
         samples = recording.shape[0]
         low, high = max(0, start), max(0, min(stop, samples))
-        out = np.full((stop - start, self.channels), np.nan, np.float32)
+        out = np.full((stop - start, self.channels), np.inf, np.float32)
         if high > low:
             out[low - start:high - start] = np.asarray(recording[low:high], np.float32)
         return out
@@ -129,7 +138,7 @@ class Whitening:
         """Arrays and numbers, for ``Whitening(**state)``."""
         return {"taps": self.taps, "mixing": self.mixing, "offset": self.offset, "lead": self.lead,
                 "common_reference": self.common_reference, "blank_samples": self.blank_samples,
-                "blank_tolerance": self.blank_tolerance}
+                "blank_tolerance": self.blank_tolerance, "fall_samples": self.fall_samples}
 
 
 def _median(values: Array, holds: Array) -> Array:
@@ -140,3 +149,23 @@ def _median(values: Array, holds: Array) -> Array:
     ordered = np.sort(np.where(holds, values, np.inf), axis=1)
     middle = [np.take_along_axis(ordered, np.maximum(index, 0), axis=1) for index in ((count - 1) // 2, count // 2)]
     return np.where(count > 0, (middle[0] + middle[1]) / 2, 0)
+
+
+def _bridged(values: Array, holds: Array, fall: int) -> Array:
+    """(samples, channels): what stands in the gaps of ``values``, of which those before and after are continued.
+
+    In a gap of less than ``2 fall`` samples the straight line between both; otherwise, at a distance d below ``fall``
+    from one of them, that value times cos^2(pi d / (2 fall)).
+    """
+    time = np.arange(len(values), dtype=np.float64)[:, None]
+    last = np.maximum.accumulate(np.where(holds, time, -np.inf), axis=0)
+    following = np.minimum.accumulate(np.where(holds, time, np.inf)[::-1], axis=0)[::-1]
+    before, after = time - last, following - time
+    sides = [np.take_along_axis(values, np.clip(np.where(np.isfinite(index), index, 0), 0, len(values) - 1).astype(int),
+                                axis=0) for index in (last, following)]
+    short = before + after <= 2 * fall
+    gap = np.where(short, np.maximum(before + after, 1), 1)
+    line = (np.where(short, after, 0) * sides[0] + np.where(short, before, 0) * sides[1]) / gap
+    weights = [np.where(distance < fall, np.cos(np.pi / 2 * np.minimum(distance, fall) / fall) ** 2, 0)
+               for distance in (before, after)]
+    return np.where(short, line, weights[0] * sides[0] + weights[1] * sides[1])

@@ -56,13 +56,14 @@ def test_state_restores(whitening, recording):
     np.testing.assert_array_equal(again(recording, 3, 77), whitening(recording, 3, 77))
 
 
-@pytest.fixture(scope="module", params=[(1, False, 5), (3, True, 5), (4, True, 0), (2, False, 40)])
+@pytest.fixture(scope="module", params=[(1, False, 5, 0), (3, True, 5, 0), (4, True, 0, 30), (2, False, 40, 0),
+                                        (2, False, 5, 20)])
 def blanked(request):
     """(whitening, recording float32 of 500 samples): constants, straight lines, gaps, on some channels or on all."""
-    channels, reference, samples = request.param
+    channels, reference, samples, fall = request.param
     rng = np.random.default_rng(6)
     whitening = Whitening(rng.normal(size=(9, channels)), rng.normal(size=(channels, channels)),
-                          10 * rng.normal(size=channels), 2, reference, samples, 0.01)
+                          10 * rng.normal(size=channels), 2, reference, samples, 0.01, fall)
     recording = (3 * rng.normal(size=(500, channels)) + whitening.offset).astype(np.float32)
     recording[0:30, 0], recording[100:150, 0], recording[200:204], recording[300:350] = 3, 70, 5, 0
     recording[400:460, -1], recording[480:] = np.linspace(0, 9, 60), 1
@@ -77,9 +78,24 @@ def test_blanks_count_as_silence(blanked):
     if whitening.blank_samples == 5:
         assert not holds[100:150, 0].any() and not holds[400:460, -1].any()
         assert not holds[np.r_[0:30, 300:350, 480:500], 0].any()
+    if whitening.fall_samples:
+        return
+    if whitening.blank_samples == 5:
         assert not whitening(recording, 310, 340).any()
     plain = whitening.subtract_reference(recording, 0, 500)
     assert not plain[~holds].any() and plain[holds].any()
+
+
+def test_gaps_are_bridged_before_a_band_pass():
+    whitening = Whitening(np.ones((1, 1)), np.eye(1), [10.0], blank_samples=5, fall_samples=20)
+    recording = 20 + np.random.default_rng(7).normal(size=(300, 1))
+    recording[50:60], recording[150:250], recording[280] = np.nan, 0, np.inf
+    plain = whitening.subtract_reference(recording, -5, 300)[5:]
+    np.testing.assert_allclose(plain[49:61, 0], np.linspace(*recording[[49, 60], 0] - 10, 12))
+    np.testing.assert_allclose(plain[150 + 9, 0], (recording[149, 0] - 10) / 2)  # half-way down
+    steps = np.diff(plain[:, 0])
+    assert not plain[170:230].any() and (steps[149:169] < 0).all() and (steps[231:249] > 0).all()
+    assert plain[280] == 0, "infinity counts as zero"
 
 
 def test_any_stretch_of_a_blanked_recording_equals_the_whole(blanked):

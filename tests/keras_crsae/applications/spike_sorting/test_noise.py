@@ -2,9 +2,18 @@
 
 import numpy as np
 import pytest
+from crsae_onnx.core.noise import NoiseLevel, noise_level
 from scipy.signal import lfilter
 
-from keras_crsae.applications.spike_sorting.noise import band_pass, channel_noise, fit_whitening, quiet_samples
+from keras_crsae.applications.spike_sorting.noise import (
+    band_pass,
+    channel_noise,
+    erode,
+    filter_radius,
+    fit_whitening,
+    quiet_samples,
+    referenced_noise,
+)
 
 RATE = 30_000
 
@@ -71,3 +80,38 @@ def test_an_edge_beyond_half_the_sampling_frequency_is_refused_with_both_numbers
 def test_edges_out_of_order_are_refused(edges):
     with pytest.raises(ValueError, match="band"):
         band_pass(edges, RATE)
+
+
+@pytest.mark.parametrize("kind", [0.0, np.nan])
+def test_what_holds_no_noise_has_no_say(noise, bursts, kind):
+    """Level, quiet samples and whitening are those of the rest, also where only one channel is blanked."""
+    holds = np.ones(noise.shape, bool)
+    holds[10_000:70_000], holds[70_000:75_000, 1] = False, False
+    recording = np.where(holds, bursts, 0)
+    np.testing.assert_allclose(channel_noise(np.where(holds, bursts, kind), holds), noise.std(axis=0), rtol=0.05)
+    quiet = quiet_samples(recording, RATE, holds_noise=holds)
+    assert not quiet[10_000:70_000].any() and 0.6 < quiet[75_000:].mean() < 0.98
+    white = fit_whitening(recording, RATE, offset=np.zeros(4), holds_noise=holds)(noise, 0, len(noise))[100:]
+    np.testing.assert_allclose(np.cov(white.T), np.eye(4), atol=0.1)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 0.8, 1.0, 2.0, 10.0])
+@pytest.mark.parametrize("channels", [2, 4])
+def test_noise_of_few_counts_after_the_common_reference(channels, sigma):
+    values = np.random.default_rng(1).normal(size=(60_000, channels)) + 20
+    holds = np.ones(values.shape, bool)
+    rounded = np.round(sigma * values)
+    levels = [noise_level(column) for column in rounded.T]
+    less = [part - np.median(part, axis=1, keepdims=True) for part in (sigma * values, rounded)]
+    np.testing.assert_allclose(referenced_noise(less[1], holds, levels), channel_noise(less[0]), rtol=0.1)
+    np.testing.assert_array_equal(referenced_noise(less[0], holds, [NoiseLevel(0.0, 1.0, 0.0)] * channels),
+                                  channel_noise(less[0]))
+
+
+def test_samples_near_a_gap_are_left_out_of_filtered_noise():
+    holds = np.ones((200, 2), bool)
+    holds[50:60, 0], holds[::3, 1] = False, False
+    eroded = erode(holds, 5)
+    assert np.flatnonzero(~eroded[:, 0]).tolist() == list(range(45, 65))
+    np.testing.assert_array_equal(eroded[:, 1], holds[:, 1])  # nothing would be left
+    assert 5 < filter_radius(band_pass((300, 6000), RATE)) < 40

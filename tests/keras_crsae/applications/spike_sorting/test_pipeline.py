@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -115,6 +116,103 @@ def test_gaps_dead_channels_and_drift_are_reported_and_survived(simulated):
     assert not gap.any()
     whole = (sample < 49_900) | (sample > 52_100)
     assert accuracies(result, sample[whole], unit[whole]).min() > 0.9
+
+
+QUICK = spike_sorting.SortingParameters(epochs=0)
+SLOW_RATE, LONG = 10_000, 120_000
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """(traces about 300 in noise standard deviations, result of sorting them): two units on two channels."""
+    rng = np.random.default_rng(3)
+    traces, waves = 300 + rng.normal(size=(LONG, 2)), waveforms()[:2, ::2]
+    for wave in waves:
+        at = np.cumsum(60 + rng.exponential(SLOW_RATE / 10, 400)).astype(int)
+        for t in at[at < LONG - 60]:
+            traces[t:t + 20] += wave * (1 + 0.06 * rng.normal())
+    return traces, spike_sorting.sort(traces, SLOW_RATE, parameters=QUICK)
+
+
+def blank(traces, kind, share):
+    """(the recording with ``share`` of it blanked, boolean (samples,): what is left)."""
+    traces, left, channels = traces.copy(), np.ones(LONG, bool), slice(None)
+    if kind in ("short", "channel short"):  # as around stimulation: 1 to 5 ms, hundreds of times
+        for start in range(500, LONG - 500, round(30 / share)):
+            left[start:start + 10 + start % 41] = False
+    else:
+        left[LONG // 10:LONG // 10 + round(share * LONG)] = False
+    if kind.startswith("channel"):
+        channels = 0
+    value = {"constant": 37.0, "nan": np.nan, "own level": 300.0, "saturated": 32_767.0,
+             "held": traces[LONG // 10 - 1]}.get(kind, 0.0)
+    traces[~left, channels] = value
+    return traces, left
+
+
+def check_same_outside(result, expected, left):
+    """The units and spikes of ``expected`` where more than a template from what is blanked."""
+    left = np.convolve(~left, np.ones(61), "same") < 0.5
+    assert result.num_units == expected.num_units == 2
+    sample, unit = (spikes[left[expected.spike_samples]] for spikes in (expected.spike_samples, expected.spike_units))
+    kept = left[result.spike_samples]
+    found = SimpleNamespace(num_units=2, spike_samples=result.spike_samples[kept], spike_units=result.spike_units[kept])
+    assert len(sample) > 40 and accuracies(found, sample, unit, SLOW_RATE).min() > 0.98
+
+
+@pytest.mark.parametrize(("kind", "share"), [
+    ("zero", 0.3), ("nan", 0.7), ("short", 0.2),
+    *(pytest.param(kind, share, marks=pytest.mark.slow) for kind in ("zero", "constant", "nan", "held", "own level")
+      for share in (0.1, 0.35, 0.5, 0.7) if (kind, share) != ("nan", 0.7)),
+    *(pytest.param(kind, 0.3, marks=pytest.mark.slow) for kind in ("saturated", "channel", "channel short"))])
+def test_a_blanked_recording_gives_the_units_and_spikes_of_the_rest(whole, kind, share):
+    traces, left = blank(whole[0], kind, share)
+    result = spike_sorting.sort(traces, SLOW_RATE, parameters=QUICK)
+    np.testing.assert_allclose(result.noise, 1, rtol=0.05)
+    check_same_outside(result, whole[1], left)
+    text = "NaN" if kind == "nan" else "channels [0] are blanked" if kind.startswith("channel") else "are blanked"
+    assert sum(text in message for message in result.messages) == 1
+    inside = np.convolve(left, np.ones(61), "same") < 0.5
+    assert kind.startswith("channel") or not inside[result.spike_samples].any()
+
+
+@pytest.mark.parametrize("sigma", [0.5, *(pytest.param(s, marks=pytest.mark.slow) for s in (0.4, 0.8, 1.5, 3.0))])
+def test_whole_counts_of_little_noise_give_the_same_units_and_spikes(whole, sigma):
+    traces, left = blank(whole[0], "zero", 0.3)
+    result = spike_sorting.sort(np.round(traces * sigma).astype(np.int16), SLOW_RATE, parameters=QUICK)
+    np.testing.assert_allclose(result.noise, sigma, rtol=0.05)
+    check_same_outside(result, whole[1], left)
+    assert any("below one count" in message for message in result.messages) == (sigma < 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["zero", "short", "nan"])
+def test_a_band_pass_does_not_ring_where_a_drifting_recording_is_blanked(whole, kind):
+    time = np.arange(LONG)[:, None] / SLOW_RATE
+    drifting = whole[0] + 10 * np.sin(2 * np.pi * 1.3 * time) + 5 * np.sin(2 * np.pi * 7 * time)
+    expected = spike_sorting.sort(drifting, SLOW_RATE, band=(300, 3000), parameters=QUICK)
+    traces, left = blank(drifting, kind, 0.3)
+    result = spike_sorting.sort(traces, SLOW_RATE, band=(300, 3000), parameters=QUICK)
+    np.testing.assert_allclose(result.noise, expected.noise, rtol=0.05)
+    check_same_outside(result, expected, left)
+
+
+def test_blanks_give_no_spikes_whole_or_in_a_stream(whole):
+    """At use time, too: a recording that was blanked after the units were learned."""
+    reader, encode = whole[1].reader, whole[1].model.encode
+    traces, left = blank(whole[0], "short", 0.1)
+    traces[70_000:90_000], left[70_000:90_000] = -2000.0, False
+    spikes = reader.find(encode, traces)
+    check_same_outside(SimpleNamespace(num_units=2, spike_samples=spikes.peak_sample, spike_units=spikes.unit_id),
+                       whole[1], left)
+    stream, parts = reader.stream(encode), []
+    for start in range(0, LONG, 7001):
+        parts.append(stream.push(traces[start:start + 7001]))
+    parts.append(stream.finish())
+    sample, unit, _ = (np.concatenate(p) for p in zip(*parts, strict=True))
+    order = np.lexsort((unit, sample))
+    np.testing.assert_array_equal(sample[order], spikes.peak_sample)
+    np.testing.assert_array_equal(unit[order], spikes.unit_id)
 
 
 def test_fewer_units_keep_the_strongest(simulated):
