@@ -38,6 +38,7 @@ class Inspection(NamedTuple):
 
     stretches: list[tuple[int, int]]  #: (start, stop) in samples to learn from, without what holds no noise
     holds_noise: np.ndarray  #: bool (samples of the stretches, channels)
+    learn: np.ndarray  #: bool (samples of the stretches,): units are learned there
     levels: list[NoiseLevel]  #: of each channel as recorded; a standard deviation of 0: no noise
     blank_samples: int  #: see ``Whitening``
     blank_tolerance: np.ndarray  #: (channels,), see ``Whitening``
@@ -106,16 +107,15 @@ def inspect_recording(traces: Any, sampling_frequency: float, parameters: Sortin
         traces = np.asarray(traces[:traces.shape[0]])
     rule = _rule(traces, ranges)
     pieces = [_read(traces, low, high, rule, parameters, len(ranges) > 1) for low, high in ranges]
-    left = [piece.all for piece in pieces]
-    if sum(map(np.sum, left)) < _WHOLE_FRACTION * sum(int(piece.some.sum()) for piece in pieces):
-        left = [piece.some for piece in pieces]
+    wait = sum(piece.all.sum() for piece in pieces) >= _WHOLE_FRACTION * sum(piece.some.sum() for piece in pieces)
+    left = [piece.all if wait else piece.some for piece in pieces]
     chosen = _choose(pieces, left, round(parameters.learning_seconds * sampling_frequency))
     margin = parameters.samples(parameters.template_before_ms + parameters.template_after_ms, sampling_frequency)
     stretches = [part for i in chosen for part in _without_blanks(pieces[i].start, left[i], margin)]
     if not stretches:
         raise NoSpikesError(_SILENT)
-    parts = [np.asarray(traces[low:high]) for low, high in stretches]
-    values, holds = np.concatenate(parts), np.concatenate([rule.holds(part) for part in parts])
+    values, holds = (np.concatenate(parts) for parts in zip(
+        *(_with_holds(traces, low, high, rule) for low, high in stretches), strict=True))
     levels = [_level(column, held) for column, held in zip(values.T, holds.T, strict=True)]
     dead = [c for c, level in enumerate(levels) if not level.std]
     if len(dead) == len(levels):
@@ -125,7 +125,8 @@ def inspect_recording(traces: Any, sampling_frequency: float, parameters: Sortin
     if dead:
         messages.append(f"channels {dead} are constant for most samples: they are ignored.")
     messages += _saturated(values, holds, levels, parameters.saturated_fraction) + _coarse(levels)
-    return Inspection(stretches, holds, levels, rule.samples, rule.tolerance, messages)
+    learn = holds[:, rule.channels].all(axis=1) if wait else np.ones(len(holds), bool)
+    return Inspection(stretches, holds, learn, levels, rule.samples, rule.tolerance, messages)
 
 
 _SILENT = ("Every channel of the recording is constant or missing, or nearly so: there is no noise to compare spikes "
@@ -160,6 +161,14 @@ def _read(traces: Any, low: int, high: int, rule: _Rule, parameters: SortingPara
     return _Piece(low, 1 - finite.mean(axis=0), (finite & ~holds).mean(axis=0), some,
                   some & np.all(holds[:, rule.channels], axis=1, keepdims=True)[:, 0],
                   _activity(values, holds, parameters.noise_threshold_sd) if compare else 0.0)
+
+
+def _with_holds(traces: Any, low: int, high: int, rule: _Rule) -> tuple[np.ndarray, np.ndarray]:
+    """(samples [low, high), ``rule.holds`` of them), with the samples around that show where a blank goes on."""
+    first = max(0, low - rule.samples - 1)
+    values = np.asarray(traces[first:high + rule.samples + 1])
+    inside = slice(low - first, high - first)
+    return values[inside], rule.holds(values)[inside]
 
 
 def _activity(values: np.ndarray, holds: np.ndarray, threshold: float) -> float:

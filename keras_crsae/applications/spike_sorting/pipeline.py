@@ -148,6 +148,8 @@ def _whiten(recording: Recording, taps: np.ndarray | None, common_reference: boo
                               common_reference=common_reference, parameters=parameters, noise=detection_noise,
                               holds_noise=holds, **blanks)
     white = np.concatenate([whitening(traces, low, high) for low, high in found.stretches])
+    # What remains of a spike where a channel is blanked looks like another unit.
+    signal[~found.learn], white[~found.learn] = 0, 0
     return _Whitened(signal, white, plain, whitening, noise, detection_noise, found.messages)
 
 

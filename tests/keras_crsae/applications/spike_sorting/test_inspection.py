@@ -51,8 +51,10 @@ def test_the_channels_of_a_blank_are_named_and_learning_waits_for_them(noise):
     found = inspect_recording(traces, RATE)
     assert found.messages[0].startswith("30.0% of the samples of channels [1] are blanked")
     assert all(stop <= 10_010 or start >= 21_990 for start, stop in found.stretches)
+    assert found.holds_noise[found.learn].all() and 0 < np.count_nonzero(~found.learn) < 20
     traces[4000:, 1] = 0  # too little is left to wait for
-    assert inspect_recording(traces, RATE).stretches == [(0, 40_000)]
+    found = inspect_recording(traces, RATE)
+    assert found.stretches == [(0, 40_000)] and found.learn.all()
 
 
 @pytest.mark.parametrize("sigma", [0.3, 0.4, 0.5, 0.8])
@@ -84,7 +86,7 @@ def test_gaps_and_dead_channels_are_reported():
 
 @pytest.mark.parametrize(("traces", "text"), [
     (np.zeros((4000, 2)), "Every channel"), (np.full((4000, 1), np.nan), "Every channel"),
-    (np.concatenate([np.random.default_rng(3).normal(size=(900, 1)), np.full((9000, 1), 4.0)]), r"Only 0.902 s .*9.1%"),
+    (np.concatenate([np.random.default_rng(3).normal(size=(900, 1)), np.full((9000, 1), 4.0)]), r"Only 0.9 s .*9.1%"),
 ])
 def test_too_little_noise_is_refused(traces, text):
     with pytest.raises(ValueError, match=text):
