@@ -6,6 +6,7 @@ import math
 import os
 from argparse import Namespace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,17 @@ from crsae_onnx.core.progress import ProgressBar
 from keras_crsae.applications.denoising.image_model import zoo_denoiser
 from keras_crsae.applications.denoising.pipeline import denoise as denoise_array
 from keras_crsae.applications.denoising.pixels import estimate_sigma
+from keras_crsae.cli.messages import say
 from keras_crsae.cli.startup import start_keras
-from keras_crsae.data.images import check_image_dtype, decode_image, drop_transparency, read_image, write_image
+from keras_crsae.data.image_files import file_kind
+from keras_crsae.data.images import (
+    check_image_dtype,
+    decode_image,
+    drop_transparency,
+    read_image,
+    unit_image,
+    write_image,
+)
 from keras_crsae.data.paths import IMAGE_SUFFIXES, check_output, size_text
 from keras_crsae.models.serialization import load_crsae, saved_config
 from keras_crsae.zoo import ENCODER, MODEL, path_of
@@ -43,6 +53,8 @@ def denoise(args: Namespace) -> None:
     check_image_dtype(output, image)
     mask = None if args.mask is None else read_mask(args.mask, image)
     estimated = args.sigma == "estimate"
+    if not estimated:
+        _check_sigma(args.sigma)
     with ProgressBar(args.progress) as progress:
         progress("load the model", 0.0)
         model = _load(name, exported)
@@ -50,15 +62,33 @@ def denoise(args: Namespace) -> None:
                               low_pass=args.low_pass, shifts=args.shifts, mask=mask, progress=progress)
     with atomic_write(output, args.overwrite) as temporary:
         write_image(temporary, clean, decoded.icc_profile)
-    white = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1.0
-    difference = clean.astype(float) - image
-    change = 255 / white * math.sqrt(np.mean(np.square(difference if mask is None else difference[mask])))
-    level = f"{255 * estimate_sigma(image, mask):.1f} of 255, estimated from the image" if estimated else \
-        f"{args.sigma:g} of 255"
+    level = _estimate_text(estimate_sigma(image, mask)) if estimated else f"noise {args.sigma:g} of 255"
     became = "" if decoded.converted_from is None else f" ({decoded.converted_from} became RGB)"
     filled = "" if mask is None else f"; {(~mask).sum():,} pixels filled in"
-    print(f"{output}: {size_text(clean.shape)}, {clean.dtype}{became}; noise {level}; "
-          f"{change:.1f} of 255 gray levels (root mean square) removed{filled}")
+    print(f"{output}: {size_text(clean.shape)}, {clean.dtype}{became}; {level}; "
+          f"{_change(image, clean, mask):.1f} of 255 gray levels (root mean square) removed{filled}")
+
+
+def _check_sigma(sigma: float) -> None:
+    """Refuse noise beyond black to white, and warn of noise that looks like one in units of [0, 1]."""
+    if sigma > 255:
+        raise FileError(f"--sigma {sigma:g}: expected gray levels, of 0 to 255.")
+    if 0 < sigma < 1:
+        say(f"warning: --sigma {sigma:g} is less than one gray level of 255. Noise in units of [0, 1] is 255 times as "
+            f"much here: --sigma {255 * sigma:.3g}.")
+
+
+def _estimate_text(sigma: float) -> str:
+    if sigma > 0:
+        return f"noise {255 * sigma:.1f} of 255, estimated from the image"
+    return "no noise found in the image (give --sigma a number if there is some)"
+
+
+def _change(before: np.ndarray, after: np.ndarray, mask: np.ndarray | None) -> float:
+    """Root mean square of what was removed from the colours of observed pixels, in gray levels of 255."""
+    first, second = (255 * unit_image(drop_transparency(image)).astype(float) for image in (before, after))
+    change = (second - first) if mask is None else (second - first)[mask]
+    return math.sqrt(np.mean(np.square(change)))
 
 
 def model_file(name: str) -> str:
@@ -79,14 +109,19 @@ def _load(name: str, exported: bool) -> Any:
 
 
 def read_mask(path: str, image: np.ndarray) -> np.ndarray:
-    """0/1 (height, width) of a mask image: black pixels are missing.
+    """0/1 (height, width) of a mask image: black and transparent pixels are missing, in jpeg what is darker than half.
 
     Raises:
         FileError: another size than the image's, or black everywhere.
     """
-    mask = drop_transparency(read_image(path)).max(axis=-1) > 0
+    levels = read_image(path)
+    lossy = file_kind(Path(path)) == "JPEG"  # its black is not quite black
+    mask = drop_transparency(levels).max(axis=-1) > (127 if lossy else 0)
+    if levels.ndim == 3 and levels.shape[-1] in (2, 4):
+        mask &= levels[..., -1] > 0
     if mask.shape != image.shape[:2]:
         raise FileError(f"The mask {path} has {size_text(mask.shape)} pixels, the image {size_text(image.shape[:2])}.")
     if not mask.any():
-        raise FileError(f"The mask {path} is black everywhere: no pixel is left. Black marks missing pixels.")
+        raise FileError(f"The mask {path} is black everywhere: no pixel is left. Black and transparent "
+                        "pixels are missing ones.")
     return mask

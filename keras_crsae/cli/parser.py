@@ -37,7 +37,8 @@ exit status: 0 done; 2 invalid input, option or output (nothing was written); 1 
 def _train(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("input", nargs="+", metavar="INPUT",
                      help=".npy, .npz or .wav: recordings (samples,) or (samples, channels), windows (batch, time, "
-                          "channels), with --rank 2 images; or image files (png, jpeg, tiff): gray levels in [0, 1]")
+                          "channels), with --rank 2 images; or image files (png, jpeg, tiff) or folders of them: gray "
+                          "levels in [0, 1]")
     sub.add_argument("--output", required=True, metavar="M.keras", help="model file to write")
     sub.add_argument("--filters", required=True, type=positive_int, metavar="N", help="number of filters")
     sub.add_argument("--kernel-size", required=True, type=size, metavar="N[xN]",
@@ -175,8 +176,9 @@ def _denoise(sub: argparse.ArgumentParser) -> None:
                           "denoise-color for colours, else denoise-gray)")
     sub.add_argument("--shifts", type=positive_int, metavar="N",
                      help="average N shifts of the stride's grid in place of all: faster, a little less clean")
-    sub.add_argument("--mask", metavar="MASK.png", help="image of the same size; where it is black, pixels are "
-                                                        "missing and are filled in")
+    sub.add_argument("--mask", metavar="MASK.png",
+                     help="image of the same size; where it is black or transparent, pixels are "
+                          "missing and are filled in")
     sub.add_argument("--sigma", type=positive_number_or("estimate", zero=True), default="estimate", metavar="X",
                      help="noise standard deviation in gray levels of 0..255, or 'estimate' (default); 0, with a "
                           "mask: fill in alone, the other pixels are kept")

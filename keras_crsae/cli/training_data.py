@@ -6,6 +6,7 @@ import math
 import warnings
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from crsae_onnx.core.batches import as_batch
@@ -14,9 +15,10 @@ from crsae_onnx.core.errors import FileError
 from keras_crsae.applications.denoising.low_pass import LOW_PASS_PIXELS, split_low_pass
 from keras_crsae.data.arrays import check_finite, read_array
 from keras_crsae.data.images import (
-    INTEGER_PIXELS,
     drop_transparency,
     gray_image,
+    has_integer_levels,
+    image_files,
     is_image,
     random_patches,
     read_image,
@@ -30,6 +32,7 @@ from keras_crsae.initializers import channel_noise
 WINDOW_SAMPLES, WINDOW_FILTERS = 2048, 8
 PATCH_PIXELS, PATCH_FILTERS = 64, 4
 PATCHES = 200
+_HIGHEST_LEVEL = 3.0  # of floats in [0, 1] with noise
 
 NamedArrays = list[tuple[str, np.ndarray]]
 
@@ -40,16 +43,17 @@ def read_inputs(args: Namespace) -> tuple[int, NamedArrays]:
     Raises:
         FileError: files that cannot be read, or do not go together.
     """
-    images = [is_image(name) for name in args.input]
+    names = [str(file) for name in args.input for file in (image_files(name) if Path(name).is_dir() else [name])]
+    images = [is_image(name) for name in names]
     if any(images) and not all(images):
         raise FileError("Give either image files or arrays, not both: "
-                        f"{args.input[images.index(True)]} and {args.input[images.index(False)]}.")
+                        f"{names[images.index(True)]} and {names[images.index(False)]}.")
     if all(images):
         if args.rank == 1:
             raise FileError("--rank 1 is for signals, and the inputs are images. Omit it.")
-        arrays = [(name, drop_transparency(read_image(name))) for name in args.input]
+        arrays = [(name, drop_transparency(read_image(name))) for name in names]
     else:
-        arrays = [(name, read_array(name, args.key)) for name in args.input]
+        arrays = [(name, read_array(name, args.key)) for name in names]
     rank = args.rank or (2 if all(images) or any(array.ndim == 4 for _, array in arrays) else 1)
     out = []
     for name, array in arrays:
@@ -57,9 +61,22 @@ def read_inputs(args: Namespace) -> tuple[int, NamedArrays]:
         out.append((name, as_batch(array, rank, name)))
     if rank == 2 and not args.gray:
         _check_alike(out, _channels, "colour and gray images. Add --gray to turn all of them gray")
+    if rank == 2:
+        _check_levels(out)
     if rank == 1:
         _check_alike(out, _channels, "different numbers of channels. Train one model for each")
     return rank, out
+
+
+def _check_levels(arrays: NamedArrays) -> None:
+    """Refuse images without any detail, and floats that are not in the unit of others, where white is 1."""
+    if all(array.min() == array.max() for _, array in arrays):
+        raise FileError(f"{arrays[0][0]} is of one gray level everywhere{' as are the others' * (len(arrays) > 1)}: "
+                        "there is nothing to learn.")
+    far = [name for name, array in arrays if not has_integer_levels(array) and array.max() > _HIGHEST_LEVEL]
+    if far and len(far) < len(arrays):
+        raise FileError(f"{far[0]} holds levels above 1, and {next(n for n, _ in arrays if n not in far)} those of "
+                        "black 0 to white 1 (8 and 16 bits are divided by their white). Divide the first by its white.")
 
 
 def _channels(array: np.ndarray) -> int:
@@ -179,4 +196,4 @@ def holds_gray_levels(arrays: NamedArrays) -> bool:
         >>> holds_gray_levels([("a.png", np.zeros((1, 8, 8, 1), "uint8"))])
         True
     """
-    return any(array.dtype in INTEGER_PIXELS for _, array in arrays)
+    return any(has_integer_levels(array) for _, array in arrays)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 from crsae_onnx.core.errors import FileError
@@ -27,6 +27,9 @@ _PAGES_LOOKED_AT = 4
 #: First bytes of a file -> its kind.
 _MAGIC = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF",
           b"MM\0+": "TIFF"}
+#: Where other files begin with what -> their kind.
+_OTHER_KINDS = {(0, b"GIF8"): "GIF", (8, b"WEBP"): "WebP", (0, b"BM"): "BMP", (4, b"ftyp"): "HEIC or AVIF",
+                (4, b"jP  "): "JPEG 2000", (0, b"8BPS"): "Photoshop", (0, b"%PDF"): "PDF", (1, b"NUMPY"): "NumPy"}
 #: Mode of Pillow -> mode as which it is shown, and its name where that is another one.
 _SHOWN = {"1": ("L", None), "L": ("L", None), "LA": ("LA", None), "La": ("LA", None), "RGB": ("RGB", None),
           "RGBA": ("RGBA", None), "RGBa": ("RGBA", None), "RGBX": ("RGB", None), "YCbCr": ("RGB", None),
@@ -62,11 +65,13 @@ def file_kind(path: Path) -> str:
         FileError: none of them.
     """
     with path.open("rb") as file:
-        start = file.read(4)
+        start = file.read(12)
     for magic, kind in _MAGIC.items():
         if start.startswith(magic):
             return kind
-    raise FileError(f"{path} cannot be read as an image: its first bytes are those of no png, jpeg or tiff file.")
+    other = next((kind for (at, magic), kind in _OTHER_KINDS.items() if start[at:].startswith(magic)), None)
+    raise FileError(f"{path} cannot be read as an image: its first bytes are those of no png, jpeg or tiff file" + (
+        "." if other is None else f", but of a {other} file, whatever its name. Convert it to png or tiff first."))
 
 
 def decode_file(path: Path) -> DecodedImage:
@@ -87,15 +92,20 @@ def decode_file(path: Path) -> DecodedImage:
 
 
 def stored_size(path: Path) -> tuple[int, int]:
-    """(height, width) as a viewer shows an image file, by its header; its pixels are not read."""
+    """(height, width) as a viewer shows an image file, by its header, which is refused as ``decode_file`` would."""
     kind = file_kind(path)
     if kind == "TIFF":
         tifffile = import_optional("tifffile", f"{path}")
         with path.open("rb") as file, tifffile.TiffFile(file) as tiff:
             page = tiff.pages.first
+            _check_single(path, tiff)
+            _check_dtype(path, page.dtype)
             size, orientation = (page.imagelength, page.imagewidth), _tiff_orientation(page)
     else:
         with _opened(path, kind) as (file, image):
+            _check_still(path, image)
+            if image.mode not in _SHOWN and not (kind == "PNG" and _png_depth(path) == 16):
+                _refuse_mode(image.mode, path)
             size, orientation = (image.height, image.width), _orientation(image, file)
     return (size[1], size[0]) if orientation >= 5 else size
 
@@ -121,22 +131,43 @@ def _check_size(path: Path, pixels: int) -> None:
 def _decode_with_pillow(path: Path, kind: str) -> DecodedImage:
     with _opened(path, kind) as (file, image):
         _check_size(path, math.prod(image.size))
-        if kind == "PNG" and getattr(image, "n_frames", 1) > 1:
-            raise FileError(f"{path} is an animation of {image.n_frames} pictures. Expected one image.")
+        _check_still(path, image)
         profile = image.info.get("icc_profile")
         if kind == "PNG" and _png_depth(path) == 16:  # Pillow keeps 16 bits of gray alone
             codecs = import_optional("imagecodecs", f"{path}, a png file of 16 bits,")
             pixels, shown = codecs.png_decode(path.read_bytes()), None
         else:
-            image.load()
-            if image.mode not in _SHOWN:
-                raise FileError(f"{path} holds pixels of Pillow's mode {image.mode}. Expected gray, RGB, a palette or "
-                                "CMYK of 8 or 16 bits: convert it first, for example with Pillow's Image.convert.")
-            mode, shown = _SHOWN[image.mode]
-            if image.has_transparency_data and not mode.endswith("A"):
-                mode += "A"
-            pixels = np.asarray(image.convert(mode))
+            pixels, shown = _shown(image, path)
         return DecodedImage(_upright(pixels, _orientation(image, file)), shown, _own_profile(profile, pixels))
+
+
+def _check_still(path: Path, image: Any) -> None:
+    if image.format == "PNG" and image.n_frames > 1:
+        raise FileError(f"{path} is an animation of {image.n_frames} pictures. Expected one image.")
+
+
+def _shown(image: Any, name: object) -> tuple[np.ndarray, str | None]:
+    """Pixels of 8 bits of a ``PIL.Image`` as a viewer shows them, and the colours that they were converted from."""
+    image.load()
+    if image.mode not in _SHOWN:
+        _refuse_mode(image.mode, name)
+    mode, converted_from = _SHOWN[image.mode]
+    if image.has_transparency_data and not mode.endswith("A"):
+        mode += "A"
+    return np.asarray(image.convert(mode)), converted_from
+
+
+def _refuse_mode(mode: str, name: object) -> NoReturn:
+    raise FileError(f"{name} holds pixels of Pillow's mode {mode}. Expected gray, RGB, a palette or CMYK of 8 or 16 "
+                    "bits: convert it first, for example with Pillow's Image.convert.")
+
+
+def picture_pixels(image: Any) -> np.ndarray:
+    """Pixels of a ``PIL.Image`` as ``decode_file`` gives those of its file; 16 bits and floats are kept."""
+    image.load()
+    deep = image.mode == "F" or image.mode.startswith("I;16")
+    pixels = np.asarray(image) if deep else _shown(image, "The PIL.Image")[0]
+    return _upright(pixels, _orientation(image, None))
 
 
 def _png_depth(path: Path) -> int:
@@ -144,13 +175,13 @@ def _png_depth(path: Path) -> int:
         return file.read(25)[-1]
 
 
-def _orientation(image: Any, file: BinaryIO) -> int:
-    """EXIF's orientation, 1 to 8, of an opened image; 1 where it is missing or damaged."""
+def _orientation(image: Any, file: BinaryIO | None) -> int:
+    """EXIF's orientation, 1 to 8, of an opened image (and its file); 1 where it is missing or damaged."""
     from PIL import Image
 
     try:
         # Pillow's getexif of PNG decodes all pixels to look behind them, where hardly a file has anything.
-        late = image.format != "PNG" or _has_late_exif(file)
+        late = image.format != "PNG" or file is None or _has_late_exif(file)
         return _valid_orientation((image.getexif() if late else Image.Image.getexif(image)).get(_ORIENTATION))
     except Exception:  # each part of a damaged EXIF block raises an error of its own; the pixels are whole
         return 1
@@ -245,9 +276,7 @@ def _tiff_pixels(path: Path, page: Any, values: np.ndarray) -> tuple[np.ndarray,
     """What a viewer shows of a page's samples (height, width, samples), and from which colours it was converted."""
     name, count = _PHOTOMETRIC.get(int(page.photometric), (str(page.photometric), 0))
     kind = f"{name} pixels of type {values.dtype}"
-    if values.dtype != bool and values.dtype not in (np.uint8, np.uint16) and values.dtype.kind != "f":
-        raise FileError(f"{path} holds pixels of type {values.dtype}. Expected 8 or 16 bits without a sign, or floats "
-                        "in [0, 1].")
+    _check_dtype(path, values.dtype)
     if not isinstance(page.bitspersample, int) and len(set(page.bitspersample)) > 1:
         raise FileError(f"{path} holds samples of {page.bitspersample} bits. Expected as many for each colour.")
     if name == "YCbCr" and page.compression == 7:  # a jpeg stream, which its codec turns into RGB
@@ -275,6 +304,13 @@ def _tiff_pixels(path: Path, page: Any, values: np.ndarray) -> tuple[np.ndarray,
         colours = _cmyk_to_rgb(colours, white)
     shown = {"palette": "a palette", "CMYK": "CMYK"}.get(name)
     return (colours if alpha is None else np.concatenate([colours, alpha], axis=-1)), shown
+
+
+def _check_dtype(path: Path, dtype: Any) -> None:
+    """``dtype`` is None where tifffile does not know the samples; Pillow may."""
+    if dtype is not None and dtype.kind != "b" and dtype not in (np.uint8, np.uint16) and dtype.kind != "f":
+        raise FileError(f"{path} holds pixels of type {dtype}. Expected 8 or 16 bits without a sign, or floats in "
+                        "[0, 1].")
 
 
 def _tiff_alpha(page: Any, values: np.ndarray, colours: int) -> np.ndarray | None:

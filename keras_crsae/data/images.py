@@ -14,12 +14,12 @@ from crsae_onnx.core.optional import import_optional
 from crsae_onnx.core.signals import refuse_other_containers
 
 from keras_crsae.data.arrays import check_finite
-from keras_crsae.data.image_files import DecodedImage, decode_file, encode_file, stored_size
+from keras_crsae.data.image_files import DecodedImage, decode_file, encode_file, picture_pixels, stored_size
 from keras_crsae.data.paths import IMAGE_SUFFIXES, existing_file
 
-#: Types of pixels that span their whole range, from black to white.
-INTEGER_PIXELS = (np.uint8, np.uint16)
+_INTEGER_PIXELS = (np.uint8, np.uint16)
 _FLOAT_PIXELS = (np.float16, np.float32, np.float64)
+_STORED_LEVELS = (-0.5, 1.5)  # in files of floats: noise may leave [0, 1] a little
 _MAX_JPEG_SIDE = 65500  # of libjpeg
 #: Photographs inside scikit-image's wheel: CC0, astronaut and rocket public domain (NASA).
 PHOTOGRAPHS = ("astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "grass.png", "gravel.png",
@@ -51,11 +51,50 @@ def decode_image(path: str | Path) -> DecodedImage:
     if image.size == 0 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[-1] > 4):
         raise FileError(f"{path} holds an array of shape {image.shape}. Expected one image (height, width) or "
                         "(height, width, 1 to 4 channels), no stack of pages.")
+    _check_stored_levels(path, image)
+    return decoded
+
+
+def _check_stored_levels(path: str | Path, image: np.ndarray) -> None:
     check_finite(image, path)
-    if image.dtype.kind == "f" and (image.min() < -0.5 or image.max() > 1.5):  # noise may leave [0, 1] a little
+    if image.dtype.kind == "f" and not _STORED_LEVELS[0] <= image.min() <= image.max() <= _STORED_LEVELS[1]:
         raise FileError(f"{path} holds floats from {image.min():.4g} to {image.max():.4g}. Expected gray levels in "
                         "[0, 1]: divide by the largest level.")
-    return decoded
+
+
+def has_integer_levels(array: np.ndarray) -> bool:
+    """Whether pixels are of 8 or 16 bits, in any byte order, which span their whole range from black to white."""
+    return array.dtype.newbyteorder("=") in _INTEGER_PIXELS
+
+
+def image_array(image: Any, name: str = "image") -> Any:
+    """What users hold an image in as an array (masked arrays stay as they are), a ``PIL.Image`` as a viewer shows it.
+
+    Raises:
+        ValueError: a path, or values that are no gray levels.
+
+    Example:
+        >>> import numpy as np
+        >>> from PIL import Image
+        >>> from keras_crsae.data.images import image_array
+        >>> image_array(Image.fromarray(np.eye(3, dtype="uint8")).convert("P")).shape
+        (3, 3, 3)
+    """
+    wanted = f"`{name}` must be an array of uint8, uint16 or floats in [0, 1]."
+    if isinstance(image, str | bytes | os.PathLike):
+        raise ValueError(f"{wanted} Received: the path {image!r}. Read it first: keras_crsae.data.read_image(path).")
+    if hasattr(image, "getbands") and hasattr(image, "convert"):
+        image = picture_pixels(image)
+    array = image if isinstance(image, np.ndarray) else np.asarray(image)
+    if not has_integer_levels(array) and array.dtype.kind != "f":
+        kind = f"dtype {array.dtype}" if isinstance(image, np.ndarray) else f"{type(image).__name__} of {array.dtype}"
+        hint = {"b": f" Give 255 * numpy.asarray({name}, 'uint8').",
+                "c": f" Give its real part or magnitude, numpy.abs({name})."}.get(array.dtype.kind, "")
+        if array.dtype.kind in "iu":
+            hint = (f" Give levels of 0 to 255 as numpy.asarray({name}, 'uint8'), of another range as "
+                    f"numpy.asarray({name}, 'float32') divided by the level of white.")
+        raise ValueError(f"{wanted} Received: {kind}.{hint}")
+    return array
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -131,8 +170,8 @@ def load_images(source: Any = None, channels: int | None = None) -> list[np.ndar
 
     Args:
         source: None: the built-in ``photographs``; a folder (its png, jpeg and tiff files, in order of name) or a file;
-            an array (height, width), (height, width, 1 to 4) or (images, height, width, 1 to 4); or a list of any
-            of these. Transparency is dropped.
+            an array (height, width), (height, width, 1 to 4) or (images, height, width, 1 to 4); a ``PIL.Image``; or
+            a list of any of these. Transparency is dropped.
         channels: 1 (gray, ITU-R BT.601), 3 (colour; gray images have three equal channels), or None: the images' own
             where all agree, else 1.
 
@@ -166,6 +205,8 @@ def image_files(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
     Raises:
         FileError: a folder without images.
     """
+    if not isinstance(source, str | os.PathLike | list | tuple):
+        raise FileError(f"Expected a folder, a file or a list of them. Received: {type(source).__name__}.")
     if not isinstance(source, str | os.PathLike):
         return [path for one in source for path in image_files(one)]
     path = Path(source)
@@ -181,7 +222,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
     """(height, width) of an image file as a viewer shows it, by its header; its pixels are not read.
 
     Raises:
-        FileError: missing, damaged, or no image.
+        FileError: missing, damaged, not one image, or of a kind that is not shown.
         ModuleNotFoundError: Pillow or tifffile is missing (extra ``images``).
     """
     path = existing_file(path, "an image (png, jpeg, tiff)")
@@ -196,16 +237,16 @@ def _read_source(source: Any) -> list[np.ndarray]:
     if isinstance(source, str | os.PathLike):
         return [drop_transparency(read_image(path)) for path in image_files(source)]
     refuse_other_containers(source, "images")
-    array = np.asarray(source)
-    if array.dtype not in INTEGER_PIXELS and array.dtype.kind != "f":
-        raise ValueError(f"Images must be uint8, uint16 or floats in [0, 1]. Received: dtype {array.dtype}.")
+    array = np.asarray(image_array(source, "images"))
     if array.ndim == 4 and array.shape[-1] <= 4:
-        return [drop_transparency(image) for image in array]
+        return [image for one in array for image in _read_source(one)]
     if array.ndim not in (2, 3) or array.size == 0 or (array.ndim == 3 and array.shape[-1] > 4):
         raise ValueError("An image is an array (height, width) or (height, width, 1 to 4 channels), a stack of images "
                          f"has four axes. Received: shape {array.shape}.")
     if array.dtype.kind == "f":
-        if not np.isfinite(array).all() or array.min() < -2 or array.max() > 3:
+        if not np.isfinite(array).all():
+            raise ValueError("Images hold NaN or infinite values. Fill them first, or leave these images out.")
+        if array.min() < -2 or array.max() > 3:
             raise ValueError(f"Images of floats hold gray levels in [0, 1]. Received: values from {array.min():.4g} to "
                              f"{array.max():.4g}. Divide by the largest level.")
         array = array.astype(np.float32)
@@ -226,7 +267,7 @@ def drop_transparency(image: np.ndarray) -> np.ndarray:
 
 def unit_image(image: np.ndarray) -> np.ndarray:
     """float32; whole numbers of 8 or 16 bits become [0, 1], other values stay as they are."""
-    if image.dtype in INTEGER_PIXELS:
+    if has_integer_levels(image):
         image = image / np.float32(np.iinfo(image.dtype).max)
     return image.astype(np.float32)
 
@@ -280,7 +321,7 @@ def check_image_dtype(path: str | Path, image: np.ndarray) -> None:
     if image.ndim not in (2, 3) or image.size == 0 or (image.ndim == 3 and image.shape[-1] > 4):
         raise FileError(f"An image file cannot hold the {kind}. Expected (height, width) or (height, width, 1 to 4 "
                         "channels).")
-    if image.dtype not in INTEGER_PIXELS and image.dtype not in _FLOAT_PIXELS:
+    if not has_integer_levels(image) and image.dtype.newbyteorder("=") not in _FLOAT_PIXELS:
         raise FileError(f"An image file cannot hold the {kind}. Expected uint8, uint16, or floats in [0, 1].")
     if suffix in (".jpg", ".jpeg") and (image.dtype != np.uint8 or (image.ndim == 3 and image.shape[-1] in (2, 4))):
         raise FileError(f"A jpeg file cannot hold the {kind}. Write a .png or .tiff file.")
@@ -300,7 +341,7 @@ def write_image(path: str | Path, image: np.ndarray, icc_profile: bytes | None =
         icc_profile: a colour profile to write along.
 
     Raises:
-        FileError: see ``check_image_dtype``.
+        FileError: see ``check_image_dtype``; floats that are no gray levels in [0, 1]; no such folder.
         ModuleNotFoundError: Pillow, tifffile or imagecodecs is missing (extra ``images``).
 
     Example:
@@ -311,6 +352,9 @@ def write_image(path: str | Path, image: np.ndarray, icc_profile: bytes | None =
         'uint16'
     """
     refuse_other_containers(image, "image")
-    image = np.asarray(image)
+    image = picture_pixels(image) if hasattr(image, "getbands") else np.asarray(image)
     check_image_dtype(path, image)
+    _check_stored_levels(path, image)
+    if not Path(path).parent.is_dir():
+        raise FileError(f"No folder {Path(path).parent} for the image {Path(path).name}. Create it first.")
     encode_file(Path(path), image, icc_profile)

@@ -18,6 +18,8 @@ MODEL_FILE, ENCODER_FILE = "model.keras", "encoder.onnx"
 
 def existing_file(path: str | PathLike[str], kind: str) -> Path:
     """``path`` as a Path, or a FileError that says what was expected there."""
+    if not isinstance(path, str | PathLike):
+        raise FileError(f"Expected the path of {kind}. Received: {type(path).__name__}.")
     path = Path(path)
     if path.is_dir():
         raise FileError(f"{path} is a folder. Expected {kind}.")

@@ -100,7 +100,7 @@ def _is_array(path: Path) -> bool:
 
 def _is_raw(path: Path, channels: int | None = 0) -> bool:
     """Whether a file is read as raw binary; where SpikeGLX describes it in a .meta file, only if channels are given."""
-    described = channels is None and path.with_suffix(".meta").is_file()
+    described = channels is None and path.name != "" and path.with_suffix(".meta").is_file()
     return path.suffix.lower() in RAW_SUFFIXES and not path.is_dir() and not described
 
 

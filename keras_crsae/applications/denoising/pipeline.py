@@ -11,13 +11,14 @@ import numpy as np
 from crsae_onnx.core.cycle_spinning import average_over_shifts, spread_shifts
 from crsae_onnx.core.progress import Progress, progress_bar
 from crsae_onnx.core.spec import effective_sigma
-from crsae_onnx.core.validation import as_positive, as_positive_int
+from crsae_onnx.core.validation import as_positive_int
 
 from keras_crsae.applications.denoising.image_model import ImageModel, as_image_model, zoo_denoiser
 from keras_crsae.applications.denoising.inpainting import InpaintingParameters, inpaint, warn_of_wide_holes
 from keras_crsae.applications.denoising.low_pass import split_low_pass
 from keras_crsae.applications.denoising.pixels import (
     as_mask,
+    as_noise_level,
     as_unit_image,
     from_planes,
     restore_format,
@@ -50,7 +51,8 @@ def denoise(image: np.ndarray, model: Any = None, sigma: float | None = None, lo
     more is removed than there is noise: without noise they stay as they are.
 
     Args:
-        image: (height, width) or (height, width, channels); uint8, uint16 or floats in [0, 1]. Of 2 or 4 channels
+        image: (height, width) or (height, width, channels); uint8, uint16 or floats in [0, 1]; a ``PIL.Image`` counts
+            as what a viewer shows. Of 2 or 4 channels
             the last is transparency, which is kept as it is (unless the model has as many channels). What a NumPy
             masked array masks is missing.
         model: name of a zoo model, ``CRsAE`` of rank 2, the path of its ``.keras`` file, or a
@@ -73,7 +75,7 @@ def denoise(image: np.ndarray, model: Any = None, sigma: float | None = None, lo
 
     Raises:
         ValueError: another dtype, shape or range; NaN; a model of signals; channels that do not fit; sigma <= 0
-            (< 0 with a mask); an invalid mask.
+            (< 0 with a mask) or > 1; an invalid mask.
 
     Warns:
         UserWarning: a hole is wider than the model's filters.
@@ -89,7 +91,7 @@ def denoise(image: np.ndarray, model: Any = None, sigma: float | None = None, lo
     """
     image, mask = split_mask(image, mask)
     unit = as_unit_image(image, mask)
-    sigma = sigma if sigma is None or (sigma == 0 and mask is not None) else as_positive(sigma, "sigma")
+    sigma = None if sigma is None else as_noise_level(sigma, zero=mask is not None)
     image_model = as_image_model(zoo_denoiser(image) if model is None else model)
     colours, alpha = split_alpha(unit, image_model.channels)
     planes = to_planes(colours, image_model.channels)

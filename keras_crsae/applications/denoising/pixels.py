@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from keras_crsae.data.images import INTEGER_PIXELS, unit_image
+import numpy as np
+from crsae_onnx.core.validation import as_positive
+
+from keras_crsae.data.images import image_array, unit_image
 from keras_crsae.initializers import robust_sigma
 
 #: Floats in [0, 1] with noise may reach so far beyond.
 _LOWEST, _HIGHEST = -2.0, 3.0
+#: Red, green, blue and transparency.
+_MOST_COLOURS = 4
 
 
 def split_mask(image: np.ndarray, mask: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -25,6 +30,7 @@ def split_mask(image: np.ndarray, mask: np.ndarray | None = None) -> tuple[np.nd
         >>> mask
         array([[ True, False]])
     """
+    image = image_array(image)
     array, own = np.asarray(np.ma.getdata(image)), np.ma.getmask(image)
     if not np.any(own):
         return array, mask
@@ -48,10 +54,7 @@ def as_unit_image(image: np.ndarray, mask: np.ndarray | None = None) -> np.ndarr
         >>> as_unit_image(np.full((4, 5), 255, "uint8")).shape
         (4, 5, 1)
     """
-    array = np.asarray(image)
-    if array.dtype not in INTEGER_PIXELS and array.dtype.kind != "f":
-        raise ValueError(f"`image` must be uint8, uint16 or floats in [0, 1]. Received: dtype {array.dtype}. "
-                         "Convert it first, for example image.astype('float32') / image.max().")
+    array = np.asarray(image_array(image))
     if array.ndim not in (2, 3) or array.size == 0:
         raise ValueError("`image` must be one image (height, width) or (height, width, channels). "
                          f"Received: shape {array.shape}.")
@@ -97,11 +100,14 @@ def to_planes(image: np.ndarray, channels: int) -> np.ndarray:
     """
     if image.shape[-1] == channels:
         return image[None]
-    if channels == 1:
+    if channels == 1 and image.shape[-1] <= _MOST_COLOURS:
         return np.moveaxis(image, -1, 0)[..., None]
     if image.shape[-1] == 1 and channels == 3:
         return np.repeat(image, channels, axis=-1)[None]
-    raise ValueError(f"The model was trained on images of {channels} channels. Received: {image.shape[-1]} channels.")
+    text = f"The model was trained on images of {channels} channels. Received: {image.shape[-1]} channels."
+    if image.shape[-1] > _MOST_COLOURS:
+        text += " Channels are the last axis; of a stack, or of more than four channels, give each image by itself."
+    raise ValueError(text)
 
 
 def from_planes(planes: np.ndarray, colours: int) -> np.ndarray:
@@ -111,26 +117,53 @@ def from_planes(planes: np.ndarray, colours: int) -> np.ndarray:
     return planes[0].mean(axis=-1, keepdims=True) if colours == 1 else np.moveaxis(planes[..., 0], 0, -1)
 
 
-def as_mask(mask: np.ndarray, shape: tuple[int, ...], image_shape: tuple[int, ...] | None = None) -> np.ndarray:
+def as_mask(mask: Any, shape: tuple[int, ...], image_shape: tuple[int, ...] | None = None) -> np.ndarray:
     """0/1 float32 of an image's shape.
 
     Args:
-        mask: 0/1 or bool, of (height, width), (height, width, 1), ``shape``, or ``image_shape``.
+        mask: 0/1 or bool array, or a ``PIL.Image`` of 1 bit, of (height, width), (height, width, 1), ``shape``,
+            or ``image_shape``.
         shape: (height, width) or (height, width, channels) that is wanted.
         image_shape: None, or a shape with more channels, as of an image with its transparency.
 
     Raises:
         ValueError: another shape or other values, or nothing observed.
     """
+    if hasattr(mask, "getbands"):
+        mask = np.asarray(mask) if mask.mode == "1" else image_array(mask, "mask")
     mask = np.asarray(mask)
     shapes = [shape[:2], (*shape[:2], 1), shape, *([] if image_shape is None else [image_shape])]
-    if mask.shape not in shapes or not np.isin(mask, (0, 1)).all() or not mask.any():
-        raise ValueError(f"`mask` must hold 0 and 1 (not 0 alone) in the image's shape {shapes[-1]} or {shape[:2]}. "
+    if mask.shape not in shapes:
+        raise ValueError(f"`mask` must hold 0 and 1 in the image's shape {shapes[-1]} or {shape[:2]}. "
                          f"Received: shape {mask.shape}, {mask.dtype}.")
+    if not np.isin(mask, (0, 1)).all():
+        raise ValueError("`mask` must hold 0 and 1, and nothing else: 0 for a missing pixel. Received: values from "
+                         f"{mask.min()} to {mask.max()}." + (" Give mask > 0." if mask.max() > 1 else ""))
+    if not mask.any():
+        raise ValueError("`mask` must hold 0 and 1, not 0 alone. Received: every pixel is masked or marked as missing.")
     if len(shape) == 2:
         return mask.reshape(shape).astype(np.float32)
     mask = mask[..., None] if mask.ndim == 2 else mask[..., :shape[-1]]
     return np.broadcast_to(mask, shape).astype(np.float32)
+
+
+def as_noise_level(sigma: Any, zero: bool = False) -> float:
+    """A noise level in units of [0, 1] as a float.
+
+    Args:
+        sigma: above 0, or 0 if ``zero``.
+        zero: whether there may be no noise.
+
+    Raises:
+        ValueError: another value, or more than black to white: gray levels of 255.
+    """
+    if zero and sigma == 0:
+        return 0.0
+    level = as_positive(sigma, "sigma")
+    if level > 1:
+        raise ValueError("`sigma` must be in units of [0, 1], white minus black is 1: 25 of 255 gray levels are "
+                         f"25 / 255. Received: sigma={sigma!r}")
+    return level
 
 
 def estimate_sigma(image: np.ndarray, mask: np.ndarray | None = None) -> float:

@@ -54,7 +54,7 @@ def test_denoise_keeps_colour_depth_and_transparency(inside, photo):
     np.testing.assert_allclose(deep / 257, read_image("gray.png"), atol=0.51)
 
 
-@pytest.mark.parametrize("kind", ["one bit", "turned", "palette", "transparent", "deep"])
+@pytest.mark.parametrize("kind", ["one bit", "turned", "palette", "transparent", "holes", "deep", "jpeg"])
 def test_masks_of_every_kind_are_read_as_they_are_shown(tmp_path, rng, kind):
     mask = rng.random((20, 30)) > 0.3
     picture, options = Image.fromarray(mask), {}
@@ -70,9 +70,26 @@ def test_masks_of_every_kind_are_read_as_they_are_shown(tmp_path, rng, kind):
         picture.putalpha(7)
     elif kind == "deep":
         write_image(tmp_path / "m.png", np.repeat(mask[..., None], 3, -1).astype("uint16"))
+    elif kind == "holes":  # white, and cut out where pixels are missing
+        picture = Image.fromarray(np.stack([np.full_like(mask, 255, "uint8"), 255 * mask.astype("uint8")], axis=-1))
+    elif kind == "jpeg":
+        picture, options = picture.convert("L"), {"format": "JPEG"}  # black becomes 0 to 30
     if kind != "deep":
         picture.save(tmp_path / "m.png", **options)
     np.testing.assert_array_equal(read_mask(str(tmp_path / "m.png"), np.zeros((20, 30, 3))), mask)
+
+
+def test_noise_in_another_unit_is_refused_or_named(inside, refused, capsys):
+    ask = ["denoise", str(inside / "photo.png"), "o.png", "--model", str(inside / "photo.keras"), "--sigma"]
+    assert "gray levels, of 0 to 255" in refused(*ask, "300")
+    assert main([*ask, "0.1"]) == 0
+    assert "255 times as much here: --sigma 25.5" in capsys.readouterr().err
+
+
+def test_an_image_without_noise_is_not_said_to_have_any(inside, capsys):
+    write_image("blank.png", np.full((20, 30), 7, "uint8"))
+    assert main(["denoise", "blank.png", "o.png", "--model", str(inside / "photo.keras")]) == 0
+    assert "no noise found in the image" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind", ["turned", "palette", "cmyk", "deep"])

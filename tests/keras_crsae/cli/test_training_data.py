@@ -61,6 +61,29 @@ def test_training_images_are_those_that_a_viewer_shows(args, tmp_path, rng):
     np.testing.assert_array_equal(arrays[0][1][0], np.rot90(np.asarray(colour), -1))
 
 
+def test_a_folder_is_its_images(args, tmp_path, rng):
+    for name in ("b.PNG", "a.png"):
+        Image.fromarray(rng.integers(0, 256, (20, 30), np.uint8)).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no image")
+    args.input = [str(tmp_path)]
+    rank, arrays = read_inputs(args)
+    assert rank == 2 and [name for name, _ in arrays] == [str(tmp_path / "a.png"), str(tmp_path / "b.PNG")]
+
+
+def test_blank_images_and_two_units_of_gray_levels_are_refused(args, tmp_path, rng):
+    levels = rng.integers(0, 256, (20, 30), np.uint8)
+    for name, array in (("blank", 0 * levels), ("bytes", levels), ("floats", levels.astype("float32"))):
+        np.save(tmp_path / f"{name}.npy", array)
+    args.rank, args.input = 2, [str(tmp_path / "blank.npy")]
+    with pytest.raises(FileError, match="one gray level everywhere"):
+        read_inputs(args)
+    args.input.append(str(tmp_path / "bytes.npy"))
+    assert len(read_inputs(args)[1]) == 2
+    args.input.append(str(tmp_path / "floats.npy"))
+    with pytest.raises(FileError, match=r"floats\.npy holds levels above 1"):
+        read_inputs(args)
+
+
 def test_two_sizes_are_for_images():
     assert sizes_of((7, 5), 2, "--strides") == (7, 5) and sizes_of(3, 1, "--strides") == (3,)
     with pytest.raises(FileError, match="--strides 7 x 5 names two axes"):

@@ -4,12 +4,16 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 from crsae_onnx.core.errors import FileError
+from PIL import Image
 
 from keras_crsae.data.images import (
     PHOTOGRAPHS,
     check_image_dtype,
     drop_transparency,
     gray_image,
+    image_array,
+    image_files,
+    image_size,
     is_image,
     load_images,
     photographs,
@@ -126,11 +130,79 @@ def test_images_come_from_folders_files_arrays_and_lists(tmp_path, rng):
 
 @pytest.mark.parametrize("source, words", [
     ([], "no images"), ("nowhere", "No file"), (np.zeros(5), "two|height"), (np.zeros((5, 5), "int32"), "int32"),
-    (np.full((5, 5), 128.0), "largest level"), (np.full((5, 5), np.nan), "largest level"),
-    (np.zeros((3, 9, 9)), "height, width")])
+    (np.full((5, 5), 128.0), "largest level"), (np.full((5, 5), np.nan), "NaN"),
+    (np.zeros((3, 9, 9)), "height, width"), (np.full((2, 5, 5, 1), 300.0), "largest level"),
+    (np.full((2, 5, 5, 1), np.nan), "NaN"), (np.zeros((5, 5), bool), "255 \\* numpy"), (b"a.png", "read_image"),
+    ({"a.png"}, "Received: set of object")])
 def test_what_holds_no_images_is_refused(source, words):
     with pytest.raises(ValueError, match=words):
         load_images(source)
+
+
+@pytest.mark.parametrize("mode", ["P", "transparent", "CMYK", "turned", "I;16", "1", "F"])
+def test_pictures_in_memory_are_what_their_files_are(tmp_path, mode):
+    colour = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 17, 3), np.uint8))
+    name, options = {"CMYK": "a.tif", "F": "a.tif"}.get(mode, "a.png"), {}
+    if mode in ("P", "transparent"):
+        colour = colour.quantize(16)
+        options = {"transparency": 3} if mode == "transparent" else {}
+    elif mode == "turned":
+        options["exif"] = Image.Exif()
+        options["exif"][274] = 6
+    elif mode in ("I;16", "F"):
+        white = np.uint16(257) if mode == "I;16" else np.float32(1 / 255)
+        colour = Image.fromarray(np.asarray(colour)[..., 0] * white)
+    else:
+        colour = colour.convert(mode)
+    colour.save(tmp_path / name, **options)
+    with Image.open(tmp_path / name) as image:
+        made = image_array(image)
+        (loaded,) = load_images([image])
+    expected = read_image(tmp_path / name)
+    np.testing.assert_array_equal(made, expected, strict=True)
+    np.testing.assert_array_equal(loaded, drop_transparency(expected))
+    write_image(tmp_path / "again.tif", colour)
+    assert read_image(tmp_path / "again.tif").dtype == expected.dtype
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_the_order_of_bytes_is_no_other_kind_of_pixel(tmp_path, rng, name):
+    image = rng.integers(0, 65536, (9, 8), np.uint16)
+    write_image(tmp_path / name, image.astype(">u2"))
+    np.testing.assert_array_equal(read_image(tmp_path / name), image)
+    np.testing.assert_array_equal(unit_image(load_images(image.astype(">u2"))[0]), unit_image(image)[..., None])
+
+
+@pytest.mark.parametrize("image, name, words", [
+    (np.full((4, 5), np.nan), "a.tif", "NaN"), (np.full((4, 5), 300.0), "a.tif", "divide by"),
+    (np.zeros((4, 5), np.uint8), "none/a.png", "No folder")])
+def test_what_could_not_be_read_again_is_not_written(tmp_path, image, name, words):
+    with pytest.raises(FileError, match=words):
+        write_image(tmp_path / name, image)
+
+
+@pytest.mark.parametrize("kind", ["pages", "animation", "int32", "GIF", "WebP", "BMP"])
+def test_the_header_tells_what_is_no_image(tmp_path, kind):
+    """A folder of images is refused before work starts, not in the middle of it."""
+    frames = [Image.fromarray(np.random.default_rng(i).integers(0, 256, (8, 9, 3), np.uint8)) for i in range(2)]
+    path, options = tmp_path / ("a.tif" if kind in ("pages", "int32") else "a.png"), {}
+    if kind in ("pages", "animation"):
+        options = {"save_all": True, "append_images": frames[1:]}
+    elif kind == "int32":
+        frames = [Image.fromarray(np.zeros((8, 9), np.int32))]
+    else:
+        options = {"format": kind}
+    frames[0].save(path, **options)
+    for read in (image_size, read_image):
+        with pytest.raises(FileError, match="stack of pages" if kind == "pages" else kind):
+            read(path)
+
+
+@pytest.mark.parametrize("path", [None, 3, b"a.png", np.zeros((4, 4), np.uint8)])
+def test_what_is_no_path_is_named(path):
+    for read in (read_image, image_files):
+        with pytest.raises(FileError, match=f"Received: {type(path).__name__}"):
+            read(path)
 
 
 def test_an_empty_folder_is_refused(tmp_path):

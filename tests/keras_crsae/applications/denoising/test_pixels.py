@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from keras_crsae.applications.denoising.pixels import (
     as_mask,
+    as_noise_level,
     as_unit_image,
     estimate_sigma,
     from_planes,
@@ -15,10 +17,10 @@ from keras_crsae.applications.denoising.pixels import (
 )
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", ">u2", "float32", "float64", ">f4"])
 @pytest.mark.parametrize("shape", [(6, 7), (6, 7, 1), (6, 7, 3)])
 def test_the_format_survives_the_way_there_and_back(rng, dtype, shape):
-    white = np.iinfo(dtype).max if dtype.startswith("u") else 1
+    white = np.iinfo(dtype).max if "u" in dtype else 1
     image = (white * rng.random(shape)).astype(dtype)
     unit = as_unit_image(image)
     assert unit.dtype == np.float32 and unit.ndim == 3 and 0 <= unit.min() and unit.max() <= 1
@@ -46,6 +48,9 @@ def test_a_colour_model_takes_a_gray_image_as_equal_colours(rng):
 def test_channels_that_do_not_fit_are_refused(rng):
     with pytest.raises(ValueError, match="3 channels. Received: 2"):
         to_planes(rng.random((4, 5, 2)), 3)
+    with pytest.raises(ValueError, match="Received: 5 channels.*of a stack"):  # (images, height, width), say
+        to_planes(rng.random((3, 4, 5)), 1)
+    assert to_planes(rng.random((3, 4, 5)), 5).shape == (1, 3, 4, 5)
 
 
 @pytest.mark.parametrize("channels, model, colours", [(2, 1, 1), (4, 3, 3), (4, 1, 3), (4, 4, 4), (3, 1, 3)])
@@ -60,6 +65,26 @@ def test_a_mask_covers_all_channels():
     for mask in (np.zeros((4, 4)), np.full((4, 4), 2), np.ones((3, 3))):
         with pytest.raises(ValueError, match="`mask` must hold 0 and 1"):
             as_mask(mask, (4, 4, 3))
+
+
+def test_a_mask_that_is_not_understood_says_why():
+    eye = np.eye(4, dtype=np.uint8)
+    np.testing.assert_array_equal(as_mask(Image.fromarray(eye > 0), (4, 4)), eye)
+    for mask in (255 * eye, Image.fromarray(255 * eye), Image.fromarray(255 * eye).convert("P")):
+        with pytest.raises(ValueError, match="values from 0 to 255. Give mask > 0|shape"):
+            as_mask(mask, (4, 4))
+    with pytest.raises(ValueError, match="every pixel is masked"):
+        estimate_sigma(np.ma.masked_all((4, 4)))
+    with pytest.raises(ValueError, match="read_image"):
+        estimate_sigma("photograph.png")
+
+
+@pytest.mark.parametrize("sigma, zero", [(25, False), (0, False), (-1, True), (float("nan"), True), ("0.1", False)])
+def test_noise_in_gray_levels_is_refused(sigma, zero):
+    """25 in place of 25 / 255 would leave one gray level of the whole image."""
+    with pytest.raises(ValueError, match=r"25 / 255. Received: sigma=25" if sigma == 25 else "positive finite"):
+        as_noise_level(sigma, zero)
+    assert as_noise_level(0, True) == 0 and as_noise_level(0.1) == 0.1
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 3), (4, 5, 4)])
