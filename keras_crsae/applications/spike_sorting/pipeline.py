@@ -103,7 +103,7 @@ def _sort(recording: Recording, units: int | None, taps: np.ndarray | None, sett
                             "band=(300, 6000).")
     templates, limited = _keep_strongest(templates, units, white, span.refractory, parameters)
 
-    report("train", 0.0)
+    report("train, the first step takes longest", 0.0)
     model, history = train_model(templates, white, parameters, seed, lambda fraction: report("train", fraction))
     filters = np.moveaxis(model.dictionary.kernel.numpy(), -1, 0)
     refined = refine_templates(filters * template_norms(templates)[:, None, None], white, span.refractory, parameters,
