@@ -74,6 +74,10 @@ PAGES = {
                "Each configuration differs from the first in what its name says. Nine images of `set68`, eight "
                "shifts: for comparison, not the whole set's figures."),
         Source("one_image", "From one noisy image alone", "EM against total variation at its best weight."))),
+    "inpainting": Page("How well are missing pixels filled in?", (Source("inpainting"),),
+                       "PSNR of the missing pixels by `denoise(image, mask=)` with `denoise-gray`, and by "
+                       "scikit-image's `inpaint_biharmonic`; on noisy images by the better of that and of that "
+                       "denoised. Middle parts of 160 x 160 pixels of photographs in gray, not seen in training."),
     "paper": Page("Do the paper's claims on images hold?", (
         Source("paper", "1,000 steps, 68 images",
                "Trained on `train400`, measured on `set68` after the last step. Lambda of the row \"fixed\" is "
