@@ -32,6 +32,9 @@ from keras_crsae.data.paths import IMAGE_SUFFIXES, check_output, size_text
 from keras_crsae.models.serialization import load_crsae, saved_config
 from keras_crsae.zoo import ENCODER, MODEL, path_of
 
+#: Removed, in units of the noise, from which detail is missed: more than all noise.
+_TOO_MUCH = 1.5
+
 
 def denoise(args: Namespace) -> None:
     """Denoise ``args.input`` into ``args.output``, of the same size, depth and colours.
@@ -62,11 +65,16 @@ def denoise(args: Namespace) -> None:
                               low_pass=args.low_pass, shifts=args.shifts, mask=mask, progress=progress)
     with atomic_write(output, args.overwrite) as temporary:
         write_image(temporary, clean, decoded.icc_profile)
-    level = _estimate_text(estimate_sigma(image, mask)) if estimated else f"noise {args.sigma:g} of 255"
+    sigma = 255 * estimate_sigma(image, mask) if estimated else args.sigma
+    change = _change(image, clean, mask)
+    level = _estimate_text(sigma) if estimated else f"noise {sigma:g} of 255"
     became = "" if decoded.converted_from is None else f" ({decoded.converted_from} became RGB)"
     filled = "" if mask is None else f"; {(~mask).sum():,} pixels filled in"
     print(f"{output}: {size_text(clean.shape)}, {clean.dtype}{became}; {level}; "
-          f"{_change(image, clean, mask):.1f} of 255 gray levels (root mean square) removed{filled}")
+          f"{change:.1f} of 255 gray levels (root mean square) removed{filled}")
+    if change > _TOO_MUCH * sigma + 0.5:  # half a level by rounding
+        say(f"warning: {change:.1f} gray levels are more than the noise of {sigma:.3g}: detail went with "
+            "it, as with models that were not trained for so little noise. The input may be the better image.")
 
 
 def _check_sigma(sigma: float) -> None:
@@ -80,7 +88,7 @@ def _check_sigma(sigma: float) -> None:
 
 def _estimate_text(sigma: float) -> str:
     if sigma > 0:
-        return f"noise {255 * sigma:.1f} of 255, estimated from the image"
+        return f"noise {sigma:.1f} of 255, estimated from the image"
     return "no noise found in the image (give --sigma a number if there is some)"
 
 

@@ -102,7 +102,7 @@ def _check_fits(args: Namespace, shape: tuple[int, ...], kernel_size: tuple[int,
         raise FileError(f"{args.model} encodes images, and {args.input} is a recording.")
     if shape[-1] != channels:
         raise FileError(f"{args.input} has {shape[-1]} channels (as shape {shape}), and {args.model} was trained on "
-                        f"{channels}.")
+                        f"{channels}. Train a model on such input, or convert the input.")
     if any(n < k for n, k in zip(shape[1:-1], kernel_size, strict=True)):
         raise FileError(f"{args.input} is smaller than the filters: {size_text(shape[1:-1])} "
                         f"{'samples' if len(kernel_size) == 1 else 'pixels'} against {size_text(kernel_size)}.")

@@ -83,7 +83,10 @@ def test_noise_in_another_unit_is_refused_or_named(inside, refused, capsys):
     ask = ["denoise", str(inside / "photo.png"), "o.png", "--model", str(inside / "photo.keras"), "--sigma"]
     assert "gray levels, of 0 to 255" in refused(*ask, "300")
     assert main([*ask, "0.1"]) == 0
-    assert "255 times as much here: --sigma 25.5" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "255 times as much here: --sigma 25.5" in said and "more than the noise of 0.1" in said
+    assert main([*ask, "20", "--overwrite"]) == 0
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_an_image_without_noise_is_not_said_to_have_any(inside, capsys):
