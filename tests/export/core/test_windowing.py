@@ -227,7 +227,8 @@ def test_progress_counts_every_window(capsys):
     encode_windows(moving_sum, signal, OPTIONS, progress=lambda *c: calls.append(c))
     assert calls == [(i + 1, len(calls)) for i in range(len(calls))] and len(calls) > 6
     encode_windows(moving_sum, signal, OPTIONS, progress=True)
-    assert "100%" in capsys.readouterr().err
+    shown = capsys.readouterr().err  # no terminal: lines in place of a bar
+    assert "encode" in shown and "done" in shown
 
 
 def test_a_silent_code_is_sparse_and_empty():
