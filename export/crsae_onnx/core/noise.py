@@ -15,10 +15,10 @@ import numpy as np
 from crsae_onnx.core.signals import robust_std
 from crsae_onnx.core.typing import Array
 
-#: A second difference below this fraction of its 95 % quantile counts as none.
-_SMOOTH_FRACTION = 0.01
+#: A second difference below this fraction of its third quartile counts as none.
+_SMOOTH_FRACTION = 0.017
 #: Runs rarer than this fraction of the possible ones do not show how long chance makes them: they may be blanks.
-_COMMON_RUN_FRACTION = 0.02
+_COMMON_RUN_FRACTION = 0.03
 #: Runs as long as a blank that chance may make in all samples.
 _CHANCE_RUNS = 0.005
 #: Fewest second differences of a blank, and the longest run that is compared.
@@ -234,12 +234,13 @@ def blank_rule(pieces: Any) -> BlankRule:
     """
     pieces = [np.asarray(piece) for piece in pieces]
     bends = [_second_difference(piece) for piece in pieces]
-    # The quantile is of what is not a line, beyond rounding errors: most of the recording may be one.
+    # The quartile is of what is not a line, beyond rounding errors: most of the recording may be one. The steps at the
+    # borders of many short blanks lie above it.
     error = max((_rounding_error(piece) for piece in pieces), default=0.0)
     moving = np.concatenate([bend[(bend > error) & np.isfinite(bend)] for bend in bends]) if bends else np.zeros(0)
     if not moving.size:
         return BlankRule(_SHORTEST_RUN, error)
-    tolerance = max(error, _SMOOTH_FRACTION * float(np.quantile(moving, 0.95)))
+    tolerance = max(error, _SMOOTH_FRACTION * float(np.quantile(moving, 0.75)))
     runs = np.zeros(_LONGEST_RUN + 1)
     possible = 0
     for bend in bends:

@@ -157,7 +157,7 @@ def check_same_outside(result, expected, left):
     sample, unit = (spikes[left[expected.spike_samples]] for spikes in (expected.spike_samples, expected.spike_units))
     kept = left[result.spike_samples]
     found = SimpleNamespace(num_units=2, spike_samples=result.spike_samples[kept], spike_units=result.spike_units[kept])
-    assert len(sample) > 40 and accuracies(found, sample, unit, SLOW_RATE).min() > 0.98
+    assert len(sample) > 20 and accuracies(found, sample, unit, SLOW_RATE).min() > 0.98
 
 
 @pytest.mark.parametrize(("kind", "share"), [
