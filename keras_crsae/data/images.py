@@ -332,12 +332,13 @@ def check_image_dtype(path: str | Path, image: np.ndarray) -> None:
         raise FileError(f"A png file cannot hold the {kind}. Write a .tiff file.")
 
 
-def write_image(path: str | Path, image: np.ndarray, icc_profile: bytes | None = None) -> None:
+def write_image(path: str | Path, image: Any, icc_profile: bytes | None = None) -> None:
     """Write an image with its dtype.
 
     Args:
         path: .png, .jpg, .jpeg, .tif or .tiff.
-        image: (height, width) or (height, width, 1 to 4); of 2 or 4 channels the last is transparency.
+        image: (height, width) or (height, width, 1 to 4), of 2 or 4 channels the last is transparency; or a
+            ``PIL.Image``.
         icc_profile: a colour profile to write along.
 
     Raises:
