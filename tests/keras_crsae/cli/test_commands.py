@@ -79,7 +79,7 @@ def test_what_goes_wrong_in_the_work_is_one_line_and_leaves_no_file(inside, monk
         raise error
 
     monkeypatch.setattr(kc.CRsAE, "fit", fail)
-    assert main(["train", str(inside / "y.npy"), "--output", "m.keras", *SIGNALS]) == status
+    assert main(["train", str(inside / "y.npy"), "--output", "m.keras", "--no-progress", *SIGNALS]) == status
     err = capsys.readouterr().err
     assert words in err and err.count("\n") == 1
     assert os.listdir() == []

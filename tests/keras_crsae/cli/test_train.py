@@ -91,6 +91,7 @@ def test_an_offset_is_pointed_out(inside, recording, no_fit, capsys):
     (["--output", "no/m.keras"], "No folder"), (["--key", "y"], "key"),
     (["--init", "dct", "--filters", "30"], "DCT has 21 atoms")])
 def test_invalid_training_options_are_refused(inside, options, words, refused):
-    base = ["train", inside / "y.npy", "--output", "m.keras", "--filters", "2", "--kernel-size", "21", "--epochs", "1"]
+    base = ["train", inside / "y.npy", "--output", "m.keras", "--filters", "2", "--kernel-size", "21", "--epochs", "1",
+            "--no-progress"]
     assert words in refused(*base, *options)
     assert os.listdir() == []
