@@ -125,7 +125,7 @@ def inspect_recording(traces: Any, sampling_frequency: float, parameters: Sortin
     if dead:
         messages.append(f"channels {dead} are constant for most samples: they are ignored.")
     messages += _saturated(values, holds, levels, parameters.saturated_fraction) + _coarse(levels)
-    learn = holds[:, rule.channels].all(axis=1) if wait else np.ones(len(holds), bool)
+    learn = np.asarray(holds[:, rule.channels].all(axis=1) if wait else np.ones(len(holds)), bool)
     return Inspection(stretches, holds, learn, levels, rule.samples, rule.tolerance, messages)
 
 
