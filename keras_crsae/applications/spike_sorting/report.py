@@ -37,9 +37,9 @@ def write_report(result: SpikeSortingResult, path: str | os.PathLike[str], recor
         ValueError: a recording of another length or number of channels than the one that was sorted.
         ModuleNotFoundError: matplotlib is missing.
     """
-    seconds = result.recording_samples / result.sampling_frequency
-    head = (f"{result.num_units} units, {len(result.spike_samples)} spikes in {seconds:.6g} s at "
-            f"{result.sampling_frequency:g} Hz, {result.templates.shape[2]} channels")
+    seconds, channels = result.recording_samples / result.sampling_frequency, result.templates.shape[2]
+    head = (f"{result.num_units} unit{'s' * (result.num_units > 1)}, {len(result.spike_samples)} spikes in "
+            f"{seconds:.6g} s at {result.sampling_frequency:g} Hz, {channels} channel{'s' * (channels > 1)}")
     messages = "".join(f"<li>{html.escape(str(message))}</li>" for message in result.messages)
     page = ["<!doctype html><html lang='en'><head><meta charset='utf-8'><title>Spike sorting report</title>"
             f"<style>{_STYLE}</style></head><body><h1>Spike sorting report</h1><p>{html.escape(head)}</p>",
