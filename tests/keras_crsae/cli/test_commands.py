@@ -46,7 +46,7 @@ def test_invalid_input_is_refused_by_every_command(inside, recording, rng, refus
     assert "is an image" in refused("encode", model, inside / "photo.png", "z.npy")
     assert "text.png cannot be read" in refused("denoise", "text.png", "o.png", "--model", photo)
     assert "not on images" in refused("denoise", inside / "photo.png", "o.png", "--model", model)
-    assert "text.onnx" in refused("denoise", inside / "photo.png", "o.png", "--model", "text.onnx")
+    assert "text.onnx" in refused("denoise", inside / "photo.png", "o.png", "--model", "text.onnx", "--no-progress")
     for file, words in (("text.keras", "not a .keras file"), ("other.keras", "not a CRsAE"), ("none.keras", "No file")):
         assert words in refused("encode", file, inside / "y.npy", "z.npy")
         assert words in refused("export", file, "e.onnx")
