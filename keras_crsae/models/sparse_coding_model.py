@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from keras_crsae.models.coding_model import CodingModel
 from keras_crsae.problem.rate_priors import RatePrior
@@ -153,10 +154,14 @@ class SparseCodingModel(CodingModel):
         x, y, sample_weight = self._trainer.evaluation_data(x, y, sample_weight, "test_on_batch")
         return super().test_on_batch(x, y, sample_weight, return_dict=return_dict)
 
+    # The steps branch by TensorFlow's own operations: in a `tf.function` of the user, AutoGraph has nothing to
+    # convert, and would take many seconds to read them all.
+    @tf.autograph.experimental.do_not_convert
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """One step of both optimisers on a batch of Keras' form; see ``training.two_stage_trainer``."""
         return self._trainer.train_step(data)
 
+    @tf.autograph.experimental.do_not_convert
     def test_step(self, data: Any) -> dict[str, Tensor]:
         """The losses of a batch of Keras' form."""
         return self._trainer.test_step(data)
