@@ -189,7 +189,7 @@ def test_the_schema_of_nvidias_client_reads_each_configuration(files, tmp_path):
     paths = sorted((tmp_path / "models").glob("*/config.pbtxt"))
     done = subprocess.run([python, "-c", SCHEMA, *map(str, paths)], check=True, capture_output=True, text=True)
     made = {config["name"]: config for config in json.loads(done.stdout)}
-    assert sorted(made) == ["My-model-1", "denoise-gray", "early", "spikes"]
+    assert sorted(made) == ["My-model-1", "denoise-gray", "early", "spikes", "spikes-single-channel"]
     for path in paths:
         ours, theirs = parsed(path.read_text()), made[path.parent.name]
         for side in ("input", "output"):
