@@ -100,6 +100,11 @@ class ConvDictionary(keras.layers.Layer):
         self._seen = kernel
         return kernel
 
+    def note_kernel(self) -> np.ndarray:
+        """Take the present filters for right, as a step of training leaves them; returns the kernel's values."""
+        self._seen = kernel = ops.convert_to_numpy(self.kernel)
+        return kernel
+
     def unit_kernel(self) -> Tensor:
         """The kernel with every filter divided by its norm, differentiable."""
         kernel = ops.convert_to_tensor(self.kernel)

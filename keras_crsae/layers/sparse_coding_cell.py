@@ -118,6 +118,10 @@ class SparseCodingCell(keras.layers.Layer):
         if math.isfinite(right) and not abs(present - right) <= _MOST_ROUNDING * right:
             self.step_size.assign(safe)
 
+    def note_kernel(self) -> None:
+        """Take the present filters and step size for right, as a step of training leaves them."""
+        self._seen = self.dictionary.note_kernel()
+
     @property
     def state_size(self) -> list[tuple[int | None, ...]]:
         shape = (*self.dictionary.code_space(self._space), self.dictionary.filters)

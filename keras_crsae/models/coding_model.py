@@ -96,8 +96,14 @@ class CodingModel(PrebuiltModel):
         ``encode``, ``evaluate``, ``save``, ``fit`` and the others begin with it.
         """
         self.encoder.cell.restore_constraints()
-        for layer in self.dictionaries:
-            layer.constrain_kernel()
+        if self.decoder is not self.dictionary:
+            self.decoder.constrain_kernel()
+
+    def note_training(self) -> None:
+        """Take filters and step size for right, as training leaves them: ``restore_constraints`` then costs no time."""
+        self.encoder.cell.note_kernel()
+        if self.decoder is not self.dictionary:
+            self.decoder.note_kernel()
 
     # Forward pass
 

@@ -110,6 +110,7 @@ def batch_session(trainer: SessionTrainer, x: Any, y: Any = None, sample_weight:
     model.restore_constraints()
     with watch_failures(model.training_state):
         yield data
+        model.note_training()
         raise_failure(model.training_state, "")
 
 
@@ -255,7 +256,8 @@ def _callbacks(trainer: SessionTrainer, given: Any, progress: TrackProgress, dat
     """The user's callbacks with those of ``fit`` around them; what saves comes last and sees what the others did."""
     model, own = trainer.model, _list_of(given)
     savers = [c for c in own if isinstance(c, Checkpoint)]
-    ordered = [progress, FinishAverages(), *(c for c in own if c not in savers), RestoreConstraints(),
+    others = [c for c in own if c not in savers]  # these may change weights
+    ordered = [progress, FinishAverages(), *others, *([RestoreConstraints()] if others else []),
                StopOnNonFinite(model.training_state, trainer), *savers, EndEpoch(progress, data.counted)]
     if isinstance(given, keras.callbacks.CallbackList):
         return keras.callbacks.CallbackList(ordered, add_history=True, model=model, **(given.params or {}))

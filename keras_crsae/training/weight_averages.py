@@ -77,9 +77,13 @@ class FinishAverages(keras.callbacks.Callback):
     """
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        model = self.model
+        model, averaged = self.model, False
         for optimizer, variables in ((model.optimizer, model.dictionary_variables),
                                      (model.lambda_optimizer, [model.lambda_reg])):
             if getattr(optimizer, "use_ema", False) and number(optimizer.iterations):  # before a step they are zeros
                 type(optimizer).finalize_variable_values(optimizer, variables)  # see `weight_averages`
-        model.restore_constraints()
+                averaged = True
+        if averaged:
+            model.restore_constraints()
+        else:
+            model.note_training()
