@@ -3,7 +3,7 @@
 ``python -m benchmarks.two_trees OTHER_CHECKOUT``: each checkout runs in a process of its own and both are asked in turn
 for one call of the same row, so that a change of the machine's load meets both. Reported is this checkout's time over
 the other's: of the medians, of the best quarter, and the median over the pairs. It needs an idle machine; two processes
-of one checkout differ by up to 5 %, so a smaller difference is believed when it comes again with the checkouts exchanged.
+of one checkout differ by up to 5 %, so believe a smaller difference when it comes again with the checkouts exchanged.
 """
 
 import json
