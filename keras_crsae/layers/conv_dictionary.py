@@ -82,26 +82,35 @@ class ConvDictionary(keras.layers.Layer):
         self.set_channels(1)
         self.kernel = self.add_weight(
             name="kernel", shape=(*self.kernel_size, self.channels, self.filters),
-            initializer=self.kernel_initializer, constraint=UnitNormFilters())
-        self.kernel.assign(UnitNormFilters()(self.kernel.value))
+            initializer=self.kernel_initializer, constraint=self.filter_constraint())
+        if self.unit_norm:
+            self.kernel.assign(UnitNormFilters()(self.kernel.value))
+
+    def filter_constraint(self) -> keras.constraints.Constraint | None:
+        """What each filter is held to in training."""
+        return UnitNormFilters()
 
     def constrain_kernel(self) -> np.ndarray:
-        """Put filters that others moved off their constraint back on it; returns the kernel's values.
+        """Put filters that others moved off their constraint back on it.
 
         Training keeps the constraint by itself. Averages of weights, ``set_weights`` and ``kernel.assign`` do not.
+
+        Returns:
+            The kernel's values: the same array as at the last call while no filter changes.
         """
         kernel = ops.convert_to_numpy(self.kernel)
-        if self.kernel.constraint is None or (self._seen is not None and np.array_equal(kernel, self._seen)):
-            return kernel
-        constrained = ops.convert_to_numpy(self.kernel.constraint(ops.convert_to_tensor(kernel)))
-        if np.abs(constrained - kernel).max() > _MOST_ROUNDING:
-            self.kernel.assign(constrained)
-            kernel = constrained
+        if self._seen is not None and np.array_equal(kernel, self._seen):
+            return self._seen
+        if self.kernel.constraint is not None:
+            constrained = ops.convert_to_numpy(self.kernel.constraint(ops.convert_to_tensor(kernel)))
+            if np.abs(constrained - kernel).max() > _MOST_ROUNDING:
+                self.kernel.assign(constrained)
+                kernel = constrained
         self._seen = kernel
         return kernel
 
     def note_kernel(self) -> np.ndarray:
-        """Take the present filters for right, as a step of training leaves them; returns the kernel's values."""
+        """Take the present filters for right, as a step of training leaves them; returns as ``constrain_kernel``."""
         self._seen = kernel = ops.convert_to_numpy(self.kernel)
         return kernel
 

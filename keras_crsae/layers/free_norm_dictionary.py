@@ -34,11 +34,8 @@ class FreeNormDictionary(ConvDictionary):
                          kernel_initializer=kernel_initializer, block_size=block_size, **kwargs)
         self.unit_ball = bool(unit_ball)
 
-    def build(self, input_shape: Any = None) -> None:
-        self.set_channels(1)
-        self.kernel = self.add_weight(
-            name="kernel", shape=(*self.kernel_size, self.channels, self.filters),
-            initializer=self.kernel_initializer, constraint=InsideUnitBall() if self.unit_ball else None)
+    def filter_constraint(self) -> InsideUnitBall | None:
+        return InsideUnitBall() if self.unit_ball else None
 
     def unit_kernel(self) -> Tensor:
         """The kernel as it is: its norms are learned."""

@@ -108,7 +108,7 @@ class SparseCodingCell(keras.layers.Layer):
         inference, outside of graphs; while the filters are the same as at the last call it compares them only.
         """
         kernel = self.dictionary.constrain_kernel()
-        if self._seen is not None and np.array_equal(kernel, self._seen):
+        if kernel is self._seen:
             return
         self._seen = kernel
         safe = self.safe_step_size() if self.step_size_init == "auto" else None

@@ -6,13 +6,15 @@ import os
 import pickle
 import threading
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 #: What ``__reduce__`` of an encoder returns.
 Pickled = tuple[Callable[..., Any], tuple[Callable[..., Any], bytes, str, dict[str, Any]]]
 _LOCK = threading.Lock()
+#: Encoders of this process by what they were made of, the last one used at the end; at most so many.
+_KEPT: dict[tuple[Any, ...], Any] = {}
+_MOST_KEPT = 4
 
 
 def restore(create: Callable[..., Any], content: bytes, path: str, arguments: dict[str, Any]) -> Any:
@@ -36,13 +38,14 @@ def restore(create: Callable[..., Any], content: bytes, path: str, arguments: di
         >>> encoder.path.name, encoder is restore(Encoder, b"...", "encoder.onnx", {"threads": 1})
         ('encoder.onnx', True)
     """
+    # A session does not survive a fork: another process starts its own. Arguments are a key by their bytes.
+    key = (create, content, path, pickle.dumps(arguments), os.getpid())
     with _LOCK:  # or two threads would start one each
-        # A session does not survive a fork: another process starts its own.
-        return _restored(create, content, path, pickle.dumps(arguments), os.getpid())
-
-
-@lru_cache(maxsize=4)
-def _restored(create: Callable[..., Any], content: bytes, path: str, arguments: bytes, process: int) -> Any:
-    encoder = create(content, **pickle.loads(arguments))
-    encoder.path, encoder.level.name = Path(path), Path(path).name
-    return encoder
+        encoder = _KEPT.pop(key, None)
+        if encoder is None:
+            encoder = create(content, **arguments)
+            encoder.path, encoder.level.name = Path(path), Path(path).name
+        _KEPT[key] = encoder
+        if len(_KEPT) > _MOST_KEPT:
+            del _KEPT[next(iter(_KEPT))]
+        return encoder
