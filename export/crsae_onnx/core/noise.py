@@ -30,7 +30,7 @@ _MODELLED_STEPS = 64
 #: Half the window of the fit to rounded noise, in standard deviations: what lies outside may be spikes.
 _FIT_WINDOW_SD = 2.0
 #: Values cut towards zero: half the window of the fit in steps at least, and the noise in steps and the gain in nats a
-#: sample (at one step) that they need to be told from rounded ones.
+#: sample (at one step) that distinguish them from rounded ones.
 _CUT_WINDOW, _CUT_LEAST_SD, _CUT_GAIN_NATS = 2, 0.9, 0.04
 #: Samples next to the most frequent value, as a fraction, below which a channel is constant.
 _CONSTANT_FRACTION = 1e-3

@@ -17,7 +17,7 @@ from crsae_onnx.core.validation import as_positive_int
 RAW_SUFFIXES = (".dat", ".bin", ".raw")
 #: Types of samples in a raw binary file, little-endian.
 RAW_DTYPES = ("int16", "uint16", "int32", "int8", "uint8", "float32", "float64")
-#: What they are unless it is said.
+#: The default.
 DEFAULT_RAW_DTYPE = "int16"
 
 

@@ -133,7 +133,7 @@ def _in_blanks(nodes: Nodes, recording: str, whitening: Whitening) -> str:
 
 
 def _bridged(nodes: Nodes, values: str, holds: str, fall: int) -> str:
-    """(batch, time, channels): what stands in gaps, see ``crsae_onnx.core.spikes.whitening``."""
+    """(batch, time, channels): samples that fill the gaps, see ``crsae_onnx.core.spikes.whitening``."""
     def number(value: ArrayLike) -> str:
         return nodes.constant(value, np.float32)
 

@@ -46,7 +46,7 @@ class BodyReader:
         self._stream = None if self.encoding == "identity" else self._new_stream()
 
     def _new_stream(self) -> zlib._Decompress:
-        return zlib.decompressobj(zlib.MAX_WBITS | 32)  # the headers of gzip and of zlib are told apart
+        return zlib.decompressobj(zlib.MAX_WBITS | 32)  # reads the header of gzip or of zlib
 
     def feed(self, piece: bytes) -> bool:
         """Take a piece; False once the body is larger than ``most``.

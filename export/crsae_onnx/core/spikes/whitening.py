@@ -152,7 +152,7 @@ def _median(values: Array, holds: Array) -> Array:
 
 
 def _bridged(values: Array, holds: Array, fall: int) -> Array:
-    """(samples, channels): what stands in the gaps of ``values``, of which those before and after are continued.
+    """(samples, channels): samples that fill the gaps of ``values``, continued from those before and after.
 
     In a gap of less than ``2 fall`` samples the straight line between both; otherwise, at a distance d below ``fall``
     from one of them, that value times cos^2(pi d / (2 fall)).
