@@ -44,12 +44,12 @@ def robust_sigma(data: np.ndarray, rank: int, mask: np.ndarray | None = None) ->
         data = np.where(mask > 0, data, np.nan)
     if rank == 2:
         return image_noise_std(data)
-    levels = [channel_noise(data[..., c]).std for c in range(data.shape[-1])]
+    levels = [window_noise(data[..., c]).std for c in range(data.shape[-1])]
     kind = data.dtype if data.dtype.kind == "f" else np.float64
     return float(np.mean(np.array([level for level in levels if level > 0] or [0.0], kind)))
 
 
-def channel_noise(windows: np.ndarray) -> NoiseLevel:
+def window_noise(windows: np.ndarray) -> NoiseLevel:
     """Center and standard deviation of one channel's noise, without stretches that hold none.
 
     Args:
@@ -60,10 +60,10 @@ def channel_noise(windows: np.ndarray) -> NoiseLevel:
 
     Example:
         >>> import numpy as np
-        >>> from keras_crsae.initializers import channel_noise
+        >>> from keras_crsae.initializers import window_noise
         >>> windows = np.random.default_rng(0).normal(5, 2, (4, 5000))
         >>> windows[:, 3000:] = 0
-        >>> level = channel_noise(windows)
+        >>> level = window_noise(windows)
         >>> round(level.center, 1), round(level.std, 1)
         (5.0, 2.0)
     """

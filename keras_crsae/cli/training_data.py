@@ -26,7 +26,7 @@ from keras_crsae.data.images import (
 )
 from keras_crsae.data.paths import size_text
 from keras_crsae.data.streams.windows import cut_windows
-from keras_crsae.initializers import channel_noise
+from keras_crsae.initializers import window_noise
 
 #: Length of a window and side of a patch, where the option is not given: these, or so many filter lengths if more.
 WINDOW_SAMPLES, WINDOW_FILTERS = 2048, 8
@@ -148,7 +148,7 @@ def _window_length(args: Namespace, arrays: Sequence[np.ndarray], kernel_size: i
 
 def _warn_of_offset(data: np.ndarray) -> None:
     """Warn where a channel does not lie around zero, as the model supposes, or holds no noise."""
-    levels = [channel_noise(data[..., channel]) for channel in range(data.shape[-1])]
+    levels = [window_noise(data[..., channel]) for channel in range(data.shape[-1])]
     silent = [channel for channel, level in enumerate(levels) if not level.std > 0]
     if 0 < len(silent) < len(levels):
         warnings.warn(f"channel{'s' * (len(silent) > 1)} {', '.join(map(str, silent))} of {len(levels)}: constant, no "

@@ -5,7 +5,7 @@ import pytest
 import scipy.fft
 from crsae_onnx.core.signals import robust_std
 
-from keras_crsae.initializers import channel_noise, dct_filters, donoho_lambda, robust_sigma, window_filters
+from keras_crsae.initializers import dct_filters, donoho_lambda, robust_sigma, window_filters, window_noise
 
 
 def test_the_level_of_noise_is_found_under_spikes_and_is_the_mean_over_channels(rng):
@@ -77,7 +77,7 @@ def test_stretches_without_noise_have_no_say(rng, kind, share):
     signal[:, :int(1000 * share)] = {"zero-padded windows": 0, "constant": 3.5, "missing": np.nan}[kind]
     signal[:4] = 0.0  # and windows that are blank
     assert robust_sigma(signal, 1) == pytest.approx(2.0, rel=0.05)
-    level = channel_noise(signal[..., 0])
+    level = window_noise(signal[..., 0])
     assert abs(level.center) < 0.1 and level.std == pytest.approx(2.0, rel=0.05)
 
 

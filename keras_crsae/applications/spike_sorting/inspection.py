@@ -8,7 +8,7 @@ import numpy as np
 from crsae_onnx.core.noise import BlankRule, NoiseLevel, blank_rule, holds_noise, noise_level
 from scipy.special import ndtr
 
-from keras_crsae.applications.spike_sorting.noise import channel_noise
+from keras_crsae.applications.spike_sorting.noise import channel_median, channel_noise
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
 
 #: Stretches that show how long runs of equal samples are by chance.
@@ -178,8 +178,7 @@ def _activity(values: np.ndarray, holds: np.ndarray, threshold: float) -> float:
         return 0.0
     values = np.where(holds, values, 0).astype(np.float32)
     noise = channel_noise(values, holds)
-    middle = np.array([np.median(column[held]) if held.any() else 0.0
-                       for column, held in zip(values.T, holds.T, strict=True)], np.float32)
+    middle = channel_median(values, holds).astype(np.float32)
     loud = (np.abs(values - middle) > threshold * np.where(noise > 0, noise, np.inf)) & holds
     return float(loud[left].any(axis=1).mean())
 

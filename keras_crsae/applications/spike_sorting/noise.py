@@ -35,6 +35,14 @@ def channel_noise(signal: np.ndarray, holds_noise: np.ndarray | None = None) -> 
                      for column, held in zip(signal.T, holds_noise.T, strict=True)], signal.dtype)
 
 
+def channel_median(signal: np.ndarray, holds_noise: np.ndarray) -> np.ndarray:
+    """Median of each channel's samples that hold noise, (channels,), 0 where none does; see ``channel_noise``."""
+    if holds_noise.all():
+        return np.median(signal, axis=0)
+    return np.array([np.median(column[held]) if held.any() else 0.0
+                     for column, held in zip(signal.T, holds_noise.T, strict=True)])
+
+
 def referenced_noise(signal: np.ndarray, holds_noise: np.ndarray, levels: Sequence[NoiseLevel]) -> np.ndarray:
     """``channel_noise`` of a recording of few counts after the common reference, (channels,), before rounding.
 
@@ -81,9 +89,8 @@ def quiet_samples(signal: np.ndarray, sampling_frequency: float, parameters: Sor
     holds = np.ones(signal.shape, bool) if holds_noise is None else holds_noise
     noise = channel_noise(signal, holds) if noise is None else noise
     scale = np.where(noise > 0, noise, 1)
-    middle = np.median(signal, axis=0) if holds.all() else np.array(
-        [np.median(column[held]) if held.any() else 0.0 for column, held in zip(signal.T, holds.T, strict=True)])
-    loud = ((np.abs(signal - middle) > parameters.noise_threshold_sd * scale) & holds).any(axis=1)
+    deviation = np.abs(signal - channel_median(signal, holds))
+    loud = ((deviation > parameters.noise_threshold_sd * scale) & holds).any(axis=1)
     radius = parameters.samples(parameters.noise_margin_ms, sampling_frequency)
     near = np.convolve(loud, np.ones(2 * radius + 1), "same") > 0.5
     left = holds.any(axis=1)
