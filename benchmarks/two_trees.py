@@ -104,6 +104,11 @@ class Worker:
         self.process.stdin.flush()
         return self._answer()
 
+    def close(self):
+        """End the process."""
+        self.process.stdin.close()
+        self.process.wait()
+
     def _answer(self):
         for line in self.process.stdout:
             if line.startswith(_ANSWER):
@@ -120,6 +125,28 @@ def alternate(workers, name, calls):
     return {"seconds": np.median(times, axis=0).tolist(), **ratios(times)}
 
 
+def measure(trees, names, rounds, calls):
+    """Rows of every round, {name: [result of a round]}; ``trees``: this checkout and the other."""
+    results = {}
+    for turn in range(rounds):
+        workers = [None, None]
+        for which in (0, 1) if turn % 2 else (1, 0):
+            workers[which] = Worker(trees[which], names)
+        for name in workers[0].names:
+            results.setdefault(name, []).append(alternate(workers, name, calls))
+        for worker in workers:
+            worker.close()
+    return results
+
+
+def summary(results):
+    """Geometric means of a row's ratios over its rounds, mean seconds, and the range of the ratio of medians."""
+    first = [result[RATIOS[0]] for result in results]
+    return {"seconds": np.mean([result["seconds"] for result in results], axis=0).tolist(),
+            **{kind: float(np.exp(np.mean(np.log([result[kind] for result in results])))) for kind in RATIOS},
+            "range": [min(first), max(first)]}
+
+
 def ratios(times):
     """This checkout's time over the other's, of (calls, 2) seconds: of medians, of the best quarters, of pairs."""
     best = np.sort(times, axis=0)[:max(1, len(times) // 4)].mean(axis=0)
@@ -133,16 +160,17 @@ def main():
     parser = common.parser(__doc__.splitlines()[0])
     parser.add_argument("tree", type=Path, help="folder of the other checkout")
     parser.add_argument("--rows", nargs="+", default=(), help="these alone, by name")
-    parser.add_argument("--calls", type=int, default=24, help="of a row, in each checkout")
+    parser.add_argument("--calls", type=int, default=12, help="of a row, in each checkout and round")
+    parser.add_argument("--rounds", type=int, default=4, help="with new processes; an even number")
     arguments = parser.parse_args()
     common.limit_threads(arguments.threads)
     described = common.machine(arguments.threads)
-    workers = [Worker(tree.resolve(), arguments.rows) for tree in (HERE, arguments.tree)]
     calls = max(2, arguments.calls // 4) if arguments.short else arguments.calls
-    data = {name: alternate(workers, name, calls) for name in workers[0].names}
-    table = [[name, *map(common.seconds, row["seconds"]), *(f"{row[kind]:.3f}" for kind in RATIOS)]
-             for name, row in data.items()]
-    headers = ("row", "here", "there", "ratio of medians", "of best quarters", "median of pairs")
+    results = measure((HERE, arguments.tree.resolve()), arguments.rows, arguments.rounds, calls)
+    data = {name: summary(rounds) for name, rounds in results.items()}
+    table = [[name, *map(common.seconds, row["seconds"]), *(f"{row[kind]:.3f}" for kind in RATIOS),
+              "{:.3f} to {:.3f}".format(*row["range"])] for name, row in data.items()]
+    headers = ("row", "here", "there", "ratio of medians", "of best quarters", "median of pairs", "rounds")
     common.save("two_trees", arguments, described, [common.report("two_trees", arguments, headers, table, data)])
 
 
