@@ -6,7 +6,19 @@ from typing import TYPE_CHECKING
 from keras_crsae._lazy import after_import, after_next_name, lazy_names
 
 if TYPE_CHECKING:
-    from keras_crsae import applications, callbacks, data, layers, metrics, models, plots, problem, solvers, zoo
+    from keras_crsae import (
+        applications,
+        callbacks,
+        data,
+        layers,
+        metrics,
+        models,
+        plots,
+        problem,
+        regularizers,
+        solvers,
+        zoo,
+    )
     from keras_crsae._version import __version__ as __version__
     from keras_crsae.constraints import UnitNormFilters
     from keras_crsae.layers import ConvDictionary, FreeNormDictionary, SparseCoding, SparseCodingCell
@@ -16,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CRsAE", "ConvDictionary", "Denoiser", "FreeNormDictionary", "GammaPrior", "SparseCoding",
            "SparseCodingCell", "UnitNormFilters", "applications", "callbacks", "data", "lambda_max", "layers",
-           "load_model_from_zoo", "metrics", "models", "plots", "problem", "solvers", "zoo"]
+           "load_model_from_zoo", "metrics", "models", "plots", "problem", "regularizers", "solvers", "zoo"]
 _SOURCES = {
     **{name: f"keras_crsae.{name}" for name in __all__ if name.islower() and "_" not in name},
     **{name: "keras_crsae.layers" for name in ("ConvDictionary", "FreeNormDictionary", "SparseCoding",

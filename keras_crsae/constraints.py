@@ -45,6 +45,44 @@ class InsideUnitBall(keras.constraints.Constraint):
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
+class ConstrainedFilters(keras.constraints.Constraint):
+    """A Keras constraint on the values of filters together with one on their norms.
+
+    For "non_neg" and ``UnitNormFilters`` it is the projection on the non-negative filters of norm 1, relu(d) over its
+    norm, and the largest value alone where none is positive. So no filter is lost.
+
+    Args:
+        values: Keras constraint, or its name, such as "non_neg".
+        norms: constraint that follows; None: none.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from keras_crsae.constraints import ConstrainedFilters, UnitNormFilters
+        >>> project = ConstrainedFilters("non_neg", UnitNormFilters())
+        >>> np.asarray(project(keras.ops.reshape([3.0, -1.0, 4.0], (3, 1, 1)))).ravel().tolist()
+        [0.6000000238418579, 0.0, 0.800000011920929]
+        >>> np.asarray(project(keras.ops.reshape([-3.0, -1.0, -4.0], (3, 1, 1)))).ravel().tolist()
+        [0.0, 1.0, 0.0]
+    """
+
+    def __init__(self, values: Any, norms: Any = None) -> None:
+        self.values, self.norms = keras.constraints.get(values), keras.constraints.get(norms)
+
+    def __call__(self, kernel: Tensor) -> Tensor:
+        kernel = ops.convert_to_tensor(kernel)
+        flat = ops.reshape(kernel, (-1, kernel.shape[-1]))
+        largest = ops.one_hot(ops.argmax(flat, axis=0), flat.shape[0], axis=0, dtype=kernel.dtype)
+        kept = self.values(kernel)
+        lost = ops.all(ops.equal(kept, 0.0), axis=tuple(range(len(kernel.shape) - 1)), keepdims=True)
+        kept = ops.where(lost, ops.reshape(largest, kernel.shape), kept)
+        return kept if self.norms is None else self.norms(kept)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"values": keras.constraints.serialize(self.values), "norms": keras.constraints.serialize(self.norms)}
+
+
+@keras.saving.register_keras_serializable(package="keras_crsae")
 class AboveBound(keras.constraints.Constraint):
     """max(x, bound), elementwise; keeps ``log(lambda)`` finite.
 

@@ -9,11 +9,12 @@ import numpy as np
 from crsae_onnx.core.validation import as_positive_int, as_rank, as_sizes
 from keras import ops
 
-from keras_crsae.constraints import UnitNormFilters, filter_norms
+from keras_crsae.constraints import ConstrainedFilters, UnitNormFilters, filter_norms
 from keras_crsae.layers.precision import layer_policy
 from keras_crsae.operators import polyphase
 from keras_crsae.operators.convolution import adjoint, code_length, signal_length, synthesis
 from keras_crsae.operators.lipschitz import largest_eigenvalue
+from keras_crsae.regularizers import OfUnitFilters
 from keras_crsae.typing import BlockSize, Sizes, Tensor
 
 #: Change of a filter's value above which it has left its constraint: rounding stays below.
@@ -37,6 +38,10 @@ class ConvDictionary(keras.layers.Layer):
         kernel_initializer: Keras initialiser of the kernel.
         block_size: "auto", or the code positions an axis that are folded into channels (see
             ``operators.polyphase``); 1 is the plain path. The values are the same.
+        kernel_regularizer: Keras regulariser of the filters, such as ``regularizers.Smoothness``, or None. It is one of
+            their shapes: filters of norm 1 are given to it, so that its gradient too is tangent.
+        kernel_constraint: Keras constraint on the filters' values that holds beside their norm, such as "non_neg"
+            (non-negative filters), or None.
 
     Input shape: code (batch, *positions, filters). Output shape: (batch, *space, channels).
 
@@ -57,7 +62,8 @@ class ConvDictionary(keras.layers.Layer):
 
     def __init__(self, filters: int, kernel_size: Sizes, channels: int | None = None, strides: Sizes = 1,
                  rank: int | None = None, kernel_initializer: Any = "random_normal", block_size: BlockSize = "auto",
-                 dtype: Any = None, **kwargs: Any) -> None:
+                 kernel_regularizer: Any = None, kernel_constraint: Any = None, dtype: Any = None,
+                 **kwargs: Any) -> None:
         super().__init__(dtype=layer_policy(dtype), **kwargs)
         self.rank = as_rank(rank, kernel_size, strides)
         self.filters = as_positive_int(filters, "filters")
@@ -68,6 +74,8 @@ class ConvDictionary(keras.layers.Layer):
             raise ValueError("`strides` larger than `kernel_size` would leave samples that no filter reaches. "
                              f"Received: strides={self.strides}, kernel_size={self.kernel_size}")
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.kernel_constraint = keras.constraints.get(kernel_constraint)
         self.block_size = block_size
         self.block = polyphase.resolve_block(block_size, self.kernel_size, self.strides, self.channels or 1)
         self._seen: np.ndarray | None = None  # the kernel that was last compared with its constraint
@@ -80,15 +88,24 @@ class ConvDictionary(keras.layers.Layer):
 
     def build(self, input_shape: Any = None) -> None:
         self.set_channels(1)
+        regularizer, constraint = self.kernel_regularizer, self.filter_constraint()
+        if self.unit_norm and regularizer is not None:
+            regularizer = OfUnitFilters(regularizer)
+        if self.kernel_constraint is not None:
+            constraint = ConstrainedFilters(self.kernel_constraint, constraint)
         self.kernel = self.add_weight(
             name="kernel", shape=(*self.kernel_size, self.channels, self.filters),
-            initializer=self.kernel_initializer, constraint=self.filter_constraint())
-        if self.unit_norm:
-            self.kernel.assign(UnitNormFilters()(self.kernel.value))
+            initializer=self.kernel_initializer, regularizer=regularizer, constraint=constraint)
+        self.set_kernel(UnitNormFilters()(self.kernel.value) if self.unit_norm else self.kernel.value)
 
     def filter_constraint(self) -> keras.constraints.Constraint | None:
-        """What each filter is held to in training."""
+        """What the norm of each filter is held to in training."""
         return UnitNormFilters()
+
+    def set_kernel(self, kernel: Any) -> None:
+        """Take filters, of norm 1 where they must be, brought to ``kernel_constraint`` where there is one."""
+        self.kernel.assign(kernel if self.kernel_constraint is None else
+                           self.kernel.constraint(ops.convert_to_tensor(kernel, self.kernel.dtype)))
 
     def constrain_kernel(self) -> np.ndarray:
         """Put filters that others moved off their constraint back on it.
@@ -161,4 +178,6 @@ class ConvDictionary(keras.layers.Layer):
         return {**super().get_config(), "filters": self.filters, "kernel_size": self.kernel_size,
                 "channels": self.channels, "strides": self.strides, "rank": self.rank,
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-                "block_size": self.block_size}
+                "block_size": self.block_size,
+                "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+                "kernel_constraint": keras.constraints.serialize(self.kernel_constraint)}

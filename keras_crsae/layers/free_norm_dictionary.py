@@ -17,7 +17,8 @@ class FreeNormDictionary(ConvDictionary):
     """D z = sum_c d_c * z_c with filters of any norm, or with ``unit_ball`` of a norm of at most 1.
 
     Args:
-        filters, kernel_size, channels, strides, rank, kernel_initializer, block_size: see ``ConvDictionary``.
+        filters, kernel_size, channels, strides, rank, kernel_initializer, block_size: see ``ConvDictionary``, as for
+            further keywords.
         unit_ball: whether each filter is kept inside the unit ball.
 
     Example:

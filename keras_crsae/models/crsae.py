@@ -60,6 +60,8 @@ class CRsAE(SparseCodingModel):
         seed: int.
         code_prior, likelihood: objects of ``problem.code_priors`` and ``problem.likelihoods``, or their names.
         solver: object of ``solvers`` or its name, see ``SparseCoding``.
+        kernel_regularizer, kernel_constraint: Keras regulariser of the filters (``regularizers.Smoothness``), which the
+            first stage adds to its loss, and Keras constraint beside their norm ("non_neg"); see ``ConvDictionary``.
 
     Raises:
         ValueError: an option out of range; half-precision variables or float16 compute (lambda, step size and
@@ -89,7 +91,8 @@ class CRsAE(SparseCodingModel):
                  step_size: float | str = "auto", tolerance: float | None = None, active: bool = False,
                  block_size: int | str = "auto", unroll: bool = False, remat: bool = False,
                  kernel_initializer: Any = None, seed: int | None = None, code_prior: CodePrior | str | None = None,
-                 likelihood: Likelihood | str = "gaussian", solver: Solver | str = "fista", **kwargs: Any) -> None:
+                 likelihood: Likelihood | str = "gaussian", solver: Solver | str = "fista",
+                 kernel_regularizer: Any = None, kernel_constraint: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if self.variable_dtype not in ("float32", "float64") or self.compute_dtype == "float16":
             raise ValueError("CRsAE keeps lambda, step size and losses in float32: use the dtype policy 'float32', "
@@ -117,6 +120,8 @@ class CRsAE(SparseCodingModel):
         self.seed = None if seed is None else int(seed)
         self.kernel_initializer = keras.initializers.get(kernel_initializer) \
             or keras.initializers.RandomNormal(seed=self.seed)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.kernel_constraint = keras.constraints.get(kernel_constraint)
         self._options: dict[str, Any] = dict(filters=self.filters, kernel_size=self.kernel_size, rank=self.rank,
                              strides=as_sizes(strides, self.rank, "strides"))
         self._cell_options: dict[str, Any] = dict(
@@ -181,6 +186,7 @@ class CRsAE(SparseCodingModel):
 
     def _dictionary_options(self, channels: int | None) -> dict[str, Any]:
         return dict(self._options, kernel_initializer=self.kernel_initializer, channels=channels,
+                    kernel_regularizer=self.kernel_regularizer, kernel_constraint=self.kernel_constraint,
                     block_size=self._coding_options["block_size"], dtype=self.dtype_policy)
 
     @property
@@ -194,13 +200,16 @@ class CRsAE(SparseCodingModel):
     # Values resolved from data
 
     def set_dictionary(self, filters: Any) -> None:
-        """Set the filters, (*kernel_size, channels, filters); normalised, step size refreshed."""
+        """Set the filters, (*kernel_size, channels, filters); normalised, step size refreshed.
+
+        Filters that break ``kernel_constraint`` are brought to it: "non_neg" sets their negative values to zero.
+        """
         filters = as_unit_filters(filters, (*self.kernel_size, self.dictionary.channels if self.built else None,
                                             self.filters))
         if not self.built:
             self.build((None,) * (self.rank + 1) + (filters.shape[-2],))
         for layer in self.dictionaries:
-            layer.kernel.assign(filters)
+            layer.set_kernel(filters)
         self.encoder.cell.refresh_step_size()
 
     def adapt(self, data: Any, init: str | None = None, mask: Any = None) -> None:
@@ -244,6 +253,8 @@ class CRsAE(SparseCodingModel):
                 "likelihood": likelihoods.serialize(self.likelihood),
                 "solver": solvers.registry.serialize(self._coding_options["solver"]),
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+                "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+                "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),
                 "sigma": self.sigma_init, "sigma_learning": self.sigma_learning, "sigma_rate": self.sigma_rate,
                 "lambda_init": self.lambda_init, "lambda_learning": self.lambda_learning,
                 "lambda_prior": rate_priors.serialize(self.lambda_prior),

@@ -109,7 +109,8 @@ class SparseCodingModel(CodingModel):
             batch_size, epochs and the others: see ``keras.Model.fit``.
 
         Returns:
-            ``keras.callbacks.History`` with loss, reconstruction_loss, lambda_loss, sparsity, sigma.
+            ``keras.callbacks.History`` with loss, reconstruction_loss, lambda_loss, sparsity, sigma. ``loss`` is the
+            reconstruction loss, and the penalty of the filters where the model has a ``kernel_regularizer``.
 
         Raises:
             ValueError: data that does not fit the model, or a dataset whose order would be the same in every epoch.
@@ -127,7 +128,7 @@ class SparseCodingModel(CodingModel):
     def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: int | str = "auto",
                  sample_weight: Any = None, steps: int | None = None, callbacks: Any = None, return_dict: bool = False,
                  **kwargs: Any) -> Any:
-        """As ``keras.Model.evaluate``; arrays are checked first. The first number is the reconstruction loss."""
+        """As ``keras.Model.evaluate``; arrays are checked first. The first number is ``loss``, see ``fit``."""
         x, y, sample_weight = self._trainer.evaluation_data(x, y, sample_weight)
         return super().evaluate(x, y, batch_size=batch_size, verbose=verbose, sample_weight=sample_weight, steps=steps,
                                 callbacks=with_constraints(callbacks), return_dict=return_dict, **kwargs)
@@ -170,6 +171,8 @@ class SparseCodingModel(CodingModel):
                      training: bool = True) -> Tensor:
         """Reconstruction loss of ``y_pred`` against ``y``, or against ``x`` where there is no target, for own loops.
 
+        The penalty of the filters is in it, where the model has a ``kernel_regularizer``.
+
         Args:
             x: signals (batch, *space, channels).
             y: None, or the clean signals.
@@ -180,4 +183,4 @@ class SparseCodingModel(CodingModel):
         Returns:
             Scalar tensor.
         """
-        return self._trainer.reconstruction_loss(x, y, y_pred, sample_weight)
+        return self._trainer.loss(x, y, y_pred, sample_weight)

@@ -28,6 +28,12 @@ def several() -> bool:
     return _context() is not None
 
 
+def replicas() -> int:
+    """Number of replicas that share a batch."""
+    context = _context()
+    return 1 if context is None else context.num_replicas_in_sync
+
+
 def total(value: Tensor) -> Tensor:
     """Sum over replicas of a tensor, or of each tensor of a list.
 

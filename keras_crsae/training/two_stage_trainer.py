@@ -18,7 +18,7 @@ from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.problem.likelihoods import Likelihood
 from keras_crsae.problem.rate_priors import RatePrior
 from keras_crsae.training import em_updates, inputs
-from keras_crsae.training.distribution import apply_gradients, as_log, check_scope, total
+from keras_crsae.training.distribution import apply_gradients, as_log, check_scope, replicas, total
 from keras_crsae.training.failure_handling import (
     EXPLODED,
     NONFINITE,
@@ -95,7 +95,8 @@ class TrainableModel(Protocol):
 class _DictionaryStep(NamedTuple):
     """Outcome of the first stage."""
 
-    loss: Tensor
+    loss: Tensor  # with the filters' penalty
+    reconstruction_loss: Tensor
     finite: Tensor  # scalar bool
     exploded: Tensor  # scalar bool
 
@@ -218,10 +219,11 @@ class TwoStageTrainer:
             self._sigma_step(batch, code)
         finite.append(all_finite(model.sigma.value))
         # A stage that failed by its update alone shows in the logs too.
-        loss, second_loss, sigma = (tf.where(ok, v, float("nan")) for ok, v in
-                                    zip(finite, (first.loss, second_loss, model.sigma.value), strict=True))
+        losses = tf.stack([first.loss, first.reconstruction_loss])
+        losses, second_loss, sigma = (tf.where(ok, v, float("nan")) for ok, v in
+                                      zip(finite, (losses, second_loss, model.sigma.value), strict=True))
         forgiven_here = self._keep_or_undo(changing, before, finite, first.exploded)
-        return self._report(loss, second_loss, code, sigma, batch.count, forgiven_here)
+        return self._report(losses, second_loss, code, sigma, batch.count, forgiven_here)
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
         """The losses of one batch of Keras' form; the means so far, by name."""
@@ -234,17 +236,26 @@ class TwoStageTrainer:
         weight = batch.weight
         if weight is not None:  # cycle spinning gives the codes of the whole batch once a shift
             weight = tf.tile(weight, [tf.shape(code)[0] // tf.shape(weight)[0]])
-        return self._report(loss, self._lambda_loss(code, weight)[0], code, model.sigma.value, batch.count)
+        losses = tf.stack([self._with_penalty(loss), loss])
+        return self._report(losses, self._lambda_loss(code, weight)[0], code, model.sigma.value, batch.count)
 
-    def reconstruction_loss(self, x: Any, y: Any, reconstruction: Any, sample_weight: Any) -> Tensor:
-        """Mean squared error (or the likelihood's) of a reconstruction over observed samples."""
+    def loss(self, x: Any, y: Any, reconstruction: Any, sample_weight: Any) -> Tensor:
+        """Mean squared error (or the likelihood's) of a reconstruction over observed samples, and the filters' penalty.
+        """
         model = self.model
         batch = inputs.unpack((y if x is None else x, y, sample_weight), model.rank, model.variable_dtype)
         error, observed = weighted_error(batch.target, tf.cast(reconstruction, batch.target.dtype), batch.observed,
                                          batch.weight, model.likelihood)
-        return error / tf.maximum(observed, 1e-12)
+        return self._with_penalty(error / tf.maximum(observed, 1e-12))
 
     # The stages
+
+    def _with_penalty(self, loss: Tensor, share: float = 1.0) -> Tensor:
+        """``loss``, and a share of the penalties of the filters that learn (``kernel_regularizer``)."""
+        for kernel in self.model.dictionary_variables:
+            if kernel.regularizer is not None:
+                loss = loss + share * tf.cast(kernel.regularizer(kernel), loss.dtype)
+        return loss
 
     def _dictionary_step(self, batch: Batch) -> _DictionaryStep:
         model = self.model
@@ -253,14 +264,17 @@ class TwoStageTrainer:
         with tf.GradientTape() as tape:
             _, (error, observed) = self.forward(batch, True)
             part = error / tf.maximum(total(observed), 1e-12)  # this replica's part of the loss: their sum is the loss
-        loss, *gradients = total([part, *tape.gradient(part, [v.value for v in variables])])
+            minimised = self._with_penalty(part, 1.0 / replicas())
+        penalty = self._with_penalty(tf.zeros_like(part))
+        loss, *gradients = total([part, *tape.gradient(minimised, [v.value for v in variables])])
         exploded = self._exploded(loss, batch)
         apply_gradients(model.optimizer, gradients[:len(filters)], filters)
         if backprop:
             apply_gradients(model.lambda_optimizer, gradients[len(filters):], [model.lambda_reg])
         self._refresh_step_size()
-        finite = tf.logical_and(all_finite(loss, *(v.value for v in variables)), tf.logical_not(exploded))
-        return _DictionaryStep(loss, finite, exploded)
+        penalised = loss + penalty
+        finite = tf.logical_and(all_finite(penalised, *(v.value for v in variables)), tf.logical_not(exploded))
+        return _DictionaryStep(penalised, loss, finite, exploded)
 
     def _lambda_loss(self, code: Tensor, weight: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Loss of the second stage and what its closed form needs."""
@@ -352,12 +366,15 @@ class TwoStageTrainer:
 
     # Logs
 
-    def _report(self, loss: Tensor, second_loss: Tensor, code: Tensor, sigma: Tensor, count: Tensor,
+    def _report(self, losses: Tensor, second_loss: Tensor, code: Tensor, sigma: Tensor, count: Tensor,
                 excluded: Tensor | bool = False) -> dict[str, Tensor]:
-        """Means over the epoch so far; a step that was undone and forgiven (``excluded``) has no part in them."""
+        """Means over the epoch so far; a step that was undone and forgiven (``excluded``) has no part in them.
+
+        ``losses`` are the first stage's with and without the filters' penalty.
+        """
         counts = (tf.math.count_nonzero(code), tf.minimum(count, 1) * tf.size(code), count)
-        nonzero, size, batch = total([tf.cast(n, loss.dtype) for n in counts])
-        values = (loss, loss, second_loss, nonzero / tf.maximum(size, 1.0), sigma)
+        nonzero, size, batch = total([tf.cast(n, losses.dtype) for n in counts])
+        values = (losses[0], losses[1], second_loss, nonzero / tf.maximum(size, 1.0), sigma)
         batch = tf.where(excluded, tf.zeros_like(batch), batch)
         for name, value in zip(REPORTED, values, strict=True):
             self.trackers[name].update_state(tf.where(excluded, tf.zeros_like(value), value), sample_weight=batch)

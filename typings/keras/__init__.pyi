@@ -8,6 +8,7 @@ from keras import layers as layers
 from keras import losses as losses
 from keras import metrics as metrics
 from keras import ops as ops
+from keras import regularizers as regularizers
 from keras import saving as saving
 from keras import utils as utils
 from keras.layers import Layer as Layer

@@ -70,7 +70,7 @@ class ReviveFilters(keras.callbacks.Callback):
             for layer in dict.fromkeys((model.decoder, model.dictionary)):
                 values = keras.ops.convert_to_numpy(layer.kernel).copy()
                 values[..., which] = window / size
-                layer.kernel.assign(values)
+                layer.set_kernel(values)
             for variable in filter_moments(model):
                 values = keras.ops.convert_to_numpy(variable).copy()
                 values[..., which] = 0
