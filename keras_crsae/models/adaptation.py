@@ -6,13 +6,16 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from keras import ops
 
 from keras_crsae import initializers
-from keras_crsae.operators.convolution import code_length
+from keras_crsae._validation import as_unit_filters
+from keras_crsae.operators.convolution import adjoint, code_length
 from keras_crsae.problem import code_priors, likelihoods
 from keras_crsae.problem.code_priors import CodePrior
+from keras_crsae.problem.count_likelihoods import CountLikelihood
 from keras_crsae.problem.likelihoods import Likelihood
-from keras_crsae.problem.objective import lambda_max
+from keras_crsae.problem.objective import lambda_max, null_residual
 from keras_crsae.typing import Shape
 
 FIRST_FILTERS = ("dct", "energy", "windows")
@@ -72,12 +75,54 @@ def resolve(data: np.ndarray, filters: np.ndarray, strides: Shape, sigma: float 
                          f"{_span(data, mask)}.")
     value = None
     if donoho:
-        positions = math.prod(code_length(n, k, s) for n, k, s in
-                              zip(data.shape[1:-1], filters.shape[:rank], strides, strict=True))
-        value = initializers.donoho_lambda(filters.shape[-1], positions, level)
+        value = initializers.donoho_lambda(filters.shape[-1], _positions(data, filters, strides), level)
     prior, ceiling = code_priors.get(code_prior), math.inf
     if prior.dual_excess(np.zeros((1, 1, 1), np.float32)) is not None:
         observed = data if mask is None else data * mask
         ceiling = 0.5 * max(lambda_max(observed[:_CEILING_EXAMPLES], sign * filters, strides, prior, likelihood)
                             for sign in (1, -1))  # a filter may still turn round while it learns
     return Adapted(level, value, ceiling / likelihoods.get(likelihood).dispersion(level))
+
+
+def resolve_counts(means: np.ndarray, filters: np.ndarray, strides: Shape, likelihood: CountLikelihood, donoho: bool,
+                   code_prior: CodePrior, dispersion: np.ndarray, baseline: np.ndarray,
+                   observed: np.ndarray | None = None) -> Adapted:
+    """As ``resolve`` for counts, whose dispersion is known; lambda by ``initializers.count_lambda``.
+
+    Args:
+        means: counts divided by their size (``problem.counts.means``), (batch, *space, channels).
+        filters: (*kernel_size, channels, filters), the present dictionary.
+        strides: tuple of ints.
+        likelihood, code_prior: of the model.
+        donoho: True gives lambda the largest of Donoho's values for these signals and filters.
+        dispersion: 1 / size of each signal, (batch,).
+        baseline: eta of the zero code, (channels,) or (batch, 1, ..., channels).
+        observed: None or the weight of each sample, of means' shape.
+
+    Returns:
+        ``Adapted``; sigma^2 is the dispersion of the likelihood's own size.
+    """
+    filters, dispersion = as_unit_filters(filters, filters.shape), np.asarray(dispersion, np.float64)
+    value, ceiling = None, math.inf
+    if donoho:
+        energy = np.sum(np.square(filters), axis=tuple(range(filters.ndim - 2)))  # (channels, filters)
+        variance = np.asarray(ops.convert_to_numpy(likelihood.variance(np.asarray(baseline, np.float64))))
+        variance = np.max(np.reshape(variance, (-1, len(energy))) @ energy, axis=-1)  # one a signal, or one for all
+        each = set(zip(*np.broadcast_arrays(1.0 / dispersion, variance), strict=True))
+        value = max(initializers.count_lambda(filters.shape[-1], _positions(means, filters, strides), float(size),
+                                              float(v), float(np.abs(filters).max()), code_prior.signed)
+                    for size, v in each)
+    if code_prior.dual_excess(np.zeros((1, 1, 1), np.float32)) is not None:
+        few = slice(0, _CEILING_EXAMPLES)
+        residual = null_residual(ops.convert_to_tensor(means[few]), likelihood,
+                                 None if observed is None else ops.convert_to_tensor(observed[few], means.dtype),
+                                 baseline if np.ndim(baseline) < 2 else baseline[few], dispersion[few])
+        correlation = adjoint(residual, ops.convert_to_tensor(filters), strides)
+        # A filter may still turn round while it learns.
+        ceiling = 0.5 * max(float(ops.max(code_prior.dual_excess(c))) for c in (correlation, -correlation))
+    return Adapted(math.sqrt(likelihood.dispersion(1.0)), value, ceiling)
+
+
+def _positions(data: np.ndarray, filters: np.ndarray, strides: Shape) -> int:
+    """N_e: code positions of a filter."""
+    return math.prod(code_length(n, k, s) for n, k, s in zip(data.shape[1:-1], filters.shape, strides, strict=False))

@@ -108,6 +108,9 @@ class CRsAE(SparseCodingModel):
         self.sigma_init: Any = sigma if isinstance(sigma, str) and sigma == "estimate" else as_positive(sigma, "sigma")
         self.code_prior, self.likelihood = _code_prior(code_prior, shrinkage, self.DEFAULT_CODE_PRIOR), \
             likelihoods.get(likelihood)
+        if self.likelihood.size_name is not None:
+            raise ValueError("Models of counts are not complete in this version. Received: "
+                             f"likelihood={type(self.likelihood).__name__}")
         if not self.likelihood.quadratic and (self.sigma_init == "estimate" or sigma_learning):
             raise ValueError("sigma='estimate' and sigma_learning measure Gaussian noise. Give `sigma` a number and "
                              f"sigma_learning=False. Received: likelihood={type(self.likelihood).__name__}")

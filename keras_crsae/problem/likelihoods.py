@@ -1,14 +1,16 @@
 """Likelihoods: how the data y follow from the natural parameter eta = D z.
 
 The encoder minimises ``sum_i value(y_i, eta_i) + sum_c weight_c penalty(z_c)``. A likelihood says what ``value`` is,
-its derivative, and what is known of it; iteration, losses, certificate and export read it from here alone.
+its derivative, and what is known of it; iteration, losses, certificate and export read it from here alone. Those of
+counts stand in ``count_likelihoods``.
 
-The next likelihood is one class below, or in your own code, with ``@register_likelihood("name")``: ``value``,
+The next likelihood is one class, here or in your own code, with ``@register_likelihood("name")``: ``value``,
 ``residual``, ``curvature``, and ``dual_value`` where the convex conjugate is known.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from keras import ops
@@ -25,10 +27,13 @@ class Likelihood:
 
     Attributes:
         curvature: least upper bound of the second derivative of ``value`` by eta. 1 / (curvature L), L the largest
-            eigenvalue of D^T D, is then a safe step size. None: there is no bound, and step_size="auto" is refused.
+            eigenvalue of D^T D, is then a safe step size. None: there is no bound.
         quadratic: whether ``value`` is (y - eta)^2 / 2. The active-set solver, noise estimation and the refit of
             amplitudes on their support need that.
         onnx: form in an exported graph; None: the exporter refuses.
+        size_name: None, or what data that are counts are divided by: "exposure" or "trials". y is then the mean of
+            the data, counts / size, and eta holds a baseline.
+        size: that divisor, a number or an array broadcastable to (*space, channels).
 
     Example:
         >>> import keras
@@ -41,6 +46,8 @@ class Likelihood:
     curvature: float | None = None
     quadratic: bool = False
     onnx: str | None = None
+    size_name: str | None = None
+    size: Any = 1.0
 
     def mean(self, eta: Tensor) -> Tensor:
         """Mean of y given eta, the inverse link; the identity unless overridden."""
@@ -54,6 +61,10 @@ class Likelihood:
         """Minus the derivative of ``value`` by eta, of y's shape."""
         raise NotImplementedError
 
+    def variance(self, eta: Tensor) -> Tensor | None:
+        """Second derivative of ``value`` by eta; times the dispersion it is the variance of y. None: unknown."""
+        return None
+
     def loss(self, y: Tensor, eta: Tensor) -> Tensor:
         """What ``reconstruction_loss`` averages over the observed samples: ``value``, unless overridden."""
         return self.value(y, eta)
@@ -61,6 +72,15 @@ class Likelihood:
     def bregman(self, y: Tensor, eta: Tensor, change: Tensor) -> Tensor:
         """``value`` at eta + change above its tangent at eta; at most curvature change^2 / 2."""
         return self.value(y, eta + change) - self.value(y, eta) + self.residual(y, eta) * change
+
+    def start_curvature(self, y: Tensor, baseline: Tensor | float) -> Tensor:
+        """Second derivative that the first step of a search assumes, one a signal, (batch,).
+
+        Args:
+            y: (batch, *space, channels).
+            baseline: eta of the zero code, broadcastable to y.
+        """
+        return ops.full(ops.shape(y)[:1], 1.0 if self.curvature is None else self.curvature, dtype=y.dtype)
 
     def dispersion(self, sigma: float) -> float:
         """The sigma^2 by which the objective weighs lambda: penalty weight = lambda sigma^2.
@@ -71,9 +91,13 @@ class Likelihood:
         """
         return sigma * sigma
 
-    def initial_baseline(self, y: Tensor) -> Tensor | float:
+    def initial_baseline(self, y: Tensor, weight: Tensor | None = None, axes: Sequence[int] | None = None,
+                         keepdims: bool = False) -> Tensor | float:
         """eta of the zero code, broadcastable to y; 0 unless overridden."""
         return 0.0
+
+    def check_counts(self, counts: Any, size: Any = None, name: str = "signal", observed: Any = None) -> None:
+        """Refuse data that are no counts; nothing where the likelihood has none."""
 
     def dual_value(self, y: Tensor, u: Tensor) -> Tensor | None:
         """Minus the convex conjugate of ``value`` at -u, elementwise; None: unknown, and ``convergence`` refuses.
@@ -133,9 +157,15 @@ class Gaussian(Likelihood):
     def residual(self, y: Tensor, eta: Tensor) -> Tensor:
         return y - eta
 
+    def variance(self, eta: Tensor) -> Tensor:
+        return ops.ones_like(eta)
+
     def loss(self, y: Tensor, eta: Tensor) -> Tensor:
         """The squared error, twice ``value``: its mean is in the data's unit squared."""
         return ops.square(y - eta)
+
+    def bregman(self, y: Tensor, eta: Tensor, change: Tensor) -> Tensor:
+        return 0.5 * ops.square(change)
 
     def dual_value(self, y: Tensor, u: Tensor) -> Tensor:
         return y * u - 0.5 * ops.square(u)

@@ -11,7 +11,7 @@ from keras_crsae.layers.conv_dictionary import ConvDictionary
 from keras_crsae.problem import code_priors, likelihoods
 from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.problem.likelihoods import Likelihood
-from keras_crsae.problem.objective import zero_residual
+from keras_crsae.problem.objective import null_residual
 from keras_crsae.training.distribution import highest, total
 from keras_crsae.typing import Tensor
 
@@ -43,20 +43,31 @@ def code_norms(code: Tensor, sample_weight: Tensor | None = None,
 
 
 def half_lambda_max(signal: Tensor, dictionary: ConvDictionary, sigma: Tensor, mask: Tensor | None = None,
-                    code_prior: CodePrior | str = "soft", likelihood: Likelihood | str = "gaussian") -> Tensor:
+                    code_prior: CodePrior | str = "soft", likelihood: Likelihood | str = "gaussian",
+                    dispersion: Tensor | None = None, baseline: Tensor | None = None) -> Tensor:
     """Ceiling of lambda: half of the smallest rate with an all-zero code, max |D^T y| / (2 sigma^2).
 
     Filters of either sign count, whatever the prior: a filter may still turn round while it learns. Infinite where the
     code prior has no ``dual_excess``.
+
+    Args:
+        signal: (batch, *space, channels); counts divided by their size.
+        dictionary: ``ConvDictionary``.
+        sigma: noise standard deviation.
+        mask: None, or the weight of each sample.
+        code_prior, likelihood: object or name.
+        dispersion: None (sigma^2), or 1 / size of each signal, (batch,), for counts.
+        baseline: eta of the zero code for counts; None: from the mean a channel.
     """
-    residual, prior = zero_residual(likelihoods.get(likelihood), signal), code_priors.get(code_prior)
-    correlation = dictionary.adjoint(residual if mask is None else mask * residual)
+    prior = code_priors.get(code_prior)
+    correlation = dictionary.adjoint(null_residual(signal, likelihoods.get(likelihood), mask, baseline, dispersion))
     excess, turned = prior.dual_excess(correlation), prior.dual_excess(-correlation)
     if excess is None or turned is None:
         return ops.cast(float("inf"), signal.dtype)
     excess = ops.maximum(excess, turned)
     # A replica may be left without any signal by the last batch of an epoch: then 0, not -infinity.
-    return 0.5 * highest(ops.maximum(ops.max(excess, initial=0.0), 0.0)) / ops.square(sigma)
+    most = 0.5 * highest(ops.maximum(ops.max(excess, initial=0.0), 0.0))
+    return most / ops.square(sigma) if dispersion is None else most
 
 
 def refit_on_support(signal: Tensor, code: Tensor, dictionary: ConvDictionary, mask: Tensor | None = None,
