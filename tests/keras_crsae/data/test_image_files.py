@@ -1,6 +1,5 @@
 """Every kind of image file comes back as a viewer shows it: compared with Pillow, 16 bits with the numbers written."""
 
-import io
 import struct
 import zlib
 
@@ -9,64 +8,11 @@ import pytest
 import tifffile
 from crsae_onnx.core.errors import FileError
 from crsae_onnx.core.optional import MissingPackageError
-from PIL import Image, ImageOps
+from PIL import Image
 
 from keras_crsae.data import image_files
-from keras_crsae.data.images import decode_image, image_size, read_image, write_image
-
-HEIGHT, WIDTH = 12, 17
-ORIENTATION = 274
-
-
-def levels(channels=None, dtype="uint8", seed=0):
-    """Random pixels (12, 17) or (12, 17, channels)."""
-    shape = (HEIGHT, WIDTH) if channels is None else (HEIGHT, WIDTH, channels)
-    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
-
-
-def smooth():
-    """Colours that JPEG hardly changes."""
-    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
-    return np.stack([20 * rows, 15 * columns, 130 + 5 * rows], axis=-1).astype("uint8")
-
-
-def viewed(path, mode):
-    # Not by its name: Pillow would map the file, and maps a gray TIFF with the sides of the turned picture.
-    with Image.open(io.BytesIO(path.read_bytes())) as image:
-        return np.asarray(ImageOps.exif_transpose(image).convert(mode))
-
-
-def same(path, expected, **close):
-    read = read_image(path)
-    assert read.dtype == expected.dtype and read.shape == expected.shape
-    assert image_size(path) == expected.shape[:2]
-    (np.testing.assert_allclose if close else np.testing.assert_array_equal)(read, expected, **close)
-
-
-def upright(stored, orientation):
-    """By the definition: which side of the picture the first row and the first column show."""
-    turned = np.swapaxes(stored, 0, 1) if orientation > 4 else stored
-    turned = turned[::-1] if orientation in (3, 4, 7, 8) else turned
-    return turned[:, ::-1] if orientation in (2, 3, 6, 7) else turned
-
-
-def exif(orientation):
-    block = Image.Exif()
-    block[ORIENTATION] = orientation
-    return block
-
-
-def chunk(name, content):
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-
-def png(rows, width, depth, colour, *chunks, late=()):
-    """A PNG file of packed rows."""
-    header = struct.pack(">IIBBBBB", width, len(rows), depth, colour, 0, 0, 0)
-    pixels = zlib.compress(b"".join(b"\0" + bytes(row) for row in rows))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        chunk(*c) for c in ((b"IHDR", header), *chunks, (b"IDAT", pixels), *late, (b"IEND", b"")))
-
+from keras_crsae.data.images import decode_image, read_image, write_image
+from tests.pictures import HEIGHT, ORIENTATION, WIDTH, chunk, exif, levels, png, same, smooth, upright, viewed
 
 # Orientation
 
@@ -257,81 +203,7 @@ def test_png_of_16_bits_has_a_transparent_colour(tmp_path, colour, channels):
     same(tmp_path / "a.png", image)
 
 
-# TIFF's own ways to say a colour
-
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "bool"])
-def test_miniswhite_is_turned(tmp_path, dtype):
-    image = levels() > 99 if dtype == "bool" else levels(None, dtype)
-    tifffile.imwrite(tmp_path / "a.tif", image, photometric="miniswhite")
-    expected = (~image * np.uint8(255)) if dtype == "bool" else np.iinfo(dtype).max - image
-    same(tmp_path / "a.tif", expected)
-
-
-@pytest.mark.parametrize("colours", [256, 65536])
-@pytest.mark.parametrize("compression", [None, "lzw"])
-def test_a_palette_of_tiff_is_looked_up(tmp_path, colours, compression):
-    table = np.random.default_rng(1).integers(0, 65536, (3, colours), np.uint16)
-    index = levels(None, "uint8" if colours == 256 else "uint16")
-    tifffile.imwrite(tmp_path / "a.tif", index, photometric="palette", colormap=table, compression=compression)
-    same(tmp_path / "a.tif", np.moveaxis(table[:, index] >> 8, 0, -1).astype("uint8"))
-    assert decode_image(tmp_path / "a.tif").converted_from == "a palette"
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_cmyk_of_tiff_is_the_light_that_inks_leave(tmp_path, dtype):
-    inks = levels(4, dtype)
-    white = np.iinfo(dtype).max
-    tifffile.imwrite(tmp_path / "a.tif", inks, photometric="separated")
-    light = (1 - inks[..., :3] / white) * (1 - inks[..., 3:] / white)
-    same(tmp_path / "a.tif", np.rint(light * white).astype(dtype), atol=1)
-    if dtype == "uint8":
-        same(tmp_path / "a.tif", viewed(tmp_path / "a.tif", "RGB"))
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-@pytest.mark.parametrize("channels", [2, 4])
-@pytest.mark.parametrize("extra, alpha", [("assocalpha", True), ("unassalpha", True), ("unspecified", False)])
-def test_the_extra_sample_of_tiff_is_what_it_says(tmp_path, dtype, channels, extra, alpha):
-    image, white = levels(channels, dtype), np.iinfo(dtype).max
-    if extra == "assocalpha":
-        image[..., -1] = np.maximum(image[..., -1], white // 2)
-        image[..., :-1] = image[..., :-1] // 2
-    tifffile.imwrite(tmp_path / "a.tif", image, photometric="rgb" if channels == 4 else "minisblack",
-                     planarconfig="contig", extrasamples=[extra])
-    expected = image.astype(float)
-    if extra == "assocalpha":
-        expected[..., :-1] *= white / expected[..., -1:]
-    expected = expected if alpha else expected[..., 0] if channels == 2 else expected[..., :-1]
-    same(tmp_path / "a.tif", np.rint(expected).astype(dtype), atol=1)
-
-
-def test_twelve_bits_span_black_to_white(tmp_path):
-    twelve = levels(None, "uint16") >> 4
-    packed = np.unpackbits(twelve.astype(">u2").view(np.uint8).reshape(HEIGHT, WIDTH, 2), axis=-1)[..., 4:]
-    strips = np.packbits(packed.reshape(HEIGHT, -1), axis=-1).tobytes()
-    tags = [(256, WIDTH), (257, HEIGHT), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, HEIGHT),
-            (279, len(strips))]
-    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
-    (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<I", 8 + len(strips)) + strips + directory + bytes(4))
-    same(tmp_path / "a.tif", np.rint(twelve * (65535 / 4095)).astype("uint16"))
-
-
-# Refusals by name
-
-@pytest.mark.parametrize("image, options, words", [
-    (np.zeros((HEIGHT, WIDTH), "int16"), {}, "int16"), (np.zeros((HEIGHT, WIDTH), "uint32"), {}, "uint32"),
-    (np.zeros((HEIGHT, WIDTH), "int8"), {}, "int8"), (np.zeros((HEIGHT, WIDTH), "complex64"), {}, "complex64"),
-    (np.zeros((HEIGHT, WIDTH, 3), "uint16"), {"photometric": "cielab"}, "Lab pixels of type uint16"),
-    (np.zeros((HEIGHT, WIDTH, 3), "uint16"), {"photometric": "ycbcr"}, "YCbCr pixels of type uint16"),
-    (np.zeros((HEIGHT, WIDTH), "float32"), {"photometric": "miniswhite"}, "MinIsWhite pixels of type float32"),
-    (np.zeros((HEIGHT, WIDTH), "uint16"), {"photometric": "cfa"}, "colour filter array"),
-    (np.zeros((2, HEIGHT, WIDTH), "uint8"), {}, "no stack of pages"),
-    (np.zeros((2, HEIGHT, WIDTH, 3), "uint16"), {"photometric": "rgb"}, "no stack of pages")])
-def test_tiff_that_cannot_be_shown_is_refused_by_name(tmp_path, image, options, words):
-    tifffile.imwrite(tmp_path / "a.tif", image, **options)
-    with pytest.raises(FileError, match=words):
-        read_image(tmp_path / "a.tif")
-
+# Other files, by name
 
 def test_pages_that_are_no_picture_of_their_own_are_passed_over(tmp_path):
     image = levels(3, "uint16")
