@@ -34,8 +34,9 @@ def fista(matrix, signal, threshold, step, iterations, two_sided):
 def minimise(matrix, signal, weight, signs, value=lambda y, eta: 0.5 * (y - eta) ** 2, slope=lambda y, eta: eta - y):
     """Code and least value of sum_i value(y_i, (D z)_i) + weight ||z||_1 by SciPy's L-BFGS-B.
 
-    The code is split into non-negative parts, one for each of ``signs`` (1 and -1, or one of them); ``slope`` is the
-    derivative of ``value`` by eta; ``weight`` is one number, or one a column.
+    The code is split into non-negative parts, one for each of ``signs``: 1 and -1, or one of them, or arrays of one a
+    column, 0 where the column has no such part. ``slope`` is the derivative of ``value`` by eta; ``weight`` is one
+    number, or one a column.
     """
     from scipy.optimize import minimize
 
@@ -52,6 +53,7 @@ def minimise(matrix, signal, weight, signs, value=lambda y, eta: 0.5 * (y - eta)
                 np.concatenate([sign * gradient + weight for sign in signs]))
 
     start = np.zeros(len(signs) * columns)
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(start),
+    bounds = [(0, None if sign else 0) for part in signs for sign in np.broadcast_to(part, columns)]
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds,
                      options=dict(maxiter=20000, maxfun=40000, ftol=1e-15, gtol=1e-9, maxcor=50))
     return split(found.x), found.fun

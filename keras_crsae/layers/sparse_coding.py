@@ -89,9 +89,12 @@ class SparseCoding(keras.layers.Layer):
         self.block = self._block()
 
     def _block(self) -> Shape | None:
-        dictionary = self.cell.dictionary
-        return polyphase.resolve_block(self.block_size, dictionary.kernel_size, dictionary.strides,
-                                       dictionary.channels or 1)
+        dictionary, groups = self.cell.dictionary, self.cell.code_prior.group_axes
+        block = polyphase.resolve_block(self.block_size, dictionary.kernel_size, dictionary.strides,
+                                        dictionary.channels or 1)
+        if block is None or not groups:
+            return block
+        return tuple(1 if axis in groups else b for axis, b in enumerate(block, start=1))  # a group stays on its axis
 
     def _check_options(self) -> None:
         """Refuse options out of range and those that exclude each other."""

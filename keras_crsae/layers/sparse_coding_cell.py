@@ -64,6 +64,7 @@ class SparseCodingCell(keras.layers.Layer):
                  sigma: float = 1.0, step_size: Any = "auto", dtype: Any = None, **kwargs: Any) -> None:
         super().__init__(dtype=layer_policy(dtype), **kwargs)
         self.code_prior, self.likelihood = code_priors.get(code_prior), likelihoods.get(likelihood)
+        self.code_prior.check(dictionary.filters, dictionary.rank)
         if step_size != "auto" and not step_size > 0:
             raise ValueError(f"`step_size` must be 'auto' or a positive number. Received: {step_size!r}")
         if step_size == "auto" and self.likelihood.curvature is None:

@@ -127,26 +127,28 @@ def choose_block(kernel_size: Shape, strides: Shape, channels: int) -> Shape:
     (``taps * block * stride`` an axis; a larger block pads the kernel with more zeros), and ``rows``, the folded
     channels: with few, a convolution moves data more than it multiplies, at a cost of about 11 channels. The number
     of filters hardly matters. The least over the powers of two up to 32 (signals) or 8 (images) is taken; a larger
-    block must win by a tenth, since it also pads more of the signal.
+    block must win by a tenth, since it also pads more of the signal. An axis with kernels of one sample and stride 1
+    stays as it is: its blocks would multiply by zeros alone.
 
     Args:
         kernel_size, strides: tuples of ints, one an axis.
         channels: int.
 
     Returns:
-        Tuple of ints, the same number on each axis.
+        Tuple of ints, the same number on each axis that is folded.
 
     Example:
         >>> from keras_crsae.operators.polyphase import choose_block
         >>> choose_block((45,), (1,), channels=1), choose_block((7, 7), (5, 5), channels=1)
         ((16,), (1, 1))
     """
-    rank, least, best = len(kernel_size), math.inf, 1
+    wide = [(k, s) for k, s in zip(kernel_size, strides, strict=True) if (k, s) != (1, 1)]
+    rank, least, best = len(wide), math.inf, 1
     for exponent in range(6 if rank == 1 else 4):
         block = 2**exponent
-        work = math.prod(taps(k, s, block) * block * s for k, s in zip(kernel_size, strides, strict=True))
+        work = math.prod(taps(k, s, block) * block * s for k, s in wide)
         rows = block**rank * math.prod(strides) * channels
         cost = work * (1.0 + 11.0 / rows)
         if cost < 0.9 * least:
             least, best = cost, block
-    return (best,) * rank
+    return tuple(1 if (k, s) == (1, 1) else best for k, s in zip(kernel_size, strides, strict=True))

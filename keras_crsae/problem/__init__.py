@@ -5,7 +5,14 @@ given by the decorator of its kind. ``tests/keras_crsae/problem/test_extension.p
 """
 
 from keras_crsae.problem import code_priors, likelihoods, measurements, rate_priors
-from keras_crsae.problem.code_priors import CodePrior, Exponential, Laplace, register_code_prior
+from keras_crsae.problem.code_priors import (
+    CodePrior,
+    Exponential,
+    GroupSparse,
+    Laplace,
+    SignedByFilter,
+    register_code_prior,
+)
 from keras_crsae.problem.count_likelihoods import Binomial, CountLikelihood, Poisson
 from keras_crsae.problem.counts import pearson_dispersion
 from keras_crsae.problem.likelihoods import Gaussian, Likelihood, register_likelihood
@@ -13,10 +20,11 @@ from keras_crsae.problem.measurements import Identity, Mask, Measurement, regist
 from keras_crsae.problem.objective import Problem, dual_objective, lambda_max, objective
 from keras_crsae.problem.rate_priors import GammaPrior, RatePrior, register_rate_prior
 
-__all__ = ["Binomial", "CodePrior", "CountLikelihood", "Exponential", "GammaPrior", "Gaussian", "Identity", "Laplace",
-           "Likelihood", "Mask", "Measurement", "Poisson", "Problem", "RatePrior", "code_priors", "dual_objective",
-           "lambda_max", "likelihoods", "measurements", "objective", "pearson_dispersion", "rate_priors",
-           "register_code_prior", "register_likelihood", "register_measurement", "register_rate_prior"]
+__all__ = ["Binomial", "CodePrior", "CountLikelihood", "Exponential", "GammaPrior", "Gaussian", "GroupSparse",
+           "Identity", "Laplace", "Likelihood", "Mask", "Measurement", "Poisson", "Problem", "RatePrior",
+           "SignedByFilter", "code_priors", "dual_objective", "lambda_max", "likelihoods", "measurements", "objective",
+           "pearson_dispersion", "rate_priors", "register_code_prior", "register_likelihood", "register_measurement",
+           "register_rate_prior"]
 
 
 def __dir__() -> list[str]:

@@ -100,6 +100,8 @@ def descent(problem: Problem, signal: Tensor, kernel: Tensor, strides: Shape, st
 
     def descend(w: Tensor | None) -> Tensor:
         moved = rise(w, explain(w))
+        if exists is not None and prior.group_axes:
+            moved = moved * exists  # what stays zero is no part of its group's norm
         code = ops.relu(moved) if as_bias else prior.prox(moved, threshold)
         code = code if exists is None else code * exists
         return code if tail is None else _write(code, tail)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import keras_crsae as kc
-from keras_crsae.problem import code_priors, likelihoods, measurements
+from keras_crsae.problem import SignedByFilter, code_priors, likelihoods, measurements
 from keras_crsae.solvers import base as solvers
 from tests.twin import dictionary_matrix, minimise
 
@@ -17,8 +17,11 @@ from tests.twin import dictionary_matrix, minimise
 LIKELIHOODS = {"gaussian": (lambda y, eta: 0.5 * (y - eta) ** 2, lambda y, eta: eta - y),
                "poisson": (lambda y, eta: np.exp(eta) - y * eta, lambda y, eta: np.exp(eta) - y),
                "binomial": (lambda y, eta: np.logaddexp(0, eta) - y * eta, lambda y, eta: 1 / (1 + np.exp(-eta)) - y)}
-#: Name -> signs of the codes that the prior allows; its penalty is |z|.
-CODE_PRIORS = {"soft": (1, -1), "nonnegative_soft": (1,)}
+#: Name -> signs of the codes that the prior allows, for both filters or each of them; its penalty is |z|.
+CODE_PRIORS = {"soft": (1, -1), "nonnegative_soft": (1,), "signed_by_filter": ((-1, -1), (0, 1))}
+#: Objects of the names that need arguments, and names whose penalty is another (``test_trials``).
+PRIORS = {"signed_by_filter": SignedByFilter([-1, 0])}
+OTHER_PENALTIES = {"group_sparse"}
 #: Name -> iterations that reach the optimum.
 SOLVERS = {"fista": 1500, "ista": 6000, "active_set": 200}
 #: Name -> the mask that a call is given.
@@ -31,7 +34,7 @@ WEIGHT = 0.8 * 0.5**2 * np.array([1.0, 1.3])
     (measurements.registry, MEASUREMENTS)], ids=lambda value: getattr(value, "kind", ""))
 def test_every_registered_name_is_in_the_lists(registry, tested):
     ours = {n for n in registry.names() if registry.class_of(n).__module__.startswith("keras_crsae")}
-    assert ours == set(tested)
+    assert ours - OTHER_PENALTIES == set(tested)
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +52,9 @@ def models():
         key = (likelihood, prior, solver)
         if key not in made:
             tolerance = 1e-5 if solvers.get(solver).active else None
-            made[key] = kc.CRsAE(2, 7, likelihood=likelihood, code_prior=prior, solver=solver, sigma=0.5, seed=2,
-                                 iterations=SOLVERS[solver], lambda_init=[0.8, 0.8 * 1.3], tolerance=tolerance)
+            made[key] = kc.CRsAE(2, 7, likelihood=likelihood, code_prior=PRIORS.get(prior, prior), solver=solver,
+                                 sigma=0.5, seed=2, iterations=SOLVERS[solver], lambda_init=[0.8, 0.8 * 1.3],
+                                 tolerance=tolerance)
             made[key].build((None, None, 1))
         return made[key]
 
@@ -63,9 +67,10 @@ def optimum(model, likelihood, prior, signal, mask):
     matrix, positions = dictionary_matrix(kernel, signal.shape[1:-1], (1,))
     observed = np.ones_like(signal) if mask is None else mask
     codes, least = [], []
+    signs = [sign if np.isscalar(sign) else np.tile(sign, positions[0]) for sign in CODE_PRIORS[prior]]
     for y, m in zip(signal.astype("float64"), observed, strict=True):
         keep = m.ravel() > 0
-        code, value = minimise(matrix[keep], y.ravel()[keep], np.tile(WEIGHT, positions[0]), CODE_PRIORS[prior],
+        code, value = minimise(matrix[keep], y.ravel()[keep], np.tile(WEIGHT, positions[0]), signs,
                                *LIKELIHOODS[likelihood])
         codes.append(code.reshape(*positions, -1))
         least.append(value)
@@ -90,7 +95,7 @@ def test_codes_certificate_saving_and_export(likelihood, prior, solver, measurem
     assert 0 < np.count_nonzero(np.abs(expected) > 1e-6) < expected.size
     code = model.encode(signal, mask=mask)
     np.testing.assert_allclose(code, expected, atol=3e-3 * np.abs(expected).max())
-    certificate_holds(model, likelihood, signal, mask, least)
+    certificate_holds(model, likelihood, prior, signal, mask, least)
     if mask is not None:
         return
     model.save(tmp_path / "m.keras")
@@ -101,10 +106,10 @@ def test_codes_certificate_saving_and_export(likelihood, prior, solver, measurem
     exports_or_refuses(model, signal, tmp_path / "m.onnx")
 
 
-def certificate_holds(model, likelihood, signal, mask, least):
+def certificate_holds(model, likelihood, prior, signal, mask, least):
     """The lower bound is one, also for a rough code, and tight at convergence."""
     rough = np.zeros((2, 34, 2), "float32")
-    rough[:, 10] = 0.3
+    rough[:, 10] = 0.3 * np.array(CODE_PRIORS[prior][0])
     if likelihoods.get(likelihood).dual_value(1.0, 1.0) is None:
         with pytest.raises(ValueError, match="has no dual value"):
             model.convergence(signal, rough, mask=mask)
@@ -138,6 +143,7 @@ def exports_or_refuses(model, signal, path):
 def test_lambda_max_is_where_the_last_code_value_dies(likelihood, prior, signal):
     if likelihoods.get(likelihood).size_name is not None:
         pytest.skip("models of counts are not complete")
+    prior = PRIORS.get(prior, prior)
     model = kc.CRsAE(2, 7, likelihood=likelihood, code_prior=prior, iterations=300, seed=2)
     model.build((None, None, 1))
     largest = kc.lambda_max(signal, keras.ops.convert_to_numpy(model.dictionary.kernel), code_prior=prior,
