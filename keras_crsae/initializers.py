@@ -92,34 +92,6 @@ def donoho_lambda(filters: int, positions: int, sigma: float) -> float:
     return math.sqrt(2.0 * math.log(max(filters * positions, 2))) / sigma
 
 
-def count_lambda(filters: int, positions: int, size: float, variance: float, peak: float,
-                 signed: bool = False) -> float:
-    """Donoho's lambda for counts: with it the codes of null data are all zero in 95 % of signals.
-
-        lambda = a + sqrt(a^2 + 2 size A'' L),    a = peak L / 3,    L = log(2 filters positions)
-
-    D^T residual has the variance A'' / size where nothing but the baseline is there, and at few counts a heavier tail
-    than normal noise: Bernstein's inequality bounds it, with steps of at most peak / size. The 2 in L keeps the share
-    of signals with any non-zero code below one in twenty at many counts, where the tail is normal.
-
-    Args:
-        filters: number of filters.
-        positions: code positions of each.
-        size: exposure or trials.
-        variance: A''(baseline): the rate for Poisson, p (1 - p) for binomial counts.
-        peak: largest absolute value of a filter, at most 1.
-        signed: whether codes have both signs.
-
-    Example:
-        >>> from keras_crsae.initializers import count_lambda
-        >>> round(count_lambda(filters=3, positions=956, size=1.0, variance=1.0, peak=0.3), 2)
-        5.09
-    """
-    log_comparisons = math.log(2.0 * max(filters * positions, 2) * (2.0 if signed else 1.0))
-    tail = peak * log_comparisons / 3.0
-    return tail + math.sqrt(tail * tail + 2.0 * log_comparisons * variance * size)
-
-
 def window_filters(data: np.ndarray, kernel_size: Sequence[int], filters: int, rng: np.random.Generator,
                    energy: bool = False) -> np.ndarray:
     """Random windows of the data as first filters.

@@ -15,6 +15,7 @@ from keras_crsae.problem import code_priors, likelihoods
 from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.problem.count_likelihoods import CountLikelihood
 from keras_crsae.problem.likelihoods import Likelihood
+from keras_crsae.problem.null_values import null_lambda
 from keras_crsae.problem.objective import lambda_max, null_residual
 from keras_crsae.typing import Shape
 
@@ -87,7 +88,7 @@ def resolve(data: np.ndarray, filters: np.ndarray, strides: Shape, sigma: float 
 def resolve_counts(means: np.ndarray, filters: np.ndarray, strides: Shape, likelihood: CountLikelihood, donoho: bool,
                    code_prior: CodePrior, dispersion: np.ndarray, baseline: np.ndarray,
                    observed: np.ndarray | None = None) -> Adapted:
-    """As ``resolve`` for counts, whose dispersion is known; lambda by ``initializers.count_lambda``.
+    """As ``resolve`` for counts, whose dispersion is known; lambda by ``problem.null_values.null_lambda``.
 
     Args:
         means: counts divided by their size (``problem.counts.means``), (batch, *space, channels).
@@ -105,13 +106,8 @@ def resolve_counts(means: np.ndarray, filters: np.ndarray, strides: Shape, likel
     filters, dispersion = as_unit_filters(filters, filters.shape), np.asarray(dispersion, np.float64)
     value, ceiling = None, math.inf
     if donoho:
-        energy = np.sum(np.square(filters), axis=tuple(range(filters.ndim - 2)))  # (channels, filters)
-        variance = np.asarray(ops.convert_to_numpy(likelihood.variance(np.asarray(baseline, np.float64))))
-        variance = np.max(np.reshape(variance, (-1, len(energy))) @ energy, axis=-1)  # one a signal, or one for all
-        each = set(zip(*np.broadcast_arrays(1.0 / dispersion, variance), strict=True))
-        value = max(initializers.count_lambda(filters.shape[-1], _positions(means, filters, strides), float(size),
-                                              float(v), float(np.abs(filters).max()), code_prior.signed)
-                    for size, v in each)
+        value = null_lambda(likelihood, filters, _positions(means, filters, strides), baseline, 1.0 / dispersion,
+                            code_prior.signed)
     if code_prior.dual_excess(np.zeros((1, 1, 1), np.float32)) is not None:
         few = slice(0, _CEILING_EXAMPLES)
         residual = null_residual(ops.convert_to_tensor(means[few]), likelihood,

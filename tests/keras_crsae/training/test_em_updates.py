@@ -34,6 +34,19 @@ def test_the_ceiling_is_half_of_the_rate_whose_code_is_zero(rng, masked):
     np.testing.assert_allclose(found, kc.lambda_max(seen, kernel) / (2 * 0.5**2), rtol=1e-5)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_ceiling_of_counts_is_in_units_of_each_signals_size(rng, masked):
+    kernel, trials = rng.standard_normal((6, 1, 2)).astype("float32"), np.array([5, 20])
+    counts = rng.binomial(5, 0.4, (2, 40, 1)).astype("float32")
+    mask = (rng.random(counts.shape) > 0.3).astype("float32") if masked else None
+    found = half_lambda_max(counts / trials[:, None, None].astype("float32"), of_kernel(kernel), 0.5, mask, "soft",
+                            "binomial", (1 / trials).astype("float32"), np.float32([-0.4]))
+    size = trials[:, None, None] * (1 if mask is None else mask)
+    matrix, _ = dictionary_matrix(kernel / np.linalg.norm(kernel, axis=0), (40,), (1,))
+    left = np.where(size > 0, counts - size / (1 + np.exp(0.4)), 0).reshape(2, -1) @ matrix
+    np.testing.assert_allclose(found, 0.5 * np.abs(left).max(), rtol=1e-5)
+
+
 def of_kernel(kernel, dtype="float32"):
     dictionary = kc.ConvDictionary(kernel.shape[-1], kernel.shape[0], channels=kernel.shape[1], dtype=dtype)
     dictionary.build()
