@@ -1,4 +1,7 @@
-"""CRsAE -> ``.onnx``. The iterations become one ONNX Loop; batch and every spatial axis stay dynamic."""
+"""CRsAE -> ``.onnx``. The iterations become one ONNX Loop, or are written out where they are few.
+
+Batch and every spatial axis stay dynamic.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +36,14 @@ from crsae_onnx.graph.encoder import CODE_PRIORS, LIKELIHOODS
 from crsae_onnx.graph.folding import fold_encoder
 
 Spikes = SpikeReader | ArrayLike
+#: Most iterations that ``convert(loop="auto")`` writes out.
+MOST_WRITTEN_OUT = 20
 
 
 def convert(model: Exportable, path: str | os.PathLike[str], outputs: str | Sequence[str] = OUTPUTS,
             inputs: str | Sequence[str] = (INPUT,), tolerance: float | None = None, overwrite: bool = False,
-            spikes: Spikes | None = None, about: Mapping[str, Any] | None = None, precision: str = "float32") -> Path:
+            spikes: Spikes | None = None, about: Mapping[str, Any] | None = None, precision: str = "float32",
+            loop: bool | str = "auto") -> Path:
     """Write a built ``CRsAE`` as an ONNX file.
 
     The file encodes as ``model.encode`` does, in float32 and at every position. A model with ``active=True`` goes on to
@@ -63,6 +69,10 @@ def convert(model: Exportable, path: str | os.PathLike[str], outputs: str | Sequ
             "sampling_frequency" (Hz), "pixel_range" (lowest, highest), "data" and "training" (texts).
         precision: "float32", or "float16" for GPUs: convolutions in half precision, all sums over iterations, inputs
             and outputs in float32. onnxruntime's CPU computes such a file through casts, slower.
+        loop: True: the iterations are an ONNX Loop. False: they are written out one by one, and the file has no control
+            flow, which CUDA graphs, WebGPU and many converters need; all shifts of "denoised" are then one batch.
+            "auto": written out if they are at most 20 (``MOST_WRITTEN_OUT``) and end nowhere early, and "denoised" is
+            no output; or if each has parameters of its own.
 
     Returns:
         The path.
@@ -90,7 +100,8 @@ def convert(model: Exportable, path: str | os.PathLike[str], outputs: str | Sequ
     _check_options(inputs, tolerance, precision)
     about = _about(about, spikes)
     spec = _exportable_spec(model)
-    encoder = fold_encoder(spec, tolerance, half=precision == "float16")
+    looped = _has_loop(loop, spec, spec.tolerance if tolerance is None else tolerance, outputs)
+    encoder = fold_encoder(spec, tolerance, half=precision == "float16", loop=looped)
     rule = _spike_rule(spikes, spec, outputs, inputs)
     denoiser = _denoiser(spec, outputs, inputs)
     _check_target(path, overwrite)
@@ -101,7 +112,7 @@ def convert(model: Exportable, path: str | os.PathLike[str], outputs: str | Sequ
     graph = pipelines.build(encoder, outputs, inputs, whitening, rule, denoiser)
     checker.check_model(graph, full_check=True)
     facts = encoder_facts(spec, block=encoder.block, outputs=outputs, inputs=inputs, tolerance=encoder.tolerance,
-                          precision=precision, versions={"onnx": onnx.__version__})
+                          precision=precision, versions={"onnx": onnx.__version__}, loop=looped)
     facts |= {**_pipeline_facts(facts["preprocessing"], outputs, reader, rule, denoiser), **about}
     container.write(path, container.pack(graph.SerializeToString(), facts))
     return path
@@ -115,6 +126,22 @@ def _check_options(inputs: Sequence[str], tolerance: float | None, precision: st
     if precision not in TOLERANCES:
         raise ValueError(f"`precision` must be one of {tuple(TOLERANCES)}. Received: {precision!r}. (There is no int8: "
                          "rounding spike templates alone to 8 bits moves codes by a tenth of the largest value.)")
+
+
+def _has_loop(loop: bool | str, spec: EncoderSpec, tolerance: float | None, outputs: Sequence[str]) -> bool:
+    """Whether the iterations become a Loop."""
+    if not (isinstance(loop, bool) or loop == "auto"):
+        raise ValueError(f"`loop` must be True, False or 'auto'. Received: {loop!r}")
+    if loop is True and spec.layers:
+        raise ValueError("Each iteration of this model has parameters of its own, and a Loop's iterations share "
+                         "theirs. Use loop=False or 'auto'.")
+    if loop is False and tolerance is not None:
+        raise ValueError(f"Iterations end early (tolerance={tolerance:g}) in a Loop alone. Use loop=True, or convert a "
+                         "model without a tolerance.")
+    if isinstance(loop, bool):
+        return loop
+    few = spec.iterations <= MOST_WRITTEN_OUT and tolerance is None and "denoised" not in outputs
+    return not (few or spec.layers)
 
 
 def _about(about: Mapping[str, Any] | None, spikes: Spikes | None) -> Facts:

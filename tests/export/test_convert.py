@@ -8,6 +8,7 @@ import onnx
 import pytest
 from crsae_onnx import SparseEncoder
 from crsae_onnx.convert import convert
+from crsae_onnx.file_format.description import describe
 from crsae_onnx.validate import validate
 
 import keras_crsae as kc
@@ -64,7 +65,7 @@ def test_mask_and_sigma_act_as_in_keras(name, tmp_path):
 @pytest.mark.parametrize("iterations", [1, 9, 10, 23])
 def test_iterations_that_fill_no_loop_body_are_all_run(iterations, tmp_path):
     model = built(dict(filters=2, kernel_size=5, iterations=iterations))
-    report = validate(model, convert(model, tmp_path / "e.onnx"), shapes=[(1, 47, 1)])
+    report = validate(model, convert(model, tmp_path / "e.onnx", loop=True), shapes=[(1, 47, 1)])
     assert report.difference <= 1e-5
 
 
@@ -110,6 +111,57 @@ def test_loop_body_holds_ten_iterations_and_no_shape_arithmetic(exported):
     kinds = [n.op_type for n in loops[0].attribute[0].g.node]
     assert kinds.count("Conv") == 20
     assert not {"Transpose", "Cast", "Shape", "Reshape", "Slice", "Concat"} & set(kinds)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_iterations_written_out_compute_what_the_loop_computes(name, precision, tmp_path, rng):
+    options, channels = CONFIGS[name]
+    model = built(options, channels)
+    written, looped = (SparseEncoder(convert(model, tmp_path / f"{loop}.onnx", inputs=ALL_INPUTS, precision=precision,
+                                             loop=loop)) for loop in (False, True))
+    assert "loop" not in looped.info and written.info["loop"] is False
+    for extra in (0, 7, 31):
+        shape = (2, *(k + extra + axis for axis, k in enumerate(model.kernel_size)), channels)
+        signal = 3 * rng.standard_normal(shape)
+        given = {"mask": rng.random(shape) < 0.8, "sigma": np.array([0.8, 1.3])} if extra else {}
+        for output in ("code", "reconstruction"):
+            expected, made = (e.run([output], signal, **given)[output] for e in (looped, written))
+            assert np.abs(made - expected).max() <= (1e-5 if precision == "float32" else 1e-3) * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("options, arguments, expected", [
+    (dict(iterations=20), {}, False), (dict(iterations=21), {}, True), (dict(iterations=10), dict(loop=True), True),
+    (dict(iterations=30), dict(loop=False), False), (dict(iterations=20), dict(tolerance=1e-2), True),
+    (dict(iterations=20, tolerance=1e-2), {}, True)])
+def test_few_iterations_are_written_out(options, arguments, expected, tmp_path):
+    model = built(dict(filters=2, kernel_size=5, **options))
+    path = convert(model, tmp_path / "e.onnx", **arguments)
+    assert ("Loop" in {node.op_type for node in onnx.load(path).graph.node}) is expected
+    assert ("written out" in describe(path)[1]) is not expected
+
+
+#: What a file of a known size computes with once onnxruntime has evaluated its sizes: real numbers, no control flow.
+#: onnxruntime's WebGPU and CUDA providers have a kernel for each, TensorRT's parser and OpenVINO take each.
+PLAIN_OPERATORS = {"Add", "Clip", "Concat", "Conv", "Div", "Expand", "Gather", "Max", "Min", "Mul", "Neg", "Pad",
+                   "Relu", "Reshape", "Slice", "Squeeze", "Sub", "Tile", "Transpose", "Unsqueeze"}
+
+
+@pytest.mark.parametrize("name, arguments", [
+    *((name, dict(inputs=ALL_INPUTS)) for name in CONFIGS),
+    ("strided images", dict(outputs="denoised", inputs=("signal", "sigma")))])
+def test_written_out_for_one_size_only_plain_operators_are_left(name, arguments, tmp_path):
+    import onnxruntime as ort
+
+    path = convert(built(*CONFIGS[name]), tmp_path / "e.onnx", loop=False, **arguments)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(tmp_path / "one_size.onnx")
+    for axis, size in (("batch", 2), ("time", 61), ("height", 33), ("width", 31)):
+        options.add_free_dimension_override_by_name(axis, size)
+    ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    assert {node.op_type for node in onnx.load(tmp_path / "one_size.onnx").graph.node} <= PLAIN_OPERATORS
 
 
 def test_onnxruntime_fuses_each_convolution_with_its_sum(exported, tmp_path):
@@ -160,6 +212,7 @@ def test_existing_file_is_kept_unless_overwritten(exported, tmp_path):
     (dict(outputs=("kode",)), ValueError, "outputs"), (dict(outputs=()), ValueError, "outputs"),
     (dict(inputs=("mask",)), ValueError, "must contain 'signal'"), (dict(inputs=("noise",)), ValueError, "inputs"),
     (dict(tolerance=0.0), ValueError, "tolerance"), (dict(tolerance="low"), ValueError, "tolerance"),
+    (dict(loop="never"), ValueError, "loop"), (dict(loop=False, tolerance=1e-2), ValueError, "in a Loop alone"),
     (dict(path="nowhere/e.onnx"), FileNotFoundError, "folder")])
 def test_unfit_arguments_are_refused_and_nothing_is_written(exported, tmp_path, options, error, words):
     with pytest.raises(error, match=words):

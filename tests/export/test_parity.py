@@ -66,6 +66,13 @@ def test_a_zoo_model_equals_its_file_at_thirty_shapes(name, tmp_path, count=30):
     shapes = random_shapes(SparseEncoder(path).info, count)
     report = validate(model, path, shapes=shapes)
     assert len(report) >= 2 * count and report.difference <= 1e-5
+    written, looped = (SparseEncoder(convert(model, tmp_path / f"{loop}.onnx", loop=loop)) for loop in (False, True))
+    rng = np.random.default_rng(1)
+    for shape in shapes:
+        signal = looped.info["sigma"] * 3 * rng.standard_normal(shape)
+        for output in ("code", "reconstruction"):
+            expected, made = (encoder.run([output], signal)[output] for encoder in (looped, written))
+            assert np.abs(made - expected).max() <= 1e-5 * np.abs(expected).max()
     half = convert(model, tmp_path / "half.onnx", precision="float16")
     assert validate(model, half, shapes=shapes[:5]).difference <= TOLERANCES["float16"] / 2
 

@@ -18,7 +18,8 @@ def convert(args: Namespace) -> None:
     outputs, spikes = outputs_and_spikes(args.model, args.outputs, args.inputs, args.min_peak)
     path = convert(load_model(args.model), args.output, outputs=outputs, inputs=args.inputs,
                    tolerance=args.tolerance, overwrite=args.overwrite, about=dict(args.about),
-                   precision=args.precision, spikes=spikes)
+                   precision=args.precision, spikes=spikes,
+                   loop={"auto": "auto", "yes": True, "no": False}[args.loop])
     print(f"{path}: {path.stat().st_size / 1024:.0f} KiB, outputs {', '.join(outputs)}")
     facts = describe(path)[0]
     if facts["active"]:

@@ -58,6 +58,9 @@ def _add_convert(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--tolerance", type=float, help="stop below this relative change an iteration")
     sub.add_argument("--precision", choices=tuple(TOLERANCES), default="float32",
                      help="of the convolutions; float16 is for GPUs")
+    sub.add_argument("--loop", choices=("auto", "yes", "no"), default="auto",
+                     help="whether the iterations are a Loop of the graph, or written out, which GPUs without control "
+                          "flow need (default: written out up to 20)")
     sub.add_argument("--about", nargs="+", type=_fact, default=(), metavar="KEY=VALUE",
                      help=f"facts for a user of the file: {', '.join(ABOUT)}")
     sub.add_argument("--overwrite", action="store_true", help="replace an existing output")

@@ -64,6 +64,25 @@ class DenoiserSpec:
 
 
 @dataclass(frozen=True)
+class LayerSpec:
+    """Parameters of one iteration that has parameters of its own, ``z' = prox(w + step_size A (y - D w), threshold)``.
+
+    The threshold is ``max(offset + slope * sigma, 0)`` at the noise level sigma.
+
+    Args:
+        kernel: filters of D, float32 (*kernel_size, channels, filters).
+        adjoint_kernel: filters of A, same shape.
+        slope: (filters,).
+        offset: (filters,), in the unit of the code.
+    """
+
+    kernel: NDArray[np.float32]
+    adjoint_kernel: NDArray[np.float32]
+    slope: NDArray[np.float64]
+    offset: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class EncoderSpec:
     """A convolutional sparse encoder and its decoder as plain numbers: all that an exporter needs.
 
@@ -85,6 +104,8 @@ class EncoderSpec:
         likelihood: name of the likelihood's form in a graph, "gaussian"; None: it has none.
         block: code positions an axis that are folded into channels for speed; None: one.
         adjoint_kernel: filters of A where it is not the adjoint of D, same shape as ``kernel``; None: it is.
+        layers: parameters of each iteration in place of ``kernel``, ``adjoint_kernel`` and ``lambda_reg``, where each
+            has its own; empty: all iterations have the same.
         tolerance: relative change of the code in one iteration below which the iterations end; None: all are done.
         check_every: iterations after each of which ``tolerance`` is compared.
         active: whether the model, unlike its file, goes on to the optimum where the signal holds events.
@@ -116,6 +137,7 @@ class EncoderSpec:
     likelihood: str | None = "gaussian"
     block: tuple[int, ...] | None = None
     adjoint_kernel: NDArray[np.float32] | None = None
+    layers: tuple[LayerSpec, ...] = ()
     tolerance: float | None = None
     check_every: int = 10
     active: bool = False
@@ -142,6 +164,21 @@ class EncoderSpec:
             value = getattr(self, name)
             if value is not None and not np.isfinite(value).all():
                 raise ValueError(f"The model's {name} is not finite: training diverged. Load the last good weights.")
+        self._check_layers()
+
+    def _check_layers(self) -> None:
+        if len(self.layers) not in (0, self.iterations):
+            raise ValueError(f"Expected `layers` for none or each of {self.iterations} iterations. "
+                             f"Received: {len(self.layers)}")
+        for number, layer in enumerate(self.layers):
+            for name, shape in (("kernel", self.kernel.shape), ("adjoint_kernel", self.kernel.shape),
+                                ("slope", (self.filters,)), ("offset", (self.filters,))):
+                value = getattr(layer, name)
+                if value.shape != shape:
+                    raise ValueError(f"`layers[{number}].{name}` must have shape {shape}. Received: {value.shape}")
+                if not np.isfinite(value).all():
+                    raise ValueError(f"The {name} of iteration {number} is not finite: training diverged. Load the "
+                                     "last good weights.")
 
     def _check_sizes(self) -> None:
         kernel, rank = self.kernel, len(self.strides)
@@ -200,6 +237,8 @@ class EncoderSpec:
         if self.adjoint_kernel is not None:
             values["analysis"] = self.adjoint_kernel
         digest = hashlib.sha256()
+        for number, layer in enumerate(self.layers):
+            values |= {f"layer {number} {name}": value for name, value in vars(layer).items()}
         for name, value in {**values, "lambda": self.lambda_reg, "sigma": self.sigma, "step": self.step_size}.items():
             array = np.ascontiguousarray(value, "<f4")
             digest.update(f"{name}{array.shape}".encode() + array.tobytes())

@@ -47,11 +47,13 @@ def _file(path: str | os.PathLike[str], size: int, facts: Facts) -> dict[str, ob
 
 def _model(facts: Facts) -> dict[str, object]:
     stop = f", stops at a relative change of {facts['tolerance']:g}" if facts["tolerance"] else ""
+    stop += "" if facts.get("loop", True) else ", written out (no Loop)"
+    stop += ", each with parameters of its own" if facts.get("layers") else ""
     unit = _WHITENED if facts.get("whitening_inside") else _UNIT
     active = ", these iterations; the model, active=True, goes on to the optimum" if facts["active"] else ""
     return {"dictionary": f"{facts['filters']} filters of {_sizes(facts['kernel_size'])}, stride "
                           f"{_sizes(facts['strides'])}",
-            "encoder": f"{facts['iterations']} iterations at most{stop}",
+            "encoder": f"{facts['iterations']} iterations{' at most' if facts['tolerance'] else ''}{stop}",
             "code prior": facts["code_prior"], "likelihood": facts["likelihood"],
             "computes": f"every position{active}", "precision": facts["precision"],
             "sigma": f"{facts['sigma']:.4g} ({unit})", "step size": f"{facts['step_size']:.4g}",

@@ -14,7 +14,7 @@ Facts = dict[str, Any]
 
 
 def encoder_facts(spec: EncoderSpec, *, block: Sequence[int], outputs: Sequence[str], inputs: Sequence[str],
-                  tolerance: float | None, precision: str, versions: Mapping[str, str]) -> Facts:
+                  tolerance: float | None, precision: str, versions: Mapping[str, str], loop: bool = True) -> Facts:
     """Facts of an exported encoder.
 
     Args:
@@ -24,6 +24,7 @@ def encoder_facts(spec: EncoderSpec, *, block: Sequence[int], outputs: Sequence[
         tolerance: relative change at which the iterations end; None: all are done.
         precision: of the convolutions.
         versions: of the software that wrote the file, beside the model's own.
+        loop: whether the iterations are a Loop of the graph.
 
     Returns:
         Numbers in the signal's unit: ``sigma``, ``penalty_weight`` (lambda sigma^2, the weight of the code's l1 norm);
@@ -49,6 +50,7 @@ def encoder_facts(spec: EncoderSpec, *, block: Sequence[int], outputs: Sequence[
         "lambda_reg": spec.lambda_reg.tolist(), "penalty_weight": spec.penalty_weight.tolist(),
         "threshold": spec.threshold.tolist(), "config": dict(spec.config),
         "versions": {**spec.versions, **versions},
+        **({} if loop else {"loop": False}), **({"layers": len(spec.layers)} if spec.layers else {}),
     }
 
 

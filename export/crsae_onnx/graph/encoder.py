@@ -26,14 +26,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crsae_onnx.core.spec import INPUT, MASK, SIGMA
-from crsae_onnx.graph.folding import FoldedEncoder
+from crsae_onnx.graph.blocks import Blocks
+from crsae_onnx.graph.folding import FoldedEncoder, FoldedLayer
 from crsae_onnx.graph.nodes import Nodes
 
 if TYPE_CHECKING:
@@ -42,23 +44,24 @@ if TYPE_CHECKING:
 #: Code priors that the iteration is written for -> whether their codes have both signs; and the likelihoods.
 CODE_PRIORS = {"soft": True, "nonnegative_soft": False}
 LIKELIHOODS = ("gaussian",)
-#: Added to a closed position, far beyond any signal and far from overflow.
-_CLOSED = -1e30
 #: Least squared norm of a code, so that a silent code has changed by 0.
 _TINY = 1e-30
 _FLOAT, _HALF = 1, 10  # onnx.TensorProto
 
 
-def as_images(encoder: FoldedEncoder) -> FoldedEncoder:
-    """A signal as an image of one row."""
-    if len(encoder.strides) == 2:
-        return encoder
-    return replace(encoder, kernel=encoder.kernel[None], decoder_kernel=encoder.decoder_kernel[None],
-                   adjoint_kernel=None if encoder.adjoint_kernel is None else encoder.adjoint_kernel[None],
-                   kernel_size=(1, *encoder.kernel_size), strides=(1, *encoder.strides), block=(1, *encoder.block))
+@dataclass(frozen=True)
+class Weights:
+    """Names of what an iteration computes with."""
+
+    negative_synthesis: str
+    adjoint: str
+    bias: str  #: of the convolution with ``adjoint``
+    step_size: str
+    threshold: str  #: and its negative, where it is not the bias; else ""
+    negative_threshold: str
 
 
-class Graph:
+class Graph(Blocks):
     """Builds an encoder into ``nodes``; the Loop's body is another ``Nodes`` that reads their tensors.
 
     Args:
@@ -71,43 +74,26 @@ class Graph:
 
     def __init__(self, encoder: FoldedEncoder, inputs: Sequence[str], flat: bool, nodes: Nodes, signal: str = INPUT,
                  sigma: str = SIGMA) -> None:
-        self.encoder, self.flat, self.top, self.level = encoder, flat, nodes, sigma
-        self.taps, self.columns = encoder.kernel.shape[:2], encoder.kernel.shape[-1]
-        self.period = [b * s for b, s in zip(encoder.block, encoder.strides, strict=True)]
-        self.signed, self.half = CODE_PRIORS[encoder.code_prior], encoder.half
-        self.biased = not (self.signed or self.half)  # the threshold is the second convolution's bias
-        top, constant = self.top, self.top.constant
-        signal = self._image(signal)
+        self.level, self.signed, self.half = sigma, CODE_PRIORS[encoder.code_prior], encoder.half
+        # Whether the threshold is the second convolution's bias; else it is a tensor.
+        self.biased = not (self.signed or self.half or any(layer.offset is not None for layer in encoder.layers))
+        super().__init__(encoder, flat, nodes)
+        top, signal = nodes, self.image(signal)
         self.scale = ""  # name of the magnitude that float16 is scaled by
         if self.half:
             self.scale = self._largest(signal, MASK in inputs)
             signal = top("Div", signal, self.scale)
-        shape = top("Shape", signal)
-        self.batch = top("Slice", shape, constant([0]), constant([1]))
-        self.space = top("Slice", shape, constant([1]), constant([3]))
-        size, stride, block = (constant(v) for v in (encoder.kernel_size, encoder.strides, encoder.block))
-        one, taps = constant([1]), constant(self.taps)
-        # All counts are positive: ONNX division truncates, as floor does there.
-        past = top("Sub", top("Add", self.space, stride), top("Add", size, one))
-        self.positions = top("Add", top("Div", past, stride), one)
-        self.blocks = top("Div", top("Sub", top("Add", self.positions, block), one), block)
-        self.signal_blocks = top("Sub", top("Add", self.blocks, taps), one)
-        self.tail = [axis for axis in (0, 1) if encoder.block[axis] > 1]
+        self.measure(signal)
         extras = self._extras(SIGMA in inputs) if self.biased else []
         self.rows = math.prod(self.period) * encoder.channels + len(extras)
-        self.signal = top.shaped(self._with(self._fold(signal, self.batch), extras), self.rows, "signal_blocks")
+        self.signal = top.shaped(self._with(self.fold(signal, self.batch), extras), self.rows, "signal_blocks")
         self.mask = self._mask(MASK in inputs, len(extras))
-        weight = self.synthesis_weight(encoder.kernel)
-        self.negative_synthesis = self._more_rows(weight if self.half else top("Neg", weight), len(extras))
-        self._adjoint(SIGMA in inputs)
-
-    def _image(self, name: str) -> str:
-        return self.top("Unsqueeze", name, self.top.constant([1])) if self.flat else name
+        self.layers = [self._weights(layer, SIGMA in inputs, len(extras)) for layer in encoder.layers]
 
     def _largest(self, signal: str, masked: bool) -> str:
         """(batch, 1, 1, 1): the largest magnitude of the observed samples, which float16 is scaled by."""
         top, constant = self.top, self.top.constant
-        observed = top("Mul", signal, self._image(MASK)) if masked else signal
+        observed = top("Mul", signal, self.image(MASK)) if masked else signal
         most = top("ReduceMax", top("Abs", observed), constant([1, 2, 3]), keepdims=1)
         return top("Max", most, constant(_TINY, np.float32))
 
@@ -135,55 +121,11 @@ class Graph:
             return weight
         return self.top("Pad", weight, self.top.constant([0, 0, 0, 0, count, 0, 0, 0]))
 
-    def _concat(self, *parts: str) -> str:
-        return self.top("Concat", *parts, axis=0)
-
-    def _fold(self, array: str, batch: str) -> str:
-        """(batch, *space, channels) -> (batch, period * channels, *blocks), zeros on the right."""
-        top, constant, channels = self.top, self.top.constant, self.encoder.channels
-        missing = top("Sub", top("Mul", self.signal_blocks, constant(self.period)), self.space)
-        array = top("Pad", array, self._concat(constant([0] * 5), missing, constant([0])))
-        folded = self._concat(batch, constant([math.prod(self.period) * channels]), self.signal_blocks)
-        if self.flat:
-            # Three axes: onnxruntime transposes six several times slower.
-            rows = self._concat(batch, constant([-1, self.period[1] * channels]))
-            return top("Reshape", top("Transpose", top("Reshape", array, rows), perm=[0, 2, 1]), folded)
-        split = [part for axis, p in enumerate(self.period)
-                 for part in (self._entry(self.signal_blocks, axis), constant([p]))]
-        array = top("Reshape", array, self._concat(batch, *split, constant([channels])))
-        array = top("Transpose", array, perm=[0, 2, 4, 5, 1, 3])
-        return top("Reshape", array, folded)
-
-    def unfold(self, array: str, period: Sequence[int], channels: int, space: str, name: str) -> None:
-        """(batch, period * channels, *blocks) -> (batch, *space, channels), an output of the graph."""
-        top, constant = self.top, self.top.constant
-        if self.flat:
-            array = top("Transpose", top("Squeeze", array, constant([2])), perm=[0, 2, 1])
-            array = top("Reshape", array, self._concat(self.batch, constant([-1, channels])))
-            top("Slice", array, constant([0]), self._entry(space, 1), constant([1]), name=name)
-            return
-        blocks = top("Slice", top("Shape", array), constant([2]), constant([4]))
-        array = top("Reshape", array, self._concat(self.batch, constant([*period, channels]), blocks))
-        array = top("Transpose", array, perm=[0, 4, 1, 5, 2, 3])
-        array = top("Reshape", array, self._concat(self.batch, top("Mul", blocks, constant(period)),
-                                                   constant([channels])))
-        top("Slice", array, constant([0, 0]), space, constant([1, 2]), name=name)
-
-    def _entry(self, vector: str, axis: int) -> str:
-        return self.top("Slice", vector, self.top.constant([axis]), self.top.constant([axis + 1]))
-
-    def _last_block(self, axis: int, count: str) -> str:
-        """1 in the last block of codes along ``axis``, else 0; ``count`` blocks, shape (1, 1, count, 1) or its like."""
-        top, constant = self.top, self.top.constant
-        index = top("Range", constant(0), top("Squeeze", self._entry(count, axis)), constant(1))
-        last = top("Equal", index, top("Sub", self._entry(self.blocks, axis), constant([1])))
-        return top("Reshape", top("Cast", last, to=1), constant([1, 1, -1, 1] if axis == 0 else [1, 1, 1, -1]))
-
     def _extras(self, sigma: bool) -> list[str]:
         """Channels beside the signal's: the last block of each axis that has a tail, and sigma."""
         top = self.top
-        shape = self._concat(self.batch, top.constant([1]), self.signal_blocks)
-        extras = [self._last_block(axis, self.signal_blocks) for axis in self.tail]
+        shape = self.concat(self.batch, top.constant([1]), self.signal_blocks)
+        extras = [self.last_block(axis, self.signal_blocks) for axis in self.tail]
         extras += [self._sigma()] if sigma else []
         return [top("Expand", extra, shape) for extra in extras]
 
@@ -200,45 +142,57 @@ class Graph:
             return None
         batch = self.batch if given else constant([1])
         one = constant(1.0, np.float32)
-        mask = self._image(MASK) if given else \
-            top("Expand", one, self._concat(batch, self.space, constant([encoder.channels])))
-        more = [top("Expand", one, self._concat(batch, constant([extras]), self.signal_blocks))] if extras else []
-        return self._with(self._fold(mask, batch), more)
+        mask = self.image(MASK) if given else \
+            top("Expand", one, self.concat(batch, self.space, constant([encoder.channels])))
+        more = [top("Expand", one, self.concat(batch, constant([extras]), self.signal_blocks))] if extras else []
+        return self._with(self.fold(mask, batch), more)
 
-    def _adjoint(self, sigma: bool) -> None:
-        """Weight and bias of the second convolution; where it has no bias, the threshold tensor instead."""
+    def _weights(self, layer: FoldedLayer, sigma: bool, extras: int) -> Weights:
+        """Weights of both convolutions; the threshold as the second one's bias, or as a tensor."""
         encoder, top, constant = self.encoder, self.top, self.top.constant
-        kernel = encoder.kernel if encoder.adjoint_kernel is None else encoder.adjoint_kernel
+        synthesis = self.synthesis_weight(layer.kernel)
+        synthesis = self._more_rows(synthesis if self.half else top("Neg", synthesis), extras)
+        kernel = layer.kernel if layer.adjoint_kernel is None else layer.adjoint_kernel
         kernel = top("Transpose", self.weight(kernel, self.half), perm=[3, 2, 0, 1])  # (filters, channels, *taps)
-        self.step_size = constant(encoder.step_size, np.float32)
-        parts = [kernel if self.half else top("Mul", kernel, self.step_size)]
-        scale = np.tile(encoder.scale, math.prod(encoder.block)).astype(np.float32)
-        self.bias = self.weight(-encoder.sigma * scale * (self.biased and not sigma), self.half)
-        closed = {axis: self._closed(axis) for axis in self.tail}
-        first_tap = [(0, 0), (0, 0)] + [(0, t - 1) for t in self.taps]
+        step_size = constant(layer.step_size, np.float32)
+        parts = [kernel if self.half else top("Mul", kernel, step_size)]
+        scale = np.tile(layer.scale, math.prod(encoder.block)).astype(np.float32)
+        bias = self.weight(-encoder.sigma * scale * (self.biased and not sigma), self.half)
+        amounts = self._amounts
         if not self.biased:
-            scale = scale.reshape(1, -1, 1, 1)
-            threshold = top("Mul", self._sigma(), self.weight(scale)) if sigma else self.weight(encoder.sigma * scale)
-            threshold = top("Div", threshold, self.scale) if self.half else threshold
-            for axis, amount in closed.items():
-                amount = top("Mul", top("Reshape", amount, constant([1, -1, 1, 1])),
-                             self._last_block(axis, self.blocks))
-                threshold = top("Sub", threshold, amount)
-            self.threshold, self.negative_threshold = threshold, top("Neg", threshold)
-        else:
-            low, high = zip(*first_tap, strict=True)
-            parts += [top("Pad", amount, constant([*low, *high])) for amount in closed.values()]
-            if sigma:
-                parts.append(self.weight(np.pad(-scale.reshape(-1, 1, 1, 1), first_tap)))
-        self.adjoint_weight = top("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
+            threshold = self._threshold(layer, scale.reshape(1, -1, 1, 1), sigma)
+            return Weights(synthesis, parts[0], bias, step_size, threshold, top("Neg", threshold))
+        first_tap = [(0, 0), (0, 0)] + [(0, t - 1) for t in self.taps]
+        low, high = zip(*first_tap, strict=True)
+        parts += [top("Pad", amount, constant([*low, *high])) for amount in amounts.values()]
+        if sigma:
+            parts.append(self.weight(np.pad(-scale.reshape(-1, 1, 1, 1), first_tap)))
+        adjoint = top("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
+        return Weights(synthesis, adjoint, bias, step_size, "", "")
 
+    def _threshold(self, layer: FoldedLayer, scale: NDArray[np.float32], sigma: bool) -> str:
+        """The threshold of an iteration, broadcastable to the folded code; infinite at closed positions."""
+        top = self.top
+        threshold = top("Mul", self._sigma(), self.weight(scale)) if sigma else \
+            self.weight(self.encoder.sigma * scale)
+        if layer.offset is not None:
+            offset = np.tile(layer.offset, math.prod(self.encoder.block)).reshape(scale.shape)
+            threshold = top("Relu", top("Add", threshold, self.weight(offset)))
+        threshold = top("Div", threshold, self.scale) if self.half else threshold
+        for axis in self.tail:
+            threshold = top("Sub", threshold, self._closed(axis))
+        return threshold
+
+    @cached_property
+    def _amounts(self) -> dict[int, str]:
+        return {axis: self.closed(axis) for axis in self.tail}
+
+    @lru_cache  # noqa: B019  a graph lives as long as its conversion
     def _closed(self, axis: int) -> str:
-        """(filters, 1, 1, 1): ``_CLOSED`` at the positions of the last block that lie past the code's end."""
-        top, constant, encoder = self.top, self.top.constant, self.encoder
-        phase = np.indices((*encoder.block, encoder.filters))[axis].reshape(-1, 1, 1, 1)
-        before = top("Mul", top("Sub", self._entry(self.blocks, axis), constant([1])), constant([encoder.block[axis]]))
-        inside = top("Less", constant(phase), top("Sub", self._entry(self.positions, axis), before))
-        return top("Where", inside, constant(0.0, np.float32), constant(_CLOSED, np.float32))
+        """``CLOSED`` at the closed positions of the last block of an axis, else 0; broadcastable to the folded code."""
+        top = self.top
+        amount = top("Reshape", self._amounts[axis], top.constant([1, -1, 1, 1]))
+        return top("Mul", amount, self.last_block(axis, self.blocks))
 
     # The iterations
 
@@ -255,24 +209,30 @@ class Graph:
         result = nodes("Conv", array, weight, bias, kernel_shape=list(self.taps), **options)
         return nodes("Cast", result, to=_FLOAT) if self.half else result
 
-    def _step(self, nodes: Nodes, x: str, w: str, factor: str) -> tuple[str, str]:
-        """One iteration; returns the new (x, w)."""
-        synthesis = self.synthesis(nodes, w, self.negative_synthesis, self.rows)
-        residual = nodes("Sub", self.signal, synthesis) if self.half else nodes("Add", synthesis, self.signal)
+    def _step(self, nodes: Nodes, x: str | None, w: str | None, factor: str | None,
+              weights: Weights) -> tuple[str, str]:
+        """One iteration; returns the new (x, w). ``x`` and ``w`` None: the code 0; ``factor`` None: no momentum."""
+        residual = self.signal
+        if w is not None:
+            synthesis = self.synthesis(nodes, w, weights.negative_synthesis, self.rows)
+            residual = nodes("Sub", self.signal, synthesis) if self.half else nodes("Add", synthesis, self.signal)
         if self.mask is not None:
             residual = nodes("Mul", residual, self.mask)
-        moved = self._convolve(nodes, residual, self.adjoint_weight, self.bias)
+        moved = self._convolve(nodes, residual, weights.adjoint, weights.bias)
         if self.half:
-            moved = nodes("Mul", moved, self.step_size)
-        moved = nodes("Add", nodes.shaped(moved, self.columns, "blocks"), w)
+            moved = nodes("Mul", moved, weights.step_size)
+        moved = nodes.shaped(moved, self.columns, "blocks")
+        moved = moved if w is None else nodes("Add", moved, w)
         if self.signed:
             # u - clip(u, -b, b); ONNX Clip takes one number as limit.
-            clipped = nodes("Max", nodes("Min", moved, self.threshold), self.negative_threshold)
+            clipped = nodes("Max", nodes("Min", moved, weights.threshold), weights.negative_threshold)
             new = nodes("Sub", moved, clipped)
         else:
-            new = nodes("Relu", moved if self.biased else nodes("Sub", moved, self.threshold))
-        w = nodes("Add", new, nodes("Mul", nodes("Sub", new, x), factor))
-        return new, nodes.shaped(w, self.columns, "blocks")
+            new = nodes("Relu", moved if self.biased else nodes("Sub", moved, weights.threshold))
+        if factor is None:
+            return new, nodes.shaped(new, self.columns, "blocks")
+        change = new if x is None else nodes("Sub", new, x)
+        return new, nodes.shaped(nodes("Add", new, nodes("Mul", change, factor)), self.columns, "blocks")
 
     def code(self, folded: str, name: str) -> None:
         """The folded code as an output (batch, *positions, filters)."""
@@ -289,15 +249,26 @@ class Graph:
         """Name of the folded code after all iterations."""
         top, constant, encoder = self.top, self.top.constant, self.encoder
         factors = encoder.momentum
+        if not encoder.loop:
+            return self._written_out(factors)
         passes, rest = divmod(len(factors), encoder.check_every)
-        x = top("Expand", constant(0.0, np.float32), self._concat(self.batch, constant([self.columns]), self.blocks))
+        x = top("Expand", constant(0.0, np.float32), self.concat(self.batch, constant([self.columns]), self.blocks))
         x = w = top.shaped(x, self.columns, "blocks")
         for factor in factors[:rest]:
-            x, w = self._step(top, x, w, constant(factor, np.float32))
+            x, w = self._step(top, x, w, constant(factor, np.float32), self.layers[0])
         if not passes:
             return x
         table = self.weight(factors[rest:].reshape(passes, encoder.check_every))
         return top.several("Loop", constant(passes), constant(True, bool), x, w, count=2, body=self._body(table))[0]
+
+    def _written_out(self, factors: NDArray[np.float32]) -> str:
+        """``iterate`` without a Loop, what the first and the last iteration do not need left out."""
+        x = w = None
+        layers = self.layers * (len(factors) if len(self.layers) == 1 else 1)
+        for k, (factor, weights) in enumerate(zip(factors, layers, strict=True), start=1):
+            moves = factor and k < len(factors)
+            x, w = self._step(self.top, x, w, self.top.constant(factor, np.float32) if moves else None, weights)
+        return x or ""
 
     def _body(self, table: str) -> onnx.GraphProto:
         from onnx import TensorProto, helper
@@ -311,7 +282,7 @@ class Graph:
         w = names["w"]
         for factor in factors:
             last = x
-            x, w = self._step(nodes, x, w, factor)
+            x, w = self._step(nodes, x, w, factor, self.layers[0])
         if self.encoder.tolerance is None:
             nodes("Identity", names["go"], name=names["go_on"])
         else:

@@ -18,67 +18,94 @@ from crsae_onnx.core.spec import EncoderSpec
 
 
 @dataclass(frozen=True)
+class FoldedLayer:
+    """Parameters of one iteration.
+
+    Args:
+        kernel: folded (*taps, prod(block * strides) * channels, prod(block) * filters).
+        adjoint_kernel: folded filters of the adjoint where it is no transpose of D (LCSC); None: ``kernel``.
+        step_size: of the iteration.
+        scale: (filters,): its threshold is ``max(offset + scale * sigma, 0)``.
+        offset: (filters,); None: zeros.
+    """
+
+    kernel: NDArray[np.float32]
+    adjoint_kernel: NDArray[np.float32] | None
+    step_size: float
+    scale: NDArray[np.float64]
+    offset: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
 class FoldedEncoder:
     """What the graph is made from.
 
     Args:
-        kernel: folded (*taps, prod(block * strides) * channels, prod(block) * filters).
-        decoder_kernel: the same for the decoder.
-        adjoint_kernel: folded filters of the adjoint where it is no transpose of D (LCSC); None: ``kernel``.
+        layers: one FoldedLayer for all iterations, or one an iteration.
+        decoder_kernel: folded as the layers' kernels are.
         kernel_size, strides, channels, filters: of the plain dictionary.
         block: code positions an axis that one block holds.
-        step_size: of one iteration.
-        scale: (filters,): the threshold of one iteration is ``scale * sigma``.
         sigma: noise level where the file has no such input.
         code_prior: "soft" or "nonnegative_soft".
         momentum: (iterations,), FISTA's (t_k - 1) / t_{k+1}.
         check_every: iterations in one pass of the Loop; ``tolerance`` is compared after each pass.
         tolerance: relative change that ends the Loop; None: all iterations are done.
         half: whether convolutions are in float16.
+        loop: whether the iterations are a Loop of the graph; False: all are written out.
     """
 
-    kernel: NDArray[np.float32]
+    layers: tuple[FoldedLayer, ...]
     decoder_kernel: NDArray[np.float32]
-    adjoint_kernel: NDArray[np.float32] | None
     kernel_size: tuple[int, ...]
     strides: tuple[int, ...]
     channels: int
     filters: int
     block: tuple[int, ...]
-    step_size: float
-    scale: NDArray[np.float64]
     sigma: float
     code_prior: str
     momentum: NDArray[np.float32]
     check_every: int
     tolerance: float | None
     half: bool = False
+    loop: bool = True
 
 
-def fold_encoder(spec: EncoderSpec, tolerance: float | None = None, half: bool = False) -> FoldedEncoder:
+def fold_encoder(spec: EncoderSpec, tolerance: float | None = None, half: bool = False,
+                 loop: bool = True) -> FoldedEncoder:
     """An encoder with its kernels folded into blocks of ``smallest_block`` positions.
 
     Args:
         spec: EncoderSpec.
         tolerance: in place of the spec's; None: the spec's.
         half: whether convolutions are in float16.
+        loop: whether the iterations are a Loop.
 
     Example:
         >>> import numpy as np
         >>> from crsae_onnx.core.spec import EncoderSpec
         >>> from crsae_onnx.graph.folding import fold_encoder
         >>> filters = np.ones((45, 1, 3), "float32")
-        >>> fold_encoder(EncoderSpec(filters, filters, (1,), 1.0, [1.0], 1.0, np.zeros(9), block=(16,))).kernel.shape
+        >>> encoder = fold_encoder(EncoderSpec(filters, filters, (1,), 1.0, [1.0], 1.0, np.zeros(9), block=(16,)))
+        >>> encoder.layers[0].kernel.shape
         (4, 15, 45)
     """
     block = tuple(smallest_block(k, s, b) for k, s, b in
                   zip(spec.kernel_size, spec.strides, spec.block or (1,) * spec.rank, strict=True))
-    adjoint = None if spec.adjoint_kernel is None else fold_kernel(spec.adjoint_kernel, spec.strides, block)
+
+    def fold(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+        return fold_kernel(kernel, spec.strides, block)
+
+    if spec.layers:
+        layers = tuple(FoldedLayer(fold(layer.kernel), fold(layer.adjoint_kernel), spec.step_size, layer.slope,
+                                   layer.offset) for layer in spec.layers)
+    else:
+        adjoint = None if spec.adjoint_kernel is None else fold(spec.adjoint_kernel)
+        scale = spec.lambda_reg * spec.sigma * spec.step_size
+        layers = (FoldedLayer(fold(spec.kernel), adjoint, spec.step_size, scale),)
     return FoldedEncoder(
-        fold_kernel(spec.kernel, spec.strides, block), fold_kernel(spec.decoder_kernel, spec.strides, block), adjoint,
-        spec.kernel_size, spec.strides, spec.channels, spec.filters, block, spec.step_size,
-        spec.lambda_reg * spec.sigma * spec.step_size, spec.sigma, spec.code_prior or "", spec.momentum,
-        spec.check_every, spec.tolerance if tolerance is None else float(tolerance), half)
+        layers, fold(spec.decoder_kernel), spec.kernel_size, spec.strides, spec.channels, spec.filters, block,
+        spec.sigma, spec.code_prior or "", spec.momentum, spec.check_every,
+        spec.tolerance if tolerance is None else float(tolerance), half, loop)
 
 
 def taps(kernel_size: int, stride: int, block: int) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
+
+from crsae_onnx.core.spec import OPSET
 
 if TYPE_CHECKING:
     import onnx
@@ -78,6 +81,38 @@ class Nodes:
         """Initialisers that some node reads."""
         read = set().union(*(_inputs(node) for node in self.nodes))
         return [c for c in self.constants if c.name in read]
+
+
+def fold_constants(nodes: Nodes, outputs: Sequence[str]) -> None:
+    """Replace nodes that depend on constants alone by what they compute, but for those that give ``outputs``.
+
+    Converters that ask for constant weights do not all compute them by themselves.
+
+    Example:
+        >>> import numpy as np
+        >>> from crsae_onnx.graph.nodes import Nodes, fold_constants
+        >>> nodes = Nodes()
+        >>> doubled = nodes("Mul", nodes.constant(2.0, np.float32), nodes.constant(3.0, np.float32))
+        >>> result = nodes("Add", "x", doubled, name="y")
+        >>> fold_constants(nodes, ["y"])
+        >>> [node.op_type for node in nodes.nodes], len(nodes.used_constants())
+        (['Add'], 1)
+    """
+    from onnx import numpy_helper
+    from onnx.reference import ReferenceEvaluator
+
+    values = {c.name: numpy_helper.to_array(c) for c in nodes.constants}
+    left: list[onnx.NodeProto] = []
+    for node in nodes.nodes:
+        if not set(node.input) <= set(values) or any(a.HasField("g") for a in node.attribute) \
+                or set(node.output) & set(outputs):
+            left.append(node)
+            continue
+        results = ReferenceEvaluator(node, opsets={"": OPSET}).run(None, {name: values[name] for name in node.input})
+        for name, result in zip(node.output, results, strict=True):
+            values[name] = np.asarray(result)
+            nodes.constants.append(numpy_helper.from_array(values[name], name))
+    nodes.nodes = left
 
 
 def _inputs(node: onnx.NodeProto) -> set[str]:

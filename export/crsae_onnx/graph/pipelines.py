@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from crsae_onnx.core.cycle_spinning import all_shifts
 from crsae_onnx.core.spec import (
     INPUT,
     OPSET,
@@ -22,9 +23,10 @@ from crsae_onnx.core.spec import (
 from crsae_onnx.core.spikes.correlations import POOL_RADIUS
 from crsae_onnx.core.spikes.peak_rule import CENTRE_WEIGHT, PeakRule
 from crsae_onnx.core.spikes.whitening import Whitening
-from crsae_onnx.graph.encoder import Graph, as_images
+from crsae_onnx.graph.blocks import as_images
+from crsae_onnx.graph.encoder import Graph
 from crsae_onnx.graph.folding import FoldedEncoder
-from crsae_onnx.graph.nodes import Nodes
+from crsae_onnx.graph.nodes import Nodes, fold_constants
 
 if TYPE_CHECKING:
     import onnx
@@ -58,6 +60,8 @@ def build(encoder: FoldedEncoder, outputs: Sequence[str], inputs: Sequence[str],
         if denoiser is None:
             raise ValueError("The output 'denoised' needs a DenoiserSpec. Received: denoiser=None")
         denoise(top, images, denoiser)
+    if not encoder.loop:
+        fold_constants(top, tensors(outputs))
     facts = {"rank": len(encoder.strides), "channels": encoder.channels, "filters": encoder.filters}
     graph = helper.make_graph(top.nodes, "crsae", [_value_info(n, facts) for n in inputs],
                               [_value_info(n, facts) for n in tensors(outputs)], top.used_constants(),
@@ -224,8 +228,9 @@ def _moving_sum(nodes: Nodes, rows: str, radius: int) -> str:
 def denoise(top: Nodes, encoder: FoldedEncoder, denoiser: DenoiserSpec) -> None:
     """The output "denoised": (batch, height, width, channels) in [0, 1].
 
-    The blurred image is kept; the rest is reconstructed on every shift of the stride's grid (a Loop, one shift in
-    memory at a time) at the noise level of the input ``sigma``; their mean is added, and clipped to [0, 1].
+    The blurred image is kept; the rest is reconstructed on every shift of the stride's grid (in a Loop one shift in
+    memory at a time, without a Loop all as one batch) at the noise level of the input ``sigma``; their mean is added,
+    and clipped to [0, 1].
     """
     constant = top.constant
     shape = top("Shape", INPUT)
@@ -233,10 +238,13 @@ def denoise(top: Nodes, encoder: FoldedEncoder, denoiser: DenoiserSpec) -> None:
     slow = _blur(top, INPUT, (height, width), denoiser.low_pass) if denoiser.low_pass else \
         top("ReduceMean", INPUT, constant([1, 2, 3]), keepdims=1)
     rest = top("Sub", INPUT, slow)
-    body = _shift_body(top, encoder, denoiser, rest, shape, (height, width))
     shifts = encoder.strides[0] * encoder.strides[1]
-    zero = top("Expand", constant(0.0, np.float32), shape)
-    total = top("Loop", constant(shifts), constant(True, bool), zero, body=body)
+    if encoder.loop:
+        body = _shift_body(top, encoder, denoiser, rest, shape, (height, width))
+        zero = top("Expand", constant(0.0, np.float32), shape)
+        total = top("Loop", constant(shifts), constant(True, bool), zero, body=body)
+    else:
+        total = _shift_batch(top, encoder, denoiser, rest, shape, (height, width))
     clean = top("Add", slow, top("Div", total, constant(float(shifts), np.float32)))
     top("Clip", clean, constant(0.0, np.float32), constant(1.0, np.float32), name="denoised")
 
@@ -249,16 +257,10 @@ def _shift_body(top: Nodes, encoder: FoldedEncoder, denoiser: DenoiserSpec, imag
     nodes, constant = Nodes("shift/", outer=top), top.constant
     columns = encoder.strides[1]
     shift = (nodes("Div", "shift/number", constant(columns)), nodes("Mod", "shift/number", constant(columns)))
-    piece = image
-    for axis, (size, k, s, at) in enumerate(zip(space, encoder.kernel_size, encoder.strides, shift, strict=True)):
-        piece = nodes("Gather", piece, _shift_index(nodes, size, k, s, at), axis=axis + 1)
+    piece = _shifted(nodes, encoder, image, space, shift)
     graph = Graph(encoder, (INPUT, SIGMA), False, nodes, piece, _effective_sigma(top, denoiser.sigma_power))
     graph.reconstruction(graph.iterate(), "shift/reconstruction")
-    starts = [nodes("Add", at, constant(k - s)) for at, k, s in
-              zip(shift, encoder.kernel_size, encoder.strides, strict=True)]
-    start = nodes("Concat", *(nodes("Unsqueeze", v, constant([0])) for v in starts), axis=0)
-    extent = nodes("Slice", shape, constant([1]), constant([3]))
-    part = nodes("Slice", "shift/reconstruction", start, nodes("Add", start, extent), constant([1, 2]))
+    part = _unshifted(nodes, encoder, "shift/reconstruction", shape, shift)
     nodes("Add", "shift/sum", part, name="shift/sum_next")
     nodes("Identity", "shift/more", name="shift/more_next")
     axes = ["batch", "height", "width", encoder.channels]
@@ -271,6 +273,44 @@ def _shift_body(top: Nodes, encoder: FoldedEncoder, denoiser: DenoiserSpec, imag
         [tensor("shift/number", TensorProto.INT64, []), tensor("shift/more", TensorProto.BOOL, []),
          tensor("shift/sum")],
         [tensor("shift/more_next", TensorProto.BOOL, []), tensor("shift/sum_next")], value_info=nodes.shapes)
+
+
+def _shift_batch(top: Nodes, encoder: FoldedEncoder, denoiser: DenoiserSpec, image: str, shape: str,
+                 space: tuple[str, str]) -> str:
+    """The sum of the reconstructions of all shifts, which are one batch."""
+    nodes, constant = Nodes("shift/", outer=top), top.constant
+    shifts = [(constant(row), constant(column)) for row, column in all_shifts(encoder.strides).tolist()]
+    pieces = [_shifted(nodes, encoder, image, space, shift) for shift in shifts]
+    batch = nodes("Concat", *pieces, axis=0)
+    sigma = nodes("Tile", _effective_sigma(nodes, denoiser.sigma_power), constant([len(shifts)]))
+    graph = Graph(encoder, (INPUT, SIGMA), False, nodes, batch, sigma)
+    graph.reconstruction(graph.iterate(), "shift/reconstruction")
+    sizes_of_one = nodes("Slice", nodes("Shape", "shift/reconstruction"), constant([1]), constant([4]))
+    split = nodes("Reshape", "shift/reconstruction", graph.concat(constant([len(shifts), -1]), sizes_of_one))
+    total = ""
+    for number, shift in enumerate(shifts):
+        part = _unshifted(nodes, encoder, nodes("Gather", split, constant(number), axis=0), shape, shift)
+        total = nodes("Add", total, part) if total else part
+    top.nodes += nodes.nodes
+    top.shapes += nodes.shapes
+    return total
+
+
+def _shifted(nodes: Nodes, encoder: FoldedEncoder, image: str, space: tuple[str, str], shift: tuple[str, str]) -> str:
+    """One shift of an image, padded."""
+    for axis, (size, k, s, at) in enumerate(zip(space, encoder.kernel_size, encoder.strides, shift, strict=True)):
+        image = nodes("Gather", image, _shift_index(nodes, size, k, s, at), axis=axis + 1)
+    return image
+
+
+def _unshifted(nodes: Nodes, encoder: FoldedEncoder, array: str, shape: str, shift: tuple[str, str]) -> str:
+    """The image's extent in an array of one shift."""
+    constant = nodes.constant
+    starts = [nodes("Add", at, constant(k - s)) for at, k, s in
+              zip(shift, encoder.kernel_size, encoder.strides, strict=True)]
+    start = nodes("Concat", *(nodes("Unsqueeze", v, constant([0])) for v in starts), axis=0)
+    extent = nodes("Slice", shape, constant([1]), constant([3]))
+    return nodes("Slice", array, start, nodes("Add", start, extent), constant([1, 2]))
 
 
 def _effective_sigma(nodes: Nodes, power: float) -> str:

@@ -16,7 +16,8 @@ def made(tmp_path_factory):
     model.save(folder / "m.keras")
     signal = (3 * np.random.default_rng(0).standard_normal((1, 250, 1))).astype(np.int16)
     np.save(folder / "y.npy", signal)
-    assert main(["convert", str(folder / "m.keras"), str(folder / "e.onnx"), "--inputs", "signal", "sigma"]) == 0
+    assert main(["convert", str(folder / "m.keras"), str(folder / "e.onnx"), "--inputs", "signal", "sigma",
+                 "--loop", "yes"]) == 0
     return folder, model, signal
 
 

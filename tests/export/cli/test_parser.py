@@ -15,7 +15,7 @@ def test_defaults_are_those_of_the_functions():
     assert (args.outputs, tuple(args.inputs), args.min_peak) == (None, (INPUT,), None)
     assert outputs_and_spikes(args.model, args.outputs) == (OUTPUTS, None)
     for name, parameter in inspect.signature(convert).parameters.items():
-        if name in ("tolerance", "overwrite", "precision"):
+        if name in ("tolerance", "overwrite", "precision", "loop"):
             assert getattr(args, name) == parameter.default
     args = parser().parse_args(["serve-repo", "folder", "e.onnx"])
     for name in ("max_batch", "delay", "device", "instances", "threads"):

@@ -7,6 +7,7 @@ import pytest
 from crsae_onnx.core.spec import (
     DenoiserSpec,
     EncoderSpec,
+    LayerSpec,
     axes,
     effective_sigma,
     select_names,
@@ -31,6 +32,11 @@ def test_sizes_and_weights_follow_from_the_arrays():
     np.testing.assert_array_equal(spec(lambda_reg=[4.0]).lambda_reg, [4.0] * 3)  # shared
 
 
+def layer(**changes):
+    values = dict(kernel=np.ones((3, 2, 3)), adjoint_kernel=np.ones((3, 2, 3)), slope=np.ones(3), offset=np.zeros(3))
+    return LayerSpec(**{**values, **changes})
+
+
 def test_a_spec_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         spec().sigma = 2.0
@@ -40,7 +46,9 @@ def test_a_spec_cannot_be_changed():
     (dict(decoder_kernel=np.zeros((3, 2, 4))), "decoder_kernel"), (dict(adjoint_kernel=np.zeros((4, 2, 3))), "adjoint"),
     (dict(strides=(1, 1)), "one stride"), (dict(block=(2, 2)), "block"), (dict(lambda_reg=[1.0, 2.0]), "lambda_reg"),
     (dict(momentum=0.0), "momentum"), (dict(sigma=np.nan), "sigma is not finite"),
-    (dict(kernel=np.full((3, 2, 3), np.inf)), "kernel is not finite"), (dict(step_size=np.inf), "step_size is not")])
+    (dict(kernel=np.full((3, 2, 3), np.inf)), "kernel is not finite"), (dict(step_size=np.inf), "step_size is not"),
+    (dict(layers=(layer(),)), "each of 7"), (dict(layers=6 * (layer(),) + (layer(slope=np.ones(2)),)), "6..slope"),
+    (dict(layers=7 * (layer(offset=np.full(3, np.nan)),)), "offset of iteration 0 is not finite")])
 def test_values_that_do_not_fit_are_refused(changes, words):
     with pytest.raises(ValueError, match=words):
         spec(**changes)
@@ -50,8 +58,9 @@ def test_the_hash_follows_what_is_computed_with_alone():
     first = spec().weights_sha256()
     assert len(first) == 64 and spec(tolerance=1e-3, block=(4,), config={"a": 1}).weights_sha256() == first
     others = [spec(sigma=0.6), spec(lambda_reg=[1.0, 2.0, 4.0]), spec(step_size=0.3), spec(kernel=np.ones((3, 2, 3))),
-              spec(decoder_kernel=np.ones((3, 2, 3))), spec(adjoint_kernel=np.ones((3, 2, 3)))]
-    assert len({first, *(other.weights_sha256() for other in others)}) == 7
+              spec(decoder_kernel=np.ones((3, 2, 3))), spec(adjoint_kernel=np.ones((3, 2, 3))),
+              spec(layers=7 * (layer(),)), spec(layers=6 * (layer(),) + (layer(offset=np.ones(3)),))]
+    assert len({first, *(other.weights_sha256() for other in others)}) == 9
 
 
 def test_preprocessing_is_the_denoisers():

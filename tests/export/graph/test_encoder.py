@@ -6,9 +6,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from crsae_onnx.core.spec import EncoderSpec
+from crsae_onnx.core.spec import EncoderSpec, LayerSpec
 from crsae_onnx.graph import pipelines
-from crsae_onnx.graph.encoder import as_images
 from crsae_onnx.graph.folding import fold_encoder
 
 
@@ -45,20 +44,25 @@ def encode(spec, signal):
     kernel = spec.kernel.astype(float)
     analysis = kernel if spec.adjoint_kernel is None else spec.adjoint_kernel
     z = w = np.zeros((len(signal), positions, spec.filters))
+    threshold = spec.threshold
     for k in range(spec.iterations):
+        if spec.layers:
+            layer = spec.layers[k]
+            kernel, analysis = layer.kernel, layer.adjoint_kernel
+            threshold = np.maximum(layer.offset + layer.slope * spec.sigma, 0)
         u = w + spec.step_size * adjoint(observed * (padded - synthesis(w, kernel, stride)), analysis, stride)
-        new = np.maximum(u - spec.threshold, 0)
+        new = np.maximum(u - threshold, 0)
         if spec.code_prior == "soft":
-            new = new - np.maximum(-u - spec.threshold, 0)
+            new = new - np.maximum(-u - threshold, 0)
         z, w = new, new + spec.momentum[k] * (new - z)
     return z
 
 
-def run(spec, signal, **options):
-    model = pipelines.build(fold_encoder(spec, **options), ("code", "reconstruction"), ("signal",))
+def run(spec, signal, inputs=("signal",), feed=None, **options):
+    model = pipelines.build(fold_encoder(spec, **options), ("code", "reconstruction"), inputs)
     onnx.checker.check_model(model, full_check=True)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(["code", "reconstruction"], {"signal": signal.astype(np.float32)})
+    return session.run(["code", "reconstruction"], {"signal": signal.astype(np.float32), **(feed or {})})
 
 
 @pytest.mark.parametrize("changes", [
@@ -69,11 +73,33 @@ def test_code_and_reconstruction_are_those_of_the_iteration(changes, rng):
     for time in (7, 40, 41, 43):
         signal = 3 * rng.standard_normal((2, time, 2))
         expected = encode(spec, signal)
-        code, reconstruction = run(spec, signal)
-        np.testing.assert_allclose(code, expected, atol=1e-5 * np.abs(expected).max())
         decoded = synthesis(expected, spec.decoder_kernel, spec.strides[0])[:, :time]
-        np.testing.assert_allclose(reconstruction, decoded, atol=1e-5 * np.abs(decoded).max())
+        for loop in (True, False):
+            code, reconstruction = run(spec, signal, loop=loop)
+            np.testing.assert_allclose(code, expected, atol=1e-5 * np.abs(expected).max())
+            np.testing.assert_allclose(reconstruction, decoded, atol=1e-5 * np.abs(decoded).max())
         assert time == 7 or 0 < np.count_nonzero(code) < code.size
+
+
+@pytest.mark.parametrize("changes", [{}, dict(code_prior="soft", strides=2), dict(momentum=np.zeros(4), block=None)])
+def test_iterations_may_have_parameters_of_their_own(changes, rng):
+    spec = random_spec(rng, iterations=4, **changes)
+
+    def layer():
+        kernels = (spec.kernel + 0.1 * rng.standard_normal((2, *spec.kernel.shape))).astype(np.float32)
+        return LayerSpec(*kernels, slope=rng.uniform(0.1, 0.4, 3), offset=rng.uniform(-0.2, 0.2, 3))
+
+    own = dataclasses.replace(spec, layers=tuple(layer() for _ in range(4)))
+    for time in (7, 41, 43):
+        signal = 3 * rng.standard_normal((2, time, 2))
+        expected = encode(own, signal)
+        np.testing.assert_allclose(run(own, signal, loop=False)[0], expected, atol=1e-5 * np.abs(expected).max())
+        assert np.abs(expected - encode(spec, signal)).max() > 0.01
+    signal, sigma = 3 * rng.standard_normal((2, 41, 2)), np.float32([0.3, 0.9])
+    made = run(own, signal, inputs=("signal", "sigma"), feed={"sigma": sigma}, loop=False)[0]
+    for one, level, code in zip(signal, sigma, made, strict=True):
+        expected = encode(dataclasses.replace(own, sigma=level), one[None])[0]
+        np.testing.assert_allclose(code, expected, atol=1e-5 * np.abs(expected).max())
 
 
 def test_an_adjoint_of_its_own_is_used(rng):
@@ -94,11 +120,3 @@ def test_a_tolerance_ends_the_iterations_after_the_first_check_below_it(rng):
     code = run(spec, signal, tolerance=tolerance)[0]
     np.testing.assert_allclose(code, codes[39], atol=1e-5 * np.abs(code).max())
     assert np.abs(code - codes[29]).max() > 1e-4 * np.abs(code).max()
-
-
-def test_signals_are_images_of_one_row(rng):
-    spec = random_spec(rng)
-    folded = fold_encoder(spec)
-    row = as_images(folded)
-    assert (row.kernel_size, row.strides, row.block[0]) == ((1, 7), (1, 1), 1) and row.kernel.shape[0] == 1
-    assert as_images(row) is row

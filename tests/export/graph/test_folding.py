@@ -35,7 +35,8 @@ def test_a_folded_encoder_keeps_the_plain_sizes_and_the_threshold(rng):
                        momentum=np.zeros(4), block=(4,), tolerance=1e-2, adjoint_kernel=2 * kernel)
     folded = fold_encoder(spec)
     assert (folded.kernel_size, folded.strides, folded.channels, folded.filters) == ((9,), (1,), 1, 3)
-    assert folded.kernel.shape == folded.adjoint_kernel.shape == (3, *folded.block, 3 * folded.block[0])
-    np.testing.assert_allclose(folded.scale * folded.sigma, spec.threshold)
-    np.testing.assert_array_equal(folded.decoder_kernel, -folded.kernel)
+    (layer,) = folded.layers
+    assert layer.kernel.shape == layer.adjoint_kernel.shape == (3, *folded.block, 3 * folded.block[0])
+    np.testing.assert_allclose(layer.scale * folded.sigma, spec.threshold)
+    np.testing.assert_array_equal(folded.decoder_kernel, -layer.kernel)
     assert folded.tolerance == 1e-2 and fold_encoder(spec, 1e-3).tolerance == 1e-3 and not folded.half

@@ -2,7 +2,7 @@
 
 import numpy as np
 import onnxruntime as ort
-from crsae_onnx.graph.nodes import Nodes
+from crsae_onnx.graph.nodes import Nodes, fold_constants
 from onnx import TensorProto, helper, numpy_helper
 
 
@@ -56,3 +56,17 @@ def test_shapes_have_named_axes_of_the_graph_around():
     nodes = Nodes("shift/body/")
     assert nodes.shape(7, "blocks") == ["shift/batch", 7, "shift/blocks_0", "shift/blocks_1"]
     assert nodes.shaped("x", 7, "blocks") == "x" and nodes.shapes[0].name == "x"
+
+
+def test_nodes_of_constants_alone_become_constants_and_outputs_stay():
+    nodes, x = Nodes(), np.arange(3, dtype=np.float32)
+    scalar = nodes("Add", nodes.constant(1.0, np.float32), nodes.constant(2.0, np.float32))
+    parts = nodes.several("Split", nodes.constant([1.0, 2.0], np.float32), count=2, axis=0, num_outputs=2)
+    nodes("Mul", "x", nodes("Mul", scalar, parts[1]), name="y")
+    nodes("Neg", scalar, name="three")
+    expected = run(nodes, ["y", "three"], x=x)
+    fold_constants(nodes, ["y", "three"])
+    assert [node.op_type for node in nodes.nodes] == ["Mul", "Neg"]
+    for made, value in zip(run(nodes, ["y", "three"], x=x), expected, strict=True):
+        np.testing.assert_array_equal(made, value)
+    np.testing.assert_array_equal(expected[0], 6 * x)

@@ -125,8 +125,12 @@ def test_whitening_in_a_graph_equals_whitening_in_numpy(channels, common_referen
                                atol=1e-5 * np.abs(expected).max())
 
 
-def test_images_are_denoised_as_by_denoise(denoiser, rng):
+@pytest.mark.parametrize("loop", [True, False])
+def test_images_are_denoised_as_by_denoise(denoiser, loop, rng, tmp_path):
     model, path = denoiser
+    if not loop:
+        path = convert(model, tmp_path / "e.onnx", outputs=("denoised",), inputs=IMAGES, loop=False)
+    assert ("Loop" in {node.op_type for node in onnx.load(path).graph.node}) is loop
     report = validate(model, path, shapes=[(1, 40, 57, 1), (2, 13, 20, 1), (1, 3, 9, 1), (1, 1, 30, 1)])
     assert report.difference <= 1e-5
     image = rng.random((30, 31), dtype=np.float32)
@@ -144,7 +148,7 @@ def test_a_zoo_denoiser_fits_into_one_file(tmp_path):
 def test_plain_models_of_colour_images_take_their_blur_along(tmp_path):
     model = kc.CRsAE(4, 5, rank=2, strides=2, iterations=8, sigma=0.1, lambda_init=2.0, shrinkage="soft", seed=0)
     model.build((None, None, None, 3))
-    path = convert(model, tmp_path / "e.onnx", outputs=("code", "denoised"), inputs=IMAGES)
+    path = convert(model, tmp_path / "e.onnx", outputs=("code", "denoised"), inputs=IMAGES, loop=False)
     assert validate(model, path, shapes=[(1, 21, 34, 3), (2, 9, 12, 3)]).difference <= 1e-5
 
 
