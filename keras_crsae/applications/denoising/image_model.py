@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from crsae_onnx.core.cycle_spinning import spread_shifts
 
 from keras_crsae.applications.denoising.low_pass import LOW_PASS_PIXELS
 from keras_crsae.models.serialization import load_crsae
@@ -25,6 +26,7 @@ class ImageModel:
         channels, kernel_size, strides: of its dictionary.
         low_pass: standard deviation, in pixels, of the blur that was taken from its training images.
         sigma_power: see ``Denoiser``.
+        least_peak: of a model that learned on counts, the smallest peak in its training; else None.
     """
 
     reconstruct: Callable[[np.ndarray, float], np.ndarray]
@@ -34,6 +36,11 @@ class ImageModel:
     strides: tuple[int, ...]
     low_pass: float = LOW_PASS_PIXELS
     sigma_power: float = 0.0
+    least_peak: float | None = None
+
+    def shifts(self, count: int | None = None) -> np.ndarray:
+        """(shifts, 2) of the stride's grid, ``count`` of them or all; ValueError for a number out of range."""
+        return spread_shifts(self.strides, count)
 
 
 def as_image_model(model: Any) -> ImageModel:
@@ -72,6 +79,12 @@ def zoo_denoiser(image: np.ndarray) -> str:
     return "denoise-color" if image.ndim == 3 and image.shape[-1] >= 3 else "denoise-gray"
 
 
+def least_peak_of(training_settings: Any) -> float | None:
+    """Smallest peak of the counts in a model's training, from its ``training_settings``; None: it saw no counts."""
+    peak = (training_settings or {}).get("peak")
+    return None if peak is None else float(np.min(peak))
+
+
 def _load(model: str | os.PathLike[str]) -> Any:
     """Model of a path, or of a zoo name (a word without suffix)."""
     path = Path(model)
@@ -90,7 +103,8 @@ def _of_encoder(encoder: Any) -> ImageModel:
         return encoder.reconstruct(scaled) * np.float32(sigma / info["sigma"])
 
     return ImageModel(reconstruct, info["rank"], info["channels"], tuple(info["kernel_size"]), tuple(info["strides"]),
-                      config.get("low_pass", LOW_PASS_PIXELS), config.get("sigma_power", 0.0))
+                      config.get("low_pass", LOW_PASS_PIXELS), config.get("sigma_power", 0.0),
+                      least_peak_of(config.get("training_settings")))
 
 
 def _of_crsae(model: Any) -> ImageModel:
@@ -104,4 +118,5 @@ def _of_crsae(model: Any) -> ImageModel:
     dictionary = model.dictionary
     return ImageModel(lambda batch, sigma: model.reconstruct(batch, sigma=sigma), model.rank,
                       dictionary.channels or 1, dictionary.kernel_size, dictionary.strides,  # built: never None
-                      getattr(model, "low_pass", LOW_PASS_PIXELS), getattr(model, "sigma_power", 0.0))
+                      getattr(model, "low_pass", LOW_PASS_PIXELS), getattr(model, "sigma_power", 0.0),
+                      least_peak_of(getattr(model, "training_settings", None)))

@@ -30,7 +30,11 @@ def split_mask(image: np.ndarray, mask: np.ndarray | None = None) -> tuple[np.nd
         >>> mask
         array([[ True, False]])
     """
-    image = image_array(image)
+    return split_own_mask(image_array(image), mask)
+
+
+def split_own_mask(image: Any, mask: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    """As ``split_mask``, of arrays of any dtype."""
     array, own = np.asarray(np.ma.getdata(image)), np.ma.getmask(image)
     if not np.any(own):
         return array, mask

@@ -1,0 +1,184 @@
+"""Denoise counts of photons: Anscombe transform, a model of images, exact unbiased inverse; bins where counts are few.
+
+In the transform's domain the noise has standard deviation 1. White minus black, A(peak) - A(0), is the image's range
+there; in units of it the image lies in [0, 1] and its noise has the level 1 / (A(peak) - A(0)).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from crsae_onnx.core.progress import Progress
+from crsae_onnx.core.validation import as_positive
+
+from keras_crsae import zoo
+from keras_crsae.applications.denoising.image_model import ImageModel, as_image_model
+from keras_crsae.applications.denoising.pixels import as_mask, from_planes, split_own_mask, to_planes
+from keras_crsae.applications.denoising.smoothing import TILE_PIXELS, as_tile, remove_noise
+from keras_crsae.data.images import image_array
+from keras_crsae.problem.anscombe import ZERO, anscombe, inverse_anscombe
+
+#: The zoo's model that learned on counts, and the one of strong light, in whose range of noise the others are.
+COUNTS_MODEL, GRAY_MODEL = "denoise-poisson", "denoise-gray"
+NOISES = ("gaussian", "poisson")
+#: Sides of bins in pixels that may be chosen.
+BINS = (1, 2, 4)
+#: Largest noise level that `denoise-gray` was trained for, in units of [0, 1]: of counts with a peak of 7.2.
+_STRONGEST_NOISE = 60 / 255
+#: A peak that is not given is this quantile of the counts' mean over squares of so many pixels a side.
+_PEAK_QUANTILE, _PEAK_SQUARE_PIXELS = 0.995, 6
+
+
+def check_noise(noise: str, sigma: float | None, peak: float | None, bins: int | None) -> None:
+    """ValueError for another kind of noise, and for options of the other kind."""
+    if noise not in NOISES:
+        raise ValueError(f"`noise` must be one of {NOISES}. Received: {noise!r}")
+    if noise == "poisson" and sigma is not None:
+        raise ValueError("The noise of counts follows from the counts: give `peak`, the rate of white, or nothing. "
+                         f"Received: noise='poisson', sigma={sigma!r}")
+    if noise != "poisson" and (peak is not None or bins is not None):
+        raise ValueError("`peak` and `bins` are for counts: use noise='poisson'. Received: "
+                         f"noise={noise!r}, peak={peak!r}, bins={bins!r}")
+
+
+def denoise_counts(counts: Any, model: Any = None, peak: float | None = None, low_pass: float | None = None,
+                   shifts: int | None = None, mask: np.ndarray | None = None, tile: int | None = TILE_PIXELS,
+                   progress: bool | Progress | None = None, bins: int | None = None) -> np.ndarray:
+    """The rate of each pixel, in counts, from an image of counts: ``denoise(counts, noise="poisson")``.
+
+    Args:
+        counts: (height, width) or (height, width, channels): whole numbers >= 0, of any real dtype.
+        model: see ``denoise``; None: "denoise-poisson" for peaks that it was trained for, else "denoise-gray".
+        peak: rate of white, in counts of a pixel; None: ``estimate_peak``. It is the unit of the noise level that the
+            model is given, no bound of the result.
+        low_pass, shifts, mask, tile, progress: see ``denoise``.
+        bins: side in pixels of the squares whose counts are added first: 1, 2 or 4; the result is interpolated. None:
+            the smallest with enough counts for the model; 1 where pixels are missing.
+
+    Returns:
+        float32 of the counts' shape, >= 0. The sum of each channel is that of its (observed) counts.
+
+    Raises:
+        ValueError: negative, fractional or infinite counts, a peak <= 0, bins together with a mask.
+    """
+    counts, mask = split_own_mask(image_array(counts) if hasattr(counts, "getbands") else counts, mask)
+    array, observed = _as_counts(counts, mask)
+    if not array.any():
+        return np.zeros(counts.shape, np.float32)
+    peak = estimate_peak(array, observed) if peak is None else as_positive(peak, "peak")
+    image_model = as_image_model(_model_for(peak) if model is None else model)
+    grid, tile = image_model.shifts(shifts), as_tile(tile)
+    side = _bins(bins, peak, image_model, observed is not None)
+    planes = to_planes(_binned(array, side), image_model.channels)
+    seen = None if observed is None else to_planes(observed, image_model.channels)
+    scale = float(anscombe(peak * side**2)) - ZERO
+    clean = remove_noise((anscombe(planes) - np.float32(ZERO)) / np.float32(scale), seen, 1.0 / scale, image_model,
+                         low_pass, grid, tile, progress)
+    rates = _unbinned(from_planes(inverse_anscombe(ZERO + scale * clean), array.shape[-1]), side, array.shape)
+    return _with_sum_of(rates, array, observed).reshape(counts.shape)
+
+
+def estimate_peak(counts: np.ndarray, observed: np.ndarray | None = None) -> float:
+    """Rate of the image's white, in counts: a high quantile of means over small squares, or the mean.
+
+    Args:
+        counts: (height, width, channels).
+        observed: None or 0/1 of the same shape.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_crsae.applications.denoising.counts import estimate_peak
+        >>> counts = np.random.default_rng(0).poisson(4.0, (90, 90, 1))
+        >>> abs(estimate_peak(counts) - 4) < 1.5
+        True
+    """
+    from scipy.ndimage import uniform_filter
+
+    size = (_PEAK_SQUARE_PIXELS, _PEAK_SQUARE_PIXELS, 0)
+    means = uniform_filter(np.asarray(counts, np.float64), size, mode="reflect")
+    if observed is not None:
+        share = uniform_filter(np.asarray(observed, np.float64), size, mode="reflect")
+        means = (means / np.maximum(share, 1e-6))[observed > 0]
+    return max(float(np.quantile(means, _PEAK_QUANTILE)), float(np.mean(means)))
+
+
+def _as_counts(counts: np.ndarray, mask: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """(counts as float64 (height, width, channels), 0/1 of the observed pixels or None), missing pixels 0."""
+    if counts.ndim not in (2, 3) or counts.size == 0:
+        raise ValueError("`image` must hold the counts of one image (height, width) or (height, width, channels). "
+                         f"Received: shape {counts.shape}.")
+    if counts.dtype.kind not in "biuf":
+        raise ValueError(f"noise='poisson' needs counts: whole numbers >= 0. Received: dtype {counts.dtype}.")
+    array = np.asarray(counts if counts.ndim == 3 else counts[..., None], np.float64)
+    observed = None
+    if mask is not None:
+        observed = as_mask(mask, array.shape)
+        array = np.where(observed > 0, array, 0.0)
+        observed = None if observed.all() else observed
+    if not np.isfinite(array).all():
+        raise ValueError("`image` holds NaN or infinite values. Mark them as missing with `mask`.")
+    if array.min() < 0:
+        raise ValueError("noise='poisson' needs counts: whole numbers >= 0. Received: values down to "
+                         f"{array.min():.4g}. Of a camera, subtract its offset and divide by its gain first; where "
+                         "read noise dominates, use noise='gaussian'.")
+    if not (array == np.rint(array)).all():
+        worst = array[array != np.rint(array)].flat[0]
+        raise ValueError(f"noise='poisson' needs counts: whole numbers >= 0. Received: {worst:.6g}. Give the counts "
+                         "themselves, not rates or gray levels in [0, 1]: of those, multiply by the counts of white "
+                         "and round.")
+    return array, observed
+
+
+def _model_for(peak: float) -> str:
+    """The zoo's model for a peak: the one of counts, where it is there, as long as its levels reach."""
+    if COUNTS_MODEL not in zoo.names():
+        return GRAY_MODEL
+    return COUNTS_MODEL if peak <= zoo.metadata(COUNTS_MODEL)["peak"][1] else GRAY_MODEL
+
+
+def _bins(bins: int | None, peak: float, model: ImageModel, masked: bool) -> int:
+    """Side of the bins: given, or the smallest whose peak the model was trained for."""
+    if bins is not None and bins not in BINS:
+        raise ValueError(f"`bins` must be one of {BINS} pixels, or None. Received: {bins!r}")
+    if masked:
+        if bins not in (None, 1):
+            raise ValueError(f"Counts of bins with missing pixels cannot be compared. Use bins=1 with a mask, or omit "
+                             f"it. Received: bins={bins}")
+        return 1
+    if bins is not None:
+        return bins
+    least = model.least_peak or _peak_of(_STRONGEST_NOISE)
+    return next((side for side in BINS if peak * side**2 >= least), BINS[-1])
+
+
+def _peak_of(sigma: float) -> float:
+    """Peak whose noise, in units of the transformed image's range, is ``sigma``."""
+    return ((ZERO + 1.0 / sigma) / 2.0) ** 2 - 3.0 / 8.0
+
+
+def _binned(array: np.ndarray, side: int) -> np.ndarray:
+    """Sums over squares of ``side`` pixels; the edges are mirrored to whole squares."""
+    if side == 1:
+        return array
+    rows, columns, channels = array.shape
+    padded = np.pad(array, ((0, -rows % side), (0, -columns % side), (0, 0)), mode="symmetric")
+    return padded.reshape(padded.shape[0] // side, side, padded.shape[1] // side, side, channels).sum(axis=(1, 3))
+
+
+def _unbinned(rates: np.ndarray, side: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Rates a pixel from rates a bin, by cubic splines through the bins' middles."""
+    if side == 1:
+        return rates
+    from scipy.ndimage import zoom
+
+    fine = zoom(rates / side**2, (side, side, 1), order=min(3, min(rates.shape[:2]) - 1), mode="grid-mirror",
+                grid_mode=True)
+    return np.maximum(fine, 0.0)[:shape[0], :shape[1]]
+
+
+def _with_sum_of(rates: np.ndarray, counts: np.ndarray, observed: np.ndarray | None) -> np.ndarray:
+    """Rates scaled, channel by channel, to the sum of the counts, which the mean rate is known best from."""
+    weight = np.ones_like(counts) if observed is None else observed
+    before, after = (np.sum(weight * part, axis=(0, 1), dtype=np.float64) for part in (rates, counts))
+    return (rates * np.where(before > 0, after / np.maximum(before, 1e-30), 1.0)).astype(np.float32)
