@@ -13,7 +13,8 @@ PEAKS = (0.3, 1.0, 4.0, 30.0)
 
 def scene(size=64):
     rows, columns = np.mgrid[:size, :size] / size
-    return (0.5 + 0.35 * np.sin(7 * rows + 3 * columns) + 0.15 * (np.hypot(rows - 0.5, columns - 0.5) < 0.25)).clip(0, 1)
+    disc = np.hypot(rows - 0.5, columns - 0.5) < 0.25
+    return (0.5 + 0.35 * np.sin(7 * rows + 3 * columns) + 0.15 * disc).clip(0, 1)
 
 
 @pytest.fixture(scope="module")
