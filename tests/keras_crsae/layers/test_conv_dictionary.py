@@ -58,3 +58,22 @@ def test_a_config_gives_the_same_layer():
 def test_bad_sizes_are_refused(wrong, words):
     with pytest.raises(ValueError, match=words):
         kc.ConvDictionary(**{"filters": 3, "kernel_size": 9, **wrong})
+
+
+@pytest.mark.parametrize("options", CASES, ids=str)
+def test_on_a_support_the_eigenvalue_is_bounded_more_tightly(rng, options):
+    layer = built(**options)
+    positions = (40, 11)[:layer.rank]
+    space = tuple((m - 1) * s + k for m, s, k in zip(positions, layer.strides, layer.kernel_size, strict=True))
+    matrix, _ = dictionary_matrix(np.asarray(layer.unit_kernel(), float), space, layer.strides)
+    support = (rng.random((5, *positions, layer.filters)) < 0.02).astype("float32")
+    support[0], support[1] = 1.0, 0.0
+    bound, whole = np.asarray(layer.restricted_eigenvalue(support)), float(layer.largest_eigenvalue())
+    for seen, found in zip(support, bound, strict=True):
+        columns = matrix[:, seen.ravel() > 0]
+        true = np.linalg.norm(columns, 2) ** 2 if columns.size else 0.0
+        assert true * (1 - 1e-5) <= found <= whole * (1 + 1e-6)
+    assert bound[1] == pytest.approx(whole) and bound[2:].mean() < 0.8 * whole
+    one = np.zeros((1, *positions, layer.filters), "float32")
+    one[(0,) * one.ndim] = 1
+    assert float(layer.restricted_eigenvalue(one)[0]) == pytest.approx(1, rel=1e-5)
