@@ -17,5 +17,7 @@ BlockSize: TypeAlias = int | Literal["auto"]
 
 #: How far the gradient goes back through the encoder, see ``SparseCoding``.
 Gradient: TypeAlias = Literal["unrolled", "truncated", "decoder"]
+#: What shares one baseline, see ``SparseCoding``.
+BaselineScope: TypeAlias = Literal["channel", "shared", "signal"]
 #: How lambda learns, see ``CRsAE``.
 LambdaLearning: TypeAlias = Literal["em", "em_closed_form", "backprop"] | None

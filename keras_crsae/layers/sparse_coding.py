@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import keras
@@ -13,30 +11,35 @@ from crsae_onnx.core.validation import as_positive_int
 from keras import ops
 
 from keras_crsae.layers.conv_dictionary import ConvDictionary
-from keras_crsae.layers.folded_problem import FoldedProblem, Tensors, fold_problem
+from keras_crsae.layers.folded_problem import Tensors, fold_problem
 from keras_crsae.layers.precision import layer_policy
+from keras_crsae.layers.solver_loop import SolverLoop
 from keras_crsae.layers.sparse_coding_cell import SparseCodingCell
 from keras_crsae.operators import polyphase
 from keras_crsae.problem.measurements import mask_or_identity
 from keras_crsae.problem.objective import Problem
 from keras_crsae.solvers import base as solvers
 from keras_crsae.solvers.active_set import ActiveSet
+from keras_crsae.solvers.backtracking import Backtracking
 from keras_crsae.solvers.base import Solver
+from keras_crsae.solvers.fista import FISTA
 from keras_crsae.solvers.proximal_step import is_in_place
-from keras_crsae.typing import BlockSize, Gradient, Shape, Tensor
+from keras_crsae.typing import BaselineScope, BlockSize, Gradient, Shape, Tensor
 
 GRADIENTS: tuple[Gradient, ...] = ("unrolled", "truncated", "decoder")
-#: Iterations in one pass of the graph loop, about; exactly so with ``tolerance``, tested after each, and ``remat``.
-LOOP_BODY = 10
+#: Iterations for ``iterations="auto"``.
+AUTO_ITERATIONS = {"plain": 300, "gentle": 300, "adaptive": 400, "active": 100}
+BASELINE_SCOPES: tuple[BaselineScope, ...] = ("channel", "shared", "signal")
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
 class SparseCoding(keras.layers.Layer):
-    """argmin_z sum_i value(y_i, (D z)_i) + sigma^2 sum_c lambda_c p(z_c), by ``iterations`` steps of a solver.
+    """argmin_z sum_i value(y_i, (D z + baseline)_i) + sigma^2 sum_c lambda_c p(z_c), by ``iterations`` steps of a solver.
 
     Args:
         cell: ``SparseCodingCell``: dictionary, likelihood, code prior and parameters.
-        iterations: iterations of the solver.
+        iterations: iterations of the solver, or "auto": so many that no code value's condition of optimality is off by
+            more than 1e-3 of its penalty weight on data like those of the tests.
         unroll: True: a Python loop; False: one graph loop (smaller graph, less to compile).
         return_sequences: give every iterate, (batch, iterations, *positions, filters).
         gradient: "unrolled" (through every iteration), "truncated" (through the last ``gradient_steps``),
@@ -51,8 +54,12 @@ class SparseCoding(keras.layers.Layer):
         block_size: "auto", or the code positions an axis that are folded into channels (see
             ``operators.polyphase``); 1 is the plain path. The values are the same.
         remat: keep one iterate in ten for the gradient and compute the others again: less memory, more time.
-        solver: object of ``solvers`` or its name: "fista", "ista", or "active_set" (the same as ``active``).
+        solver: object of ``solvers`` or its name: "fista", "ista", "backtracking", or "active_set" (the same as
+            ``active``). "fista" becomes "backtracking" where ``step_size="auto"`` meets a likelihood whose curvature
+            has no bound (Poisson).
         analysis: None, or a dictionary layer whose kernel stands in D^T, as in learned convolutional sparse coding.
+        baseline_scope: "channel" or "shared" (the cell's baseline, or the call's), or "signal": that of each signal and
+            channel is found with its code, anew in each call, about every ten iterations.
 
     Input shape: (batch, *space, channels). Output shape: (batch, *positions, filters), positions =
     ceil((space - kernel_size) / strides) + 1; where the stride divides unevenly the signal is padded on the
@@ -70,23 +77,32 @@ class SparseCoding(keras.layers.Layer):
         (2, 92, 3)
     """
 
-    def __init__(self, cell: SparseCodingCell, iterations: int = 100, unroll: bool = False,
+    def __init__(self, cell: SparseCodingCell, iterations: int | str = 100, unroll: bool = False,
                  return_sequences: bool = False, gradient: Gradient = "unrolled", gradient_steps: int = 10,
                  tolerance: float | None = None, active: bool = False, block_size: BlockSize = "auto",
                  remat: bool = False, solver: Solver | str = "fista", analysis: ConvDictionary | None = None,
-                 dtype: Any = None, **kwargs: Any) -> None:
+                 baseline_scope: BaselineScope = "channel", dtype: Any = None, **kwargs: Any) -> None:
         super().__init__(dtype=layer_policy(dtype), **kwargs)
         self.supports_masking = True  # `mask` marks observed samples; none is passed on
         self.cell, self.unroll, self.return_sequences, self.gradient = cell, unroll, return_sequences, gradient
-        self.iterations = as_positive_int(iterations, "iterations")
         self.gradient_steps = as_positive_int(gradient_steps, "gradient_steps")
-        self.solver, self.analysis = solvers.get(solver), analysis
+        self.solver, self.analysis, self.baseline_scope = solvers.get(solver), analysis, baseline_scope
+        if cell.finds_steps and type(self.solver) is FISTA:
+            self.solver = Backtracking()  # no step size of FISTA's would be safe
+        self.iterations = AUTO_ITERATIONS[self._kind()] if iterations == "auto" \
+            else as_positive_int(iterations, "iterations")
         self.tolerance, self.block_size, self.remat = tolerance, block_size, bool(remat)
         self.active = bool(active) or self.solver.active
         self._check_options()
         #: A model that refreshes the step size itself, after each optimiser step, sets this to False.
         self.refresh_in_training = True
         self.block = self._block()
+
+    def _kind(self) -> str:
+        """What ``iterations="auto"`` goes by."""
+        curvature = self.cell.likelihood.curvature
+        return "active" if self.active else "adaptive" if self.solver.adaptive else \
+            "gentle" if curvature is not None and curvature < 1 else "plain"
 
     def _block(self) -> Shape | None:
         dictionary, groups = self.cell.dictionary, self.cell.code_prior.group_axes
@@ -108,6 +124,7 @@ class SparseCoding(keras.layers.Layer):
         if self.remat and (self.unroll or self.return_sequences or self.tolerance is not None):
             raise ValueError("`remat` computes passes of the graph loop again: omit unroll, return_sequences and "
                              "tolerance.")
+        self._check_steps()
         if not self.active:
             return
         dictionary = self.cell.dictionary
@@ -119,6 +136,33 @@ class SparseCoding(keras.layers.Layer):
         if self.analysis is not None or not dictionary.unit_norm:
             raise ValueError("active=True needs filters of norm 1 that stand in D^T too. Use active=False.")
         ActiveSet.check(Problem(self.cell.likelihood, self.cell.code_prior))
+
+    def _check_steps(self) -> None:
+        """Refuse what a search for step sizes, or for baselines, cannot have."""
+        cell, solver = self.cell, type(self.solver).__name__
+        if self.baseline_scope not in BASELINE_SCOPES:
+            raise ValueError(f"`baseline_scope` must be one of {BASELINE_SCOPES}. Received: {self.baseline_scope!r}")
+        if self.baseline_scope == "signal" and cell.likelihood.size_name is None:
+            raise ValueError('baseline_scope="signal" needs a likelihood of counts. '
+                             f"Received: likelihood={type(cell.likelihood).__name__}")
+        dictionary = cell.dictionary
+        if self.baseline_scope == "signal" and any(
+                dictionary.rank == 1 or dictionary.strides[a - 1] != 1 for a in cell.code_prior.group_axes):
+            raise ValueError('baseline_scope="signal" gives each member of a group a baseline: that needs images, and '
+                             "a stride of 1 on the axes of the group. Received: "
+                             f"group_axes={cell.code_prior.group_axes}, strides={dictionary.strides}")
+        if not self.solver.adaptive:
+            if cell.finds_steps:
+                raise ValueError(f"step_size='auto' needs a bound of the likelihood's curvature, and "
+                                 f"{type(cell.likelihood).__name__} has none. Use solver='backtracking', which finds a "
+                                 f"step size for each signal, or give `step_size` a number. Received: solver={solver}")
+            return
+        if self.analysis is not None:
+            raise ValueError(f"The solver {solver} finds steps that lower the objective, and with `analysis` there is "
+                             "none. Use solver='fista' and a number for `step_size`.")
+        if self.compute_dtype not in ("float32", "float64"):
+            raise ValueError(f"The solver {solver} compares sums that need float32. "
+                             f"Received: compute dtype {self.compute_dtype!r}. Use dtype='float32'.")
 
     def __call__(self, *given: Any, **options: Any) -> Any:
         """As ``keras.layers.Layer``; the mask of a NumPy masked array is the mask of observed samples."""
@@ -162,15 +206,44 @@ class SparseCoding(keras.layers.Layer):
         return ops.pad(signal, widths), ops.pad(mask, widths)
 
     def call(self, signal: Tensor, mask: Tensor | None = None, sigma: Tensor | None = None,
+             baseline: Tensor | None = None, dispersion: Tensor | None = None, support: Tensor | None = None,
              training: bool = False) -> Tensor:
         """Code of ``signal``.
 
         Args:
-            signal: (batch, *space, channels).
-            mask: None, or 0/1 broadcastable to the signal: the observed samples.
+            signal: (batch, *space, channels); where the likelihood is one of counts, their mean: counts / size.
+            mask: None, or weights in [0, 1] broadcastable to the signal: 1 observed, 0 missing, between them what a
+                sample counts beside the others (its share of the largest size).
             sigma: None, or a noise standard deviation in place of the cell's, scalar or (batch,).
+            baseline: None (the cell's, where it has one), or eta of the zero code, (channels,), (batch, channels) or
+                broadcastable to the signal.
+            dispersion: None, or sigma^2 in place of the cell's, scalar or (batch,), lambda kept: 1 / the largest size
+                of each signal.
+            support: None, or 0/1 broadcastable to the code, (batch, *positions, filters): 0 where it stays 0, as for
+                known onsets.
             training: True refreshes the step size first, and takes the solver's iterations with ``active`` too.
+
+        Raises:
+            ValueError: options that exclude each other.
         """
+        return self.code_and_baseline(signal, mask, sigma, baseline=baseline, dispersion=dispersion, support=support,
+                                      training=training)[0]
+
+    def code_and_baseline(self, signal: Tensor, mask: Tensor | None = None, sigma: Tensor | None = None, *,
+                          baseline: Tensor | None = None, dispersion: Tensor | None = None,
+                          support: Tensor | None = None, training: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Code of ``signal``, and the baseline that eta = D z + baseline holds beside it; a built layer.
+
+        Args:
+            signal, mask, sigma, baseline, dispersion, support, training: see ``call``.
+
+        Returns:
+            Code (batch, *positions, filters), and None or the baseline, broadcastable to the signal: with
+            ``baseline_scope="signal"`` what was found, (batch, 1, ..., 1, channels); where the code prior has
+            ``group_axes``, one for each entry of those axes.
+        """
+        signal = ops.cast(signal, self.compute_dtype)
+        self._check_call(sigma, baseline, dispersion, support)
         if mask is not None:
             mask = ops.broadcast_to(ops.cast(mask, signal.dtype), ops.shape(signal))
         if training and self.refresh_in_training:
@@ -178,99 +251,98 @@ class SparseCoding(keras.layers.Layer):
         elif hasattr(signal, "numpy") and self.compute_dtype == self.variable_dtype:
             self.cell.restore_constraints()  # not in a graph, nor where Keras shows the filters rounded to bfloat16
         kernel = ops.cast(self.cell.dictionary.unit_kernel(), signal.dtype)
+        baseline = self._baseline(signal, baseline)
+        if baseline is not None and self.cell.likelihood.quadratic:
+            return self._encode(signal - baseline, mask, kernel, sigma, None, dispersion, support, training)[0], baseline
+        return self._encode(signal, mask, kernel, sigma, baseline, dispersion, support, training)
+
+    def _encode(self, signal: Tensor, mask: Tensor | None, kernel: Tensor, sigma: Tensor | None,
+                baseline: Tensor | None, dispersion: Tensor | None, support: Tensor | None,
+                training: bool) -> tuple[Tensor, Tensor | None]:
+        cell = self.cell
         if self.active and not training:
-            return self._encode_active(signal, mask, kernel, ops.cast(self.cell.penalty_weight(sigma), signal.dtype))
+            weight = ops.cast(cell.penalty_weight(sigma, dispersion), signal.dtype)
+            return self._encode_active(signal, mask, kernel, weight), None
         signal, mask = self.pad_to_strides(signal, mask)
+        size = None
+        if self.baseline_scope == "signal":
+            size = self._sample_size(signal, mask, dispersion)
+            axes = tuple(a for a in range(1, len(signal.shape) - 1) if a not in cell.code_prior.group_axes)
+            baseline = ops.stop_gradient(cell.likelihood.initial_baseline(signal, size, axes=axes, keepdims=True))
         analysis = None if self.analysis is None else ops.cast(self.analysis.unit_kernel(), signal.dtype)
         # The step size follows from the dictionary: no gradient is sent through it. It is read once, outside the loop:
         # a body that is computed again must hold tensors only.
-        step_size = ops.cast(ops.stop_gradient(self.cell.step_size.value), signal.dtype)
-        tensors = Tensors(signal, mask, kernel, analysis, ops.cast(self.cell.threshold(sigma), signal.dtype), step_size)
-        problem = fold_problem(tensors, self.cell.likelihood, self.cell.code_prior, self.cell.dictionary, self.block,
+        if self.solver.adaptive:
+            step = cell.first_step(signal, mask, baseline)
+            threshold = cell.penalty_weight(sigma, dispersion)
+        else:
+            step = ops.cast(ops.stop_gradient(cell.step_size.value), signal.dtype)
+            threshold = cell.threshold(sigma, dispersion)
+        tensors = Tensors(signal, mask, kernel, analysis, ops.cast(threshold, signal.dtype), step,
+                          self._support(signal, support), baseline, size)
+        problem = fold_problem(tensors, cell.likelihood, cell.code_prior, cell.dictionary, self.block,
                                in_place=(is_in_place() or training) and not self.remat)
-        iterates = self._solve(problem)
+        iterates, found = self.loop().run(problem)
+        baseline = baseline if found is None else problem.unfold_baseline(found)
         if self.return_sequences:
-            return ops.stack([problem.unfold(x) for x in iterates], axis=1)
-        return problem.unfold(iterates[-1])
+            return ops.stack([problem.unfold(x) for x in iterates], axis=1), baseline
+        return problem.unfold(iterates[-1]), baseline
 
-    def _solve(self, problem: FoldedProblem) -> list[Tensor]:
-        """The last iterate, or all of them with ``return_sequences``, as a list."""
-        held = {"unrolled": 0, "decoder": self.iterations,
-                "truncated": max(0, self.iterations - self.gradient_steps)}[self.gradient]
-        factors = np.array(self.solver.momentum(self.iterations), "float32")
-        sequence: list[Tensor] = []
-        constant = replace(problem, tensors=problem.tensors.without_gradient())
-        states, done = self._start(constant if held else problem, sequence)
-        if held:
-            states = [ops.stop_gradient(s) for s in self._run(constant, states, factors[done:held], sequence)]
-        if self.iterations > held:
-            states = self._run(problem, states, factors[max(done, held):], sequence)
-        return sequence if self.return_sequences else [states[0]]
+    def loop(self) -> SolverLoop:
+        """The iterations as the options ask for."""
+        return SolverLoop(self.solver, self.iterations, self.unroll, self.return_sequences, self.gradient,
+                          self.gradient_steps, self.tolerance, self.remat)
 
-    def _start(self, problem: FoldedProblem, sequence: list[Tensor]) -> tuple[list[Tensor], int]:
-        """States to begin with, and the iterations that are in them."""
-        if self.remat or self.tolerance is not None or self.solver.momentum(1) != [0.0]:
-            # What is kept, or tested, once in ten iterations counts from the zero code.
-            return list(self.solver.init(ops.zeros(problem.code_shape, dtype=problem.tensors.signal.dtype))), 0
-        states = list(self.solver.init(problem.descent()(None)))
-        sequence.append(states[0])
-        return states, 1
+    def _check_call(self, sigma: Tensor | None, baseline: Tensor | None, dispersion: Tensor | None,
+                    support: Tensor | None) -> None:
+        likelihood = self.cell.likelihood
+        if sigma is not None and dispersion is not None:
+            raise ValueError("`dispersion` is sigma^2: give one of `sigma` and `dispersion`.")
+        if sigma is not None and likelihood.size_name is not None:
+            raise ValueError(f"{type(likelihood).__name__} has no noise level of its own: its variance follows from the "
+                             f"mean and the {likelihood.size_name}. Give `dispersion`, 1 / {likelihood.size_name}, in "
+                             "place of `sigma`.")
+        if baseline is not None and self.baseline_scope == "signal":
+            raise ValueError('baseline_scope="signal" finds a baseline of each signal: leave `baseline` out, or use '
+                             'baseline_scope="channel".')
+        if support is not None and self.active:
+            raise ValueError("`support` says where the code is, and active=True searches for it. Use active=False.")
 
-    def _steps(self, problem: FoldedProblem, states: list[Tensor], factors: Sequence[Tensor]) -> list[list[Tensor]]:
-        """One iteration for each of ``factors``, the solver's momentum; every state list on the way."""
-        descend = problem.descent()
-        sequence: list[list[Tensor]] = []
-        for factor in factors:
-            states = list(self.solver.step(tuple(states), descend, factor))
-            sequence.append(states)
-        return sequence
+    def _baseline(self, signal: Tensor, given: Tensor | None) -> Tensor | None:
+        """The baseline of a call, (channels,) or of the signal's rank; None: none, or one that is yet to be found."""
+        if given is None:
+            own = None if self.baseline_scope == "signal" else self.cell.baseline
+            return None if own is None else ops.cast(own.value, signal.dtype)
+        baseline, rank = ops.cast(given, signal.dtype), len(signal.shape)
+        if len(baseline.shape) == 0:
+            return ops.reshape(baseline, (1,))
+        if len(baseline.shape) == 2:
+            baseline = ops.reshape(baseline, (-1,) + (1,) * (rank - 2) + (baseline.shape[-1],))
+        if len(baseline.shape) not in (1, rank) or baseline.shape[-1] not in (1, signal.shape[-1]):
+            raise ValueError(f"`baseline` must have shape (channels,), (batch, channels) or one that broadcasts to the "
+                             f"signal {tuple(signal.shape)}. Received: shape {tuple(given.shape)}")
+        if len(baseline.shape) == 1 or all(n == 1 for n in baseline.shape[1:-1]):
+            return baseline
+        return self.pad_to_strides(ops.broadcast_to(baseline, ops.shape(signal)))[0]
 
-    def _remat_pass(self, problem: FoldedProblem, states: list[Tensor], factors: Tensor) -> list[Tensor]:
-        """One pass of the loop whose iterates are computed again for the gradient."""
-        present = [t for t in problem.tensors if t is not None]
+    def _sample_size(self, signal: Tensor, mask: Tensor | None, dispersion: Tensor | None) -> Tensor:
+        """Size of each sample (trials or exposure), of the signal's shape; 0 where it is missing."""
+        dispersion = ops.cast(ops.square(self.cell.sigma) if dispersion is None else dispersion, signal.dtype)
+        if len(dispersion.shape) == 1:
+            dispersion = ops.reshape(dispersion, (-1,) + (1,) * (len(signal.shape) - 1))
+        return (ops.ones_like(signal) if mask is None else mask) / dispersion
 
-        def last(factors: Tensor, *values: Tensor) -> list[Tensor]:
-            rest = iter(values)
-            tensors = Tensors(*(None if t is None else next(rest) for t in problem.tensors))
-            return self._steps(replace(problem, tensors=tensors), list(rest), ops.unstack(factors, LOOP_BODY))[-1]
-
-        return keras.remat(last)(factors, *present, *states)
-
-    def _run(self, problem: FoldedProblem, states: list[Tensor], factors: np.ndarray,
-             sequence: list[Tensor]) -> list[Tensor]:
-        """The states after one iteration for each of ``factors``."""
-        if not len(factors):
-            return states
-        if self.unroll or self.return_sequences:
-            steps = self._steps(problem, states, factors.tolist())
-            sequence.extend(s[0] for s in steps)
-            return steps[-1]
-        body_length = LOOP_BODY if self.remat or self.tolerance is not None else _body_length(len(factors))
-        passes, rest = divmod(len(factors), body_length)
-        if rest:
-            states = self._steps(problem, states, factors[:rest].tolist())[-1]
-        if not passes:
-            return states
-        return self._loop(problem, states, factors[rest:].reshape(passes, body_length))
-
-    def _loop(self, problem: FoldedProblem, states: list[Tensor], factors: np.ndarray) -> list[Tensor]:
-        """The states after one pass of the graph loop for each row of ``factors``, or fewer with ``tolerance``."""
-        passes, body_length = factors.shape
-        table = ops.convert_to_tensor(factors, problem.tensors.signal.dtype)
-
-        def body(i: Tensor, change: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-            row = table[i]
-            if self.remat:
-                return i + 1, change, *self._remat_pass(problem, list(states), row)
-            steps = self._steps(problem, list(states), ops.unstack(row, body_length))
-            if self.tolerance is not None:
-                change = _relative_change(steps[-1][0], steps[-2][0])
-            return i + 1, change, *steps[-1]
-
-        start = ops.cast(float("inf"), problem.tensors.signal.dtype)
-        least = 0.0 if self.tolerance is None else self.tolerance
-        return list(ops.while_loop(lambda i, change, *_: change >= least, body, (0, start, *states),
-                                   maximum_iterations=passes))[2:]
+    def _support(self, signal: Tensor, support: Tensor | None) -> Tensor | None:
+        """0/1 of the code's shape, or of a batch of one."""
+        if support is None:
+            return None
+        dictionary = self.cell.dictionary
+        exists = ops.cast(support, signal.dtype)
+        shape = (*dictionary.code_space(ops.shape(signal)[1:-1]), dictionary.filters)
+        if len(exists.shape) != len(signal.shape):
+            raise ValueError(f"`support` must be 0/1 of the code's shape (batch, {dictionary.rank} axes of positions, "
+                             f"{dictionary.filters} filters). Received: shape {tuple(exists.shape)}")
+        return ops.broadcast_to(exists, (ops.shape(exists)[0], *shape))
 
     def _encode_active(self, signal: Tensor, mask: Tensor | None, kernel: Tensor, weight: Tensor) -> Tensor:
         block: Shape = self.block or (1,)
@@ -303,7 +375,7 @@ class SparseCoding(keras.layers.Layer):
                 "return_sequences": self.return_sequences, "gradient": self.gradient,
                 "gradient_steps": self.gradient_steps, "tolerance": self.tolerance, "active": self.active,
                 "block_size": self.block_size, "remat": self.remat,
-                "solver": solvers.registry.serialize(self.solver),
+                "solver": solvers.registry.serialize(self.solver), "baseline_scope": self.baseline_scope,
                 "analysis": None if self.analysis is None else keras.saving.serialize_keras_object(self.analysis)}
 
     @classmethod
@@ -313,14 +385,3 @@ class SparseCoding(keras.layers.Layer):
             config[name] = keras.saving.deserialize_keras_object(config[name])
         return cls(**config)
 
-
-def _body_length(count: int) -> int:
-    """Iterations in one pass of the graph loop: about ten, so that few are left to be traced before the loop."""
-    return min(range(LOOP_BODY + 2, LOOP_BODY - 4, -1), key=lambda length: count % length + length)
-
-
-def _relative_change(code: Tensor, last: Tensor) -> Tensor:
-    """Largest ||code - last|| / ||code|| over the batch; 0 for codes that stay zero."""
-    axes = list(range(1, len(code.shape)))
-    moved, size = (ops.sum(ops.square(a), axis=axes) for a in (code - last, code))
-    return ops.sqrt(ops.max(moved / ops.maximum(size, 1e-30)))

@@ -38,15 +38,19 @@ class SparseCodingCell(keras.layers.Layer):
         likelihood: object of ``problem.likelihoods`` or its name.
         lambda_init: rate of the code's prior, a number or one a filter.
         lambda_shared: one lambda for all filters.
-        sigma: noise standard deviation, in the signal's unit.
-        step_size: number, or "auto" (1 / L, L the largest eigenvalue of D^T D times the likelihood's curvature).
+        sigma: noise standard deviation, in the signal's unit; for counts the likelihood's own dispersion, sigma^2 =
+            1 / size, takes its place.
+        step_size: number, or "auto": 1 / L, L the largest eigenvalue of D^T D times the likelihood's curvature, which
+            is taken as 1 where it has no bound: the encoder then finds the steps of each signal (``Backtracking``).
+
+    Where the likelihood is one of counts the cell holds ``baseline``, eta of the zero code, (channels,), not trainable.
 
     Call: ``cell(signal, [x, w, t]) -> code, [x, w, t]`` with signal (batch, *space, channels),
     x and w (batch, *positions, filters), t (batch, 1).
 
     Raises:
-        ValueError: unknown prior or likelihood, a step size that is not positive, or "auto" where the likelihood's
-            curvature has no bound.
+        ValueError: unknown prior or likelihood, a step size that is not positive; on a call, step_size="auto" where the
+            likelihood's curvature has no bound.
 
     Example:
         >>> import keras
@@ -67,10 +71,6 @@ class SparseCodingCell(keras.layers.Layer):
         self.code_prior.check(dictionary.filters, dictionary.rank)
         if step_size != "auto" and not step_size > 0:
             raise ValueError(f"`step_size` must be 'auto' or a positive number. Received: {step_size!r}")
-        if step_size == "auto" and self.likelihood.curvature is None:
-            raise ValueError(f"step_size='auto' needs a bound of the likelihood's curvature, and "
-                             f"{type(self.likelihood).__name__} has none. Give `step_size` a number, small enough for "
-                             "the largest second derivative that occurs.")
         self.dictionary = dictionary
         self.lambda_init, self.lambda_shared = lambda_init, lambda_shared
         self.sigma_init, self.step_size_init = sigma, step_size
@@ -90,6 +90,10 @@ class SparseCodingCell(keras.layers.Layer):
                                      initializer=keras.initializers.Constant(
                                          math.sqrt(self.likelihood.dispersion(self.sigma_init))))
         self.step_size = self.add_weight(name="step_size", shape=(), trainable=False, initializer="ones")
+        self.baseline: keras.Variable | None = None
+        if self.likelihood.size_name is not None:
+            self.baseline = self.add_weight(name="baseline", shape=(self.dictionary.channels,), trainable=False,
+                                            initializer="zeros")
         self.refresh_step_size()
 
     def safe_step_size(self) -> Tensor | None:
@@ -97,9 +101,33 @@ class SparseCodingCell(keras.layers.Layer):
         curvature = self.likelihood.curvature
         return None if curvature is None else 1.0 / (curvature * self.dictionary.largest_eigenvalue())
 
+    @property
+    def finds_steps(self) -> bool:
+        """Whether no step size is known to be safe, so that the encoder finds one for each signal."""
+        return self.step_size_init == "auto" and self.likelihood.curvature is None
+
+    def _auto_step_size(self) -> Tensor:
+        """1 / L, the curvature taken as 1 where it has no bound."""
+        safe = self.safe_step_size()
+        return 1.0 / self.dictionary.largest_eigenvalue() if safe is None else safe
+
+    def first_step(self, signal: Tensor, observed: Tensor | None, baseline: Tensor | None) -> Tensor:
+        """Step size with which a search for steps begins, scalar or (batch,).
+
+        Args:
+            signal: (batch, *space, channels).
+            observed: None, or weights in [0, 1] of the signal's shape.
+            baseline: None (0), or eta of the zero code, broadcastable to the signal.
+        """
+        step = ops.cast(ops.stop_gradient(self.step_size.value), signal.dtype)
+        if not self.finds_steps:
+            return step
+        weighted = signal if observed is None else observed * signal
+        return step / ops.stop_gradient(self.likelihood.start_curvature(weighted, 0.0 if baseline is None else baseline))
+
     def refresh_step_size(self) -> None:
         """Set the step size to 1 / L of the present dictionary (or to the user's number)."""
-        self.step_size.assign(self.safe_step_size() if self.step_size_init == "auto" else self.step_size_init)
+        self.step_size.assign(self._auto_step_size() if self.step_size_init == "auto" else self.step_size_init)
 
     def restore_constraints(self) -> None:
         """Filters on their constraint and a step size of 1 / L, where others changed the filters.
@@ -112,9 +140,9 @@ class SparseCodingCell(keras.layers.Layer):
         if kernel is self._seen:
             return
         self._seen = kernel
-        safe = self.safe_step_size() if self.step_size_init == "auto" else None
-        if safe is None:
+        if self.step_size_init != "auto":
             return
+        safe = self._auto_step_size()
         right, present = (float(ops.convert_to_numpy(v)) for v in (safe, self.step_size))
         if math.isfinite(right) and not abs(present - right) <= _MOST_ROUNDING * right:
             self.step_size.assign(safe)
@@ -142,31 +170,40 @@ class SparseCodingCell(keras.layers.Layer):
         shape = (batch, *self.dictionary.code_space(space), self.dictionary.filters)
         return list(FISTA().init(ops.zeros(shape, dtype=dtype)))
 
-    def penalty_weight(self, sigma: Tensor | None = None) -> Tensor:
+    def penalty_weight(self, sigma: Tensor | None = None, dispersion: Tensor | None = None) -> Tensor:
         """Weight of the l1 norm, lambda sigma^2, in the signal's unit: (filters,) or (batch, 1, ..., filters).
 
         Args:
             sigma: None, or a noise level of the call, scalar or (batch,). lambda * sigma is then kept: the weight is
                 lambda * self.sigma * sigma, as if the signal were scaled to the model's sigma and back.
+            dispersion: None, or sigma^2 of the call, scalar or (batch,). lambda is then kept: the weight is
+                lambda * dispersion, as trials or exposures of a call's own ask for.
         """
-        return self._penalty_weight(sigma, 1.0)
+        return self._penalty_weight(sigma, dispersion, 1.0)
 
-    def threshold(self, sigma: Tensor | None = None) -> Tensor:
-        """Bias of the shrinkage, ``penalty_weight(sigma) * step_size``."""
-        return self._penalty_weight(sigma, self.step_size)
+    def threshold(self, sigma: Tensor | None = None, dispersion: Tensor | None = None) -> Tensor:
+        """Bias of the shrinkage, ``penalty_weight(sigma, dispersion) * step_size``."""
+        return self._penalty_weight(sigma, dispersion, self.step_size)
 
-    def _penalty_weight(self, sigma: Tensor | None, factor: Tensor) -> Tensor:
+    def _penalty_weight(self, sigma: Tensor | None, dispersion: Tensor | None, factor: Tensor) -> Tensor:
+        if dispersion is not None:
+            return self.lambda_reg * factor * self._of_signals(dispersion)
         scale = self.lambda_reg * self.sigma * factor
-        if sigma is None:
-            return scale * self.sigma
-        level: Tensor = ops.cast(sigma, self.sigma.dtype)
-        if len(level.shape) == 1:
-            level = ops.reshape(level, (-1,) + (1,) * (self.dictionary.rank + 1))
-        return scale * level
+        return scale * (self.sigma if sigma is None else self._of_signals(sigma))
+
+    def _of_signals(self, values: Tensor) -> Tensor:
+        """A number, or one a signal (batch,), as it broadcasts to a code."""
+        level: Tensor = ops.cast(values, self.sigma.dtype)
+        return ops.reshape(level, (-1,) + (1,) * (self.dictionary.rank + 1)) if len(level.shape) == 1 else level
 
     def call(self, inputs: Tensor, states: list[Tensor], descend: Descend | None = None,
              factor: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
         """One iteration of FISTA; ``descend``: the step of the caller, see ``solvers.proximal_step.descent``."""
+        if descend is None and self.finds_steps:
+            raise ValueError(f"step_size='auto' needs a bound of the likelihood's curvature, and "
+                             f"{type(self.likelihood).__name__} has none. Use SparseCoding, which finds a step size for "
+                             "each signal, or give `step_size` a number, small enough for the largest second "
+                             "derivative that occurs.")
         state = FISTA().step(tuple(states), descend or self.descent(inputs), factor)
         return state[0], list(state)
 
@@ -174,8 +211,9 @@ class SparseCodingCell(keras.layers.Layer):
         """The step w -> prox(w + step D^T residual(y, D w)) on a signal of whole strides."""
         kernel, step, threshold = (ops.cast(v, signal.dtype) for v in (
             self.dictionary.unit_kernel(), ops.stop_gradient(self.step_size.value), self.threshold()))
-        return descent(Problem(self.likelihood, self.code_prior), signal, kernel, self.dictionary.strides, step,
-                       threshold)
+        baseline = None if self.baseline is None else ops.cast(self.baseline.value, signal.dtype)
+        return descent(Problem(self.likelihood, self.code_prior, baseline=baseline), signal, kernel,
+                       self.dictionary.strides, step, threshold)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(),

@@ -11,7 +11,7 @@ from crsae_onnx.core.spec import EncoderSpec
 from crsae_onnx.core.version import package_version
 from keras import ops
 
-from keras_crsae.layers.sparse_coding import LOOP_BODY
+from keras_crsae.layers.solver_loop import LOOP_BODY
 
 __all__ = ["encoder_spec", "reference_model"]
 

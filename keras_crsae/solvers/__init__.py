@@ -4,11 +4,12 @@ Where the next one goes: a class in this folder, under a name given by ``registe
 """
 
 from keras_crsae.solvers.active_set import ActiveSet
+from keras_crsae.solvers.backtracking import Backtracking
 from keras_crsae.solvers.base import Solver, get, names, register_solver, serialize
 from keras_crsae.solvers.fista import FISTA
 from keras_crsae.solvers.ista import ISTA
 
-__all__ = ["FISTA", "ISTA", "ActiveSet", "Solver", "get", "names", "register_solver", "serialize"]
+__all__ = ["FISTA", "ISTA", "ActiveSet", "Backtracking", "Solver", "get", "names", "register_solver", "serialize"]
 
 
 def __dir__() -> list[str]:

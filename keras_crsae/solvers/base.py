@@ -1,13 +1,16 @@
 """What a solver is: how the encoder's objective is minimised, apart from what is minimised.
 
-A solver has an initial state and a step; it sees neither dictionary nor prior, only the function ``descend``. The next
-solver is one class in this folder, or in your own code, with ``@register_solver("name")``.
+A solver has an initial state and a step; it sees neither dictionary nor prior, only the function ``descend``, or, where
+it finds its step sizes itself, the ``Operations`` of a batch. The next solver is one class in this folder, or in your
+own code, with ``@register_solver("name")``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
+
+from keras import ops
 
 from keras_crsae.problem.registry import Registry
 from keras_crsae.typing import Tensor
@@ -18,6 +21,35 @@ State = tuple[Tensor, ...]
 Descend = Callable[[Tensor], Tensor]
 
 
+class Operations(Protocol):
+    """What a solver that finds its own step sizes is given: dictionary, likelihood and prior of a batch.
+
+    Numbers of a signal have the shape (batch, 1, ..., 1); see ``solvers.operations``.
+    """
+
+    first_step: Tensor  #: step size to begin with, one a signal
+
+    def synthesise(self, code: Tensor) -> Tensor:
+        """D x."""
+        ...
+
+    def ascend(self, point: Tensor, synthesised: Tensor, step: Tensor) -> Tensor:
+        """w - step * gradient(w), given w and D w."""
+        ...
+
+    def shrink(self, moved: Tensor, step: Tensor) -> Tensor:
+        """prox(moved, step * penalty weight)."""
+        ...
+
+    def excess(self, synthesised: Tensor, change: Tensor) -> Tensor:
+        """How far the data term at D w + change lies above its tangent at D w, a number a signal."""
+        ...
+
+    def energy(self, change: Tensor) -> Tensor:
+        """||change||^2 of a change of the code, a number a signal."""
+        ...
+
+
 class Solver:
     """Iterations x_0, x_1, ... towards the minimiser, as ``init`` and ``step``.
 
@@ -26,6 +58,8 @@ class Solver:
             the extrapolation of ``momentum``.
         active: whether inference works on the active parts of a signal alone (``solvers.active_set``); ``init`` and
             ``step`` are then those of training.
+        adaptive: whether it finds a step size for each signal: ``step`` is then given ``Operations`` in place of
+            ``descend``, iterations begin with ``begin``, and ``momentum`` has no say.
 
     Example:
         >>> from keras import ops
@@ -38,17 +72,18 @@ class Solver:
 
     exports: bool = True
     active: bool = False
+    adaptive: bool = False
 
     def init(self, code: Tensor) -> State:
         """State of a first code, (batch, *positions, filters)."""
         raise NotImplementedError
 
-    def step(self, state: State, descend: Descend, factor: Tensor | None = None) -> State:
+    def step(self, state: State, descend: Any, factor: Tensor | None = None) -> State:
         """The next state.
 
         Args:
             state: ``init(code)``, or an earlier step's.
-            descend: w -> prox(w - step * gradient(w)).
+            descend: w -> prox(w - step * gradient(w)); ``Operations`` where the solver is ``adaptive``.
             factor: this step's entry of ``momentum``, where the caller has it.
         """
         raise NotImplementedError
@@ -56,6 +91,16 @@ class Solver:
     def momentum(self, iterations: int) -> list[float]:
         """Extrapolation after each of ``iterations`` steps from the beginning: x + factor (x - x_last)."""
         raise NotImplementedError
+
+    def change(self, before: State, after: State) -> Tensor:
+        """Largest ||x - x_before|| / ||x|| over the batch, a scalar; 0 for codes that stay zero.
+
+        What ``tolerance`` is compared with: of one iteration, and of ten where the solver is ``adaptive``.
+        """
+        code, last = after[0], before[0]
+        axes = list(range(1, len(code.shape)))
+        moved, size = (ops.sum(ops.square(a), axis=axes) for a in (code - last, code))
+        return ops.sqrt(ops.max(moved / ops.maximum(size, 1e-30)))
 
     def get_config(self) -> dict[str, Any]:
         return {}

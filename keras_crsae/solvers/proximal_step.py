@@ -1,6 +1,6 @@
 """One step of proximal gradient descent on the code, in as few passes over memory as the machine's kernels allow.
 
-The step is ``prox(w + step D^T Phi^T residual(y, Phi D w), threshold)``. The places for TensorFlow's own mechanics are
+The step is ``prox(w + step D^T Phi^T residual(y, Phi (D w + baseline)), threshold)``. The places for TensorFlow's own mechanics are
 this file and ``models.compiled_passes``; everything else speaks ``keras.ops``.
 
 For the Gaussian likelihood, on images at stride 1 and on signals written as images of one row, both operators are plain
@@ -23,7 +23,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_crsae.operators.convolution import adjoint, is_thin, synthesis
-from keras_crsae.problem.objective import Problem, zero_residual
+from keras_crsae.problem.objective import Problem
 from keras_crsae.typing import Shape, Tensor
 
 _IN_PLACE = contextvars.ContextVar("in_place", default=False)
@@ -65,7 +65,7 @@ def descent(problem: Problem, signal: Tensor, kernel: Tensor, strides: Shape, st
     What depends on the kernel alone is computed here, once for all the steps that are then taken.
 
     Args:
-        problem: likelihood, code prior and measurement Phi.
+        problem: likelihood, code prior, measurement Phi and baseline.
         signal: (batch, *space, channels).
         kernel: (*kernel_size, channels, filters).
         strides: one int an axis; space must be whole strides.
@@ -94,9 +94,9 @@ def descent(problem: Problem, signal: Tensor, kernel: Tensor, strides: Shape, st
     rising = step_size * (kernel if adjoint_kernel is None else adjoint_kernel)  # the small kernel, not the large code
     as_bias = prior.bias_form and len(threshold.shape) == 1
     # With another kernel in D^T a training step took a third less by the operators that do not fuse.
-    fuse = _is_plain(strides) and adjoint_kernel is None
+    fuse = is_plain(strides) and adjoint_kernel is None
     explain = _residual(problem, signal, kernel, strides, fuse)
-    rise = (_fused_ascent if fuse else _ascent)(rising, strides, threshold if as_bias else None, in_place)
+    rise = ascent(rising, strides, fuse, in_place, threshold if as_bias else None)
 
     def descend(w: Tensor | None) -> Tensor:
         moved = rise(w, explain(w))
@@ -104,7 +104,7 @@ def descent(problem: Problem, signal: Tensor, kernel: Tensor, strides: Shape, st
             moved = moved * exists  # what stays zero is no part of its group's norm
         code = ops.relu(moved) if as_bias else prior.prox(moved, threshold)
         code = code if exists is None else code * exists
-        return code if tail is None else _write(code, tail)
+        return code if tail is None else write(code, tail)
 
     return descend
 
@@ -121,7 +121,8 @@ def last_filters(shape: tuple[Tensor, ...], count: Tensor, dtype: str) -> Tail:
     return start, tf.zeros(tf.stack([*shape[:-2], 1, count]), dtype)
 
 
-def _write(code: Tensor, part: Tail) -> Tensor:
+def write(code: Tensor, part: Tail) -> Tensor:
+    """``code`` with the zeros of ``last_filters`` written over it, in place."""
     start, values = part
     rank = len(code.shape)
     whole = 2**rank - 1  # a bit an axis
@@ -129,13 +130,27 @@ def _write(code: Tensor, part: Tail) -> Tensor:
                                                value=values, begin_mask=whole >> 2, end_mask=whole)
 
 
-def _is_plain(strides: Shape) -> bool:
+def is_plain(strides: Shape) -> bool:
     """Whether both operators are ordinary two-dimensional convolutions."""
     return len(strides) == 2 and all(s == 1 for s in strides)
 
 
+def ascent(rising: Tensor, strides: Shape, fuse: bool, in_place: bool,
+           bias: Tensor | None = None) -> Callable[[Tensor | None, Tensor], Tensor]:
+    """The function ``(w, r) -> w + D^T r - bias``, D^T by the kernel ``rising``; w None stands for 0.
+
+    Args:
+        rising: (*kernel_size, channels, filters).
+        strides: one int an axis.
+        fuse: whether both operators are plain convolutions, taken in the order that TensorFlow fuses.
+        in_place: see ``descent``.
+        bias: None, or (filters,).
+    """
+    return (_fused_ascent if fuse else _ascent)(rising, strides, bias, in_place)
+
+
 def _ascent(rising: Tensor, strides: Shape, bias: Tensor | None, in_place: bool) -> Callable[..., Tensor]:
-    """The function ``(w, r) -> w + D^T r - bias``, D^T by the kernel ``rising``."""
+    """As ``ascent``, in any order."""
     def rise(w: Tensor | None, residual: Tensor) -> Tensor:
         moved = adjoint(residual, rising, strides)
         moved = moved if w is None else w + moved
@@ -145,7 +160,7 @@ def _ascent(rising: Tensor, strides: Shape, bias: Tensor | None, in_place: bool)
 
 
 def _fused_ascent(rising: Tensor, strides: Shape, bias: Tensor | None, in_place: bool) -> Callable[..., Tensor]:
-    """As ``_ascent`` where both operators are plain convolutions, in the order that TensorFlow fuses."""
+    """As ``ascent`` where both operators are plain convolutions, in the order that TensorFlow fuses."""
     bias = tf.broadcast_to(tf.zeros((), rising.dtype) if bias is None else -bias, (rising.shape[-1],))
 
     def rise(w: Tensor | None, residual: Tensor) -> Tensor:
@@ -162,13 +177,9 @@ def _residual(problem: Problem, signal: Tensor, kernel: Tensor, strides: Shape,
               fuse: bool) -> Callable[[Tensor | None], Tensor]:
     """The function ``w -> Phi^T residual(y, Phi D w)``; w None stands for the code 0."""
     measurement = problem.measurement
-    if not problem.likelihood.quadratic or not measurement.projection:
-        def general(w: Tensor | None) -> Tensor:
-            if w is None:
-                return measurement.adjoint(zero_residual(problem.likelihood, signal))
-            return problem.residual(signal, synthesis(w, kernel, strides))
-
-        return general
+    if not problem.likelihood.quadratic or not measurement.projection or problem.baseline is not None:
+        synthesise = synthesis_of(kernel, strides, fuse)
+        return lambda w: problem.residual(signal, tf.zeros_like(signal) if w is None else synthesise(w))
     subtract = _subtract(signal, kernel, strides, fuse)
     return lambda w: measurement.adjoint(signal if w is None else subtract(w))
 
@@ -177,6 +188,14 @@ def _subtract(signal: Tensor, kernel: Tensor, strides: Shape, fuse: bool) -> Cal
     """The function ``w -> y - D w``."""
     if not fuse or is_thin(kernel, strides):
         return lambda w: signal - synthesis(w, kernel, strides)
-    reverse = -tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))
+    subtracted = synthesis_of(-kernel, strides, fuse)
+    return lambda w: signal + subtracted(w)
+
+
+def synthesis_of(kernel: Tensor, strides: Shape, fuse: bool) -> Callable[[Tensor], Tensor]:
+    """The function ``w -> D w``; ``fuse``: both operators are plain convolutions."""
+    if not fuse or is_thin(kernel, strides):
+        return lambda w: synthesis(w, kernel, strides)
+    reverse = tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))
     padding = [[0, 0], *([n - 1, n - 1] for n in kernel.shape[:2]), [0, 0]]
-    return lambda w: signal + tf.nn.conv2d(w, reverse, strides=1, padding=padding)
+    return lambda w: tf.nn.conv2d(w, reverse, strides=1, padding=padding)

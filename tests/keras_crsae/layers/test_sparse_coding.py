@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 import keras_crsae as kc
-from keras_crsae.layers.sparse_coding import _body_length
+from keras_crsae.layers.solver_loop import _body_length
 from tests.twin import dictionary_matrix, fista
 
 CASES = [((9,), 1, 3, 1, (60,), "nonnegative_soft"), ((9,), 1, 3, 1, (61,), "soft"),

@@ -66,7 +66,7 @@ def test_a_solver_that_is_no_table_of_momenta_is_not_exported(tmp_path):
 
 
 def test_unknown_solvers_are_refused():
-    with pytest.raises(ValueError, match="Expected a solver.*'active_set', 'fista', 'ista'.*newton"):
+    with pytest.raises(ValueError, match="Expected a solver.*'active_set', 'backtracking', 'fista', 'ista'.*newton"):
         kc.CRsAE(2, 7, solver="newton")
 
 
