@@ -10,6 +10,7 @@ from crsae_onnx.core.signals import is_masked, with_own_mask
 from crsae_onnx.core.validation import as_positive_int
 from keras import ops
 
+from keras_crsae.layers import call_inputs
 from keras_crsae.layers.conv_dictionary import ConvDictionary
 from keras_crsae.layers.folded_problem import Tensors, fold_problem
 from keras_crsae.layers.precision import layer_policy
@@ -34,7 +35,7 @@ BASELINE_SCOPES: tuple[BaselineScope, ...] = ("channel", "shared", "signal")
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
 class SparseCoding(keras.layers.Layer):
-    """argmin_z sum_i value(y_i, (D z + baseline)_i) + sigma^2 sum_c lambda_c p(z_c), by ``iterations`` steps of a solver.
+    """argmin_z sum_i value(y_i, (D z + baseline)_i) + sigma^2 sum_c lambda_c p(z_c), by a solver's ``iterations``.
 
     Args:
         cell: ``SparseCodingCell``: dictionary, likelihood, code prior and parameters.
@@ -243,7 +244,8 @@ class SparseCoding(keras.layers.Layer):
             ``group_axes``, one for each entry of those axes.
         """
         signal = ops.cast(signal, self.compute_dtype)
-        self._check_call(sigma, baseline, dispersion, support)
+        call_inputs.check_options(self.cell.likelihood, sigma, baseline, dispersion, support, self.active,
+                                  self.baseline_scope)
         if mask is not None:
             mask = ops.broadcast_to(ops.cast(mask, signal.dtype), ops.shape(signal))
         if training and self.refresh_in_training:
@@ -251,9 +253,11 @@ class SparseCoding(keras.layers.Layer):
         elif hasattr(signal, "numpy") and self.compute_dtype == self.variable_dtype:
             self.cell.restore_constraints()  # not in a graph, nor where Keras shows the filters rounded to bfloat16
         kernel = ops.cast(self.cell.dictionary.unit_kernel(), signal.dtype)
-        baseline = self._baseline(signal, baseline)
+        own = None if self.baseline_scope == "signal" else self.cell.baseline
+        baseline = call_inputs.as_baseline(baseline, signal, own)
         if baseline is not None and self.cell.likelihood.quadratic:
-            return self._encode(signal - baseline, mask, kernel, sigma, None, dispersion, support, training)[0], baseline
+            code, _ = self._encode(signal - baseline, mask, kernel, sigma, None, dispersion, support, training)
+            return code, baseline
         return self._encode(signal, mask, kernel, sigma, baseline, dispersion, support, training)
 
     def _encode(self, signal: Tensor, mask: Tensor | None, kernel: Tensor, sigma: Tensor | None,
@@ -263,10 +267,13 @@ class SparseCoding(keras.layers.Layer):
         if self.active and not training:
             weight = ops.cast(cell.penalty_weight(sigma, dispersion), signal.dtype)
             return self._encode_active(signal, mask, kernel, weight), None
+        exists = call_inputs.as_support(support, signal, cell.dictionary)
+        if baseline is not None and any(n != 1 for n in baseline.shape[1:-1]):  # one a sample
+            baseline = self.pad_to_strides(baseline)[0]
         signal, mask = self.pad_to_strides(signal, mask)
         size = None
         if self.baseline_scope == "signal":
-            size = self._sample_size(signal, mask, dispersion)
+            size = call_inputs.sample_size(signal, mask, ops.square(cell.sigma) if dispersion is None else dispersion)
             axes = tuple(a for a in range(1, len(signal.shape) - 1) if a not in cell.code_prior.group_axes)
             baseline = ops.stop_gradient(cell.likelihood.initial_baseline(signal, size, axes=axes, keepdims=True))
         analysis = None if self.analysis is None else ops.cast(self.analysis.unit_kernel(), signal.dtype)
@@ -278,8 +285,8 @@ class SparseCoding(keras.layers.Layer):
         else:
             step = ops.cast(ops.stop_gradient(cell.step_size.value), signal.dtype)
             threshold = cell.threshold(sigma, dispersion)
-        tensors = Tensors(signal, mask, kernel, analysis, ops.cast(threshold, signal.dtype), step,
-                          self._support(signal, support), baseline, size)
+        tensors = Tensors(signal, mask, kernel, analysis, ops.cast(threshold, signal.dtype), step, exists,
+                          baseline, size)
         problem = fold_problem(tensors, cell.likelihood, cell.code_prior, cell.dictionary, self.block,
                                in_place=(is_in_place() or training) and not self.remat)
         iterates, found = self.loop().run(problem)
@@ -292,57 +299,6 @@ class SparseCoding(keras.layers.Layer):
         """The iterations as the options ask for."""
         return SolverLoop(self.solver, self.iterations, self.unroll, self.return_sequences, self.gradient,
                           self.gradient_steps, self.tolerance, self.remat)
-
-    def _check_call(self, sigma: Tensor | None, baseline: Tensor | None, dispersion: Tensor | None,
-                    support: Tensor | None) -> None:
-        likelihood = self.cell.likelihood
-        if sigma is not None and dispersion is not None:
-            raise ValueError("`dispersion` is sigma^2: give one of `sigma` and `dispersion`.")
-        if sigma is not None and likelihood.size_name is not None:
-            raise ValueError(f"{type(likelihood).__name__} has no noise level of its own: its variance follows from the "
-                             f"mean and the {likelihood.size_name}. Give `dispersion`, 1 / {likelihood.size_name}, in "
-                             "place of `sigma`.")
-        if baseline is not None and self.baseline_scope == "signal":
-            raise ValueError('baseline_scope="signal" finds a baseline of each signal: leave `baseline` out, or use '
-                             'baseline_scope="channel".')
-        if support is not None and self.active:
-            raise ValueError("`support` says where the code is, and active=True searches for it. Use active=False.")
-
-    def _baseline(self, signal: Tensor, given: Tensor | None) -> Tensor | None:
-        """The baseline of a call, (channels,) or of the signal's rank; None: none, or one that is yet to be found."""
-        if given is None:
-            own = None if self.baseline_scope == "signal" else self.cell.baseline
-            return None if own is None else ops.cast(own.value, signal.dtype)
-        baseline, rank = ops.cast(given, signal.dtype), len(signal.shape)
-        if len(baseline.shape) == 0:
-            return ops.reshape(baseline, (1,))
-        if len(baseline.shape) == 2:
-            baseline = ops.reshape(baseline, (-1,) + (1,) * (rank - 2) + (baseline.shape[-1],))
-        if len(baseline.shape) not in (1, rank) or baseline.shape[-1] not in (1, signal.shape[-1]):
-            raise ValueError(f"`baseline` must have shape (channels,), (batch, channels) or one that broadcasts to the "
-                             f"signal {tuple(signal.shape)}. Received: shape {tuple(given.shape)}")
-        if len(baseline.shape) == 1 or all(n == 1 for n in baseline.shape[1:-1]):
-            return baseline
-        return self.pad_to_strides(ops.broadcast_to(baseline, ops.shape(signal)))[0]
-
-    def _sample_size(self, signal: Tensor, mask: Tensor | None, dispersion: Tensor | None) -> Tensor:
-        """Size of each sample (trials or exposure), of the signal's shape; 0 where it is missing."""
-        dispersion = ops.cast(ops.square(self.cell.sigma) if dispersion is None else dispersion, signal.dtype)
-        if len(dispersion.shape) == 1:
-            dispersion = ops.reshape(dispersion, (-1,) + (1,) * (len(signal.shape) - 1))
-        return (ops.ones_like(signal) if mask is None else mask) / dispersion
-
-    def _support(self, signal: Tensor, support: Tensor | None) -> Tensor | None:
-        """0/1 of the code's shape, or of a batch of one."""
-        if support is None:
-            return None
-        dictionary = self.cell.dictionary
-        exists = ops.cast(support, signal.dtype)
-        shape = (*dictionary.code_space(ops.shape(signal)[1:-1]), dictionary.filters)
-        if len(exists.shape) != len(signal.shape):
-            raise ValueError(f"`support` must be 0/1 of the code's shape (batch, {dictionary.rank} axes of positions, "
-                             f"{dictionary.filters} filters). Received: shape {tuple(exists.shape)}")
-        return ops.broadcast_to(exists, (ops.shape(exists)[0], *shape))
 
     def _encode_active(self, signal: Tensor, mask: Tensor | None, kernel: Tensor, weight: Tensor) -> Tensor:
         block: Shape = self.block or (1,)

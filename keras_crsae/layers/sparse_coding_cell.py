@@ -123,7 +123,8 @@ class SparseCodingCell(keras.layers.Layer):
         if not self.finds_steps:
             return step
         weighted = signal if observed is None else observed * signal
-        return step / ops.stop_gradient(self.likelihood.start_curvature(weighted, 0.0 if baseline is None else baseline))
+        curvature = self.likelihood.start_curvature(weighted, 0.0 if baseline is None else baseline)
+        return step / ops.stop_gradient(curvature)
 
     def refresh_step_size(self) -> None:
         """Set the step size to 1 / L of the present dictionary (or to the user's number)."""
@@ -201,8 +202,8 @@ class SparseCodingCell(keras.layers.Layer):
         """One iteration of FISTA; ``descend``: the step of the caller, see ``solvers.proximal_step.descent``."""
         if descend is None and self.finds_steps:
             raise ValueError(f"step_size='auto' needs a bound of the likelihood's curvature, and "
-                             f"{type(self.likelihood).__name__} has none. Use SparseCoding, which finds a step size for "
-                             "each signal, or give `step_size` a number, small enough for the largest second "
+                             f"{type(self.likelihood).__name__} has none. Use SparseCoding, which finds a step size "
+                             "for each signal, or give `step_size` a number, small enough for the largest second "
                              "derivative that occurs.")
         state = FISTA().step(tuple(states), descend or self.descent(inputs), factor)
         return state[0], list(state)

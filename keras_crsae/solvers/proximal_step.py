@@ -1,7 +1,7 @@
 """One step of proximal gradient descent on the code, in as few passes over memory as the machine's kernels allow.
 
-The step is ``prox(w + step D^T Phi^T residual(y, Phi (D w + baseline)), threshold)``. The places for TensorFlow's own mechanics are
-this file and ``models.compiled_passes``; everything else speaks ``keras.ops``.
+The step is ``prox(w + step D^T Phi^T residual(y, Phi (D w + baseline)), threshold)``. The places for TensorFlow's own
+mechanics are this file and ``models.compiled_passes``; everything else speaks ``keras.ops``.
 
 For the Gaussian likelihood, on images at stride 1 and on signals written as images of one row, both operators are plain
 convolutions (``D`` by the reversed kernel, padded), and TensorFlow's graph optimiser makes ``relu(w + step D^T r -

@@ -193,14 +193,17 @@ def test_noise_is_estimated_for_the_gaussian_alone():
             build(CASES["Huber"][0], **options)
 
 
-def test_without_a_bound_of_the_curvature_a_step_size_must_be_given(signal):
+def test_without_a_bound_of_the_curvature_steps_are_found_or_given(signal):
     class Steep(Huber):
         curvature = None
 
-    with pytest.raises(ValueError, match="(?s)step_size='auto'.*Give `step_size` a number"):
-        build(dict(likelihood=Steep()))
-    model = build(dict(likelihood=Steep(), code_prior="soft"), step_size=0.3)
-    np.testing.assert_allclose(model.encode(signal), build(CASES["Huber"][0]).encode(signal), atol=1e-3)
+    expected = build(CASES["Huber"][0]).encode(signal)
+    for options in (dict(), dict(step_size=0.3)):
+        model = build(dict(likelihood=Steep(), code_prior="soft"), **options)
+        assert model.encoder.solver.adaptive == (not options)
+        np.testing.assert_allclose(model.encode(signal), expected, atol=1e-3)
+    with pytest.raises(ValueError, match="Steep has none.*solver='backtracking'.*Received: solver=ISTA"):
+        build(dict(likelihood=Steep()), solver="ista")
 
 
 def test_a_likelihood_without_conjugate_has_no_certificate(signal):
