@@ -31,6 +31,7 @@ class Batch(NamedTuple):
     observed: Tensor | None  # 0/1 of signal's shape
     weight: Tensor | None  # (batch,), weighs the losses
     count: Tensor  # signals in the batch; padding is not counted
+    sigma: Tensor | None = None  # (batch,), noise standard deviation of each signal; None: the model's
 
 
 class SignalLayout(NamedTuple):
@@ -161,20 +162,27 @@ def replica_batch(data: Any, rank: int, dtype: str) -> Batch:
         return batch
     weight = tf.ones([batch.count], dtype) if batch.weight is None else batch.weight
     missing = tf.maximum(1 - batch.count, 0)
-    signal, target, observed, weight = (
+    signal, target, observed, weight, sigma = (
         None if a is None else tf.pad(a, [(0, missing)] + [(0, 0)] * (len(a.shape) - 1))
-        for a in (batch.signal, batch.target, batch.observed, weight))
-    return Batch(signal, target, observed, weight, batch.count)
+        for a in (batch.signal, batch.target, batch.observed, weight, batch.sigma))
+    return Batch(signal, target, observed, weight, batch.count, sigma)
+
+
+def is_levelled(signal: Any) -> bool:
+    """Whether a batch says its signals' noise levels, as {"signal": signal, "sigma": sigma (batch,)}."""
+    return isinstance(signal, dict) and set(signal) == {"signal", "sigma"}
 
 
 def unpack(data: Any, rank: int, dtype: str) -> Batch:
     """One batch of Keras' forms as tensors, or a ValueError."""
     signal, target, weight = keras.utils.unpack_x_y_sample_weight(data)
+    signal, sigma = (signal["signal"], tf.cast(signal["sigma"], dtype)) if is_levelled(signal) else (signal, None)
     _as_batch((signal, target, weight))
     layout = "(batch, time, channels)" if rank == 1 else "(batch, height, width, channels)"
     if isinstance(signal, list | tuple | dict):
         raise ValueError(f"Expected batches of one signal tensor {layout}. Received: {type(signal).__name__} of "
-                         f"{len(signal)}. A batch is `signal`, `(signal, clean)` or `(signal, clean, sample_weight)`.")
+                         f"{len(signal)}. A batch is `signal`, `(signal, clean)` or `(signal, clean, sample_weight)`; "
+                         "with a noise level of each signal, {'signal': signal, 'sigma': sigma} in place of `signal`.")
     signal = tf.convert_to_tensor(signal)
     if signal.dtype.is_complex or not (signal.dtype.is_floating or signal.dtype.is_integer or signal.dtype.is_bool):
         raise ValueError(f"Batches must hold real numbers. Received: dtype {signal.dtype.name}")
@@ -183,10 +191,10 @@ def unpack(data: Any, rank: int, dtype: str) -> Batch:
     signal = tf.cast(signal, dtype)
     target, count = signal if target is None else tf.cast(target, dtype), tf.shape(signal)[0]
     if weight is None:
-        return Batch(signal, target, None, None, count)
+        return Batch(signal, target, None, None, count, sigma)
     weight = tf.cast(weight, dtype)
     if weight.shape.rank == 2 and weight.shape[1] == 1:
         weight = weight[:, 0]
     if weight.shape.rank == 1:
-        return Batch(signal, target, None, weight, count)
-    return Batch(signal, target, observation_mask(weight, signal), None, count)
+        return Batch(signal, target, None, weight, count, sigma)
+    return Batch(signal, target, observation_mask(weight, signal), None, count, sigma)

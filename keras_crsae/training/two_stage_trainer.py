@@ -61,6 +61,8 @@ class TrainableModel(Protocol):
     sigma_rate: float
     #: Whether the iteration converges for step sizes of 1 / L, so that one that explodes can be estimated anew.
     converges_at_inverse_norm: bool
+    #: Whether lambda has a prior: without one the second stage is left out.
+    has_rate_prior: bool
 
     @property
     def dictionary_variables(self) -> list[keras.Variable]: ...
@@ -99,6 +101,7 @@ class _DictionaryStep(NamedTuple):
     reconstruction_loss: Tensor
     finite: Tensor  # scalar bool
     exploded: Tensor  # scalar bool
+    code: Tensor  # before the step
 
 
 class TwoStageTrainer:
@@ -197,7 +200,8 @@ class TwoStageTrainer:
     def plain_forward(self, batch: Batch, training: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Code of the batch, and error and weight of its reconstruction, in the variables' precision."""
         model = self.model
-        code = model.encoder(batch.signal, mask=batch.observed, training=training)
+        level = {} if batch.sigma is None else {"sigma": batch.sigma}
+        code = model.encoder(batch.signal, mask=batch.observed, training=training, **level)
         reconstruction = tf.cast(model.crop(model.decoder(code), batch.signal), batch.target.dtype)
         return (tf.cast(code, batch.target.dtype),
                 weighted_error(batch.target, reconstruction, batch.observed, batch.weight, model.likelihood))
@@ -211,9 +215,7 @@ class TwoStageTrainer:
         changing = [v for v in self.variables() if id(v) not in lasting]
         before = snapshot(changing)
         first = self._dictionary_step(batch)
-        code = tf.stop_gradient(tf.cast(model.encoder(batch.signal, mask=batch.observed, training=True),
-                                        batch.signal.dtype))
-        second_loss = self._lambda_step(batch, code)
+        code, second_loss = self._second_stage(batch, first)
         finite = [first.finite, all_finite(second_loss, model.lambda_reg.value)]
         if model.sigma_learning:
             self._sigma_step(batch, code)
@@ -236,8 +238,9 @@ class TwoStageTrainer:
         weight = batch.weight
         if weight is not None:  # cycle spinning gives the codes of the whole batch once a shift
             weight = tf.tile(weight, [tf.shape(code)[0] // tf.shape(weight)[0]])
+        second_loss = self._lambda_loss(code, weight)[0] if model.has_rate_prior else tf.zeros_like(loss)
         losses = tf.stack([self._with_penalty(loss), loss])
-        return self._report(losses, self._lambda_loss(code, weight)[0], code, model.sigma.value, batch.count)
+        return self._report(losses, second_loss, code, model.sigma.value, batch.count)
 
     def loss(self, x: Any, y: Any, reconstruction: Any, sample_weight: Any) -> Tensor:
         """Mean squared error (or the likelihood's) of a reconstruction over observed samples, and the filters' penalty.
@@ -262,7 +265,7 @@ class TwoStageTrainer:
         filters, backprop = model.dictionary_variables, model.lambda_learning == "backprop"
         variables = [*filters, model.lambda_reg] if backprop else filters
         with tf.GradientTape() as tape:
-            _, (error, observed) = self.forward(batch, True)
+            code, (error, observed) = self.forward(batch, True)
             part = error / tf.maximum(total(observed), 1e-12)  # this replica's part of the loss: their sum is the loss
             minimised = self._with_penalty(part, 1.0 / replicas())
         penalty = self._with_penalty(tf.zeros_like(part))
@@ -274,7 +277,16 @@ class TwoStageTrainer:
         self._refresh_step_size()
         penalised = loss + penalty
         finite = tf.logical_and(all_finite(penalised, *(v.value for v in variables)), tf.logical_not(exploded))
-        return _DictionaryStep(penalised, loss, finite, exploded)
+        return _DictionaryStep(penalised, loss, finite, exploded, tf.stop_gradient(code))
+
+    def _second_stage(self, batch: Batch, first: _DictionaryStep) -> tuple[Tensor, Tensor]:
+        """Code of the batch and loss of lambda; where lambda has no prior, the first stage's code, and 0."""
+        model = self.model
+        if not model.has_rate_prior:  # a second pass through the encoder would learn nothing
+            return first.code, tf.zeros_like(first.loss)
+        code = tf.stop_gradient(tf.cast(model.encoder(batch.signal, mask=batch.observed, training=True),
+                                        batch.signal.dtype))
+        return code, self._lambda_step(batch, code)
 
     def _lambda_loss(self, code: Tensor, weight: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Loss of the second stage and what its closed form needs."""
