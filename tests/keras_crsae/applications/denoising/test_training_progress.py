@@ -78,8 +78,7 @@ def test_a_loss_far_above_the_last_ones_brings_earlier_weights_back(fit):
 
 
 def test_training_that_goes_back_goes_on_at_lower_rates():
-    progress = TrainingProgress((0.01, 0.02), steps=10, backtrack_db=1.0)
-    progress.model = None
+    progress = TrainingProgress((0.01, 0.02), steps=10, backtrack_db=1.0, verbose=0)
     progress.backtracking.went_back = lambda model, loss: loss > 1
     for loss in (0.5, 2.0):
         progress.on_epoch_end(0, {"reconstruction_loss": loss, "sparsity": 0.1})
