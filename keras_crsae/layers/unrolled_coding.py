@@ -8,8 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
+from keras_crsae.layers import call_inputs
 from keras_crsae.layers.conv_dictionary import ConvDictionary
 from keras_crsae.layers.folded_problem import FoldedProblem, Tensors, fold_problem
 from keras_crsae.layers.sparse_coding import SparseCoding
@@ -108,24 +110,19 @@ class UnrolledCoding(SparseCoding):
             taus.append(ops.relu(tau + at_own_sigma * self.offsets[k]) if self.threshold_offsets else tau)
         return taus
 
-    def call(self, signal: Tensor, mask: Tensor | None = None, sigma: Tensor | None = None,
-             training: bool = False) -> Tensor:
-        """Code of ``signal``, see ``SparseCoding.call``."""
-        if mask is not None:
-            mask = ops.broadcast_to(ops.cast(mask, signal.dtype), ops.shape(signal))
-        if training and self.refresh_in_training:
-            self.cell.refresh_step_size()
-        elif hasattr(signal, "numpy") and self.compute_dtype == self.variable_dtype:
-            self.cell.restore_constraints()
+    def _encode(self, signal: Tensor, mask: Tensor | None, kernel: Tensor, sigma: Tensor | None,
+                baseline: Tensor | None, dispersion: Tensor | None, support: Tensor | None,
+                training: bool) -> tuple[Tensor, None]:
+        exists = call_inputs.as_support(support, signal, self.cell.dictionary)
         signal, mask = self.pad_to_strides(signal, mask)
         step_size = ops.cast(ops.stop_gradient(self.cell.step_size.value), signal.dtype)
-        kernel, analysis, synthesis = (None if layer is None else ops.cast(layer.unit_kernel(), signal.dtype)
-                                       for layer in (self.cell.dictionary, self.analysis, self.synthesis))
+        analysis, synthesis = (None if layer is None else ops.cast(layer.unit_kernel(), signal.dtype)
+                               for layer in (self.analysis, self.synthesis))
         taus = [ops.cast(tau, signal.dtype) for tau in self.thresholds(sigma)]
-        first = Tensors(signal, mask, kernel, None, taus[0], step_size)
+        first = Tensors(signal, mask, kernel, None, taus[0], step_size, exists)
         problem = fold_problem(first, self.cell.likelihood, self.cell.code_prior, self.cell.dictionary, self.block)
         code = self._iterate(problem, self._banks(analysis, synthesis, problem), taus)
-        return problem.unfold(code)
+        return problem.unfold(code), None
 
     def _banks(self, analysis: Tensor | None, synthesis: Tensor | None, problem: FoldedProblem
                ) -> list[tuple[Tensor, Tensor | None]]:
@@ -152,6 +149,25 @@ class UnrolledCoding(SparseCoding):
             descend = replace(problem, tensors=tensors).descent()
             state = self.solver.step(state, descend, factor) if state else self.solver.init(descend(None))
         return state[0]
+
+    def parameters_of_iterations(self) -> list[tuple[np.ndarray, ...]]:
+        """(B_k, A_k, slope, offset) of each iteration: tau_k = max(offset + slope * sigma, 0); NumPy, for exporters."""
+        filters, strides, count = self.cell.dictionary.filters, self.cell.dictionary.strides, self.iterations
+        kernel = self.cell.dictionary.unit_kernel()
+
+        def each(layer: ConvDictionary | None, own: int) -> list[Tensor]:
+            if layer is None:
+                return [kernel] * own
+            kernels = split_bank(layer.unit_kernel(), filters, strides, None)
+            return kernels * own if len(kernels) == 1 < own else kernels
+
+        down, up = [kernel, *each(self.synthesis, count - 1)], each(self.analysis, count)
+        slope, offset = ops.convert_to_numpy(self.cell.threshold(1.0)), ops.convert_to_numpy(self.cell.threshold())
+        slope, offset = (np.broadcast_to(v, (filters,)).astype(np.float64) for v in (slope, offset))
+        factors = ops.convert_to_numpy(self.factors) if self.free_thresholds else np.ones((count, 1))
+        offsets = ops.convert_to_numpy(self.offsets) if self.threshold_offsets else np.zeros((count, 1))
+        return [(ops.convert_to_numpy(b), ops.convert_to_numpy(a), slope * factors[k], offset * offsets[k])
+                for k, (b, a) in enumerate(zip(down, up, strict=True))]
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "free_thresholds": self.free_thresholds,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
+from crsae_onnx.core.spec import DenoiserSpec, EncoderSpec
 from crsae_onnx.core.validation import as_positive
 from keras import ops
 
@@ -129,8 +131,12 @@ class CDLNet(Baseline):
         raise ValueError("CDLNet minimises no objective that its codes could be compared with: its filters and "
                          "thresholds are free in each iteration. Use CRsAE for codes with a certificate.")
 
+    def export_spec(self) -> EncoderSpec:
+        """As ``CRsAE.export_spec``, with the parameters of each iteration, and how images are prepared."""
+        return replace(super().export_spec(), denoiser=DenoiserSpec(0.0, in_image_unit=True))
+
     def get_config(self) -> dict[str, Any]:
         config = {key: value for key, value in super().get_config().items() if key not in self.fixed_options}
-        return {**config, "banks": self.banks, "free_thresholds": self.free_thresholds,
+        return {**config, "low_pass": self.low_pass, "banks": self.banks, "free_thresholds": self.free_thresholds,
                 "threshold_offsets": self.threshold_offsets, "unit_ball": self.inside_unit_ball,
                 "training_settings": None if self.training_settings is None else dict(self.training_settings)}

@@ -110,3 +110,38 @@ def test_it_has_no_certificate(rng):
     model = CDLNet(4, 5, iterations=2)
     with pytest.raises(ValueError, match="no objective"):
         model.convergence(rng.random((1, 20, 20, 1)))
+
+
+@pytest.mark.parametrize("options", [{}, {"banks": "shared", "threshold_offsets": False, "strides": 2}])
+def test_its_file_computes_the_same_at_every_level(rng, tmp_path, options):
+    from crsae_onnx import SparseEncoder
+    from crsae_onnx.convert import convert
+    from crsae_onnx.validate import validate
+
+    model = CDLNet(4, 3, iterations=3, seed=0, **options)
+    image = rng.random((1, 21, 24, 1)).astype("float32")
+    model.adapt(image, init="dct")
+    for variable in model.dictionary_variables:
+        scale = np.asarray(variable) + (0.01 if variable.name == "offsets" else 0.0)
+        variable.assign(scale * (1 + 0.3 * rng.standard_normal(variable.shape)))
+    convert(model, tmp_path / "m.onnx", inputs=("signal", "mask", "sigma"))
+    validate(model, tmp_path / "m.onnx", shapes=[(1, 19, 26, 1)])
+    encoder = SparseEncoder(tmp_path / "m.onnx")
+    for sigma in (0.05, 0.3):
+        np.testing.assert_allclose(encoder.reconstruct(image, sigma=sigma), model.reconstruct(image, sigma=sigma),
+                                   atol=1e-5)
+        np.testing.assert_allclose(denoise(image[0], encoder, sigma=sigma), denoise(image[0], model, sigma=sigma),
+                                   atol=1e-5)
+    assert "give the level as the input `sigma`" in encoder.info["preprocessing"][1]
+    spec = model.export_spec()
+    assert len(spec.layers) == 3 and spec.denoiser.in_image_unit
+
+
+def test_a_file_without_a_noise_level_is_refused_where_thresholds_need_it(tmp_path):
+    from crsae_onnx import SparseEncoder
+    from crsae_onnx.convert import convert
+
+    model = CDLNet(2, 3, iterations=2)
+    model.build((None, None, None, 1))
+    with pytest.raises(ValueError, match="takes no noise level"):
+        denoise(np.zeros((9, 9)), SparseEncoder(convert(model, tmp_path / "m.onnx")), sigma=0.1)
