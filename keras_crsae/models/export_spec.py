@@ -40,6 +40,9 @@ def encoder_spec(model: Any) -> EncoderSpec:
     if not model.encoder.solver.exports:
         raise ValueError(f"The solver {type(model.encoder.solver).__name__} has no form in an exported graph. "
                          "Encode with Keras, or export a model with solver='fista'.")
+    if model.encoder.top_k is not None:
+        raise ValueError("top_k, the largest values of a code alone, has no form in an exported graph. Encode with "
+                         "Keras, or export a model with top_k=None and select values of its codes.")
     dictionary, encoder, analysis = model.dictionary, model.encoder, model.encoder.analysis
     layers = tuple(LayerSpec(*parameters) for parameters in encoder.parameters_of_iterations()) \
         if isinstance(encoder, UnrolledCoding) else ()
