@@ -14,7 +14,8 @@ from keras_crsae._validation import as_lambda, as_unit_filters
 from keras_crsae.data.batch_order import SEED_BOUND
 from keras_crsae.initializers import donoho_lambda
 from keras_crsae.layers import ConvDictionary, SparseCoding, SparseCodingCell
-from keras_crsae.models.adaptation import first_filters, resolve
+from keras_crsae.models import count_options
+from keras_crsae.models.adaptation import Adapted, first_filters, resolve, resolve_counts
 from keras_crsae.models.sparse_coding_model import SparseCodingModel
 from keras_crsae.problem import code_priors, likelihoods, rate_priors
 from keras_crsae.problem.code_priors import CodePrior
@@ -23,8 +24,9 @@ from keras_crsae.problem.measurements import observation_mask
 from keras_crsae.problem.rate_priors import RatePrior
 from keras_crsae.solvers import base as solvers
 from keras_crsae.solvers.base import Solver
+from keras_crsae.training.counts import Means
 from keras_crsae.training.state import TrainingState
-from keras_crsae.typing import Gradient, LambdaLearning, Sizes
+from keras_crsae.typing import BaselineScope, Gradient, LambdaLearning, Sizes
 
 __all__ = ["CRsAE"]
 LAMBDA_LEARNING = ("em", "em_closed_form", "backprop", None)
@@ -58,7 +60,17 @@ class CRsAE(SparseCodingModel):
         tolerance, active, block_size, unroll, remat: how the encoder runs, see ``SparseCoding``.
         kernel_initializer: Keras initialiser; None: random normal from ``seed``.
         seed: int.
-        code_prior, likelihood: objects of ``problem.code_priors`` and ``problem.likelihoods``, or their names.
+        code_prior, likelihood: objects of ``problem.code_priors`` and ``problem.likelihoods``, or their names: for
+            counts "poisson" or "binomial", whose data are whole numbers, divided inside.
+        trials, exposure: what counts are divided by (binomial, Poisson), in place of 1: a number, or an array
+            broadcastable to (*space, channels).
+        baseline: eta of the zero code of counts: "estimate" (from data, in ``adapt``), a number, or one a channel.
+        baseline_scope: "channel", "shared" (by all channels), or "signal": one of each signal and channel, found with
+            its code.
+        baseline_learning: whether the baseline follows the codes in training, as the filters do.
+        refit_distance: None, or code positions: the filters, and the baseline, then learn from one event of a filter
+            within so many positions, its amplitude refitted without penalty, in place of the code. Counts need it:
+            behind their link shrunk codes bend a filter's shape. For gradient="decoder".
         solver: object of ``solvers`` or its name, see ``SparseCoding``.
         kernel_regularizer, kernel_constraint: Keras regulariser of the filters (``regularizers.Smoothness``), which the
             first stage adds to its loss, and Keras constraint beside their norm ("non_neg"); see ``ConvDictionary``.
@@ -92,7 +104,9 @@ class CRsAE(SparseCodingModel):
                  block_size: int | str = "auto", unroll: bool = False, remat: bool = False,
                  kernel_initializer: Any = None, seed: int | None = None, code_prior: CodePrior | str | None = None,
                  likelihood: Likelihood | str = "gaussian", solver: Solver | str = "fista",
-                 kernel_regularizer: Any = None, kernel_constraint: Any = None, **kwargs: Any) -> None:
+                 kernel_regularizer: Any = None, kernel_constraint: Any = None, trials: Any = None,
+                 exposure: Any = None, baseline: Any = "estimate", baseline_scope: BaselineScope = "channel",
+                 baseline_learning: bool = True, refit_distance: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if self.variable_dtype not in ("float32", "float64") or self.compute_dtype == "float16":
             raise ValueError("CRsAE keeps lambda, step size and losses in float32: use the dtype policy 'float32', "
@@ -106,14 +120,12 @@ class CRsAE(SparseCodingModel):
         self.filters = as_positive_int(filters, "filters")
         self.kernel_size = as_sizes(kernel_size, self.rank, "kernel_size")
         self.sigma_init: Any = sigma if isinstance(sigma, str) and sigma == "estimate" else as_positive(sigma, "sigma")
-        self.code_prior, self.likelihood = _code_prior(code_prior, shrinkage, self.DEFAULT_CODE_PRIOR), \
-            likelihoods.get(likelihood)
-        if self.likelihood.size_name is not None:
-            raise ValueError("Models of counts are not complete in this version. Received: "
-                             f"likelihood={type(self.likelihood).__name__}")
-        if not self.likelihood.quadratic and (self.sigma_init == "estimate" or sigma_learning):
-            raise ValueError("sigma='estimate' and sigma_learning measure Gaussian noise. Give `sigma` a number and "
-                             f"sigma_learning=False. Received: likelihood={type(self.likelihood).__name__}")
+        self.code_prior = _code_prior(code_prior, shrinkage, self.DEFAULT_CODE_PRIOR)
+        self.likelihood = count_options.as_likelihood(likelihood, trials, exposure)
+        count_options.check_noise(self.likelihood, self.sigma_init, sigma_learning, active)
+        given = count_options.as_baseline(self.likelihood, baseline, baseline_scope, baseline_learning)
+        self.baseline_init, self.baseline_scope, self.baseline_learning = given
+        self.refit_distance = count_options.as_refit_distance(refit_distance, gradient)
         self.sigma_learning, self.sigma_rate = bool(sigma_learning), as_positive(sigma_rate, "sigma_rate")
         if self.sigma_rate > 1:
             raise ValueError(f"`sigma_rate` must lie in (0, 1]. Received: sigma_rate={sigma_rate!r}")
@@ -125,14 +137,16 @@ class CRsAE(SparseCodingModel):
             or keras.initializers.RandomNormal(seed=self.seed)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.kernel_constraint = keras.constraints.get(kernel_constraint)
+        self.strides = as_sizes(strides, self.rank, "strides")
         self._options: dict[str, Any] = dict(filters=self.filters, kernel_size=self.kernel_size, rank=self.rank,
-                             strides=as_sizes(strides, self.rank, "strides"))
+                                             strides=self.strides)
         self._cell_options: dict[str, Any] = dict(
             code_prior=self.code_prior, likelihood=self.likelihood, lambda_shared=self.lambda_shared,
             step_size=step_size if isinstance(step_size, str) and step_size == "auto"
             else as_positive(step_size, "step_size"))
         self._coding_options: dict[str, Any] = dict(
-            iterations=as_positive_int(iterations, "iterations"), gradient=gradient,
+            iterations=iterations if iterations == "auto" else as_positive_int(iterations, "iterations"),
+            gradient=gradient, baseline_scope=baseline_scope,
             gradient_steps=as_positive_int(gradient_steps, "gradient_steps"), unroll=bool(unroll), remat=bool(remat),
             solver=solvers.get(solver),
             tolerance=None if tolerance is None else as_positive(tolerance, "tolerance"), active=bool(active),
@@ -158,6 +172,8 @@ class CRsAE(SparseCodingModel):
         if first == "donoho":
             first = donoho_lambda(self.filters, _POSITIONS_BEFORE_DATA, sigma)
         self._build_layers(first, sigma, input_shape)
+        if self.baseline is not None and self.baseline_init != "estimate":
+            self.baseline.assign(count_options.of_channels(self.baseline_init, input_shape[-1]))
         state = TrainingState(self.lambda_reg.shape[0], name="training_state", dtype=self.dtype_policy)
         state.build((None,))
         state.prior_mean.assign(self.lambda_reg.value if self.lambda_prior.mean is None
@@ -215,13 +231,17 @@ class CRsAE(SparseCodingModel):
             layer.set_kernel(filters)
         self.encoder.cell.refresh_step_size()
 
-    def adapt(self, data: Any, init: str | None = None, mask: Any = None) -> None:
+    def adapt(self, data: Any, init: str | None = None, mask: Any = None, *, trials: Any = None,
+              exposure: Any = None) -> None:
         """Resolve sigma, lambda, its prior and, on request, first filters from data; ``fit`` calls it once.
+
+        Of counts the baseline is taken from their mean, and sigma^2 is 1 / size.
 
         Args:
             data: (batch, *space, channels); masked values of a NumPy masked array are missing.
             init: first filters: None (keep), "windows" (random windows), "energy" (strong ones) or "dct".
             mask: None or a 0/1 mask of observed samples, broadcastable to data.
+            trials, exposure: what counts are divided by, see ``encode``.
         """
         data, observed = split_masked(data)
         data = as_signal(data, self.rank, self.dictionary.channels if self.built else None, self.kernel_size)
@@ -230,14 +250,35 @@ class CRsAE(SparseCodingModel):
             mask = ops.convert_to_numpy(observation_mask(ops.convert_to_tensor(mask), ops.convert_to_tensor(data)))
         if observed is not None:
             mask = np.asarray(observed, np.float32) * (1.0 if mask is None else mask)
+        counts = count_options.adapted_counts(self.likelihood, data, mask, trials, exposure)
+        channels = data.shape[-1]
+        baseline = None if counts is None else self._first_baseline(counts)
         if init is not None:
             # Without a seed of the model's own, the one of ``keras.utils.set_random_seed`` counts.
             seed = np.random.randint(SEED_BOUND) if self.seed is None else self.seed
-            self.set_dictionary(first_filters(init, data, self.kernel_size, self.filters, seed))
+            above = data if counts is None else count_options.above_baseline(self.likelihood, counts, baseline)
+            self.set_dictionary(first_filters(init, above, self.kernel_size, self.filters, seed))
         elif not self.built:
-            self.build((None,) * (self.rank + 1) + (data.shape[-1],))
-        resolved = resolve(data, ops.convert_to_numpy(self.dictionary.kernel), self.dictionary.strides,
-                           self.sigma_init, self.lambda_init == "donoho", mask, self.code_prior, self.likelihood)
+            self.build((None,) * (self.rank + 1) + (channels,))
+        kernel, donoho = ops.convert_to_numpy(self.dictionary.kernel), self.lambda_init == "donoho"
+        if counts is None:
+            resolved = resolve(data, kernel, self.dictionary.strides, self.sigma_init, donoho, mask, self.code_prior,
+                               self.likelihood)
+        else:
+            self.baseline.assign(count_options.of_channels(baseline, channels))
+            resolved = resolve_counts(counts.signal, kernel, self.dictionary.strides, self.likelihood, donoho,
+                                      self.code_prior, counts.dispersion, baseline, counts.observed)
+        self._take(resolved)
+
+    def _first_baseline(self, counts: Means) -> np.ndarray:
+        """Baseline to begin with, (channels,)."""
+        channels = counts.signal.shape[-1]
+        if self.baseline_init != "estimate":
+            return count_options.of_channels(self.baseline_init, channels)
+        return count_options.estimate(self.likelihood, counts, shared=self.baseline_scope == "shared")
+
+    def _take(self, resolved: Adapted) -> None:
+        """Values that data gave into the variables."""
         self.sigma.assign(resolved.sigma)
         if resolved.lambda_reg is not None:
             self.lambda_reg.assign(ops.full(self.lambda_reg.shape, resolved.lambda_reg))
@@ -261,6 +302,8 @@ class CRsAE(SparseCodingModel):
                 "sigma": self.sigma_init, "sigma_learning": self.sigma_learning, "sigma_rate": self.sigma_rate,
                 "lambda_init": self.lambda_init, "lambda_learning": self.lambda_learning,
                 "lambda_prior": rate_priors.serialize(self.lambda_prior),
+                "baseline": self.baseline_init, "baseline_learning": self.baseline_learning,
+                "refit_distance": self.refit_distance,
                 "tied": self.tied, "seed": self.seed, "name": self.name, "trainable": self.trainable,
                 "dtype": keras.saving.serialize_keras_object(self.dtype_policy)}
 

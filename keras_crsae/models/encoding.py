@@ -12,15 +12,7 @@ import numpy as np
 import tensorflow as tf
 from crsae_onnx.core.errors import SignalError
 from crsae_onnx.core.parallel import cores, ordered_thread_map
-from crsae_onnx.core.signals import (
-    as_float32,
-    as_sigma,
-    as_signal,
-    check_layout,
-    is_masked,
-    refuse_other_containers,
-    with_own_mask,
-)
+from crsae_onnx.core.signals import as_float32, check_layout, is_masked, refuse_other_containers, with_own_mask
 from crsae_onnx.core.validation import as_positive_int
 from crsae_onnx.core.windowing import (
     MAX_WHOLE_SAMPLES,
@@ -34,22 +26,25 @@ from crsae_onnx.core.windowing import (
 )
 from keras import ops
 
-from keras_crsae._validation import as_sample_weight
 from keras_crsae.layers import ConvDictionary, SparseCoding
+from keras_crsae.models.call_inputs import CallInputs, CallOptions, call_inputs
 from keras_crsae.models.compiled_passes import concurrent_graph
+from keras_crsae.models.long_counts import CountWindows
 from keras_crsae.problem.code_priors import CodePrior
+from keras_crsae.problem.counts import pearson_dispersion
 from keras_crsae.problem.likelihoods import Likelihood
 from keras_crsae.problem.measurements import mask_or_identity, observation_mask
 from keras_crsae.problem.objective import Problem, dual_objective, objective
 from keras_crsae.solvers.proximal_step import in_place
-from keras_crsae.training.inputs import is_array, unshuffled
+from keras_crsae.training.counts import given_size
+from keras_crsae.training.inputs import SignalLayout, checked_arrays, is_array, unshuffled
 from keras_crsae.typing import Tensor
 
 
 class Convergence(NamedTuple):
     """How far each signal's code is from the optimum; float64 arrays (batch,)."""
 
-    objective: np.ndarray  #: 1/2 ||y - D z||^2 + sigma^2 sum_c lambda_c ||z_c||_1
+    objective: np.ndarray  #: 1/2 ||y - D z||^2 + sigma^2 sum_c lambda_c ||z_c||_1, or that of the likelihood
     gap: np.ndarray  #: duality gap: the optimum is lower by at most this
     remaining: np.ndarray  #: gap / (objective of the zero code - objective): bounds the share of the drop to come
 
@@ -57,6 +52,8 @@ class Convergence(NamedTuple):
 #: Passes over parts of a signal or batch that run at a time, at most; more cores work inside the operators.
 MOST_WORKERS = 4
 _TRACING = threading.Lock()
+#: Passes that take a code.
+_OF_CODES = ("decode", "synthesis")
 
 
 class EncodingModel(Protocol):
@@ -74,6 +71,12 @@ class EncodingModel(Protocol):
     likelihood: Likelihood
 
     @property
+    def layout(self) -> SignalLayout: ...
+
+    @property
+    def baseline(self) -> Any: ...
+
+    @property
     def compute_dtype(self) -> str: ...
 
     @property
@@ -82,6 +85,8 @@ class EncodingModel(Protocol):
     def build(self, input_shape: tuple[int | None, ...]) -> None: ...
 
     def crop(self, reconstruction: Tensor, signal: Tensor) -> Tensor: ...
+
+    def code_and_eta(self, signal: Tensor, training: bool = False, **options: Any) -> tuple[Tensor, Tensor]: ...
 
     def check_built(self) -> None: ...
 
@@ -106,21 +111,22 @@ class Encoding:
         self.model, self.workers, self.min_values, self.on_cpu = model, workers, min_values, on_cpu
         self.graphs: dict[tuple[Any, ...], Callable[..., np.ndarray]] = {}
 
-    def encode(self, signal: Any, mask: Any = None, sigma: Any = None, *, out: Any = None, sparse: bool = False,
+    def encode(self, signal: Any, given: CallOptions, *, out: Any = None, sparse: bool = False,
                window: int | None = None, overlap: int | None = None, batch_size: int | None = None,
                progress: Any = None) -> Any:
         """See ``CRsAE.encode``."""
         in_windows = sparse or progress or any(v is not None for v in (out, window, overlap))
         if self.model.rank == 1 and (in_windows or _is_long(signal)):
-            signal, mask = with_own_mask(signal, mask)
+            signal, mask = with_own_mask(signal, given.mask)
             self._check_long(signal)
             options = self._windows(window, overlap, batch_size, self._max_workers())
-            return encode_windows(self._encode_piece, signal, options, out=out, sparse=sparse, progress=progress,
-                                  mask=mask, sigma=sigma)
+            encode, mask, sigma = self._window_pass("encode", signal, given._replace(mask=mask))
+            return encode_windows(encode, signal, options, out=out, sparse=sparse, progress=progress, mask=mask,
+                                  sigma=sigma)
         if in_windows:
             raise ValueError("`out`, `sparse`, `window`, `overlap` and `progress` are for signals (rank 1). "
                              f"Received: rank={self.model.rank}. Encode images without them.")
-        return self._pass("encode", *self.as_input(signal, mask, sigma), batch_size)
+        return self._pass("encode", self.as_input(signal, given), batch_size)
 
     def decode(self, code: Any) -> np.ndarray:
         """See ``CRsAE.decode``."""
@@ -131,20 +137,33 @@ class Encoding:
         if code.ndim != rank + 2 or code.shape[-1] != filters:
             raise ValueError(f"`code` must have shape (batch, {rank} axes of positions, {filters} filters). "
                              f"Received: shape {code.shape}")
+        if self.model.encoder.baseline_scope == "signal":
+            raise ValueError('baseline_scope="signal" finds the baseline of each signal with its code, so a code alone '
+                             'has no mean: use model.mean(signal), or model.dictionary(code) for D z.')
         return self.run_graph("decode", code)
 
-    def reconstruct(self, signal: Any, mask: Any = None, sigma: Any = None) -> np.ndarray:
-        """See ``CRsAE.reconstruct``."""
-        return self._pass("reconstruct", *self.as_input(signal, mask, sigma))
+    def reconstruct(self, signal: Any, given: CallOptions, name: str = "reconstruct") -> np.ndarray:
+        """See ``CRsAE.reconstruct``; ``name`` "linear": see ``CRsAE.linear``."""
+        return self._pass(name, self.as_input(signal, given))
 
-    def separate(self, signal: Any, mask: Any = None, sigma: Any = None) -> np.ndarray:
+    def separate(self, signal: Any, given: CallOptions) -> np.ndarray:
         """See ``CRsAE.separate``."""
-        signal, mask, sigma = self.as_input(signal, mask, sigma)
-        code = self._pass("encode", signal, mask, sigma)
-        space = tuple(slice(0, n) for n in signal.shape[1:-1])
-        parts = [self.decode(np.where(np.arange(self.model.filters) == c, code, 0))[(slice(None), *space)]
-                 for c in range(self.model.filters)]
+        inputs = self.as_input(signal, given)
+        code = self._pass("encode", inputs)
+        space = tuple(slice(0, n) for n in inputs.signal.shape[1:-1])
+        parts = [self.run_graph("synthesis", np.where(np.arange(self.model.filters) == c, code, 0))
+                 [(slice(None), *space)] for c in range(self.model.filters)]
         return np.stack(parts, axis=-1)
+
+    def overdispersion(self, signal: Any, given: CallOptions) -> float:
+        """See ``CRsAE.overdispersion``."""
+        likelihood = self.model.likelihood
+        if likelihood.size_name is None:
+            raise ValueError(f"Over-dispersion is that of counts, and the likelihood is {type(likelihood).__name__}. "
+                             "Use likelihood='poisson' or 'binomial'.")
+        inputs = self.as_input(signal, given)
+        code, eta = (self._pass(name, inputs) for name in ("encode", "linear"))
+        return pearson_dispersion(likelihood, inputs.counts, eta, inputs.size, np.count_nonzero(code), inputs.observed)
 
     def predicts_in_windows(self, signal: Any) -> bool:
         """Whether ``predict`` reconstructs this signal in windows: rank 1 and more than 2^20 samples."""
@@ -154,7 +173,8 @@ class Encoding:
         """Reconstruction of a signal that is too long for one piece."""
         self._check_long(signal)
         options = self._windows(None, None, batch_size, self._max_workers())
-        return reconstruct_windows(self._reconstruct_piece, signal, options,
+        reconstruct, mask, sigma = self._window_pass("reconstruct", signal, CallOptions())
+        return reconstruct_windows(reconstruct, signal, options, mask=mask, sigma=sigma,
                                    progress=None if verbose in (0, "auto") else True)
 
     def prediction_data(self, x: Any) -> Any:
@@ -166,22 +186,26 @@ class Encoding:
                               "as data. Use model.reconstruct(x), which takes it.")
         x = unshuffled(x)
         if is_array(x):
-            return self._as_signal(x, "x")
+            return checked_arrays(x, None, None, self.model.layout)[0]
         refuse_other_containers(x, "x")
         return x
 
-    def convergence(self, signal: Any, code: Any = None, mask: Any = None, sigma: Any = None) -> Convergence:
+    def convergence(self, signal: Any, code: Any, given: CallOptions) -> Convergence:
         """See ``CRsAE.convergence``."""
         model = self.model
-        signal, mask, sigma = self.as_input(signal, mask, sigma)
-        code = self._pass("encode", signal, mask, sigma) if code is None else as_float32(code, "code")
-        expected = (len(signal), *model.dictionary.code_space(signal.shape[1:-1]), model.filters)
+        inputs = self.as_input(signal, given)
+        if inputs.support is not None:
+            raise ValueError("`convergence` bounds the optimum over all codes, and `support` forbids most. Omit it.")
+        code = self._pass("encode", inputs) if code is None else as_float32(code, "code")
+        expected = (len(inputs.signal), *model.dictionary.code_space(inputs.signal.shape[1:-1]), model.filters)
         if code.shape != expected:
-            raise ValueError(f"`code` must have shape {expected} for a signal {signal.shape}. Received: {code.shape}")
-        signal, code = (ops.cast(array, model.variable_dtype) for array in (signal, code))
-        padded, observed = model.encoder.pad_to_strides(signal, observation_mask(mask, signal))
-        problem = Problem(model.likelihood, model.code_prior, mask_or_identity(observed))
-        padded, weight = problem.measurement.forward(padded), model.encoder.cell.penalty_weight(sigma)
+            raise ValueError(f"`code` must have shape {expected} for a signal {inputs.signal.shape}. "
+                             f"Received: {code.shape}")
+        signal, code = (ops.cast(array, model.variable_dtype) for array in (inputs.signal, code))
+        padded, observed = model.encoder.pad_to_strides(signal, observation_mask(inputs.mask, signal))
+        problem = Problem(model.likelihood, model.code_prior, mask_or_identity(observed), self._baseline(inputs))
+        padded = problem.measurement.forward(padded) if model.likelihood.quadratic else padded
+        weight = model.encoder.cell.penalty_weight(inputs.sigma, inputs.dispersion)
         eta = ops.cast(model.dictionary(code), model.variable_dtype)
         zero = objective(problem, padded, tf.zeros_like(code), tf.zeros_like(eta), weight)
         value = objective(problem, padded, code, eta, weight)
@@ -189,12 +213,16 @@ class Encoding:
         gap = tf.maximum(value - lower, 0.0)
         return Convergence(*(v.numpy() for v in (value, gap, gap / tf.maximum(zero - value, 1e-30))))
 
-    # Pieces
-
-    def _as_signal(self, signal: Any, name: str) -> np.ndarray:
+    def _baseline(self, inputs: CallInputs) -> Tensor | None:
+        """Baseline of a call: the model's, or of each signal where the encoder finds it."""
         model = self.model
-        return as_signal(signal, model.rank, model.dictionary.channels if model.built else None, model.kernel_size,
-                         name)
+        if model.likelihood.size_name is None:
+            return None
+        given = {name: tf.convert_to_tensor(value) for name, value in inputs.graph_options().items()}
+        return model.encoder.code_and_baseline(tf.convert_to_tensor(inputs.signal), **given)[1] \
+            if model.encoder.baseline_scope == "signal" else model.baseline.value
+
+    # Pieces
 
     def _build_for(self, signal: Any) -> None:
         if not self.model.built:
@@ -205,23 +233,11 @@ class Encoding:
         check_layout(signal, 1, self.model.kernel_size, self.model.dictionary.channels if self.model.built else None)
         self._build_for(signal)
 
-    def as_input(self, signal: Any, mask: Any, sigma: Any
-                 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-        """Signal, mask and sigma after their checks at the door; masked samples of a masked array are missing."""
-        signal, mask = with_own_mask(signal, mask)
-        signal = self._as_signal(signal, "signal")
-        self._build_for(signal)
-        if mask is not None:
-            refuse_other_containers(mask, "mask")
-            mask = np.asarray(mask)
-            if mask.ndim == signal.ndim and all(m in (1, n) for m, n in zip(mask.shape, signal.shape, strict=True)):
-                mask = np.broadcast_to(mask, signal.shape)
-            mask = as_sample_weight(mask, signal, "mask")
-            if mask.ndim == 1:
-                raise ValueError(f"`mask` must have the signal's shape {signal.shape}, or that without its channels. "
-                                 f"Received: shape {mask.shape}")
-            mask = np.broadcast_to(mask, signal.shape)
-        return signal, mask, None if sigma is None else as_sigma(sigma, len(signal))
+    def as_input(self, signal: Any, given: CallOptions) -> CallInputs:
+        """A call's signal and options after their checks at the door; builds the model where it is not."""
+        inputs = call_inputs(signal, given, self.model.layout)
+        self._build_for(inputs.signal)
+        return inputs
 
     def _windows(self, window: int | None, overlap: int | None, batch_size: int | None, workers: int) -> WindowOptions:
         model = self.model
@@ -229,28 +245,56 @@ class Encoding:
                              WINDOW_SAMPLES if window is None else window, overlap,
                              1 if batch_size is None else batch_size, workers)
 
-    def _pass(self, name: str, signal: np.ndarray, mask: np.ndarray | None, sigma: Any,
-              batch_size: int | None = None) -> np.ndarray:
+    def _pass(self, name: str, inputs: CallInputs, batch_size: int | None = None) -> np.ndarray:
         """A graph run on checked arrays, on the CPU part by part, several parts at a time.
 
         Between operators, and where one is too small to be shared, TensorFlow leaves cores idle: two halves at a time
-        took a sixth less. What stops by the values of a whole batch, or by events, stays whole.
+        took a sixth less. What stops by the values of a whole batch, or by events, stays whole; so does a signal whose
+        steps, or baseline, are found on the whole of it.
         """
-        model = self.model
+        model, signal = self.model, inputs.signal
         whole = model.encoder.tolerance is not None or model.encoder.active
         workers = 1 if whole or batch_size is not None else self._max_workers()
-        if len(signal) == 1 and model.rank == 1 and name == "encode":
+        if len(signal) == 1 and model.rank == 1 and name == "encode" and self._divides() and inputs.support is None:
             (size,), (stride,) = model.kernel_size, model.dictionary.strides
             window = shared_window(signal.shape[1], kernel_size=size, strides=stride, filters=model.filters,
                                    overlap=receptive_field(model.encoder.iterations, size, stride), workers=workers,
                                    min_values=self.min_values)
             if window is not None:
-                return encode_windows(self._encode_piece, signal, self._windows(window, None, None, workers),
-                                      mask=mask, sigma=sigma)
+                dispersion = {} if inputs.dispersion is None else {"dispersion": inputs.dispersion}
+                return encode_windows(lambda piece, **given: self.run_graph("encode", piece, **given, **dispersion),
+                                      signal, self._windows(window, None, None, workers),
+                                      mask=inputs.mask, sigma=inputs.sigma)
         slices = self._batches(signal, batch_size, workers)
-        parts = list(ordered_thread_map(lambda i: self.run_graph(name, signal[i], **_of_entries(mask, sigma, i)),
-                                        slices, min(workers, len(slices))))
+
+        def part(where: slice) -> np.ndarray:
+            some = inputs.entries(where)
+            return self.run_graph(name, some.signal, **some.graph_options())
+
+        parts = list(ordered_thread_map(part, slices, min(workers, len(slices))))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _divides(self) -> bool:
+        """Whether parts of a signal are coded as they are within the whole of it."""
+        encoder = self.model.encoder
+        return not encoder.solver.adaptive and encoder.baseline_scope != "signal"
+
+    def _window_pass(self, name: str, signal: Any, given: CallOptions) -> tuple[Callable[..., np.ndarray], Any, Any]:
+        """A graph as a function of windows, and the mask and level that go with them."""
+        def run(piece: np.ndarray, **options: Any) -> np.ndarray:
+            return self.run_graph(name, piece, **options)
+
+        if given.support is not None:
+            raise ValueError("`support` is for signals that are coded whole. Omit `window` and the other options of "
+                             "windows, or cut the signal into trials.")
+        if self.model.likelihood.size_name is None:
+            given_size(self.model.likelihood, given.trials, given.exposure)
+            return run, given.mask, given.sigma
+        if self.model.encoder.baseline_scope == "signal":
+            raise ValueError('baseline_scope="signal" finds the baseline of a whole signal, and this one is coded in '
+                             'windows. Cut it into trials, or use baseline_scope="channel".')
+        windows = CountWindows(self.model.likelihood, run, signal.shape, given)
+        return windows, windows.weights, windows.dispersion
 
     def _max_workers(self) -> int:
         return available_workers(on_cpu=self.on_cpu) if self.workers is None else self.workers
@@ -265,20 +309,22 @@ class Encoding:
             size = max(1, min(share, MAX_WHOLE_SAMPLES // math.prod(signal.shape[1:-1])))
         return [slice(i, i + size) for i in range(0, len(signal), size)]
 
-    def _encode_piece(self, signal: np.ndarray, mask: Any = None, sigma: Any = None) -> np.ndarray:
-        return self.run_graph("encode", signal, mask, sigma)
+    def run_graph(self, name: str, signal: np.ndarray, **options: Any) -> np.ndarray:
+        """Run one compiled pass on NumPy arrays: one graph for every length, since no length is traced.
 
-    def _reconstruct_piece(self, signal: np.ndarray, mask: Any = None, sigma: Any = None) -> np.ndarray:
-        return self.run_graph("reconstruct", signal, mask, sigma)
-
-    def run_graph(self, name: str, signal: np.ndarray, mask: Any = None, sigma: Any = None) -> np.ndarray:
-        """Run one compiled pass on NumPy arrays: one graph for every length, since no length is traced."""
+        Args:
+            name: "encode", "reconstruct", "linear" (eta), "decode" or "synthesis" (D z).
+            signal: (batch, *space, channels), or a code.
+            **options: ``mask``, ``sigma``, ``dispersion``, ``support``, see ``SparseCoding.call``; None: left out.
+        """
         given = {"signal": tf.convert_to_tensor(signal, self.model.compute_dtype)}
-        if mask is not None:
-            given["mask"] = observation_mask(mask, given["signal"])
-        if sigma is not None:
-            given["sigma"] = tf.convert_to_tensor(np.asarray(sigma), self.model.variable_dtype)
-        encoder, xla = self.model.encoder, name != "decode" and self._by_xla()
+        for key, value in options.items():
+            if key == "mask" and value is not None:
+                given[key] = observation_mask(value, given["signal"])
+            elif value is not None:
+                kind = self.model.compute_dtype if key == "support" else self.model.variable_dtype
+                given[key] = tf.convert_to_tensor(np.asarray(value), kind)
+        encoder, xla = self.model.encoder, name not in _OF_CODES and self._by_xla()
         # An option of the encoder that was changed by hand asks for a graph of its own.
         key = (name, xla, *((k, v.shape.rank) for k, v in given.items()), encoder.iterations, encoder.tolerance,
                encoder.active, encoder.block, encoder.unroll)
@@ -297,19 +343,26 @@ class Encoding:
     def _trace(self, name: str, given: dict[str, tf.Tensor], xla: bool) -> Callable[..., np.ndarray]:
         model = self.model
 
+        def linear(signal: Tensor, **options: Tensor) -> Tensor:
+            return model.code_and_eta(signal, **options)[1]
+
         def encode(signal: Tensor, **options: Tensor) -> Tensor:
             return model.encoder(signal, **options)
 
         def reconstruct(signal: Tensor, **options: Tensor) -> Tensor:
-            return model.crop(model.decoder(encode(signal, **options)), signal)
+            return model.likelihood.mean(linear(signal, **options))
 
         def decode(signal: Tensor) -> Tensor:
-            return model.decoder(signal)
+            eta = model.decoder(signal)
+            if name == "synthesis" or model.baseline is None:
+                return eta
+            return model.likelihood.mean(eta + ops.cast(model.baseline, eta.dtype))
 
-        forward = {"encode": encode, "reconstruct": reconstruct, "decode": decode}[name]
-        last = model.filters if name == "decode" else model.dictionary.channels
+        forward = {"encode": encode, "linear": linear, "reconstruct": reconstruct}.get(name, decode)
+        last = model.filters if name in _OF_CODES else model.dictionary.channels
         array = (None,) * (model.rank + 1) + (last,)
-        shapes = {"signal": array, "mask": array, "sigma": (None,) * given.get("sigma", tf.zeros(())).shape.rank}
+        shapes = {"signal": array, "mask": array, "support": (None,) * (model.rank + 2)}
+        shapes.update({key: (None,) * given[key].shape.rank for key in ("sigma", "dispersion") if key in given})
         order = list(given)
         signature = [tf.TensorSpec(shapes[k], given[k].dtype, name=k) for k in order]
         graph = tf.function(lambda *v: tf.cast(forward(**dict(zip(order, v, strict=True))), tf.float32),
@@ -343,10 +396,3 @@ def available_workers(cpus: int | None = None, on_cpu: bool | None = None) -> in
 def _is_long(signal: Any) -> bool:
     shape = getattr(signal, "shape", None)
     return shape is not None and len(shape) == 3 and shape[1] > MAX_WHOLE_SAMPLES
-
-
-def _of_entries(mask: np.ndarray | None, sigma: Any, entries: slice) -> dict[str, Any]:
-    """Mask and sigma of some batch entries."""
-    sigma = None if sigma is None else np.asarray(sigma, np.float32)
-    return {"mask": None if mask is None else mask[entries],
-            "sigma": sigma[entries] if sigma is not None and sigma.ndim else sigma}

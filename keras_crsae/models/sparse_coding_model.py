@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_crsae.models.coding_model import CodingModel
 from keras_crsae.problem.rate_priors import RatePrior
+from keras_crsae.training import inputs
 from keras_crsae.training.state import TrainingState
 from keras_crsae.training.two_stage_trainer import TwoStageTrainer
 from keras_crsae.training.weight_averages import with_constraints
@@ -24,6 +25,7 @@ class SparseCodingModel(CodingModel):
     Attributes:
         seed: int or None.
         lambda_learning, lambda_shared, lambda_prior, sigma_learning, sigma_rate: see ``CRsAE``.
+        baseline_learning, baseline_scope, refit_distance: see ``CRsAE``.
         training_state: ``TrainingState``, made by ``build``.
         training_record, training_settings: what ``applications.denoising.train_denoiser`` keeps of its run, which sets
             them; ``Denoiser`` is saved with the settings.
@@ -35,20 +37,22 @@ class SparseCodingModel(CodingModel):
     lambda_prior: RatePrior
     sigma_learning: bool
     sigma_rate: float
+    baseline_learning: bool = False
+    baseline_scope: str = "channel"
+    refit_distance: int | None = None
     training_state: TrainingState
     training_record: dict[str, Any]
     training_settings: dict[str, Any] | None
     #: Whether the iteration converges for step sizes of 1 / L, so that one that explodes can be estimated anew.
     converges_at_inverse_norm = True
-    #: Whether lambda has a prior, so that the second stage of training has something to learn or to report.
-    has_rate_prior = True
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.lambda_optimizer: Any = None
         self._trainer = TwoStageTrainer(self)
 
-    def adapt(self, data: Any, init: str | None = None, mask: Any = None) -> None:
+    def adapt(self, data: Any, init: str | None = None, mask: Any = None, *, trials: Any = None,
+              exposure: Any = None) -> None:
         """Take first values from data; ``fit`` calls it once where nobody did."""
         raise NotImplementedError
 
@@ -101,14 +105,20 @@ class SparseCodingModel(CodingModel):
             verbose: int | str = "auto", callbacks: Any = None, validation_split: float = 0.0,
             validation_data: Any = None, shuffle: bool = True, class_weight: Any = None, sample_weight: Any = None,
             initial_epoch: int = 0, steps_per_epoch: int | None = None, validation_steps: int | None = None,
-            validation_batch_size: int | None = None, validation_freq: int = 1) -> keras.callbacks.History:
+            validation_batch_size: int | None = None, validation_freq: int = 1, *, trials: Any = None,
+            exposure: Any = None, support: Any = None) -> keras.callbacks.History:
         """As ``keras.Model.fit``; arrays are checked first, and ``adapt`` runs on the first batch if it has not.
 
         Args:
             x: signals (batch, *space, channels), a ``BatchSource``, ``tf.data.Dataset``, ``PyDataset`` or generator.
             y: None, or the clean signals of x's shape (supervised).
             sample_weight: (batch,) weighs the losses; x's shape (or without its channels): 0/1, observed samples.
+            trials, exposure: what the counts of an array ``x`` are divided by, see ``encode``.
+            support: 0/1 of the code's shape, where events may start; see ``encode``.
             batch_size, epochs and the others: see ``keras.Model.fit``.
+
+        A batch of a stream may be a dict in place of its signal: "signal", and "trials" or "exposure" and "support",
+        each (batch, ...). So may ``x`` and the signal of ``validation_data``.
 
         Returns:
             ``keras.callbacks.History`` with loss, reconstruction_loss, lambda_loss, sparsity, sigma. ``loss`` is the
@@ -123,14 +133,17 @@ class SparseCodingModel(CodingModel):
         done). So training that was saved in the middle of an epoch (``callbacks.SaveProgress``,
         ``keras.callbacks.BackupAndRestore``) goes on exactly.
         """
-        arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        arguments = {name: value for name, value in locals().items()
+                     if name not in ("self", "__class__", "trials", "exposure", "support")}
+        arguments["x"] = inputs.with_parts(x, self.likelihood, trials, exposure, support)
         with self._trainer.session(arguments) as prepared:
             return super().fit(**prepared)
 
     def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: int | str = "auto",
                  sample_weight: Any = None, steps: int | None = None, callbacks: Any = None, return_dict: bool = False,
-                 **kwargs: Any) -> Any:
+                 *, trials: Any = None, exposure: Any = None, support: Any = None, **kwargs: Any) -> Any:
         """As ``keras.Model.evaluate``; arrays are checked first. The first number is ``loss``, see ``fit``."""
+        x = inputs.with_parts(x, self.likelihood, trials, exposure, support)
         x, y, sample_weight = self._trainer.evaluation_data(x, y, sample_weight)
         return super().evaluate(x, y, batch_size=batch_size, verbose=verbose, sample_weight=sample_weight, steps=steps,
                                 callbacks=with_constraints(callbacks), return_dict=return_dict, **kwargs)

@@ -16,7 +16,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_crsae.operators.shrinkage import soft_threshold
 from keras_crsae.problem.registry import Registry
 from keras_crsae.typing import Tensor
 
@@ -120,7 +119,7 @@ class Laplace(CodePrior):
     onnx = "soft"
 
     def prox(self, x: Tensor, threshold: Tensor) -> Tensor:
-        return soft_threshold(x, threshold)
+        return ops.relu(x - threshold) - ops.relu(-x - threshold)
 
     def penalty(self, code: Tensor, weight: Tensor) -> Tensor:
         return weight * ops.abs(code)

@@ -10,9 +10,11 @@ from keras import ops
 from keras_crsae.layers.conv_dictionary import ConvDictionary
 from keras_crsae.problem import code_priors, likelihoods
 from keras_crsae.problem.code_priors import CodePrior
+from keras_crsae.problem.count_likelihoods import CountLikelihood
 from keras_crsae.problem.likelihoods import Likelihood
 from keras_crsae.problem.objective import null_residual
 from keras_crsae.training.distribution import highest, total
+from keras_crsae.training.inputs import Batch
 from keras_crsae.typing import Tensor
 
 _REFIT_STEPS = 20
@@ -68,6 +70,28 @@ def half_lambda_max(signal: Tensor, dictionary: ConvDictionary, sigma: Tensor, m
     # A replica may be left without any signal by the last batch of an epoch: then 0, not -infinity.
     most = 0.5 * highest(ops.maximum(ops.max(excess, initial=0.0), 0.0))
     return most / ops.square(sigma) if dispersion is None else most
+
+
+def best_baseline(batch: Batch, eta: Tensor, baseline: Tensor, likelihood: CountLikelihood, shared: bool) -> Tensor:
+    """Baseline of the counts of a batch for codes that are held, or a step towards it; see ``CountLikelihood``.
+
+    Args:
+        batch: of means.
+        eta: D z + baseline, of the signal's shape.
+        baseline: the present one, (channels,).
+        likelihood: of the model.
+        shared: whether it is the same for all channels.
+    """
+    weight = ops.full((1,) * len(eta.shape), 1.0 / likelihood.dispersion(1.0), dtype=eta.dtype)
+    for by_signal in (batch.size, batch.weight):
+        if by_signal is not None:
+            by_signal = ops.reshape(by_signal, (-1,) + (1,) * (len(eta.shape) - 1))
+            weight = by_signal if by_signal is batch.size else weight * by_signal
+    weight = weight if batch.observed is None else weight * batch.observed
+    axes = tuple(range(len(eta.shape) - (0 if shared else 1)))
+    sums = total(list(likelihood.baseline_statistics(batch.signal, eta, weight, axes)))
+    return ops.broadcast_to(likelihood.baseline_from(ops.max(baseline) if shared else baseline, tuple(sums)),
+                            ops.shape(baseline))
 
 
 def refit_on_support(signal: Tensor, code: Tensor, dictionary: ConvDictionary, mask: Tensor | None = None,

@@ -89,7 +89,8 @@ def raise_failure(state: TrainingState, where: str) -> None:
         raise FloatingPointError(
             f"Training stopped: {STAGES[stage]} was not finite{where}. The model keeps the weights from before that "
             f"batch, all finite. To mend it: {_ADVICE[stage]}; with tf.data or generators, check that batch for NaN or "
-            "infinite values. To train on without such batches: compile(nonfinite='skip').")
+            "infinite values, or of counts for values that are none (negative, fractional). To train on without such "
+            "batches: compile(nonfinite='skip').")
 
 
 class StopOnNonFinite(keras.callbacks.Callback):

@@ -153,7 +153,7 @@ def _adapt_once(trainer: SessionTrainer, arguments: Arguments) -> Arguments:
         return arguments
     if inputs.is_array(x):
         count = arguments["batch_size"] or 32
-        first = tuple(None if a is None else a[:count] for a in (x, arguments["y"], arguments["sample_weight"]))
+        first = tuple(inputs.select(a, slice(count)) for a in (x, arguments["y"], arguments["sample_weight"]))
     else:
         first, x = inputs.first_batch(x)
     adapt_once(trainer, first)
@@ -170,11 +170,12 @@ def adapt_once(trainer: SessionTrainer, first: Any) -> None:
     model = trainer.model
     if is_adapted(model):
         return
-    batch = inputs.unpack(first, model.rank, "float32")
+    likelihood = trainer.layout().likelihood
+    batch, size = inputs.raw_batch(first, model.rank, "float32", likelihood)
     signal, observed = batch.signal, batch.observed
     if trainer.nonfinite == "skip":
-        signal, observed = inputs.finite_signals(signal, observed)
-    model.adapt(signal, mask=observed)
+        signal, observed, size = inputs.finite_signals(signal, observed, size)
+    model.adapt(signal, mask=observed, **({} if size is None else {likelihood.size_name: size}))
 
 
 def _prepare_state(trainer: SessionTrainer, initial_epoch: int) -> None:

@@ -15,23 +15,42 @@ from crsae_onnx.core.signals import as_signal, is_masked, refuse_other_container
 
 from keras_crsae._validation import as_sample_weight, with_observed
 from keras_crsae.data.streams.batch_source import BatchSource, is_from_source
+from keras_crsae.operators.convolution import code_length
+from keras_crsae.problem import likelihoods
+from keras_crsae.problem.likelihoods import Likelihood
 from keras_crsae.problem.measurements import observation_mask
-from keras_crsae.training import distribution
+from keras_crsae.training import counts, distribution
 from keras_crsae.typing import Tensor
 
-#: Signals, their targets, and their weights or mask.
-Arrays = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
+#: Signals, or a dict of them and what belongs to each (``PARTS``); their targets; their weights or mask.
+Arrays = tuple[Any, np.ndarray | None, np.ndarray | None]
+#: Keys of a batch that is a dict: the signal, what counts are divided by, and where a code may be non-zero.
+PARTS = ("signal", *counts.SIZE_NAMES, "support")
 
 
 class Batch(NamedTuple):
     """One batch, or a replica's part of it, as tensors."""
 
-    signal: Tensor  # (batch, *space, channels)
+    signal: Tensor  # (batch, *space, channels); counts are divided by their size
     target: Tensor  # of signal's shape
-    observed: Tensor | None  # 0/1 of signal's shape
+    observed: Tensor | None  # 0/1 of signal's shape; weights in [0, 1] where counts have sizes of their own
     weight: Tensor | None  # (batch,), weighs the losses
     count: Tensor  # signals in the batch; padding is not counted
-    sigma: Tensor | None = None  # (batch,), noise standard deviation of each signal; None: the model's
+    dispersion: Tensor | None = None  # (batch,), 1 / size of the signal's counts; None: the model's own
+    size: Tensor | None = None  # (batch,), size of the signal's counts
+    support: Tensor | None = None  # 0/1 of the code's shape: 0 where the code stays 0
+
+    def coding(self) -> dict[str, Tensor | None]:
+        """Options of the encoder for this batch."""
+        given = {"dispersion": self.dispersion, "support": self.support}
+        return {"mask": self.observed, **{k: v for k, v in given.items() if v is not None}}
+
+    @property
+    def loss_weight(self) -> Tensor | None:
+        """What weighs the signals in the reconstruction loss, (batch,): counts of a larger size weigh more."""
+        if self.weight is None or self.size is None:
+            return self.size if self.weight is None else self.weight
+        return self.weight * self.size
 
 
 class SignalLayout(NamedTuple):
@@ -40,10 +59,21 @@ class SignalLayout(NamedTuple):
     rank: int
     channels: int | None
     kernel_size: tuple[int, ...]
+    strides: tuple[int, ...] | None = None  # None: ones
+    filters: int | None = None
+    likelihood: Likelihood = likelihoods.get()
+
+    def code_shape(self, shape: tuple[int, ...]) -> tuple[int | None, ...]:
+        """(batch, *positions, filters) of the code of a signal of this shape."""
+        strides = self.strides or (1,) * self.rank
+        positions = (code_length(*sizes) for sizes in zip(shape[1:-1], self.kernel_size, strides, strict=True))
+        return (shape[0], *positions, self.filters)
 
 
 def is_array(x: Any) -> bool:
     """True for what Keras would cut into batches itself."""
+    if isinstance(x, dict):
+        return "signal" in x and is_array(x["signal"])
     return isinstance(x, np.ndarray | list | tf.Tensor | tf.Variable) or (
         hasattr(x, "__array__") and not isinstance(x, keras.utils.PyDataset | tf.data.Dataset))
 
@@ -54,7 +84,8 @@ def checked_arrays(x: Any, y: Any, sample_weight: Any, layout: SignalLayout, nam
 
     A value that is masked in a NumPy masked array, of the signal or of its target, is a missing sample.
     """
-    x, observed = split_masked(x)
+    parts = signal_parts(x, layout.likelihood, name)
+    x, observed = split_masked(parts.pop("signal"))
     x = as_signal(x, layout.rank, layout.channels, layout.kernel_size, name, finite)
     if y is not None:
         y, present = split_masked(y)
@@ -65,8 +96,97 @@ def checked_arrays(x: Any, y: Any, sample_weight: Any, layout: SignalLayout, nam
         if present is not None:
             observed = present if observed is None else np.asarray(observed) & np.asarray(present)
     sample_weight = as_sample_weight(with_observed(sample_weight, observed, x), x)
+    parts = checked_parts(parts, x, sample_weight, layout, name, finite)
+    if y is not None and layout.likelihood.size_name is not None and (y < 0).any():
+        raise ValueError(f"The target of `{name}` must hold expected counts, 0 or more. Received: {y.min():.6g}")
     # Keras drops sample_weight where the target is None.
-    return x, x if y is None and sample_weight is not None else y, sample_weight
+    target = x if y is None and sample_weight is not None else y
+    return {"signal": x, **parts} if parts else x, target, sample_weight
+
+
+def signal_parts(x: Any, likelihood: Likelihood, name: str = "x") -> dict[str, Any]:
+    """``x`` as a dict of ``PARTS``, those that are None left out; ValueError for other keys."""
+    if not isinstance(x, dict):
+        return {"signal": x}
+    expected = [key for key in PARTS if key not in counts.SIZE_NAMES or key == likelihood.size_name]
+    if "signal" not in x or not set(x) <= set(PARTS):
+        raise ValueError(f"`{name}` that is a dict must hold 'signal', and may hold others of {expected}. "
+                         f"Received: {sorted(map(str, x))}")
+    counts.given_size(likelihood, x.get("trials"), x.get("exposure"))
+    return {key: value for key, value in x.items() if value is not None}
+
+
+def with_parts(x: Any, likelihood: Likelihood, trials: Any = None, exposure: Any = None, support: Any = None) -> Any:
+    """``x`` of ``fit`` with what its options give for each signal: a dict where there are any."""
+    parts = {"trials": trials, "exposure": exposure, "support": support}
+    parts = {key: value for key, value in parts.items() if value is not None}
+    if not parts:
+        return x
+    counts.given_size(likelihood, trials, exposure)
+    if not is_array(x):
+        raise ValueError(f"{sorted(parts)} belong to arrays. A stream gives them in its batches: a dict with 'signal' "
+                         f"and {sorted(parts)}, each (batch, ...), in place of the signal.")
+    twice = isinstance(x, dict) and sorted(set(x) & set(parts))
+    if twice:
+        raise ValueError(f"{twice} are given twice: in the dict and as options. Give them once.")
+    return {**(x if isinstance(x, dict) else {"signal": x}), **parts}
+
+
+def checked_parts(parts: dict[str, Any], signal: np.ndarray, observed: Any, layout: SignalLayout, name: str = "x",
+                  finite: bool = True) -> dict[str, np.ndarray]:
+    """What belongs to each signal, as float32 arrays of the signal's number of axes, after its checks.
+
+    Args:
+        parts: of ``signal_parts``, without the signal.
+        signal: (batch, *space, channels), float32; counts are checked here.
+        observed: None, or 0/1 of the signal's shape, or weights (batch,), which say nothing of samples.
+        layout: of the model.
+        name: of the signal, for messages.
+        finite: False: values that are not finite are left to training, which omits their batches.
+    """
+    likelihood, found = layout.likelihood, {}
+    if likelihood.size_name is not None:
+        size = parts.get(likelihood.size_name)
+        if size is not None:
+            found[likelihood.size_name] = size = counts.as_call_size(likelihood, size, signal.shape)
+        observed = observed if observed is not None and np.ndim(observed) == signal.ndim else None
+        if not finite:
+            observed = np.isfinite(signal) if observed is None else np.isfinite(signal) & (observed > 0)
+        likelihood.check_counts(signal, size, name, observed)
+    if "support" in parts:
+        found["support"] = as_support(parts["support"], layout.code_shape(signal.shape))
+    return found
+
+
+def as_support(support: Any, shape: tuple[int | None, ...]) -> np.ndarray:
+    """Where a code may be non-zero, 0/1 float32 of as many axes as the code, its first one the batch.
+
+    Args:
+        support: 0/1 or bool of the code's shape, with 1 where it is the same on an axis, or without the filters.
+        shape: of the code, (batch, *positions, filters).
+
+    Raises:
+        ValueError: another shape or other values.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_crsae.training.inputs import as_support
+        >>> as_support(np.ones((2, 92)), (2, 92, 3)).shape
+        (2, 92, 1)
+    """
+    refuse_other_containers(support, "support")
+    array = np.asarray(support)
+    if array.ndim == len(shape) - 1:
+        array = array[..., None]
+    if array.ndim != len(shape) or any(m != 1 and n is not None and m != n for m, n in
+                                       zip(array.shape, shape, strict=True)):
+        shown = tuple("filters" if n is None else n for n in shape)
+        raise ValueError(f"`support` must have the code's shape {shown}, or that without the filters: 1 where an event "
+                         f"may start. Received: shape {array.shape}")
+    if array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all():
+        raise ValueError(f"`support` must hold 0 and 1 alone: 1 where an event may start. Received: dtype "
+                         f"{array.dtype}")
+    return np.broadcast_to(array.astype(np.float32), (shape[0], *array.shape[1:]))
 
 
 def checked_validation(data: Any, layout: SignalLayout) -> Any:
@@ -90,22 +210,34 @@ def split_off(arrays: Arrays, fraction: float) -> tuple[Arrays, Arrays | None]:
     if not fraction:
         return arrays, None
     x, y, weight = arrays
-    count = len(x)
+    count = length(x)
     first = int(count * (1.0 - fraction)) if 0 < fraction < 1 else 0
     if not 0 < first < count:
         raise ValueError(f"`validation_split` must leave at least one of {count} signals on each side. Received: "
                          f"{fraction!r}")
 
     def part(where: slice) -> Arrays:
-        return x[where], None if y is None else y[where], None if weight is None else weight[where]
+        return tuple(select(a, where) for a in (x, y, weight))
 
     return part(slice(first)), part(slice(first, None))
 
 
-def finite_signals(signal: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """The signals of a batch without NaN and infinite values, and their mask."""
+def length(x: Any) -> int:
+    """Number of signals of an array, or of a dict of arrays."""
+    return len(x["signal"] if isinstance(x, dict) else x)
+
+
+def select(x: Any, where: slice) -> Any:
+    """Some signals of an array, or of a dict of arrays; None stays None."""
+    if isinstance(x, dict):
+        return {key: value[where] for key, value in x.items()}
+    return None if x is None else x[where]
+
+
+def finite_signals(signal: Tensor, *others: Tensor | None) -> tuple[Tensor | None, ...]:
+    """The signals of a batch without NaN and infinite values, and what belongs to them: mask, sizes."""
     good = tf.reduce_all(tf.math.is_finite(signal), axis=list(range(1, len(signal.shape))))
-    return tf.boolean_mask(signal, good), None if observed is None else tf.boolean_mask(observed, good)
+    return tuple(None if a is None else tf.boolean_mask(a, good) for a in (signal, *others))
 
 
 def as_stream(x: Any) -> Any:
@@ -151,38 +283,50 @@ def first_batch(x: Any) -> tuple[Any, Any]:
     return first, (batch for batch in itertools.chain([first], iterator))
 
 
-def replica_batch(data: Any, rank: int, dtype: str) -> Batch:
+def replica_batch(data: Any, rank: int, dtype: str, likelihood: Likelihood | str = "gaussian") -> Batch:
     """``unpack`` of a replica's part of a batch.
 
     The last batch of an epoch may leave a replica without any. It then works on a signal of zeros whose weight is zero:
     convolutions of nothing fail in places.
     """
-    batch = unpack(data, rank, dtype)
+    batch = unpack(data, rank, dtype, likelihood)
     if not distribution.several():
         return batch
     weight = tf.ones([batch.count], dtype) if batch.weight is None else batch.weight
     missing = tf.maximum(1 - batch.count, 0)
-    signal, target, observed, weight, sigma = (
-        None if a is None else tf.pad(a, [(0, missing)] + [(0, 0)] * (len(a.shape) - 1))
-        for a in (batch.signal, batch.target, batch.observed, weight, batch.sigma))
-    return Batch(signal, target, observed, weight, batch.count, sigma)
+
+    def pad(a: Tensor | None, value: float = 0.0) -> Tensor | None:
+        return None if a is None else tf.pad(a, [(0, missing)] + [(0, 0)] * (len(a.shape) - 1), constant_values=value)
+
+    signal, target, observed, weight, support = (
+        pad(a) for a in (batch.signal, batch.target, batch.observed, weight, batch.support))
+    return Batch(signal, target, observed, weight, batch.count, pad(batch.dispersion, 1.0), pad(batch.size, 1.0),
+                 support)
 
 
-def is_levelled(signal: Any) -> bool:
-    """Whether a batch says its signals' noise levels, as {"signal": signal, "sigma": sigma (batch,)}."""
-    return isinstance(signal, dict) and set(signal) == {"signal", "sigma"}
+def unpack(data: Any, rank: int, dtype: str, likelihood: Likelihood | str = "gaussian") -> Batch:
+    """One batch of Keras' forms as tensors, counts divided by their size, or a ValueError."""
+    likelihood = likelihoods.get(likelihood)
+    batch, size = raw_batch(data, rank, dtype, likelihood)
+    if likelihood.size_name is None:
+        return batch
+    means = counts.as_means(likelihood, batch.signal, size, batch.observed)
+    target = means.signal if batch.target is batch.signal else \
+        counts.divided(likelihood, batch.target, size, batch.observed)
+    return batch._replace(signal=means.signal, target=target, observed=means.observed, dispersion=means.dispersion,
+                          size=means.size)
 
 
-def unpack(data: Any, rank: int, dtype: str) -> Batch:
-    """One batch of Keras' forms as tensors, or a ValueError."""
+def raw_batch(data: Any, rank: int, dtype: str, likelihood: Likelihood) -> tuple[Batch, Tensor | None]:
+    """One batch of Keras' forms as tensors, counts as they are, and the size of the counts where the batch has it."""
     signal, target, weight = keras.utils.unpack_x_y_sample_weight(data)
-    signal, sigma = (signal["signal"], tf.cast(signal["sigma"], dtype)) if is_levelled(signal) else (signal, None)
+    parts = signal_parts(signal, likelihood, "batch") if isinstance(signal, dict) and "signal" in signal else {}
+    signal = parts.get("signal", signal)
     _as_batch((signal, target, weight))
     layout = "(batch, time, channels)" if rank == 1 else "(batch, height, width, channels)"
     if isinstance(signal, list | tuple | dict):
         raise ValueError(f"Expected batches of one signal tensor {layout}. Received: {type(signal).__name__} of "
-                         f"{len(signal)}. A batch is `signal`, `(signal, clean)` or `(signal, clean, sample_weight)`; "
-                         "with a noise level of each signal, {'signal': signal, 'sigma': sigma} in place of `signal`.")
+                         f"{len(signal)}. A batch is `signal`, `(signal, clean)` or `(signal, clean, sample_weight)`.")
     signal = tf.convert_to_tensor(signal)
     if signal.dtype.is_complex or not (signal.dtype.is_floating or signal.dtype.is_integer or signal.dtype.is_bool):
         raise ValueError(f"Batches must hold real numbers. Received: dtype {signal.dtype.name}")
@@ -190,11 +334,14 @@ def unpack(data: Any, rank: int, dtype: str) -> Batch:
         raise ValueError(f"Expected batches of signals {layout}. Received: shape {signal.shape}")
     signal = tf.cast(signal, dtype)
     target, count = signal if target is None else tf.cast(target, dtype), tf.shape(signal)[0]
+    size, support = (None if a is None else tf.cast(a, dtype) for a in
+                     (parts.get(str(likelihood.size_name)), parts.get("support")))
+    batch = Batch(signal, target, None, None, count, support=support)
     if weight is None:
-        return Batch(signal, target, None, None, count, sigma)
+        return batch, size
     weight = tf.cast(weight, dtype)
     if weight.shape.rank == 2 and weight.shape[1] == 1:
         weight = weight[:, 0]
     if weight.shape.rank == 1:
-        return Batch(signal, target, None, weight, count, sigma)
-    return Batch(signal, target, observation_mask(weight, signal), None, count, sigma)
+        return batch._replace(weight=weight), size
+    return batch._replace(observed=observation_mask(weight, signal)), size

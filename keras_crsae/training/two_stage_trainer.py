@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -12,13 +12,10 @@ import tensorflow as tf
 from keras import ops
 
 from keras_crsae.data.batch_order import BatchOrder
-from keras_crsae.layers import ConvDictionary, SparseCoding
 from keras_crsae.losses import weighted_error
-from keras_crsae.problem.code_priors import CodePrior
-from keras_crsae.problem.likelihoods import Likelihood
-from keras_crsae.problem.rate_priors import RatePrior
 from keras_crsae.training import em_updates, inputs
 from keras_crsae.training.distribution import apply_gradients, as_log, check_scope, replicas, total
+from keras_crsae.training.event_refit import event_support
 from keras_crsae.training.failure_handling import (
     EXPLODED,
     NONFINITE,
@@ -29,69 +26,17 @@ from keras_crsae.training.failure_handling import (
 )
 from keras_crsae.training.fit_session import Arguments, batch_session, check_compiled, fit_session
 from keras_crsae.training.inputs import Batch
-from keras_crsae.training.state import TrainingState
+from keras_crsae.training.trainable_model import TrainableModel
 from keras_crsae.typing import Tensor
 
+#: Share of a batch's own baseline that is averaged in, once as many batches were seen; most that it moves by before.
+BASELINE_RATE, MOST_BASELINE_CHANGE = 0.1, 1.0
+#: Share of the penalty that is left where amplitudes are refitted, so that all of them stay finite.
+REFIT_PENALTY = 1e-3
 REPORTED = ("loss", "reconstruction_loss", "lambda_loss", "sparsity", "sigma")
 
 #: (batch, training) -> code (batch, *positions, filters), and weighted squared error and its weight, of this replica.
 ForwardPass = Callable[[Batch, bool], tuple[Tensor, tuple[Tensor, Tensor]]]
-
-
-class TrainableModel(Protocol):
-    """What the trainer reads of the model that owns it; no more than this."""
-
-    rank: int
-    kernel_size: tuple[int, ...]
-    seed: int | None
-    built: bool
-    compiled: bool
-    dictionary: ConvDictionary
-    decoder: ConvDictionary
-    encoder: SparseCoding
-    training_state: TrainingState
-    optimizer: keras.optimizers.Optimizer
-    lambda_optimizer: keras.optimizers.Optimizer
-    code_prior: CodePrior
-    likelihood: Likelihood
-    lambda_learning: str | None
-    lambda_shared: bool
-    lambda_prior: RatePrior
-    sigma_learning: bool
-    sigma_rate: float
-    #: Whether the iteration converges for step sizes of 1 / L, so that one that explodes can be estimated anew.
-    converges_at_inverse_norm: bool
-    #: Whether lambda has a prior: without one the second stage is left out.
-    has_rate_prior: bool
-
-    @property
-    def dictionary_variables(self) -> list[keras.Variable]: ...
-
-    @property
-    def lambda_reg(self) -> Any: ...
-
-    @property
-    def sigma(self) -> Any: ...
-
-    @property
-    def step_size(self) -> Any: ...
-
-    @property
-    def weights(self) -> list[keras.Variable]: ...
-
-    @property
-    def variable_dtype(self) -> str: ...
-
-    @property
-    def distribute_strategy(self) -> tf.distribute.Strategy: ...
-
-    def crop(self, reconstruction: Tensor, signal: Tensor) -> Tensor: ...
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None: ...
-
-    def check_built(self) -> None: ...
-
-    def restore_constraints(self) -> None: ...
 
 
 class _DictionaryStep(NamedTuple):
@@ -101,7 +46,6 @@ class _DictionaryStep(NamedTuple):
     reconstruction_loss: Tensor
     finite: Tensor  # scalar bool
     exploded: Tensor  # scalar bool
-    code: Tensor  # before the step
 
 
 class TwoStageTrainer:
@@ -160,8 +104,7 @@ class TwoStageTrainer:
 
     def layout(self) -> inputs.SignalLayout:
         """What arrays are checked against."""
-        model = self.model
-        return inputs.SignalLayout(model.rank, model.dictionary.channels if model.built else None, model.kernel_size)
+        return self.model.layout
 
     def session(self, arguments: Arguments) -> AbstractContextManager[Arguments]:
         """Context of one ``fit``: gives the arguments for Keras' own; see ``fit_session``."""
@@ -186,6 +129,7 @@ class TwoStageTrainer:
         if not self.model.built:
             first, x = (x, x) if inputs.is_array(x) else inputs.first_batch(x)
             signal = first[0] if isinstance(first, tuple) else first
+            signal = signal["signal"] if isinstance(signal, dict) else signal
             self.model.build((None,) * (self.model.rank + 1) + (signal.shape[-1],))
         self.model.restore_constraints()
         return x, y, sample_weight
@@ -199,24 +143,35 @@ class TwoStageTrainer:
 
     def plain_forward(self, batch: Batch, training: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Code of the batch, and error and weight of its reconstruction, in the variables' precision."""
-        model = self.model
-        level = {} if batch.sigma is None else {"sigma": batch.sigma}
-        code = model.encoder(batch.signal, mask=batch.observed, training=training, **level)
-        reconstruction = tf.cast(model.crop(model.decoder(code), batch.signal), batch.target.dtype)
+        code, eta = self._code_and_eta(batch, training)
         return (tf.cast(code, batch.target.dtype),
-                weighted_error(batch.target, reconstruction, batch.observed, batch.weight, model.likelihood))
+                weighted_error(batch.target, tf.cast(eta, batch.target.dtype), batch.observed, batch.loss_weight,
+                               self.model.likelihood))
+
+    def _code_and_eta(self, batch: Batch, training: bool) -> tuple[Tensor, Tensor]:
+        """The code, and the eta that the filters learn from: where events are refitted, that of the refitted code."""
+        model = self.model
+        code, eta = model.code_and_eta(batch.signal, training=training, **batch.coding())
+        if not training or model.refit_distance is None:
+            return code, eta
+        dispersion = tf.square(model.sigma.value) if batch.dispersion is None else batch.dispersion
+        free = {"support": event_support(tf.stop_gradient(code), model.refit_distance),
+                "dispersion": REFIT_PENALTY * tf.broadcast_to(tf.cast(dispersion, batch.signal.dtype),
+                                                              tf.shape(code)[:1])}
+        return code, model.code_and_eta(batch.signal, training=True, **{**batch.coding(), **free})[1]
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """Both stages on one batch of Keras' form; the means so far, by name."""
         self.model.check_built()
         model, state = self.model, self.model.training_state
-        batch = inputs.replica_batch(data, model.rank, model.variable_dtype)
+        batch = inputs.replica_batch(data, model.rank, model.variable_dtype, model.likelihood)
         lasting = {id(v) for v in state.lasting}
         changing = [v for v in self.variables() if id(v) not in lasting]
         before = snapshot(changing)
         first = self._dictionary_step(batch)
-        code, second_loss = self._second_stage(batch, first)
-        finite = [first.finite, all_finite(second_loss, model.lambda_reg.value)]
+        code = self._code_of_new_filters(batch)
+        second_loss = self._lambda_step(batch, code)
+        finite = [first.finite, all_finite(second_loss, model.lambda_reg.value, *self._baselines())]
         if model.sigma_learning:
             self._sigma_step(batch, code)
         finite.append(all_finite(model.sigma.value))
@@ -231,24 +186,25 @@ class TwoStageTrainer:
         """The losses of one batch of Keras' form; the means so far, by name."""
         self.model.check_built()
         model = self.model
-        batch = inputs.replica_batch(data, model.rank, model.variable_dtype)
+        batch = inputs.replica_batch(data, model.rank, model.variable_dtype, model.likelihood)
         code, error = self.forward(batch, False)
         error, observed = total(list(error))
         loss = error / tf.maximum(observed, 1e-12)
         weight = batch.weight
         if weight is not None:  # cycle spinning gives the codes of the whole batch once a shift
             weight = tf.tile(weight, [tf.shape(code)[0] // tf.shape(weight)[0]])
-        second_loss = self._lambda_loss(code, weight)[0] if model.has_rate_prior else tf.zeros_like(loss)
         losses = tf.stack([self._with_penalty(loss), loss])
-        return self._report(losses, second_loss, code, model.sigma.value, batch.count)
+        return self._report(losses, self._lambda_loss(code, weight)[0], code, model.sigma.value, batch.count)
 
     def loss(self, x: Any, y: Any, reconstruction: Any, sample_weight: Any) -> Tensor:
         """Mean squared error (or the likelihood's) of a reconstruction over observed samples, and the filters' penalty.
         """
         model = self.model
-        batch = inputs.unpack((y if x is None else x, y, sample_weight), model.rank, model.variable_dtype)
-        error, observed = weighted_error(batch.target, tf.cast(reconstruction, batch.target.dtype), batch.observed,
-                                         batch.weight, model.likelihood)
+        batch = inputs.unpack((y if x is None else x, y, sample_weight), model.rank, model.variable_dtype,
+                              model.likelihood)
+        eta = tf.cast(reconstruction, batch.target.dtype)
+        eta = eta if model.likelihood.size_name is None else model.likelihood.link(eta)
+        error, observed = weighted_error(batch.target, eta, batch.observed, batch.loss_weight, model.likelihood)
         return self._with_penalty(error / tf.maximum(observed, 1e-12))
 
     # The stages
@@ -265,7 +221,7 @@ class TwoStageTrainer:
         filters, backprop = model.dictionary_variables, model.lambda_learning == "backprop"
         variables = [*filters, model.lambda_reg] if backprop else filters
         with tf.GradientTape() as tape:
-            code, (error, observed) = self.forward(batch, True)
+            _, (error, observed) = self.forward(batch, True)
             part = error / tf.maximum(total(observed), 1e-12)  # this replica's part of the loss: their sum is the loss
             minimised = self._with_penalty(part, 1.0 / replicas())
         penalty = self._with_penalty(tf.zeros_like(part))
@@ -277,16 +233,25 @@ class TwoStageTrainer:
         self._refresh_step_size()
         penalised = loss + penalty
         finite = tf.logical_and(all_finite(penalised, *(v.value for v in variables)), tf.logical_not(exploded))
-        return _DictionaryStep(penalised, loss, finite, exploded, tf.stop_gradient(code))
+        return _DictionaryStep(penalised, loss, finite, exploded)
 
-    def _second_stage(self, batch: Batch, first: _DictionaryStep) -> tuple[Tensor, Tensor]:
-        """Code of the batch and loss of lambda; where lambda has no prior, the first stage's code, and 0."""
+    def _code_of_new_filters(self, batch: Batch) -> Tensor:
+        """The code with the new filters, constant; the baseline of counts follows it."""
         model = self.model
-        if not model.has_rate_prior:  # a second pass through the encoder would learn nothing
-            return first.code, tf.zeros_like(first.loss)
-        code = tf.stop_gradient(tf.cast(model.encoder(batch.signal, mask=batch.observed, training=True),
-                                        batch.signal.dtype))
-        return code, self._lambda_step(batch, code)
+        if not model.baseline_learning:
+            return tf.stop_gradient(tf.cast(model.encoder(batch.signal, training=True, **batch.coding()),
+                                            batch.signal.dtype))
+        code, eta = (tf.stop_gradient(tf.cast(a, batch.signal.dtype)) for a in self._code_and_eta(batch, True))
+        baseline, steps = model.baseline.value, tf.cast(model.optimizer.iterations, eta.dtype)
+        best = em_updates.best_baseline(batch, eta, baseline, model.likelihood, shared=model.baseline_scope == "shared")
+        # The first batches lead away from the mean of the data; later ones are averaged.
+        rate = tf.maximum(BASELINE_RATE, 1.0 / tf.maximum(steps, 1.0))
+        model.baseline.assign(baseline + rate * tf.clip_by_value(best - baseline, -MOST_BASELINE_CHANGE,
+                                                                 MOST_BASELINE_CHANGE))
+        return code
+
+    def _baselines(self) -> list[Tensor]:
+        return [self.model.baseline.value] if self.model.baseline_learning else []
 
     def _lambda_loss(self, code: Tensor, weight: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Loss of the second stage and what its closed form needs."""
@@ -307,8 +272,9 @@ class TwoStageTrainer:
             if model.lambda_learning == "em_closed_form":
                 model.lambda_reg.assign(model.lambda_prior.closed_form(*statistics, shared=model.lambda_shared))
         # The ceiling follows the strongest batch seen: a silent batch must not lower it.
+        baseline = None if model.baseline is None else model.baseline.value
         here = em_updates.half_lambda_max(batch.signal, model.dictionary, model.sigma.value, batch.observed,
-                                          model.code_prior, model.likelihood)
+                                          model.code_prior, model.likelihood, batch.dispersion, baseline)
         state.lambda_ceiling.assign(tf.maximum(state.lambda_ceiling.value, here))
         if model.lambda_learning is not None:
             # Zero where no data so far calls for a code, whatever lambda: that is no ceiling.
@@ -353,7 +319,9 @@ class TwoStageTrainer:
         model, target, safe = self.model, batch.target, self._rescue_step_size()
         if safe is None:
             return tf.constant(False)
-        energy, observed = total(list(weighted_error(target, tf.zeros_like(target), batch.observed, batch.weight)))
+        zero = tf.zeros_like(target) if model.baseline is None else tf.zeros_like(target) + model.baseline.value
+        energy, observed = total(list(weighted_error(target, zero, batch.observed, batch.loss_weight,
+                                                     model.likelihood)))
         energy = energy / tf.maximum(observed, 1e-12)
         above = model.step_size.value > 1.001 * safe
         away = tf.logical_or(loss > EXPLODED * energy, tf.logical_not(tf.math.is_finite(loss)))

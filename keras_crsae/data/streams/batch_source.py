@@ -160,11 +160,11 @@ def is_from_source(data: tf.data.Dataset) -> bool:
     return data.options().dataset_name == DATASET_NAME
 
 
-def array_batches(arrays: tuple[np.ndarray | None, ...], batch_size: int, shuffle: bool = True) -> BatchSource:
+def array_batches(arrays: tuple[Any, ...], batch_size: int, shuffle: bool = True) -> BatchSource:
     """Batches of arrays that lie in memory.
 
     Args:
-        arrays: (signal, target or None, weight or None), each (batch, ...).
+        arrays: (signal, target or None, weight or None), each (batch, ...); the signal may be a dict of such arrays.
         batch_size: items of a batch.
         shuffle: False: always the arrays' own order.
 
@@ -177,10 +177,10 @@ def array_batches(arrays: tuple[np.ndarray | None, ...], batch_size: int, shuffl
     """
     last = max(i for i, a in enumerate(arrays) if a is not None)
     with tf.device("CPU:0"):  # all of the data in a GPU's memory would be too much
-        tensors = tuple(tf.constant(a) for a in arrays[:last + 1])
+        tensors = tf.nest.map_structure(tf.constant, arrays[:last + 1])
 
     def load(indices: tf.Tensor, seed: tf.Tensor, epoch: tf.Tensor) -> Batch:
-        parts = tuple(tf.gather(t, indices) for t in tensors)
+        parts = tf.nest.map_structure(lambda t: tf.gather(t, indices), tensors)
         return parts if last > 0 else parts[0]
 
-    return BatchSource(len(tensors[0]), batch_size, load, shuffle)
+    return BatchSource(len(tf.nest.flatten(tensors)[0]), batch_size, load, shuffle)

@@ -1,0 +1,97 @@
+"""What one call of a model computes on: NumPy arrays after their checks at the door."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from crsae_onnx.core.signals import as_sigma, as_signal, refuse_other_containers, with_own_mask
+from keras import ops
+
+from keras_crsae._validation import as_sample_weight
+from keras_crsae.problem.likelihoods import Likelihood
+from keras_crsae.training import counts
+from keras_crsae.training.inputs import SignalLayout, checked_parts, signal_parts, with_parts
+
+
+class CallOptions(NamedTuple):
+    """What a call is given beside its signal; None: nothing."""
+
+    mask: Any = None  #: 0/1 of the signal's shape, or that without its channels
+    sigma: Any = None  #: noise standard deviation of the call
+    trials: Any = None  #: what binomial counts are divided by
+    exposure: Any = None  #: what Poisson counts are divided by
+    support: Any = None  #: 0/1 of the code's shape
+
+
+class CallInputs(NamedTuple):
+    """One call's arrays, float32. ``counts`` and ``size`` are those of the call, behind the means in ``signal``."""
+
+    signal: np.ndarray  #: (batch, *space, channels)
+    mask: np.ndarray | None = None  #: weights in [0, 1] of the signal's shape
+    sigma: np.ndarray | None = None  #: (), or (batch,)
+    dispersion: np.ndarray | None = None  #: (batch,)
+    support: np.ndarray | None = None  #: 0/1, broadcastable to the code
+    counts: np.ndarray | None = None
+    size: np.ndarray | None = None
+    observed: np.ndarray | None = None  #: 0/1 of the signal's shape, sizes left out
+
+    def entries(self, where: slice) -> CallInputs:
+        """Some signals of the batch."""
+        return CallInputs(*(a if a is None or not np.ndim(a) else a[where] for a in self))
+
+    def graph_options(self) -> dict[str, np.ndarray]:
+        """What a compiled pass is given beside the signal."""
+        given = {"mask": self.mask, "sigma": self.sigma, "dispersion": self.dispersion, "support": self.support}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+def call_inputs(signal: Any, options: CallOptions, layout: SignalLayout) -> CallInputs:
+    """Signal and options after their checks; masked samples of a NumPy masked array are missing.
+
+    Args:
+        signal: (batch, *space, channels), or a dict of it and of what belongs to each signal.
+        options: of the call.
+        layout: of the model.
+
+    Raises:
+        ValueError: what does not fit the model.
+    """
+    likelihood = layout.likelihood
+    parts = with_parts(signal, likelihood, options.trials, options.exposure, options.support)
+    parts = signal_parts(parts, likelihood, "signal")
+    signal, mask = with_own_mask(parts.pop("signal"), options.mask)
+    signal = as_signal(signal, layout.rank, layout.channels, layout.kernel_size, "signal")
+    mask = None if mask is None else _as_mask(mask, signal)
+    sigma = None if options.sigma is None else as_sigma(options.sigma, len(signal))
+    if likelihood.size_name is None and not parts:
+        return CallInputs(signal, mask, sigma)
+    refuse_sigma(likelihood, sigma)
+    parts = checked_parts(parts, signal, mask, layout, "signal")
+    size, support = parts.get(str(likelihood.size_name)), parts.get("support")
+    if likelihood.size_name is None:
+        return CallInputs(signal, mask, sigma, support=support)
+    means = counts.as_means(likelihood, ops.convert_to_tensor(signal), size, mask)
+    y, observed, dispersion, _ = (None if a is None else ops.convert_to_numpy(a) for a in means)
+    return CallInputs(y, observed, None, dispersion, support, signal, size, mask)
+
+
+def refuse_sigma(likelihood: Likelihood, sigma: Any) -> None:
+    """ValueError where a call gives a noise level to counts, which have none."""
+    if sigma is not None and likelihood.size_name is not None:
+        size = likelihood.size_name
+        raise ValueError(f"Counts have no noise level: their variance follows from their mean and `{size}`. Omit "
+                         f"`sigma`, and give `{size}` where it differs from the model's.")
+
+
+def _as_mask(mask: Any, signal: np.ndarray) -> np.ndarray:
+    """0/1 of the signal's shape."""
+    refuse_other_containers(mask, "mask")
+    mask = np.asarray(mask)
+    if mask.ndim == signal.ndim and all(m in (1, n) for m, n in zip(mask.shape, signal.shape, strict=True)):
+        mask = np.broadcast_to(mask, signal.shape)
+    mask = as_sample_weight(mask, signal, "mask")
+    if mask is None or mask.ndim == 1:
+        raise ValueError(f"`mask` must have the signal's shape {signal.shape}, or that without its channels. "
+                         f"Received: shape {np.shape(mask)}")
+    return np.broadcast_to(mask, signal.shape)
