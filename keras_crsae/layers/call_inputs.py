@@ -82,4 +82,21 @@ def as_support(support: Tensor | None, signal: Tensor, dictionary: ConvDictionar
         raise ValueError(f"`support` must be 0/1 of the code's shape, (batch, {dictionary.rank} axes of positions, "
                          f"{dictionary.filters} filters). Received: shape {tuple(exists.shape)}")
     shape = (*dictionary.code_space(ops.shape(signal)[1:-1]), dictionary.filters)
+    if any(isinstance(n, int) and isinstance(m, int) and m not in (1, n) for n, m in
+           zip(shape, exists.shape[1:], strict=True)):
+        raise ValueError(f"`support` must be 0/1 of the code's shape, (batch, *{shape}). "
+                         f"Received: shape {tuple(exists.shape)}")
     return ops.broadcast_to(exists, (ops.shape(exists)[0], *shape))
+
+
+def longer_steps(dictionary: ConvDictionary, exists: Tensor | None) -> Tensor:
+    """How many times longer than 1 / ||D||^2 a step may be on a support: ||D||^2 / ||D_S||^2, (batch,), at least 1.
+
+    Args:
+        dictionary: D.
+        exists: None (no support: 1.0), or 0/1 of the code's shape, or of a batch of one.
+    """
+    if exists is None:
+        return 1.0
+    return ops.stop_gradient(ops.cast(dictionary.largest_eigenvalue(), exists.dtype)
+                             / dictionary.restricted_eigenvalue(exists))

@@ -13,6 +13,7 @@ from keras import ops
 from keras_crsae.layers import call_inputs
 from keras_crsae.layers.conv_dictionary import ConvDictionary
 from keras_crsae.layers.folded_problem import Tensors, fold_problem
+from keras_crsae.layers.largest_values import keep_largest
 from keras_crsae.layers.precision import layer_policy
 from keras_crsae.layers.solver_loop import SolverLoop
 from keras_crsae.layers.sparse_coding_cell import SparseCodingCell
@@ -61,6 +62,8 @@ class SparseCoding(keras.layers.Layer):
         analysis: None, or a dictionary layer whose kernel stands in D^T, as in learned convolutional sparse coding.
         baseline_scope: "channel" or "shared" (the cell's baseline, or the call's), or "signal": that of each signal and
             channel is found with its code, anew in each call, about every ten iterations.
+        top_k: None, or how many values of each filter's code in each signal are kept after the iterations: the largest.
+            They are those of the optimum with all values; ``call(support=code != 0)`` fits them anew.
 
     Input shape: (batch, *space, channels). Output shape: (batch, *positions, filters), positions =
     ceil((space - kernel_size) / strides) + 1; where the stride divides unevenly the signal is padded on the
@@ -82,7 +85,8 @@ class SparseCoding(keras.layers.Layer):
                  return_sequences: bool = False, gradient: Gradient = "unrolled", gradient_steps: int = 10,
                  tolerance: float | None = None, active: bool = False, block_size: BlockSize = "auto",
                  remat: bool = False, solver: Solver | str = "fista", analysis: ConvDictionary | None = None,
-                 baseline_scope: BaselineScope = "channel", dtype: Any = None, **kwargs: Any) -> None:
+                 baseline_scope: BaselineScope = "channel", top_k: int | None = None, dtype: Any = None,
+                 **kwargs: Any) -> None:
         super().__init__(dtype=layer_policy(dtype), **kwargs)
         self.supports_masking = True  # `mask` marks observed samples; none is passed on
         self.cell, self.unroll, self.return_sequences, self.gradient = cell, unroll, return_sequences, gradient
@@ -93,6 +97,7 @@ class SparseCoding(keras.layers.Layer):
         self.iterations = AUTO_ITERATIONS[self._kind()] if iterations == "auto" \
             else as_positive_int(iterations, "iterations")
         self.tolerance, self.block_size, self.remat = tolerance, block_size, bool(remat)
+        self.top_k = None if top_k is None else as_positive_int(top_k, "top_k")
         self.active = bool(active) or self.solver.active
         self._check_options()
         #: A model that refreshes the step size itself, after each optimiser step, sets this to False.
@@ -125,6 +130,8 @@ class SparseCoding(keras.layers.Layer):
         if self.remat and (self.unroll or self.return_sequences or self.tolerance is not None):
             raise ValueError("`remat` computes passes of the graph loop again: omit unroll, return_sequences and "
                              "tolerance.")
+        if self.top_k is not None and self.return_sequences:
+            raise ValueError("`top_k` keeps the largest values after all iterations: use return_sequences=False.")
         self._check_steps()
         if not self.active:
             return
@@ -221,7 +228,7 @@ class SparseCoding(keras.layers.Layer):
             dispersion: None, or sigma^2 in place of the cell's, scalar or (batch,), lambda kept: 1 / the largest size
                 of each signal.
             support: None, or 0/1 broadcastable to the code, (batch, *positions, filters): 0 where it stays 0, as for
-                known onsets.
+                known onsets. The automatic step size then follows from the dictionary on the support, one a signal.
             training: True refreshes the step size first, and takes the solver's iterations with ``active`` too.
 
         Raises:
@@ -266,7 +273,7 @@ class SparseCoding(keras.layers.Layer):
         cell = self.cell
         if self.active and not training:
             weight = ops.cast(cell.penalty_weight(sigma, dispersion), signal.dtype)
-            return self._encode_active(signal, mask, kernel, weight), None
+            return self._select(self._encode_active(signal, mask, kernel, weight)), None
         exists = call_inputs.as_support(support, signal, cell.dictionary)
         if baseline is not None and any(n != 1 for n in baseline.shape[1:-1]):  # one a sample
             baseline = self.pad_to_strides(baseline)[0]
@@ -279,12 +286,16 @@ class SparseCoding(keras.layers.Layer):
         analysis = None if self.analysis is None else ops.cast(self.analysis.unit_kernel(), signal.dtype)
         # The step size follows from the dictionary: no gradient is sent through it. It is read once, outside the loop:
         # a body that is computed again must hold tensors only.
+        own_steps = cell.step_size_init == "auto" and analysis is None
+        longer = call_inputs.longer_steps(cell.dictionary, exists if own_steps else None)
         if self.solver.adaptive:
-            step = cell.first_step(signal, mask, baseline)
+            step = longer * cell.first_step(signal, mask, baseline)
             threshold = cell.penalty_weight(sigma, dispersion)
         else:
-            step = ops.cast(ops.stop_gradient(cell.step_size.value), signal.dtype)
+            step = longer * ops.cast(ops.stop_gradient(cell.step_size.value), signal.dtype)
             threshold = cell.threshold(sigma, dispersion)
+            if exists is not None:
+                threshold = threshold * ops.reshape(longer, (-1,) + (1,) * (len(signal.shape) - 1))
         tensors = Tensors(signal, mask, kernel, analysis, ops.cast(threshold, signal.dtype), step, exists,
                           baseline, size)
         problem = fold_problem(tensors, cell.likelihood, cell.code_prior, cell.dictionary, self.block,
@@ -293,7 +304,11 @@ class SparseCoding(keras.layers.Layer):
         baseline = baseline if found is None else problem.unfold_baseline(found)
         if self.return_sequences:
             return ops.stack([problem.unfold(x) for x in iterates], axis=1), baseline
-        return problem.unfold(iterates[-1]), baseline
+        return self._select(problem.unfold(iterates[-1])), baseline
+
+    def _select(self, code: Tensor) -> Tensor:
+        """The code, or its largest values alone."""
+        return code if self.top_k is None else keep_largest(code, self.top_k, self.cell.code_prior.group_axes)
 
     def loop(self) -> SolverLoop:
         """The iterations as the options ask for."""
@@ -330,7 +345,7 @@ class SparseCoding(keras.layers.Layer):
                 "iterations": self.iterations, "unroll": self.unroll,
                 "return_sequences": self.return_sequences, "gradient": self.gradient,
                 "gradient_steps": self.gradient_steps, "tolerance": self.tolerance, "active": self.active,
-                "block_size": self.block_size, "remat": self.remat,
+                "block_size": self.block_size, "remat": self.remat, "top_k": self.top_k,
                 "solver": solvers.registry.serialize(self.solver), "baseline_scope": self.baseline_scope,
                 "analysis": None if self.analysis is None else keras.saving.serialize_keras_object(self.analysis)}
 

@@ -9,7 +9,6 @@ from crsae_onnx.core.signals import as_sigma, as_signal, refuse_other_containers
 from keras import ops
 
 from keras_crsae._validation import as_sample_weight
-from keras_crsae.problem.likelihoods import Likelihood
 from keras_crsae.training import counts
 from keras_crsae.training.inputs import SignalLayout, checked_parts, signal_parts, with_parts
 
@@ -63,10 +62,11 @@ def call_inputs(signal: Any, options: CallOptions, layout: SignalLayout) -> Call
     signal, mask = with_own_mask(parts.pop("signal"), options.mask)
     signal = as_signal(signal, layout.rank, layout.channels, layout.kernel_size, "signal")
     mask = None if mask is None else _as_mask(mask, signal)
-    sigma = None if options.sigma is None else as_sigma(options.sigma, len(signal))
+    sigma = options.sigma if options.sigma is not None else parts.pop("sigma", None)
+    sigma = None if sigma is None else as_sigma(sigma, len(signal))
     if likelihood.size_name is None and not parts:
         return CallInputs(signal, mask, sigma)
-    refuse_sigma(likelihood, sigma)
+    counts.refuse_sigma(likelihood, sigma)
     parts = checked_parts(parts, signal, mask, layout, "signal")
     size, support = parts.get(str(likelihood.size_name)), parts.get("support")
     if likelihood.size_name is None:
@@ -74,14 +74,6 @@ def call_inputs(signal: Any, options: CallOptions, layout: SignalLayout) -> Call
     means = counts.as_means(likelihood, ops.convert_to_tensor(signal), size, mask)
     y, observed, dispersion, _ = (None if a is None else ops.convert_to_numpy(a) for a in means)
     return CallInputs(y, observed, None, dispersion, support, signal, size, mask)
-
-
-def refuse_sigma(likelihood: Likelihood, sigma: Any) -> None:
-    """ValueError where a call gives a noise level to counts, which have none."""
-    if sigma is not None and likelihood.size_name is not None:
-        size = likelihood.size_name
-        raise ValueError(f"Counts have no noise level: their variance follows from their mean and `{size}`. Omit "
-                         f"`sigma`, and give `{size}` where it differs from the model's.")
 
 
 def _as_mask(mask: Any, signal: np.ndarray) -> np.ndarray:

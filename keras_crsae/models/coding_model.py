@@ -11,14 +11,14 @@ from crsae_onnx.core.spec import EncoderSpec
 from keras import ops
 
 from keras_crsae.layers import ConvDictionary, SparseCoding
-from keras_crsae.models.call_inputs import CallOptions, refuse_sigma
+from keras_crsae.models.call_inputs import CallOptions
 from keras_crsae.models.encoding import Encoding
 from keras_crsae.models.export_spec import encoder_spec, reference_model
 from keras_crsae.models.inference import Inference
 from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.problem.likelihoods import Likelihood
 from keras_crsae.problem.measurements import observation_mask
-from keras_crsae.training.counts import as_means
+from keras_crsae.training.counts import as_means, refuse_sigma
 from keras_crsae.training.inputs import SignalLayout, signal_parts, with_parts
 from keras_crsae.typing import Tensor
 
@@ -131,9 +131,9 @@ class CodingModel(Inference):
     def call(self, signal: Tensor, mask: Tensor | None = None, sigma: Any = None, trials: Any = None,
              exposure: Any = None, support: Any = None, training: bool = False) -> Tensor:
         """Reconstruction, for counts their mean; ``mask`` (0/1) marks the observed samples, others: see ``encode``."""
-        refuse_sigma(self.likelihood, sigma)
         parts = signal_parts(with_parts(signal, self.likelihood, trials, exposure, support), self.likelihood, "signal")
-        signal = ops.cast(parts["signal"], self.compute_dtype)
+        signal, sigma = ops.cast(parts["signal"], self.compute_dtype), parts.get("sigma", sigma)
+        refuse_sigma(self.likelihood, sigma)
         if training and self.encoder.cell.step_size_init == "auto":  # in another model, or a loop, that changes filters
             self.encoder.cell.refresh_step_size()
         means = as_means(self.likelihood, signal, parts.get(str(self.likelihood.size_name)),

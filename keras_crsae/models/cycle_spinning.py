@@ -106,7 +106,8 @@ class CycleSpinning:
         model = self.model
         sizes, shifts = (model.kernel_size, model.dictionary.strides), self._chosen(training)
         observed = None if batch.observed is None else cut_shifts(batch.observed, shifts, *sizes)
-        code = model.encoder(cut_shifts(batch.signal, shifts, *sizes), mask=observed, training=training)
+        level = {} if batch.sigma is None else {"sigma": tf.tile(batch.sigma, [self.shifts])}
+        code = model.encoder(cut_shifts(batch.signal, shifts, *sizes), mask=observed, training=training, **level)
         reconstruction = tf.cast(model.decoder(code), batch.target.dtype)
         reconstruction = mean_of_shifts(reconstruction, shifts, ops.shape(batch.signal)[1:-1], *sizes)
         return (tf.cast(code, batch.target.dtype),

@@ -7,10 +7,11 @@ from typing import Any
 
 import keras
 import numpy as np
-from crsae_onnx.core.spec import EncoderSpec
+from crsae_onnx.core.spec import EncoderSpec, LayerSpec
 from crsae_onnx.core.version import package_version
 from keras import ops
 
+from keras_crsae.layers import UnrolledCoding
 from keras_crsae.layers.solver_loop import LOOP_BODY
 
 __all__ = ["encoder_spec", "reference_model"]
@@ -39,11 +40,16 @@ def encoder_spec(model: Any) -> EncoderSpec:
     if not model.encoder.solver.exports:
         raise ValueError(f"The solver {type(model.encoder.solver).__name__} has no form in an exported graph. "
                          "Encode with Keras, or export a model with solver='fista'.")
+    if model.encoder.top_k is not None:
+        raise ValueError("top_k, the largest values of a code alone, has no form in an exported graph. Encode with "
+                         "Keras, or export a model with top_k=None and select values of its codes.")
     dictionary, encoder, analysis = model.dictionary, model.encoder, model.encoder.analysis
+    layers = tuple(LayerSpec(*parameters) for parameters in encoder.parameters_of_iterations()) \
+        if isinstance(encoder, UnrolledCoding) else ()
     return EncoderSpec(
         kernel=_unit_kernel(dictionary), decoder_kernel=_unit_kernel(model.decoder),
-        adjoint_kernel=None if analysis is None else _unit_kernel(analysis),
-        strides=dictionary.strides, block=encoder.block, step_size=float(model.step_size),
+        adjoint_kernel=None if analysis is None or layers else _unit_kernel(analysis),
+        layers=layers, strides=dictionary.strides, block=encoder.block, step_size=float(model.step_size),
         lambda_reg=ops.convert_to_numpy(model.lambda_reg), sigma=float(model.sigma),
         code_prior=model.code_prior.onnx, likelihood=model.likelihood.onnx,
         momentum=np.array(encoder.solver.momentum(encoder.iterations), np.float32),

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_crsae.models.call_inputs import CallOptions, refuse_sigma
+from keras_crsae.models.call_inputs import CallOptions
 from keras_crsae.problem.likelihoods import Likelihood
-from keras_crsae.training.counts import as_call_size, given_size
+from keras_crsae.training.counts import as_call_size, given_size, refuse_sigma
 
 
 class CountWindows:

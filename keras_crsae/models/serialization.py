@@ -15,7 +15,7 @@ from keras_crsae.data.paths import existing_file
 if TYPE_CHECKING:
     from keras_crsae.models.crsae import CRsAE
 
-_CLASSES = tuple(f"keras_crsae>{name}" for name in ("CRsAE", "Denoiser", "LCSC", "TLAE"))
+_CLASSES = tuple(f"keras_crsae>{name}" for name in ("CRsAE", "Denoiser", "CDLNet", "LCSC", "TLAE"))
 
 
 def saved_config(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -81,6 +81,7 @@ def load_crsae(path: str | os.PathLike) -> CRsAE:
 
     # Keras finds the class that the file names among those that were imported.
     import keras_crsae.models.baselines
+    import keras_crsae.models.cdlnet
     import keras_crsae.models.denoiser  # noqa: F401
     from keras_crsae.models.crsae import CRsAE
 

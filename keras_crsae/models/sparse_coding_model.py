@@ -45,6 +45,8 @@ class SparseCodingModel(CodingModel):
     training_settings: dict[str, Any] | None
     #: Whether the iteration converges for step sizes of 1 / L, so that one that explodes can be estimated anew.
     converges_at_inverse_norm = True
+    #: Whether lambda has a prior, so that the second stage of training has something to learn or to report.
+    has_rate_prior = True
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

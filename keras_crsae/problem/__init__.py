@@ -17,14 +17,15 @@ from keras_crsae.problem.count_likelihoods import Binomial, CountLikelihood, Poi
 from keras_crsae.problem.counts import pearson_dispersion
 from keras_crsae.problem.likelihoods import Gaussian, Likelihood, register_likelihood
 from keras_crsae.problem.measurements import Identity, Mask, Measurement, register_measurement
+from keras_crsae.problem.null_values import null_lambda
 from keras_crsae.problem.objective import Problem, dual_objective, lambda_max, objective
 from keras_crsae.problem.rate_priors import GammaPrior, RatePrior, register_rate_prior
 
 __all__ = ["Binomial", "CodePrior", "CountLikelihood", "Exponential", "GammaPrior", "Gaussian", "GroupSparse",
            "Identity", "Laplace", "Likelihood", "Mask", "Measurement", "Poisson", "Problem", "RatePrior",
-           "SignedByFilter", "code_priors", "dual_objective", "lambda_max", "likelihoods", "measurements", "objective",
-           "pearson_dispersion", "rate_priors", "register_code_prior", "register_likelihood", "register_measurement",
-           "register_rate_prior"]
+           "SignedByFilter", "code_priors", "dual_objective", "lambda_max", "likelihoods", "measurements",
+           "null_lambda", "objective", "pearson_dispersion", "rate_priors", "register_code_prior",
+           "register_likelihood", "register_measurement", "register_rate_prior"]
 
 
 def __dir__() -> list[str]:

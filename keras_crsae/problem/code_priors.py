@@ -16,6 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_crsae.operators.shrinkage import soft_threshold
 from keras_crsae.problem.registry import Registry
 from keras_crsae.typing import Tensor
 
@@ -119,7 +120,7 @@ class Laplace(CodePrior):
     onnx = "soft"
 
     def prox(self, x: Tensor, threshold: Tensor) -> Tensor:
-        return ops.relu(x - threshold) - ops.relu(-x - threshold)
+        return soft_threshold(x, threshold)
 
     def penalty(self, code: Tensor, weight: Tensor) -> Tensor:
         return weight * ops.abs(code)

@@ -310,7 +310,7 @@ class Binomial(CountLikelihood):
 
     def dual_value(self, y: Tensor, u: Tensor) -> Tensor:
         """Entropy of p = y - u: minus the conjugate p log p + (1 - p) log(1 - p) of log(1 + e^eta)."""
-        p = ops.clip(y - u, 0.0, 1.0)
+        p = ops.minimum(ops.relu(y - u), 1.0)
         return -sum(q * ops.log(ops.maximum(q, _TINY)) for q in (p, 1.0 - p))
 
     def log_likelihood(self, counts: Any, eta: Any, size: Any = None) -> np.ndarray:

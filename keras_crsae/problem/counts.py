@@ -110,8 +110,8 @@ def check_counts(counts: np.ndarray, size: np.ndarray, size_name: str, bounded: 
         wrong = wrong if observed is None else wrong & (np.broadcast_to(observed, wrong.shape) > 0)
         if wrong.any():
             place = tuple(int(i) for i in np.argwhere(wrong)[0])
-            raise ValueError(f"`{name}` must hold counts: {expected}. {way_out} Received: {counts[place]:.6g} at "
-                             f"{place}, {np.count_nonzero(wrong)} such of {wrong.size}")
+            raise ValueError(f"`{name}` must hold counts: {expected}. {way_out} Received: "
+                             f"{float(counts[place]):.6g} at {place}, {np.count_nonzero(wrong)} such of {wrong.size}")
 
     signed = counts.dtype.kind in "if"
     if signed:

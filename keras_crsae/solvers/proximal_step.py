@@ -69,7 +69,7 @@ def descent(problem: Problem, signal: Tensor, kernel: Tensor, strides: Shape, st
         signal: (batch, *space, channels).
         kernel: (*kernel_size, channels, filters).
         strides: one int an axis; space must be whole strides.
-        step_size: scalar tensor, 1 / L.
+        step_size: scalar tensor, 1 / L, or one a signal (batch,).
         threshold: (filters,), or broadcastable to the code.
         adjoint_kernel: None (``kernel``), or the one that stands in D^T.
         exists: None, or 0/1 broadcastable to the code: 0 where it stays 0.
@@ -91,11 +91,18 @@ def descent(problem: Problem, signal: Tensor, kernel: Tensor, strides: Shape, st
         [1.0, 1.0]
     """
     prior = problem.code_prior
-    rising = step_size * (kernel if adjoint_kernel is None else adjoint_kernel)  # the small kernel, not the large code
+    rising = kernel if adjoint_kernel is None else adjoint_kernel
+    of_signals = len(ops.shape(step_size)) > 0
+    if of_signals:
+        step_size = ops.reshape(step_size, (-1,) + (1,) * (len(signal.shape) - 1))
+    else:
+        rising = step_size * rising  # the small kernel, not the large code
     as_bias = prior.bias_form and len(threshold.shape) == 1
     # With another kernel in D^T a training step took a third less by the operators that do not fuse.
     fuse = is_plain(strides) and adjoint_kernel is None
     explain = _residual(problem, signal, kernel, strides, fuse)
+    if of_signals:
+        explain = _scaled(explain, step_size)
     rise = ascent(rising, strides, fuse, in_place, threshold if as_bias else None)
 
     def descend(w: Tensor | None) -> Tensor:
@@ -107,6 +114,14 @@ def descent(problem: Problem, signal: Tensor, kernel: Tensor, strides: Shape, st
         return code if tail is None else write(code, tail)
 
     return descend
+
+
+def _scaled(explain: Callable[[Tensor | None], Tensor], step_size: Tensor) -> Callable[[Tensor | None], Tensor]:
+    """The function ``w -> step_size explain(w)``."""
+    def scaled(w: Tensor | None) -> Tensor:
+        return step_size * explain(w)
+
+    return scaled
 
 
 def last_filters(shape: tuple[Tensor, ...], count: Tensor, dtype: str) -> Tail:

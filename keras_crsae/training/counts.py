@@ -57,6 +57,14 @@ def _unfit_size(likelihood: Likelihood, name: str) -> str:
            f"Give `{likelihood.size_name}`."
 
 
+def refuse_sigma(likelihood: Likelihood, sigma: Any) -> None:
+    """ValueError where a call gives a noise level to counts, which have none."""
+    if sigma is not None and likelihood.size_name is not None:
+        size = likelihood.size_name
+        raise ValueError(f"Counts have no noise level: their variance follows from their mean and `{size}`. Omit "
+                         f"`sigma`, and give `{size}` where it differs from the model's.")
+
+
 def with_size(likelihood: Likelihood, size_name: str | None, size: Any) -> Likelihood:
     """A likelihood of the same class with a size of its own."""
     return type(likelihood)(**{**likelihood.get_config(), str(size_name): size})

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from crsae_onnx.core.errors import SignalError
-from crsae_onnx.core.signals import as_signal, is_masked, refuse_other_containers, split_masked
+from crsae_onnx.core.signals import as_sigma, as_signal, is_masked, refuse_other_containers, split_masked
 
 from keras_crsae._validation import as_sample_weight, with_observed
 from keras_crsae.data.streams.batch_source import BatchSource, is_from_source
@@ -24,8 +24,8 @@ from keras_crsae.typing import Tensor
 
 #: Signals, or a dict of them and what belongs to each (``PARTS``); their targets; their weights or mask.
 Arrays = tuple[Any, np.ndarray | None, np.ndarray | None]
-#: Keys of a batch that is a dict: the signal, what counts are divided by, and where a code may be non-zero.
-PARTS = ("signal", *counts.SIZE_NAMES, "support")
+#: Keys of a batch that is a dict: the signal, its noise level or what counts are divided by, where a code may be.
+PARTS = ("signal", "sigma", *counts.SIZE_NAMES, "support")
 
 
 class Batch(NamedTuple):
@@ -36,13 +36,14 @@ class Batch(NamedTuple):
     observed: Tensor | None  # 0/1 of signal's shape; weights in [0, 1] where counts have sizes of their own
     weight: Tensor | None  # (batch,), weighs the losses
     count: Tensor  # signals in the batch; padding is not counted
+    sigma: Tensor | None = None  # (batch,), noise standard deviation of each signal; None: the model's
     dispersion: Tensor | None = None  # (batch,), 1 / size of the signal's counts; None: the model's own
     size: Tensor | None = None  # (batch,), size of the signal's counts
     support: Tensor | None = None  # 0/1 of the code's shape: 0 where the code stays 0
 
     def coding(self) -> dict[str, Tensor | None]:
         """Options of the encoder for this batch."""
-        given = {"dispersion": self.dispersion, "support": self.support}
+        given = {"sigma": self.sigma, "dispersion": self.dispersion, "support": self.support}
         return {"mask": self.observed, **{k: v for k, v in given.items() if v is not None}}
 
     @property
@@ -108,11 +109,13 @@ def signal_parts(x: Any, likelihood: Likelihood, name: str = "x") -> dict[str, A
     """``x`` as a dict of ``PARTS``, those that are None left out; ValueError for other keys."""
     if not isinstance(x, dict):
         return {"signal": x}
-    expected = [key for key in PARTS if key not in counts.SIZE_NAMES or key == likelihood.size_name]
+    level = likelihood.size_name or "sigma"
+    expected = [key for key in PARTS if key in ("signal", level, "support")]
     if "signal" not in x or not set(x) <= set(PARTS):
         raise ValueError(f"`{name}` that is a dict must hold 'signal', and may hold others of {expected}. "
                          f"Received: {sorted(map(str, x))}")
     counts.given_size(likelihood, x.get("trials"), x.get("exposure"))
+    counts.refuse_sigma(likelihood, x.get("sigma"))
     return {key: value for key, value in x.items() if value is not None}
 
 
@@ -153,6 +156,8 @@ def checked_parts(parts: dict[str, Any], signal: np.ndarray, observed: Any, layo
         if not finite:
             observed = np.isfinite(signal) if observed is None else np.isfinite(signal) & (observed > 0)
         likelihood.check_counts(signal, size, name, observed)
+    if "sigma" in parts:
+        found["sigma"] = np.broadcast_to(as_sigma(parts["sigma"], len(signal)), (len(signal),))
     if "support" in parts:
         found["support"] = as_support(parts["support"], layout.code_shape(signal.shape))
     return found
@@ -298,10 +303,15 @@ def replica_batch(data: Any, rank: int, dtype: str, likelihood: Likelihood | str
     def pad(a: Tensor | None, value: float = 0.0) -> Tensor | None:
         return None if a is None else tf.pad(a, [(0, missing)] + [(0, 0)] * (len(a.shape) - 1), constant_values=value)
 
-    signal, target, observed, weight, support = (
-        pad(a) for a in (batch.signal, batch.target, batch.observed, weight, batch.support))
-    return Batch(signal, target, observed, weight, batch.count, pad(batch.dispersion, 1.0), pad(batch.size, 1.0),
-                 support)
+    signal, target, observed, weight, sigma, support = (
+        pad(a) for a in (batch.signal, batch.target, batch.observed, weight, batch.sigma, batch.support))
+    return Batch(signal, target, observed, weight, batch.count, sigma, pad(batch.dispersion, 1.0),
+                 pad(batch.size, 1.0), support)
+
+
+def is_levelled(signal: Any) -> bool:
+    """Whether a batch says its signals' noise levels, as {"signal": signal, "sigma": sigma (batch,)}."""
+    return isinstance(signal, dict) and set(signal) == {"signal", "sigma"}
 
 
 def unpack(data: Any, rank: int, dtype: str, likelihood: Likelihood | str = "gaussian") -> Batch:
@@ -326,7 +336,8 @@ def raw_batch(data: Any, rank: int, dtype: str, likelihood: Likelihood) -> tuple
     layout = "(batch, time, channels)" if rank == 1 else "(batch, height, width, channels)"
     if isinstance(signal, list | tuple | dict):
         raise ValueError(f"Expected batches of one signal tensor {layout}. Received: {type(signal).__name__} of "
-                         f"{len(signal)}. A batch is `signal`, `(signal, clean)` or `(signal, clean, sample_weight)`.")
+                         f"{len(signal)}. A batch is `signal`, `(signal, clean)` or `(signal, clean, sample_weight)`; "
+                         "with a noise level of each signal, {'signal': signal, 'sigma': sigma} in place of `signal`.")
     signal = tf.convert_to_tensor(signal)
     if signal.dtype.is_complex or not (signal.dtype.is_floating or signal.dtype.is_integer or signal.dtype.is_bool):
         raise ValueError(f"Batches must hold real numbers. Received: dtype {signal.dtype.name}")
@@ -334,9 +345,9 @@ def raw_batch(data: Any, rank: int, dtype: str, likelihood: Likelihood) -> tuple
         raise ValueError(f"Expected batches of signals {layout}. Received: shape {signal.shape}")
     signal = tf.cast(signal, dtype)
     target, count = signal if target is None else tf.cast(target, dtype), tf.shape(signal)[0]
-    size, support = (None if a is None else tf.cast(a, dtype) for a in
-                     (parts.get(str(likelihood.size_name)), parts.get("support")))
-    batch = Batch(signal, target, None, None, count, support=support)
+    size, sigma, support = (None if parts.get(key) is None else tf.cast(parts[key], dtype) for key in
+                            (str(likelihood.size_name), "sigma", "support"))
+    batch = Batch(signal, target, None, None, count, sigma, support=support)
     if weight is None:
         return batch, size
     weight = tf.cast(weight, dtype)

@@ -42,6 +42,8 @@ class TrainableModel(Protocol):
     refit_distance: int | None
     #: Whether the iteration converges for step sizes of 1 / L, so that one that explodes can be estimated anew.
     converges_at_inverse_norm: bool
+    #: Whether lambda has a prior: without one the second stage is left out.
+    has_rate_prior: bool
 
     @property
     def dictionary_variables(self) -> list[keras.Variable]: ...

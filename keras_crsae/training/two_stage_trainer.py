@@ -46,6 +46,7 @@ class _DictionaryStep(NamedTuple):
     reconstruction_loss: Tensor
     finite: Tensor  # scalar bool
     exploded: Tensor  # scalar bool
+    code: Tensor  # before the step
 
 
 class TwoStageTrainer:
@@ -169,8 +170,7 @@ class TwoStageTrainer:
         changing = [v for v in self.variables() if id(v) not in lasting]
         before = snapshot(changing)
         first = self._dictionary_step(batch)
-        code = self._code_of_new_filters(batch)
-        second_loss = self._lambda_step(batch, code)
+        code, second_loss = self._second_stage(batch, first)
         finite = [first.finite, all_finite(second_loss, model.lambda_reg.value, *self._baselines())]
         if model.sigma_learning:
             self._sigma_step(batch, code)
@@ -193,8 +193,9 @@ class TwoStageTrainer:
         weight = batch.weight
         if weight is not None:  # cycle spinning gives the codes of the whole batch once a shift
             weight = tf.tile(weight, [tf.shape(code)[0] // tf.shape(weight)[0]])
+        second_loss = self._lambda_loss(code, weight)[0] if model.has_rate_prior else tf.zeros_like(loss)
         losses = tf.stack([self._with_penalty(loss), loss])
-        return self._report(losses, self._lambda_loss(code, weight)[0], code, model.sigma.value, batch.count)
+        return self._report(losses, second_loss, code, model.sigma.value, batch.count)
 
     def loss(self, x: Any, y: Any, reconstruction: Any, sample_weight: Any) -> Tensor:
         """Mean squared error (or the likelihood's) of a reconstruction over observed samples, and the filters' penalty.
@@ -221,7 +222,7 @@ class TwoStageTrainer:
         filters, backprop = model.dictionary_variables, model.lambda_learning == "backprop"
         variables = [*filters, model.lambda_reg] if backprop else filters
         with tf.GradientTape() as tape:
-            _, (error, observed) = self.forward(batch, True)
+            code, (error, observed) = self.forward(batch, True)
             part = error / tf.maximum(total(observed), 1e-12)  # this replica's part of the loss: their sum is the loss
             minimised = self._with_penalty(part, 1.0 / replicas())
         penalty = self._with_penalty(tf.zeros_like(part))
@@ -233,7 +234,15 @@ class TwoStageTrainer:
         self._refresh_step_size()
         penalised = loss + penalty
         finite = tf.logical_and(all_finite(penalised, *(v.value for v in variables)), tf.logical_not(exploded))
-        return _DictionaryStep(penalised, loss, finite, exploded)
+        return _DictionaryStep(penalised, loss, finite, exploded, tf.stop_gradient(code))
+
+    def _second_stage(self, batch: Batch, first: _DictionaryStep) -> tuple[Tensor, Tensor]:
+        """Code of the batch and loss of lambda; where lambda has no prior, the first stage's code, and 0."""
+        model = self.model
+        if not model.has_rate_prior:  # a second pass through the encoder would learn nothing
+            return first.code, tf.zeros_like(first.loss)
+        code = self._code_of_new_filters(batch)
+        return code, self._lambda_step(batch, code)
 
     def _code_of_new_filters(self, batch: Batch) -> Tensor:
         """The code with the new filters, constant; the baseline of counts follows it."""

@@ -43,6 +43,8 @@ class DenoiserSpec:
             reconstruction; 0: the image's mean alone.
         sigma_power: the penalty weight grows as sigma ** (1 + sigma_power) with the noise level sigma of images in
             [0, 1]; see ``effective_sigma``.
+        in_image_unit: whether thresholds are no multiples of the noise: images stay in [0, 1], and the encoder is told
+            the level.
 
     Example:
         >>> from crsae_onnx.core.spec import DenoiserSpec
@@ -52,14 +54,17 @@ class DenoiserSpec:
 
     low_pass: float = 2.0
     sigma_power: float = 0.0
+    in_image_unit: bool = False
 
     def preprocessing(self) -> list[str]:
         """What an image goes through before it reaches the encoder, in order."""
         slow = f"a Gaussian blur of {self.low_pass:g} pixels (edges mirrored)" if self.low_pass else "its mean"
         power = f", the level replaced by level * (level / {REFERENCE_SIGMA:g}) ** {self.sigma_power:g}" \
             if self.sigma_power else ""
-        return [f"subtract {slow} from the image; add it to the reconstruction",
-                f"noise of another level than sigma: multiply by sigma / level, and the result by level / sigma{power}",
+        level = "noise of another level than sigma: give the level as the input `sigma`; the image stays in [0, 1]" \
+            if self.in_image_unit else \
+            f"noise of another level than sigma: multiply by sigma / level, and the result by level / sigma{power}"
+        return [f"subtract {slow} from the image; add it to the reconstruction", level,
                 "average the reconstructions over all shifts of the image below the stride, edges reflected"]
 
 

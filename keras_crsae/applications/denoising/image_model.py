@@ -97,7 +97,14 @@ def _of_encoder(encoder: Any) -> ImageModel:
     info = encoder.info
     config = info.get("config", {})
 
+    takes_sigma = "sigma" in info.get("inputs", ())
+    if config.get("threshold_offsets") and not takes_sigma:
+        raise ValueError("The file's thresholds are no multiples of the noise, and it takes no noise level. Convert "
+                         "the model with inputs=('signal', 'sigma').")
+
     def reconstruct(batch: np.ndarray, sigma: float) -> np.ndarray:
+        if takes_sigma:
+            return encoder.reconstruct(batch, sigma=sigma)
         # In units of the model's sigma: its threshold is then the image's.
         scaled = batch * np.float32(info["sigma"] / sigma)
         return encoder.reconstruct(scaled) * np.float32(sigma / info["sigma"])

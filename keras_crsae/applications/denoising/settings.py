@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from crsae_onnx.core.validation import as_positive_int
+from crsae_onnx.core.validation import as_positive, as_positive_int
 
 if TYPE_CHECKING:
     from keras_crsae.problem import GammaPrior
@@ -20,6 +20,10 @@ _SUPERVISED = dict(iterations=10, tied=False, training_shifts=4, gradient="unrol
 #: where 0.7 % was before and 2 % is after learning with the code constant.
 _UNSUPERVISED = dict(iterations=30, tied=True, training_shifts=1, gradient="decoder", lambda_learning="em",
                      lambda_init_over_sigma=1.2, learning_rate=2e-3)
+#: In place of ``_SUPERVISED`` for CDLNet, which has its own iterations, filters and thresholds.
+_CDLNET = dict(iterations=20, tied=True, training_shifts=1, gradient="unrolled", lambda_learning=None,
+               lambda_init_over_sigma=1.0, learning_rate=1e-3)
+ARCHITECTURES = ("crsae", "cdlnet")
 #: Growth of the threshold with sigma, of a model for a range. One trained without it over 10 to 60 gray levels denoised
 #: 40 images of its training set best when given 1.0, 1.0, 1.07, 1.22 and 1.27 times the noise at 10, 15, 25, 50 and 60.
 SIGMA_POWER = 0.17
@@ -53,8 +57,16 @@ class DenoiserTraining:
         batch_size: crops of a step.
         learning_rate: of Adam on the filters, falling to zero along a cosine; None: 0.01, or 0.002 unsupervised.
         lambda_learning_rate: of Adam on lambda, falling alike, in lambda's unit; None: 0.01 of the first lambda.
+        warm_up_steps: steps over which the learning rates rise from zero.
+        flat_share: part of the training before the learning rates begin to fall.
+        clip_norm: largest norm of all gradients together, longer ones are scaled down; None: none is.
+        averaging: share of the average of the filters over the steps that one step keeps, such as 0.999; the average is
+            the result. None: the last step is.
+        backtrack_db: where PSNR in training falls by so much below that of the last epochs, the weights go back to
+            these and the learning rates fall by a fifth; None: never.
         unroll: whether the iterations are unrolled in the graph; faster for few of them.
-        model_options: other arguments of ``Denoiser``, by name.
+        architecture: "crsae": a ``Denoiser``; "cdlnet": a ``CDLNet`` (see ``DenoiserTraining.cdlnet``).
+        model_options: other arguments of the model, by name.
 
     Raises:
         ValueError: settings that contradict each other.
@@ -84,14 +96,31 @@ class DenoiserTraining:
     batch_size: int = 4
     learning_rate: float | None = None
     lambda_learning_rate: float | None = None
+    warm_up_steps: int = 0
+    flat_share: float = 0.0
+    clip_norm: float | None = None
+    averaging: float | None = None
+    backtrack_db: float | None = None
     unroll: bool = True
+    architecture: str = "crsae"
     model_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         as_positive_int(self.crop_pixels, "crop_pixels")
         as_positive_int(self.batch_size, "batch_size")
+        if self.architecture not in ARCHITECTURES:
+            raise ValueError(f"`architecture` must be one of {ARCHITECTURES}. Received: {self.architecture!r}")
+        for name, value, upper in (("flat_share", self.flat_share, 1.0), ("averaging", self.averaging or 0.0, 1.0)):
+            if not 0.0 <= value < upper:
+                raise ValueError(f"`{name}` must lie in [0, 1). Received: {value!r}")
+        for name, value in (("clip_norm", self.clip_norm), ("backtrack_db", self.backtrack_db)):
+            if value is not None:
+                as_positive(value, name)
         if self.supervised:
             return
+        if self.architecture == "cdlnet":
+            raise ValueError("CDLNet learns by the reconstruction alone: against the noisy images it learns to let the "
+                             "noise pass. Give clean images (supervised=True), or use architecture='crsae'.")
         if self.lambda_learning == "backprop":
             raise ValueError("lambda_learning='backprop' against the noisy images drives lambda to zero. Use 'em', "
                              "'em_closed_form' or None with supervised=False.")
@@ -101,14 +130,33 @@ class DenoiserTraining:
             raise ValueError("tied=False with gradient='decoder' leaves the encoder's filters as they were first. Use "
                              "tied=True, or another gradient.")
 
+    @classmethod
+    def cdlnet(cls, **changes: Any) -> DenoiserTraining:
+        """Settings of the small CDLNet: 32 filters of 7 x 7, stride 1, 20 iterations; 64,000 parameters for gray.
+
+        Args:
+            **changes: fields with other values.
+
+        Example:
+            >>> from keras_crsae.applications.denoising import DenoiserTraining
+            >>> DenoiserTraining.cdlnet(filters=16).kernel_size
+            7
+        """
+        defaults = dict(architecture="cdlnet", filters=32, kernel_size=7, strides=1, iterations=20, crop_pixels=64,
+                        batch_size=2, sigma_weight=1.0, warm_up_steps=500, flat_share=0.3, clip_norm=0.05,
+                        averaging=0.999, backtrack_db=2.0)
+        return cls(**{**defaults, **changes})
+
     def resolve(self, sigma: float | tuple[float, float]) -> DenoiserTraining:
         """The same settings, with a value in place of each None and "auto".
 
         Args:
             sigma: noise standard deviation in [0, 1], or (low, high).
         """
-        defaults = dict(_SUPERVISED if self.supervised else _UNSUPERVISED)
-        defaults["sigma_power"] = SIGMA_POWER if isinstance(sigma, tuple | list) and sigma[0] < sigma[1] else 0.0
+        network = self.architecture == "cdlnet"
+        defaults = dict(_CDLNET if network else _SUPERVISED if self.supervised else _UNSUPERVISED)
+        one_level = network or not isinstance(sigma, tuple | list) or sigma[0] == sigma[1]
+        defaults["sigma_power"] = 0.0 if one_level else SIGMA_POWER
         return replace(self, **{name: value for name, value in defaults.items() if self._is_open(name)})
 
     def _is_open(self, name: str) -> bool:

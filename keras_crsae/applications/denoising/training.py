@@ -17,11 +17,14 @@ from crsae_onnx.core.spec import effective_sigma
 from crsae_onnx.core.validation import as_positive, as_positive_int
 
 from keras_crsae.applications.denoising.settings import DenoiserTraining
-from keras_crsae.applications.denoising.training_progress import TrainingProgress, load_checkpoint
+from keras_crsae.applications.denoising.training_progress import RateSchedule, TrainingProgress, load_checkpoint
 from keras_crsae.data.images import load_images
+from keras_crsae.data.streams.levelled_crops import gaussian_noise, levelled_crops
 from keras_crsae.data.streams.noisy_crops import noise_range, noisy_crops
+from keras_crsae.models.cdlnet import CDLNet
 from keras_crsae.models.crsae import CRsAE
 from keras_crsae.models.denoiser import Denoiser
+from keras_crsae.training.inputs import is_levelled
 
 #: Steps between two looks at the clock, a line of progress and, where due, a checkpoint.
 EPOCH_STEPS = 100
@@ -82,12 +85,16 @@ def train_denoiser(images: Any = None, sigma: float | tuple[float, float] = 25 /
     if checkpoint is not None and Path(checkpoint).exists():
         trained, rates, record = load_checkpoint(checkpoint)
     else:
-        trained = _new_model(settings, seed) if model is None else model
+        trained = _new_model(settings, sigma, seed) if model is None else model
         rates = _prepare(trained, crops, settings)
     unit = effective_sigma(sigma, getattr(trained, "sigma_power", 0.0)) if np.isscalar(sigma) else None
+    if unit is not None and _in_image_unit(trained):
+        unit = 1.0
     terminal = sys.stderr.isatty()
     with ProgressBar(bool(verbose) and terminal) as bar:
-        progress = TrainingProgress(rates, steps, minutes, unit, record, checkpoint, verbose and not terminal, bar)
+        progress = TrainingProgress(rates, steps, minutes, unit, record, checkpoint, verbose and not terminal, bar,
+                                    schedule=RateSchedule(settings.warm_up_steps, settings.flat_share),
+                                    backtrack_db=settings.backtrack_db)
         progress.record["settings"] = trained.training_settings = settings.to_dict()
         _fit(trained, crops, progress, callbacks)
     trained.training_record = progress.record
@@ -101,7 +108,16 @@ def _limits(steps: int | None, minutes: float | None) -> tuple[int | None, float
             None if minutes is None else as_positive(minutes, "minutes"))
 
 
-def _new_model(settings: DenoiserTraining, seed: int) -> Denoiser:
+def _in_image_unit(model: CRsAE) -> bool:
+    """Whether a model learns on images in their own unit, else in units of their noise."""
+    return getattr(model, "in_image_unit", False)
+
+
+def _new_model(settings: DenoiserTraining, sigma: float | tuple[float, float], seed: int) -> CRsAE:
+    if settings.architecture == "cdlnet":
+        options = dict(strides=settings.strides, iterations=settings.iterations,
+                       training_shifts=settings.training_shifts, sigma=float(np.mean(sigma)), seed=seed)
+        return CDLNet(settings.filters, settings.kernel_size, **{**options, **settings.model_options})
     options = dict(
         strides=settings.strides, iterations=settings.iterations, tied=settings.tied, gradient=settings.gradient,
         training_shifts=settings.training_shifts, lambda_learning=settings.lambda_learning,
@@ -116,6 +132,7 @@ def _prepare(model: CRsAE, crops: _Crops, settings: DenoiserTraining) -> tuple[f
     if not model.built or not float(model.training_state.adapted):
         complete_basis = math.prod(model.kernel_size) * crops.channels
         sample = next(iter(crops.batches(model, size=_ADAPT_CROPS, weighted=False)))[0]
+        sample = sample["signal"] if is_levelled(sample) else sample
         model.adapt(sample.numpy(), init="dct" if model.filters <= complete_basis else "windows")
     rate = settings.learning_rate
     if rate is None:
@@ -124,7 +141,10 @@ def _prepare(model: CRsAE, crops: _Crops, settings: DenoiserTraining) -> tuple[f
     lambda_rate = settings.lambda_learning_rate
     if lambda_rate is None:
         lambda_rate = 0.01 * float(np.mean(model.lambda_reg))
-    model.compile(keras.optimizers.Adam(rate), keras.optimizers.Adam(lambda_rate))
+    averages = {} if settings.averaging is None else {"use_ema": True, "ema_momentum": settings.averaging}
+    model.compile(keras.optimizers.Adam(rate, global_clipnorm=settings.clip_norm, **averages),
+                  keras.optimizers.Adam(lambda_rate, global_clipnorm=settings.clip_norm, **averages),
+                  nonfinite="stop" if settings.backtrack_db is None else "skip")
     return rate, lambda_rate
 
 
@@ -168,6 +188,11 @@ class _Crops:
     def batches(self, model: CRsAE, start: int = 0, size: int | None = None, weighted: bool = True) -> tf.data.Dataset:
         """Batches from number ``start`` on, as ``model`` wants its input; ``size`` crops each."""
         settings = self.settings
+        if _in_image_unit(model):
+            return levelled_crops(self.images, settings.crop_pixels, size or settings.batch_size, self.sigma,
+                                  clean=self.clean, noise=gaussian_noise if self.add_noise else None,
+                                  target="clean" if settings.supervised else "noisy",
+                                  sigma_weight=settings.sigma_weight, seed=self.seed, start=start)
         return noisy_crops(self.images, settings.crop_pixels, size or settings.batch_size, self.sigma,
                            clean=self.clean, add_noise=self.add_noise,
                            target="clean" if settings.supervised else "noisy", low_pass=getattr(model, "low_pass", 0.0),

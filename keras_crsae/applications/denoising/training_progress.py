@@ -6,10 +6,12 @@ import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from crsae_onnx.core.atomic_files import atomic_write
 from crsae_onnx.core.errors import FileError, one_line
 from crsae_onnx.core.progress import Progress
@@ -17,6 +19,67 @@ from crsae_onnx.core.progress import Progress
 from keras_crsae.models.crsae import CRsAE
 from keras_crsae.models.serialization import load_crsae
 from keras_crsae.training.checkpoint import save_in_fresh_thread
+
+#: Factor of the learning rates where training went back to earlier weights.
+BACKTRACK_RATE = 0.8
+#: Epochs whose mean loss says what is usual, and so many of them at least.
+_EPOCHS, _LEAST_EPOCHS = 10, 3
+
+
+class Backtracking:
+    """Goes back to good weights where the loss of an epoch is far above that of the last ones.
+
+    Args:
+        fall_db: ratio of the two losses, in dB, from which on it does.
+    """
+
+    def __init__(self, fall_db: float) -> None:
+        self.ratio = 10.0 ** (0.1 * fall_db)
+        self._losses: list[float] = []
+        self._good: list[np.ndarray] = []
+
+    def went_back(self, model: CRsAE, loss: float) -> bool:
+        """Look at an epoch's loss; True where the weights, and what the optimisers keep, are older ones again."""
+        usual = float(np.mean(self._losses)) if len(self._losses) >= _LEAST_EPOCHS else math.inf
+        if math.isfinite(loss) and loss <= self.ratio * usual:
+            self._losses = [*self._losses[1 - _EPOCHS:], loss]
+            if loss <= math.sqrt(self.ratio) * usual:
+                self._good = [keras.ops.convert_to_numpy(v) for v in self._variables(model)]
+            return False
+        for variable, value in zip(self._variables(model) if self._good else (), self._good, strict=True):
+            variable.assign(value)
+        return bool(self._good)
+
+    @staticmethod
+    def _variables(model: CRsAE) -> list[keras.Variable]:
+        """All but what counts steps: the crops go on."""
+        counters = [v for o in (model.optimizer, model.lambda_optimizer) for v in (o.iterations, o.learning_rate)]
+        kept = {id(v) for v in counters} | {id(v) for v in model.training_state.lasting}
+        every = [*model.weights, *model.optimizer.variables, *model.lambda_optimizer.variables]
+        return [v for v in every if id(v) not in kept]
+
+
+@dataclass(frozen=True)
+class RateSchedule:
+    """Factor of the learning rates: rising to 1 over the first steps, flat, then falling to 0 along a cosine.
+
+    Args:
+        warm_up_steps: steps over which it rises; 0: it begins with 1.
+        flat_share: part of the training before it begins to fall.
+
+    Example:
+        >>> from keras_crsae.applications.denoising.training_progress import RateSchedule
+        >>> RateSchedule(warm_up_steps=10).factor(step=4, fraction=0.0)
+        0.5
+    """
+
+    warm_up_steps: int = 0
+    flat_share: float = 0.0
+
+    def factor(self, step: int, fraction: float) -> float:
+        """The factor of step number ``step`` (from 0) after ``fraction`` of the training."""
+        falling = max(0.0, fraction - self.flat_share) / (1.0 - self.flat_share)
+        return min(1.0, (step + 1) / max(1, self.warm_up_steps)) * 0.5 * (1.0 + math.cos(math.pi * falling))
 
 
 class TrainingProgress(keras.callbacks.Callback):
@@ -36,18 +99,24 @@ class TrainingProgress(keras.callbacks.Callback):
         report: None, or called as ``report(step, fraction)`` after each step.
         save_every_seconds: shortest time between two checkpoints.
         clock: seconds that never go back.
+        schedule: how the rates rise and fall; None: they fall from the first step on.
+        backtrack_db: None, or how far PSNR in training may fall below its mean over the last epochs, before the weights
+            of one of these are taken again and the rates fall by a fifth.
     """
 
     def __init__(self, rates: tuple[float, float], steps: int | None = None, minutes: float | None = None,
                  sigma: float | None = None, record: dict[str, Any] | None = None,
                  checkpoint: str | Path | None = None, verbose: int = 1, report: Progress | None = None,
-                 save_every_seconds: float = 120.0, clock: Callable[[], float] = time.monotonic) -> None:
+                 save_every_seconds: float = 120.0, clock: Callable[[], float] = time.monotonic,
+                 schedule: RateSchedule | None = None, backtrack_db: float | None = None) -> None:
         super().__init__()
         self.rates, self.steps, self.minutes, self.sigma = tuple(rates), steps, minutes, sigma
         self.record = {"steps": 0, "minutes": 0.0, "history": []} if record is None else record
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.verbose, self.save_every_seconds, self.clock = verbose, save_every_seconds, clock
         self.report, self._reached = report or (lambda step, fraction: None), "the first step takes longest"
+        self.schedule = schedule or RateSchedule()
+        self.backtracking = None if backtrack_db is None else Backtracking(backtrack_db)
         self._seconds_before = 60.0 * self.record["minutes"]
         self._started, self._saved, self._step = None, 0.0, 0
 
@@ -70,9 +139,9 @@ class TrainingProgress(keras.callbacks.Callback):
             print(f"training for {text}", flush=True)
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        fall = 0.5 * (1.0 + math.cos(math.pi * self.fraction(self._step)))
+        factor = self.schedule.factor(self._step, self.fraction(self._step))
         for optimizer, rate in zip((self.model.optimizer, self.model.lambda_optimizer), self.rates, strict=True):
-            optimizer.learning_rate.assign(rate * fall)
+            optimizer.learning_rate.assign(rate * factor)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self._step += 1
@@ -88,6 +157,9 @@ class TrainingProgress(keras.callbacks.Callback):
             row["psnr"] = -10 * math.log10(max(loss, 1e-30) * self.sigma**2)
         self.record["history"].append(row)
         self.record.update(steps=self._step, minutes=row["minutes"])
+        if self.backtracking is not None and self.backtracking.went_back(self.model, loss):
+            self.rates = tuple(BACKTRACK_RATE * rate for rate in self.rates)
+            row["backtracked"] = True
         self._reached = self._line(row)
         if self.verbose:
             print(self._reached, flush=True)
@@ -96,10 +168,11 @@ class TrainingProgress(keras.callbacks.Callback):
 
     def _line(self, row: dict[str, float]) -> str:
         of_steps = "" if self.steps is None else f" of {self.steps}"
+        back = ", back to earlier weights" if row.get("backtracked") else ""
         of_minutes = "" if self.minutes is None else f" of {self.minutes:g}"
         quality = f"PSNR {row['psnr']:.2f} dB" if "psnr" in row else f"loss {row['loss']:.4g} sigma^2"
         return (f"step {row['step']}{of_steps}, {row['minutes']:.1f}{of_minutes} min: {quality} in training, "
-                f"{row['sparsity']:.1%} of the code non-zero")
+                f"{row['sparsity']:.1%} of the code non-zero{back}")
 
     def on_train_end(self, logs: dict | None = None) -> None:
         self.save()

@@ -63,40 +63,14 @@ def noisy_crops(images: Sequence[np.ndarray], size: int, batch_size: int, sigma:
                          "(unsupervised), or the clean images.")
     if target == "noisy" and clean is not None:
         raise ValueError("`clean` images have no use with target='noisy'. Omit them.")
-    pixels, offsets, shapes = _packed(images, size, "images")
-    pairs = None
-    if clean is not None:
-        pairs, _, clean_shapes = _packed(clean, size, "clean")
-        if not np.array_equal(shapes, clean_shapes):
-            raise ValueError("`clean` must hold one image for each of `images`, of the same shape.")
-    room = np.maximum(shapes - size + 1, 1)
-    share = room.prod(axis=1).astype(float)
-    bounds = tf.constant(np.cumsum(share) / share.sum(), tf.float32)
-    offsets, shapes = tf.constant(offsets, tf.int64), tf.constant(shapes, tf.int64)
-    grid = tf.cast(tf.range(size), tf.int64)
-
-    def pixel_indices(seeds: Tensor) -> Tensor:
-        """Flat pixel index of each crop, (batch, size, size)."""
-        draw = tf.random.stateless_uniform((batch_size, 6), seeds)
-        which = tf.minimum(tf.searchsorted(bounds, draw[:, 0], side="right"), len(bounds) - 1)
-        shape = tf.gather(shapes, which)
-        free = tf.cast(shape - size + 1, tf.float32)
-        corner = tf.minimum(tf.cast(draw[:, 1:3] * free, tf.int64), shape - size)
-        row, column = (tf.broadcast_to(grid[:, None], (batch_size, size, size)),
-                       tf.broadcast_to(grid[None], (batch_size, size, size)))
-        turn, up, left = (draw[:, i, None, None] < 0.5 for i in (3, 4, 5))  # the eight symmetries of the square
-        row, column = tf.where(turn, column, row), tf.where(turn, row, column)
-        row, column = tf.where(up, size - 1 - row, row), tf.where(left, size - 1 - column, column)
-        row, column = row + corner[:, 0, None, None], column + corner[:, 1, None, None]
-        return tf.gather(offsets, which)[:, None, None] + row * shape[:, 1, None, None] + column
+    crops = RandomCrops(images, size, batch_size, clean)
 
     def batch(number: Tensor) -> tuple[Tensor, ...]:
         seeds = tf.random.split(tf.stack([tf.cast(number, tf.int32), tf.constant(seed, tf.int32)]), 3)
-        index = pixel_indices(seeds[0])
+        seen, answer = crops.draw(seeds[0])
         level = tf.random.stateless_uniform((batch_size, 1, 1, 1), seeds[1], low, high) if high > low \
             else tf.fill((batch_size, 1, 1, 1), low)
-        seen = _unit(tf.gather(pixels, index)) / level
-        answer = seen if pairs is None else _unit(tf.gather(pairs, index)) / level
+        seen, answer = seen / level, answer / level
         if add_noise and clean is None:
             seen = seen + tf.random.stateless_normal(tf.shape(seen), seeds[2])
         if sigma_power:
@@ -110,6 +84,53 @@ def noisy_crops(images: Sequence[np.ndarray], size: int, batch_size: int, sigma:
 
     batches = tf.data.Dataset.counter(start).map(batch, num_parallel_calls=1, deterministic=True)
     return batches.prefetch(2)
+
+
+class RandomCrops:
+    """Random square crops of images, turned and flipped, each the same for the same seed.
+
+    Args:
+        images, size, batch_size, clean: see ``noisy_crops``.
+
+    Raises:
+        ValueError: images smaller than a crop, of different channels, or pairs that do not match.
+    """
+
+    def __init__(self, images: Sequence[np.ndarray], size: int, batch_size: int,
+                 clean: Sequence[np.ndarray] | None = None) -> None:
+        self.size, self.batch_size = size, batch_size
+        self.pixels, offsets, shapes = _packed(images, size, "images")
+        self.pairs: Tensor | None = None
+        if clean is not None:
+            self.pairs, _, clean_shapes = _packed(clean, size, "clean")
+            if not np.array_equal(shapes, clean_shapes):
+                raise ValueError("`clean` must hold one image for each of `images`, of the same shape.")
+        share = np.maximum(shapes - size + 1, 1).prod(axis=1).astype(float)
+        self.bounds = tf.constant(np.cumsum(share) / share.sum(), tf.float32)
+        self.offsets, self.shapes = tf.constant(offsets, tf.int64), tf.constant(shapes, tf.int64)
+        self.grid = tf.cast(tf.range(size), tf.int64)
+
+    def draw(self, seed: Tensor) -> tuple[Tensor, Tensor]:
+        """(crops of the images, the same crops of ``clean``), float32 (batch, size, size, channels) in [0, 1]."""
+        index = self._pixel_indices(seed)
+        seen = _unit(tf.gather(self.pixels, index))
+        return seen, seen if self.pairs is None else _unit(tf.gather(self.pairs, index))
+
+    def _pixel_indices(self, seed: Tensor) -> Tensor:
+        """Flat pixel index of each crop, (batch, size, size)."""
+        count, size = self.batch_size, self.size
+        draw = tf.random.stateless_uniform((count, 6), seed)
+        which = tf.minimum(tf.searchsorted(self.bounds, draw[:, 0], side="right"), len(self.bounds) - 1)
+        shape = tf.gather(self.shapes, which)
+        free = tf.cast(shape - size + 1, tf.float32)
+        corner = tf.minimum(tf.cast(draw[:, 1:3] * free, tf.int64), shape - size)
+        row, column = (tf.broadcast_to(self.grid[:, None], (count, size, size)),
+                       tf.broadcast_to(self.grid[None], (count, size, size)))
+        turn, up, left = (draw[:, i, None, None] < 0.5 for i in (3, 4, 5))  # the eight symmetries of the square
+        row, column = tf.where(turn, column, row), tf.where(turn, row, column)
+        row, column = tf.where(up, size - 1 - row, row), tf.where(left, size - 1 - column, column)
+        row, column = row + corner[:, 0, None, None], column + corner[:, 1, None, None]
+        return tf.gather(self.offsets, which)[:, None, None] + row * shape[:, 1, None, None] + column
 
 
 def noise_range(sigma: Any) -> tuple[float, float]:

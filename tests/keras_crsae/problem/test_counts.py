@@ -27,6 +27,7 @@ CASES = {
     "rates": (Poisson(4.0), COUNTS / 4, ".*look like rates: give the counts, rates times exposure"),
     "too many": (Binomial(4), COUNTS, "at most the number of trials.*Received: 5 at \\(1, 2, 0\\), 1 such of 6"),
     "where nothing was exposed": (Poisson([[1.0], [0.0], [1.0]]), COUNTS, "0 where the exposure is 0.*Received: 3"),
+    "events without a trial": (Binomial([[1], [0], [1]]), COUNTS > 2, "at most the number of trials.*Received: 1"),
     "complex": (Poisson(), COUNTS * 1j, "whole numbers from 0.*complex"),
 }
 

@@ -110,3 +110,12 @@ def test_masked_arrays_in_a_stream_are_refused_with_the_form_that_keeps_the_mask
             inputs.unpack(batch, 1, "float32")
     with pytest.raises(ValueError, match=r"RaggedTensor.*x\.to_tensor\(\)"):
         inputs.as_stream(tf.ragged.constant([[1.0], [1.0, 2.0]]))
+
+
+def test_a_batch_may_say_the_noise_level_of_each_signal():
+    batch = inputs.replica_batch(({"signal": SIGNAL, "sigma": np.arange(5)}, SIGNAL + 1, np.ones(5)), 1, "float32")
+    np.testing.assert_array_equal(batch.sigma, np.arange(5, dtype="float32"))
+    np.testing.assert_array_equal(batch.signal, SIGNAL)
+    assert inputs.unpack(SIGNAL, 1, "float32").sigma is None
+    with pytest.raises(ValueError, match="with a noise level of each signal"):
+        inputs.unpack({"signal": SIGNAL, "level": np.ones(5)}, 1, "float32")

@@ -25,6 +25,12 @@ def test_the_threshold_grows_faster_than_sigma_for_a_range_of_levels_alone():
     assert DenoiserTraining().resolve((0.1, 0.1)).sigma_power == DenoiserTraining().resolve(0.1).sigma_power == 0.0
 
 
+def test_cdlnet_has_settings_of_its_own_and_no_power_of_sigma():
+    settings = DenoiserTraining.cdlnet(filters=8).resolve((0.02, 0.2))
+    assert (settings.filters, settings.strides, settings.iterations, settings.training_shifts) == (8, 1, 20, 1)
+    assert settings.sigma_power == 0.0 and settings.learning_rate == 1e-3 and settings.lambda_learning is None
+
+
 def test_settings_are_frozen_and_fit_into_json():
     settings = DenoiserTraining(lambda_prior=GammaPrior(strength=2.0), model_options={"tolerance": None})
     with pytest.raises(AttributeError):
@@ -36,6 +42,9 @@ def test_settings_are_frozen_and_fit_into_json():
 @pytest.mark.parametrize("options, words", [
     ({"supervised": False, "lambda_learning": "backprop"}, "drives lambda to zero"),
     ({"supervised": False, "tied": False}, "as they were first"),
+    ({"supervised": False, "architecture": "cdlnet"}, "noise pass"),
+    ({"architecture": "unet"}, "architecture"), ({"flat_share": 1.0}, "flat_share"), ({"clip_norm": 0}, "clip_norm"),
+    ({"averaging": -0.1}, "averaging"), ({"backtrack_db": 0}, "backtrack_db"),
     ({"crop_pixels": 0}, "crop_pixels"), ({"batch_size": 1.5}, "batch_size")])
 def test_settings_that_contradict_each_other_are_refused(options, words):
     with pytest.raises(ValueError, match=words):

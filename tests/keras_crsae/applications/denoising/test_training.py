@@ -11,6 +11,7 @@ from crsae_onnx.core.errors import FileError
 from keras_crsae.applications.denoising import DenoiserTraining, denoise, train_denoiser
 from keras_crsae.metrics import psnr
 from keras_crsae.models.baselines import LCSC
+from keras_crsae.models.cdlnet import CDLNet
 from keras_crsae.models.denoiser import Denoiser
 from keras_crsae.models.serialization import load_crsae
 from keras_crsae.problem import GammaPrior
@@ -62,6 +63,15 @@ def test_one_noisy_image_alone_is_enough():
     model = train(noisy, add_noise=False, steps=40, settings=settings)
     assert model.lambda_learning == "em" and model.low_pass == 2.0
     assert psnr(clean, denoise(noisy, model, sigma=NOISE)) > psnr(clean, noisy) + 3
+
+
+def test_cdlnet_is_trained_saved_and_denoises_in_one_pass(tmp_path):
+    settings = DenoiserTraining.cdlnet(filters=8, kernel_size=5, iterations=4, crop_pixels=24, learning_rate=5e-3)
+    model = train(sigma=(0.05, 0.3), steps=60, settings=settings, checkpoint=tmp_path / "c.keras")
+    assert isinstance(model, CDLNet) and model.training_settings["architecture"] == "cdlnet"
+    assert gain(model, 0.06) > 2 and gain(model, 0.25) > 5
+    loaded = load_crsae(tmp_path / "c.keras")
+    assert gain(loaded, 0.06) == pytest.approx(gain(model, 0.06), abs=1e-4)
 
 
 def test_colour_images_give_a_colour_model():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_crsae as kc
-from keras_crsae.applications.denoising.training_progress import TrainingProgress
+from keras_crsae.applications.denoising.training_progress import Backtracking, RateSchedule, TrainingProgress
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +58,29 @@ def test_lines_report_psnr_where_the_noise_is_known_and_the_loss_else(fit, capsy
     assert "training for 4 steps\nstep 4 of 4" in (out := capsys.readouterr().out) and "dB in training" in out
     fit(TrainingProgress((0.0, 0.0), steps=4))
     assert "sigma^2 in training" in capsys.readouterr().out
+
+
+def test_rates_rise_stay_and_fall():
+    schedule = RateSchedule(warm_up_steps=4, flat_share=0.5)
+    assert [round(schedule.factor(step, step / 10), 3) for step in (0, 1, 3, 5, 6, 10)] == [0.25, 0.5, 1, 1, 0.905, 0]
+
+
+def test_a_loss_far_above_the_last_ones_brings_earlier_weights_back(fit):
+    model, _ = fit(TrainingProgress((0.01, 0.01), steps=4, verbose=0))
+    backtracking = Backtracking(fall_db=2.0)
+    assert not any(backtracking.went_back(model, loss) for loss in (1.0, 1.1, 0.9, 1.0))
+    steps, good = int(model.optimizer.iterations), np.asarray(model.dictionary.kernel)
+    model.decoder.kernel.assign(5.0 * model.decoder.kernel.value)
+    model.dictionary.kernel.assign(model.dictionary.kernel.value[::-1])
+    assert not backtracking.went_back(model, 1.4) and backtracking.went_back(model, 1.9)
+    np.testing.assert_array_equal(model.dictionary.kernel, good)
+    assert int(model.optimizer.iterations) == steps and backtracking.went_back(model, float("nan"))
+
+
+def test_training_that_goes_back_goes_on_at_lower_rates():
+    progress = TrainingProgress((0.01, 0.02), steps=10, backtrack_db=1.0, verbose=0)
+    progress.backtracking.went_back = lambda model, loss: loss > 1
+    for loss in (0.5, 2.0):
+        progress.on_epoch_end(0, {"reconstruction_loss": loss, "sparsity": 0.1})
+    assert progress.rates == (0.008, 0.016)
+    assert [row.get("backtracked") for row in progress.record["history"]] == [None, True]

@@ -1,0 +1,101 @@
+"""Train the small CDLNet on ``train400`` and measure it on ``set68``: ``python -m benchmarks.cdlnet --steps 120000``.
+
+A run that was stopped, or killed, goes on where it was: the checkpoint (``build/cdlnet/cdlnet-25.keras``) holds
+the filters, their average and the optimiser. ``--score`` measures the average of a checkpoint, also while it is being
+trained. Steps can be changed on the way as long as the learning rate is still flat (the first 30 %). The images come
+from the folder that KERAS_CRSAE_DATA names.
+"""
+
+import argparse
+import json
+import os
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import image_scores
+from benchmarks.train_zoo import ROOT, train_folder
+
+
+def main(arguments=None):
+    """Train or measure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sigma", type=float, nargs="+", default=[25.0], help="grey levels of 255; two: a range")
+    parser.add_argument("--steps", type=int, default=120_000)
+    parser.add_argument("--crop", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--start", type=Path, help="a .keras file whose filters training begins with")
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--score", action="store_true", help="measure the checkpoint, do not train")
+    parser.add_argument("--every", type=int, default=8, help="measure on every so many images of set68")
+    args = parser.parse_args(arguments)
+    # No fixed cores: a run of hours takes what is free.
+    os.environ.update(TF_NUM_INTRAOP_THREADS=str(args.threads), TF_NUM_INTEROP_THREADS=str(args.threads),
+                      OMP_NUM_THREADS=str(args.threads), TF_CPP_MIN_LOG_LEVEL="3")
+    level = "-".join(f"{s:g}" for s in args.sigma)
+    checkpoint = args.checkpoint or ROOT / "build" / "cdlnet" / f"cdlnet-{level}.keras"
+    return score(checkpoint, args) if args.score else train(checkpoint, args)
+
+
+def train(checkpoint, args):
+    """Train up to ``args.steps`` steps, over all runs; processor time goes to a file beside the checkpoint."""
+    import keras
+
+    from keras_crsae.applications.denoising import DenoiserTraining, train_denoiser
+
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    spent = checkpoint.with_suffix(".cpu.json")
+    before, started = (json.loads(spent.read_text())["seconds"] if spent.exists() else 0.0), time.process_time()
+
+    def note(*_):
+        spent.write_text(json.dumps({"seconds": before + time.process_time() - started,
+                                     "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+
+    settings = DenoiserTraining.cdlnet(crop_pixels=args.crop, batch_size=args.batch, learning_rate=args.rate)
+    sigma = args.sigma[0] / 255 if len(args.sigma) == 1 else tuple(s / 255 for s in args.sigma)
+    return train_denoiser(train_folder(), sigma=sigma, steps=args.steps, seed=args.seed, settings=settings,
+                          model=started_from(args.start), checkpoint=checkpoint,
+                          callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=note)])
+
+
+def started_from(path):
+    """The averaged model of another training; None without a path."""
+    return None if path is None else averaged(path)
+
+
+def averaged(path):
+    """A model with the average of its filters over the last steps, and the steps it has been trained for."""
+    from keras_crsae.models.serialization import load_crsae
+
+    model = load_crsae(path)
+    if model.optimizer.use_ema and int(model.optimizer.iterations):
+        model.optimizer.finalize_variable_values(model.dictionary_variables)
+    return model
+
+
+def score(checkpoint, args):
+    """Print and return PSNR (dB) of the averaged model by noise level."""
+    from keras_crsae.applications.denoising import denoise
+    from keras_crsae.metrics import psnr
+
+    model = averaged(checkpoint)
+    spent = checkpoint.with_suffix(".cpu.json")
+    minutes = json.loads(spent.read_text())["seconds"] / 60 if spent.exists() else float("nan")
+    scores = {}
+    for sigma in args.sigma:
+        pairs = list(image_scores.noisy_pairs("set68", sigma / 255))[::args.every]
+        scores[sigma] = float(np.mean([psnr(clean, denoise(noisy, model, sigma=sigma / 255))
+                                       for _, clean, noisy in pairs]))
+        print(f"{int(model.optimizer.iterations)} steps, {minutes:.0f} processor minutes, "
+              f"{sum(int(np.prod(v.shape)) for v in model.dictionary_variables)} parameters: sigma {sigma:g}, "
+              f"{len(pairs)} images: {scores[sigma]:.3f} dB", flush=True)
+    return scores
+
+
+if __name__ == "__main__":
+    main()
