@@ -78,6 +78,9 @@ PAGES = {
                        "PSNR of the missing pixels by `denoise(image, mask=)` with `denoise-gray`, and by "
                        "scikit-image's `inpaint_biharmonic`; on noisy images by the better of that and of that "
                        "denoised. Middle parts of 160 x 160 pixels of photographs in gray, not seen in training."),
+    "poisson-images": Page("How good are images of few photons?", (Source("poisson_images"),),
+                           "`set68`'s first ten images as counts whose mean is the image, its maximum the peak; PSNR "
+                           "of rate / peak. The authors' figures are of their stored models, one for each peak."),
     "paper": Page("Do the paper's claims on images hold?", (
         Source("paper", "1,000 steps, 68 images",
                "Trained on `train400`, measured on `set68` after the last step. Lambda of the row \"fixed\" is "

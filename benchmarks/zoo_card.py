@@ -14,7 +14,7 @@ from benchmarks import common, image_scores
 #: Noise levels at which a model for a range is measured, in grey levels; a model for one level is measured there.
 LEVELS = (15, 25, 50)
 _TASK = {True: "denoise", False: "denoise (learned without clean images)"}
-_GREY = ("400 grey crops of 180 x 180 pixels of the Berkeley segmentation data (`train400`, the usual training set of "
+GREY = ("400 grey crops of 180 x 180 pixels of the Berkeley segmentation data (`train400`, the usual training set of "
          "the field)", "for non-commercial research and education; the images are not part of this repository")
 _COLOUR = ("the eight photographs inside scikit-image's wheel (astronaut, brick, camera, chelsea, coffee, grass, "
            "gravel, rocket)", "CC0; astronaut and rocket public domain (NASA)")
@@ -29,7 +29,7 @@ def write(model, name, folder, recipe, record, seed, threads, cpu_minutes, start
     model = for_use(model)
     model.save(folder / "model.keras")
     channels = model.dictionary.channels
-    data, licence = _COLOUR if channels == 3 else _GREY
+    data, licence = _COLOUR if channels == 3 else GREY
     commands = [f"python -m benchmarks.train_zoo {each}" for each in (*([start] if start else []), name)]
     export(model, folder, {"name": name, "data": data, "training_command": " && ".join(commands)})
     encoder = SparseEncoder(folder / "encoder.onnx")
@@ -141,7 +141,7 @@ def card(facts, model):
         f"Measured by `python -m benchmarks.image_scores {name} --sigma {asked}` (all shifts; peak 1; noise not "
         "clipped, results clipped):", "", figures, "", *_one_level(facts),
         f"One 512 x 512 image, camera.png at sigma 25, in onnxruntime, {machine['threads']} threads, load "
-        f"{machine['load_at_start']} at the time:", "", speeds, "", *_runtime(facts)])
+        f"{machine['load_at_start']} at the time:", "", speeds, "", *runtime_lines(facts)])
 
 
 def _one_level(facts):
@@ -160,7 +160,7 @@ def one_level_table(rows):
                           f"{row['name']}, {row['training']}") for row in rows])
 
 
-def _runtime(facts):
+def runtime_lines(facts):
     """Lines about the exported file's speed, where ``python -m benchmarks.zoo_runtime --record`` measured it."""
     made = facts.get("runtime")
     if made is None:

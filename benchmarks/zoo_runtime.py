@@ -82,26 +82,28 @@ def same_work(model, encoder, signal):
 
 def record(name, figures, described):
     """Write the figures into a model's folder: ``metadata.json``, and the card of a denoiser."""
-    from benchmarks import zoo_card
+    from benchmarks import poisson_card, zoo_card
     from keras_crsae import zoo
 
     path = zoo.path_of(name, zoo.METADATA)
     facts = {**json.loads(path.read_text()), "runtime": {**figures, "machine": described}}
     path.write_text(json.dumps(facts, indent=1) + "\n")
-    if facts["task"].startswith("denoise"):
-        zoo.path_of(name, zoo.CARD).write_text(zoo_card.card(facts, zoo.load_model_from_zoo(name)))
+    card = poisson_card.card if name == poisson_card.NAME else zoo_card.card
+    if facts["task"].startswith("denoise") or name == poisson_card.NAME:
+        zoo.path_of(name, zoo.CARD).write_text(card(facts, zoo.load_model_from_zoo(name)))
 
 
 def main():
     parser = common.parser(__doc__)
     parser.add_argument("--record", action="store_true", help="write the figures into the models' folders")
+    parser.add_argument("--models", nargs="+", help="names of the zoo (default: all of it)")
     arguments = parser.parse_args()
     common.limit_threads(arguments.threads)
     described = common.machine(arguments.threads)
     from keras_crsae import zoo
 
     rows, data = [], {}
-    for name in zoo.names():
+    for name in arguments.models or zoo.names():
         made, data[name] = measure(name, arguments)
         rows += made
         if arguments.record:

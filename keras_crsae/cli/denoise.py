@@ -14,6 +14,7 @@ from crsae_onnx.core.atomic_files import atomic_write
 from crsae_onnx.core.errors import FileError
 from crsae_onnx.core.progress import ProgressBar
 
+from keras_crsae.applications.denoising.counts import check_noise, peak_of
 from keras_crsae.applications.denoising.image_model import zoo_denoiser
 from keras_crsae.applications.denoising.pipeline import denoise as denoise_array
 from keras_crsae.applications.denoising.pixels import estimate_sigma
@@ -42,6 +43,10 @@ def denoise(args: Namespace) -> None:
     Raises:
         FileError: invalid image, mask, model or output.
     """
+    if args.noise == "poisson":
+        denoise_counts(args)
+        return
+    check_noise(args.noise, None, args.peak)
     decoded = decode_image(args.input)
     image = decoded.pixels
     name = model_file(args.model or zoo_denoiser(image))
@@ -60,7 +65,7 @@ def denoise(args: Namespace) -> None:
         _check_sigma(args.sigma)
     with ProgressBar(args.progress) as progress:
         progress("load the model", 0.0)
-        model = _load(name, exported)
+        model = load_model(name, exported)
         clean = denoise_array(image, model=model, sigma=None if estimated else args.sigma / 255,
                               low_pass=args.low_pass, shifts=args.shifts, mask=mask, progress=progress)
     with atomic_write(output, args.overwrite) as temporary:
@@ -75,6 +80,35 @@ def denoise(args: Namespace) -> None:
     if change > _TOO_MUCH * sigma + 0.5:  # half a level by rounding
         say(f"warning: {change:.1f} gray levels are more than the noise of {sigma:.3g}: detail went with "
             "it, as with models that were not trained for so little noise. The input may be the better image.")
+
+
+def denoise_counts(args: Namespace) -> None:
+    """Denoise the counts in ``args.input`` into ``args.output``, whose white is the peak: of 16 bits, in jpeg of 8.
+
+    Raises:
+        FileError: invalid image, mask, model or output.
+    """
+    if args.sigma != "estimate":
+        raise FileError("The noise of counts follows from them: omit --sigma, or give --peak, the counts of white.")
+    counts = drop_transparency(decode_image(args.input).pixels)
+    output = check_output(args.output, IMAGE_SUFFIXES, args.overwrite, inputs=(args.input,))
+    mask = None if args.mask is None else read_mask(args.mask, counts)
+    levels = np.uint8 if output.suffix.lower() in (".jpg", ".jpeg") else np.uint16
+    check_image_dtype(output, counts.astype(levels))
+    peak = (peak_of(counts, mask) or 1.0) if args.peak is None else args.peak
+    with ProgressBar(args.progress) as progress:
+        progress("load the model", 0.0)
+        start_keras()
+        name = None if args.model is None else model_file(args.model)
+        model = None if name is None else load_model(name, name.lower().endswith(".onnx"))
+        rates = denoise_array(counts, model=model, low_pass=args.low_pass, shifts=args.shifts, mask=mask,
+                              progress=progress, noise="poisson", peak=peak)
+    white = np.iinfo(levels).max
+    with atomic_write(output, args.overwrite) as temporary:
+        write_image(temporary, np.rint((rates / peak).clip(0.0, 1.0) * white).astype(levels))
+    estimated = ", estimated from the image" if args.peak is None else ""
+    print(f"{output}: {size_text(counts.shape)}, {np.dtype(levels)}; white is {peak:.3g} counts{estimated}; "
+          f"{counts.mean():.3g} counts a pixel")
 
 
 def _check_sigma(sigma: float) -> None:
@@ -107,7 +141,8 @@ def model_file(name: str) -> str:
     return str(path_of(name, ENCODER if find_spec("onnxruntime") else MODEL))
 
 
-def _load(name: str, exported: bool) -> Any:
+def load_model(name: str, exported: bool) -> Any:
+    """A model by its file's name: an exported encoder, or a model of Keras."""
     if exported:
         from crsae_onnx.runtime.sparse_encoder import SparseEncoder
 

@@ -68,6 +68,20 @@ def noise_level(text: str) -> str:
     return text
 
 
+def count_range(text: str) -> float | tuple[float, float]:
+    """Counts of white above 0, or two as in 1-8.
+
+    Example:
+        >>> from keras_crsae.cli.option_types import count_range
+        >>> count_range("4"), count_range("1-8")
+        (4.0, (1.0, 8.0))
+    """
+    values = [positive_number(part) for part in text.split("-")]
+    if len(values) > 2 or values != sorted(values):
+        raise ArgumentTypeError(f"expected a number of counts above 0 or two as in 1-8, not {text!r}")
+    return (values[0], values[1]) if len(values) > 1 else values[0]
+
+
 def addresses(text: str) -> list[str]:
     """["host:port", ...] of at least two machines."""
     found = text.split(",")

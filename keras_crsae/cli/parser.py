@@ -10,6 +10,7 @@ from crsae_onnx.cli.options import add_progress_option, add_recording_options
 from keras_crsae import __version__
 from keras_crsae.cli.option_types import (
     addresses,
+    count_range,
     first_lambda,
     noise_level,
     number_not_negative,
@@ -117,8 +118,12 @@ def _train_denoiser(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("input", nargs="*", metavar="INPUT",
                      help="folders or image files (png, jpeg, tiff); none: the photographs inside scikit-image")
     sub.add_argument("--output", required=True, metavar="M.keras", help="model file to write")
-    sub.add_argument("--sigma", type=noise_level, default="25", metavar="X[-Y]",
+    sub.add_argument("--sigma", type=noise_level, metavar="X[-Y]",
                      help="noise standard deviation in gray levels of 0..255, or a range as in 10-60 (default: 25)")
+    sub.add_argument("--noise", choices=("gaussian", "poisson"), default="gaussian",
+                     help="white noise, or that of photon counts, which are drawn from the images (default: gaussian)")
+    sub.add_argument("--peak", type=count_range, metavar="X[-Y]",
+                     help="of --noise poisson: counts of white, or a range (default: 1-8)")
     sub.add_argument("--steps", type=positive_int, metavar="N", help="training steps (default: as --minutes says)")
     sub.add_argument("--minutes", type=positive_number, metavar="X",
                      help="time for training (default: 15, unless --steps)")
@@ -127,19 +132,20 @@ def _train_denoiser(sub: argparse.ArgumentParser) -> None:
     data.add_argument("--clean", nargs="+", metavar="INPUT", help="clean images of INPUT, which is noisy, in its order")
     data.add_argument("--noisy", action="store_true", help="INPUT is noisy already (with --unsupervised)")
     data.add_argument("--unsupervised", action="store_true", help="learn from the noisy images alone, by EM")
-    data.add_argument("--window", type=positive_int, default=60, metavar="N", help="side of a crop (default: 60)")
+    data.add_argument("--window", type=positive_int, metavar="N",
+                      help="side of a crop (default: 60; 64 with --noise poisson)")
     model = sub.add_argument_group("model")
-    model.add_argument("--filters", type=positive_int, default=64, metavar="N", help="default: 64")
-    model.add_argument("--kernel-size", type=size, default=8, metavar="N[xN]", help="default: 8")
-    model.add_argument("--strides", type=size, default=4, metavar="N[xN]", help="default: 4")
+    model.add_argument("--filters", type=positive_int, metavar="N", help="default: 64")
+    model.add_argument("--kernel-size", type=size, metavar="N[xN]", help="default: 8; 10 with --noise poisson")
+    model.add_argument("--strides", type=size, metavar="N[xN]", help="default: 4; 2 with --noise poisson")
     model.add_argument("--iterations", type=positive_int, metavar="N",
-                       help="of FISTA (default: 10; 30 with --unsupervised)")
-    model.add_argument("--lambda-learning", choices=("backprop", "em", "em_closed_form"), default="backprop",
-                       help="how lambda learns against clean images (default: backprop)")
+                       help="of the encoder (default: 10; 30 with --unsupervised)")
+    model.add_argument("--lambda-learning", choices=("backprop", "em", "em_closed_form"),
+                       help="how lambda learns against clean images (default: backprop; none with --noise poisson)")
     run = sub.add_argument_group("training")
     run.add_argument("--learning-rate", type=positive_number, metavar="X",
                      help="of Adam on the filters, falling to zero along a cosine (default: 0.01; 0.002 with "
-                          "--unsupervised)")
+                          "--unsupervised, 0.0005 with --noise poisson)")
     run.add_argument("--checkpoint", metavar="C.keras", help="file to go on from after a stop; made if missing")
     run.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
 
@@ -182,6 +188,11 @@ def _denoise(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--sigma", type=positive_number_or("estimate", zero=True), default="estimate", metavar="X",
                      help="noise standard deviation in gray levels of 0..255, or 'estimate' (default); 0, with a "
                           "mask: fill in alone, the other pixels are kept")
+    sub.add_argument("--noise", choices=("gaussian", "poisson"), default="gaussian",
+                     help="poisson: the pixels are counts of photons; white of the output is the peak (default: "
+                          "gaussian)")
+    sub.add_argument("--peak", type=positive_number, metavar="X",
+                     help="of --noise poisson: counts of white (default: estimated from the image)")
 
 
 def _export(sub: argparse.ArgumentParser) -> None:

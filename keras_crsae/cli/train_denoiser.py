@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from typing import Any
 
 from crsae_onnx.core.atomic_files import atomic_write
 from crsae_onnx.core.errors import FileError
 
+from keras_crsae.applications.denoising.counts import check_noise
 from keras_crsae.applications.denoising.settings import DenoiserTraining
 from keras_crsae.cli.startup import Failure, start_keras
 from keras_crsae.data.images import load_images
@@ -23,23 +25,23 @@ def train(args: Namespace) -> None:
         ValueError: invalid option.
     """
     output = check_output(args.output, (".keras",), args.overwrite, inputs=args.input)
+    check_noise(args.noise, args.sigma, args.peak)
+    settings = training_settings(args)
     channels = 3 if args.colour else 1
     images = load_images(args.input or None, channels)
     clean = None if args.clean is None else load_images(args.clean, channels)
     for index, image in enumerate(images):
-        if min(image.shape[:2]) < args.window:
+        if min(image.shape[:2]) < settings.crop_pixels:
             raise FileError(f"Image {index} of the input has {size_text(image.shape[:2])} pixels, fewer than a crop of "
-                            f"{args.window} x {args.window}. Omit it, or use smaller crops: --window N.")
-    settings = DenoiserTraining(
-        supervised=not args.unsupervised, filters=args.filters, kernel_size=args.kernel_size, strides=args.strides,
-        iterations=args.iterations, crop_pixels=args.window, learning_rate=args.learning_rate,
-        low_pass_pixels=args.low_pass or 0.0, lambda_learning="em" if args.unsupervised else args.lambda_learning)
+                            f"{settings.crop_pixels} x {settings.crop_pixels}. Omit it, or use smaller crops: --window "
+                            "N.")
     start_keras(args.progress)
     from keras_crsae.applications.denoising.training import train_denoiser
 
     try:
         model = train_denoiser(
-            images, sigma=noise_range(args.sigma), steps=args.steps, seed=args.seed, clean=clean, settings=settings,
+            images, sigma=None if args.sigma is None else noise_range(args.sigma), noise=args.noise, peak=args.peak,
+            steps=args.steps, seed=args.seed, clean=clean, settings=settings,
             minutes=DEFAULT_MINUTES if args.steps is None and args.minutes is None else args.minutes,
             add_noise=not args.noisy, checkpoint=args.checkpoint, verbose=int(args.progress))
     except FloatingPointError as error:
@@ -49,6 +51,16 @@ def train(args: Namespace) -> None:
     done = model.training_record
     print(f"{output}: {model.filters} filters of {size_text(model.kernel_size)}, {done['steps']} steps in "
           f"{done['minutes']:.1f} min. Next: keras-crsae denoise IN.png OUT.png --model {output}")
+
+
+def training_settings(args: Namespace) -> DenoiserTraining:
+    """Settings of the options that were given."""
+    given = {"filters": args.filters, "kernel_size": args.kernel_size, "strides": args.strides,
+             "iterations": args.iterations, "crop_pixels": args.window, "learning_rate": args.learning_rate,
+             "lambda_learning": "em" if args.unsupervised else args.lambda_learning,
+             "low_pass_pixels": args.low_pass, "supervised": False if args.unsupervised else None}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return DenoiserTraining.poisson(**options) if args.noise == "poisson" else DenoiserTraining(**options)
 
 
 def noise_range(text: str) -> float | tuple[float, float]:

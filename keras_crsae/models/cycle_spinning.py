@@ -103,6 +103,11 @@ class CycleSpinning:
         self.model, self.shifts = model, shifts
 
     def __call__(self, batch: Batch, training: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        code, reconstruction = self.reconstruct(batch, training)
+        return code, weighted_error(batch.target, reconstruction, batch.observed, batch.weight)
+
+    def reconstruct(self, batch: Batch, training: bool) -> tuple[Tensor, Tensor]:
+        """(codes of the shifts, mean of their reconstructions)."""
         model = self.model
         sizes, shifts = (model.kernel_size, model.dictionary.strides), self._chosen(training)
         observed = None if batch.observed is None else cut_shifts(batch.observed, shifts, *sizes)
@@ -110,8 +115,7 @@ class CycleSpinning:
         code = model.encoder(cut_shifts(batch.signal, shifts, *sizes), mask=observed, training=training, **level)
         reconstruction = tf.cast(model.decoder(code), batch.target.dtype)
         reconstruction = mean_of_shifts(reconstruction, shifts, ops.shape(batch.signal)[1:-1], *sizes)
-        return (tf.cast(code, batch.target.dtype),
-                weighted_error(batch.target, reconstruction, batch.observed, batch.weight))
+        return tf.cast(code, batch.target.dtype), reconstruction
 
     def _chosen(self, training: bool) -> Tensor:
         """Random shifts in a training step, drawn from the step's number, so that a resumed training draws the same."""

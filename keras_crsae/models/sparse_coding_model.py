@@ -11,7 +11,7 @@ from keras_crsae.models.coding_model import CodingModel
 from keras_crsae.problem.rate_priors import RatePrior
 from keras_crsae.training import inputs
 from keras_crsae.training.state import TrainingState
-from keras_crsae.training.two_stage_trainer import TwoStageTrainer
+from keras_crsae.training.two_stage_trainer import ForwardPass, TwoStageTrainer
 from keras_crsae.training.weight_averages import with_constraints
 from keras_crsae.typing import Tensor
 
@@ -52,6 +52,14 @@ class SparseCodingModel(CodingModel):
         super().__init__(**kwargs)
         self.lambda_optimizer: Any = None
         self._trainer = TwoStageTrainer(self)
+
+    def learn_by(self, forward: ForwardPass) -> None:
+        """Let the first stage of training, and ``evaluate``, take their loss from another forward pass.
+
+        Args:
+            forward: see ``training.two_stage_trainer.ForwardPass``; it is not saved with the model.
+        """
+        self._trainer.forward = forward
 
     def adapt(self, data: Any, init: str | None = None, mask: Any = None, *, trials: Any = None,
               exposure: Any = None) -> None:

@@ -30,7 +30,7 @@ _STRONGEST_NOISE = 60 / 255
 _PEAK_QUANTILE, _PEAK_SQUARE_PIXELS = 0.995, 6
 
 
-def check_noise(noise: str, sigma: float | None, peak: float | None, bins: int | None) -> None:
+def check_noise(noise: str, sigma: Any, peak: Any, bins: Any = None) -> None:
     """ValueError for another kind of noise, and for options of the other kind."""
     if noise not in NOISES:
         raise ValueError(f"`noise` must be one of {NOISES}. Received: {noise!r}")
@@ -72,11 +72,25 @@ def denoise_counts(counts: Any, model: Any = None, peak: float | None = None, lo
     side = _bins(bins, peak, image_model, observed is not None)
     planes = to_planes(_binned(array, side), image_model.channels)
     seen = None if observed is None else to_planes(observed, image_model.channels)
-    scale = float(anscombe(peak * side**2)) - ZERO
-    clean = remove_noise((anscombe(planes) - np.float32(ZERO)) / np.float32(scale), seen, 1.0 / scale, image_model,
-                         low_pass, grid, tile, progress)
-    rates = _unbinned(from_planes(inverse_anscombe(ZERO + scale * clean), array.shape[-1]), side, array.shape)
+    sigma = noise_of_peak(peak * side**2)
+    clean = remove_noise((anscombe(planes) - np.float32(ZERO)) * np.float32(sigma), seen, sigma, image_model, low_pass,
+                         grid, tile, progress)
+    rates = _unbinned(from_planes(inverse_anscombe(ZERO + clean / sigma), array.shape[-1]), side, array.shape)
     return _with_sum_of(rates, array, observed).reshape(counts.shape)
+
+
+def peak_of(counts: Any, mask: np.ndarray | None = None) -> float:
+    """Rate of white that ``denoise`` takes for counts whose peak is not given; 0 where there are none.
+
+    Args:
+        counts, mask: see ``denoise_counts``.
+
+    Raises:
+        ValueError: what are no counts.
+    """
+    counts, mask = split_own_mask(counts, mask)
+    array, observed = _as_counts(counts, mask)
+    return estimate_peak(array, observed) if array.any() else 0.0
 
 
 def estimate_peak(counts: np.ndarray, observed: np.ndarray | None = None) -> float:
@@ -150,6 +164,11 @@ def _bins(bins: int | None, peak: float, model: ImageModel, masked: bool) -> int
         return bins
     least = model.least_peak or _peak_of(_STRONGEST_NOISE)
     return next((side for side in BINS if peak * side**2 >= least), BINS[-1])
+
+
+def noise_of_peak(peak: float) -> float:
+    """Noise of transformed counts in units of the image's range: 1 / (A(peak) - A(0))."""
+    return 1.0 / (2.0 * float(np.sqrt(peak + 3.0 / 8.0)) - ZERO)
 
 
 def _peak_of(sigma: float) -> float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import keras
 import numpy as np
@@ -16,26 +16,38 @@ from crsae_onnx.core.progress import ProgressBar
 from crsae_onnx.core.spec import effective_sigma
 from crsae_onnx.core.validation import as_positive, as_positive_int
 
+from keras_crsae.applications.denoising.counts import check_noise, noise_of_peak
 from keras_crsae.applications.denoising.settings import DenoiserTraining
 from keras_crsae.applications.denoising.training_progress import RateSchedule, TrainingProgress, load_checkpoint
 from keras_crsae.data.images import load_images
 from keras_crsae.data.streams.levelled_crops import gaussian_noise, levelled_crops
 from keras_crsae.data.streams.noisy_crops import noise_range, noisy_crops
+from keras_crsae.data.streams.photon_crops import peak_range, photon_crops
 from keras_crsae.models.cdlnet import CDLNet
 from keras_crsae.models.crsae import CRsAE
 from keras_crsae.models.denoiser import Denoiser
+from keras_crsae.models.rate_error import RateError
 from keras_crsae.training.inputs import is_levelled
 
 #: Steps between two looks at the clock, a line of progress and, where due, a checkpoint.
 EPOCH_STEPS = 100
 _ADAPT_CROPS = 16
+#: Noise where none is given, in units of [0, 1]; and counts of white.
+DEFAULT_SIGMA, DEFAULT_PEAK = 25 / 255, (1.0, 8.0)
 
 
-def train_denoiser(images: Any = None, sigma: float | tuple[float, float] = 25 / 255, steps: int | None = 3000,
+class RunOptions(TypedDict, total=False):
+    """What of a training changes nothing in its result."""
+
+    callbacks: Sequence[keras.callbacks.Callback]
+    verbose: int
+
+
+def train_denoiser(images: Any = None, sigma: float | tuple[float, float] | None = None, steps: int | None = 3000,
                    minutes: float | None = None, seed: int = 0, *, settings: DenoiserTraining | None = None,
-                   clean: Any = None, add_noise: bool = True, model: CRsAE | None = None,
-                   checkpoint: str | Path | None = None, callbacks: Sequence[keras.callbacks.Callback] = (),
-                   verbose: int = 1) -> CRsAE:
+                   clean: Any = None, add_noise: bool = True, noise: str = "gaussian",
+                   peak: float | tuple[float, float] | None = None, model: CRsAE | None = None,
+                   checkpoint: str | Path | None = None, **run: Unpack[RunOptions]) -> CRsAE:
     """Train a ``Denoiser`` on images.
 
     Everything is in units of the noise (sigma is 1 inside), so one model serves a range of levels: ``denoise`` scales.
@@ -45,20 +57,23 @@ def train_denoiser(images: Any = None, sigma: float | tuple[float, float] = 25 /
         images: a folder, a file, an array (height, width) or (height, width, channels) of uint8, uint16 or floats in
             [0, 1], or a list of these; None: the photographs of scikit-image. ``data.load_images`` makes them gray or
             colour images where they differ.
-        sigma: standard deviation of the noise in [0, 1] (25 of 255 gray levels: 25 / 255), or (low, high).
+        sigma: standard deviation of the noise in [0, 1], or (low, high); None: 25 / 255, 25 of 255 gray levels.
         steps: training steps; with ``minutes`` the most steps, None: no limit.
         minutes: time for training, over all resumed runs; None: ``steps`` alone count. The learning rate then follows
             whichever is closer to its end, and the result depends on the machine's speed.
         seed: of crops, noise, shifts and filters.
-        settings: how to train; None: ``DenoiserTraining()``.
+        settings: how to train; None: ``DenoiserTraining()``, or ``DenoiserTraining.poisson()`` of counts.
         clean: None, or the clean images of ``images``, which are then noisy already at ``sigma``.
         add_noise: False: ``images`` are noisy already at ``sigma`` (for unsupervised settings).
+        noise: "gaussian" (white), or "poisson": counts are drawn from the images, whose largest value is the peak, and
+            the loss is the error of the rate, see ``models.rate_error.RateError``.
+        peak: of "poisson", the counts of white, or (low, high); None: (1, 8).
         model: None, or a model to train in place of a new ``Denoiser``: a trained one to go on from, or one of
             ``models.LCSC`` and ``models.TLAE``; its options are then its own, its optimisers start anew.
         checkpoint: None, or a ``.keras`` file that is written about every two minutes, with a ``.json`` beside it;
             where it exists already, training goes on from it.
-        callbacks: Keras callbacks; an epoch is 100 steps.
-        verbose: 0: silent; 1: a bar on a terminal, elsewhere a line of progress every 100 steps.
+        **run: ``callbacks``: Keras callbacks, an epoch is 100 steps; ``verbose``, 1 by default: a bar on a terminal,
+            elsewhere a line of progress every 100 steps; 0: silent.
 
     Returns:
         The trained model, which is saved with its ``training_settings``; ``model.training_record`` is a dict of steps,
@@ -66,7 +81,7 @@ def train_denoiser(images: Any = None, sigma: float | tuple[float, float] = 25 /
         sparsity.
 
     Raises:
-        ValueError: invalid images, sigma or settings; neither ``steps`` nor ``minutes``.
+        ValueError: invalid images, noise or settings; neither ``steps`` nor ``minutes``.
 
     Example:
         >>> import numpy as np
@@ -78,27 +93,80 @@ def train_denoiser(images: Any = None, sigma: float | tuple[float, float] = 25 /
         2
     """
     steps, minutes = _limits(steps, minutes)
-    settings = (settings or DenoiserTraining()).resolve(noise_range(sigma))
-    crops = _Crops.of(images, clean, sigma, add_noise, seed, settings)
+    callbacks, verbose = _run_options(run)
+    data = _Noise.of(noise, sigma, peak, clean, add_noise)
+    settings = data.settings(settings)
+    crops = _Crops.of(images, clean, data, add_noise, seed, settings)
     keras.utils.set_random_seed(seed)
     record = None
     if checkpoint is not None and Path(checkpoint).exists():
         trained, rates, record = load_checkpoint(checkpoint)
     else:
-        trained = _new_model(settings, sigma, seed) if model is None else model
+        trained = _new_model(settings, data.sigma, seed) if model is None else model
         rates = _prepare(trained, crops, settings)
-    unit = effective_sigma(sigma, getattr(trained, "sigma_power", 0.0)) if np.isscalar(sigma) else None
-    if unit is not None and _in_image_unit(trained):
-        unit = 1.0
+    if data.peak is not None:
+        trained.learn_by(RateError(trained, getattr(trained, "training_shifts", None) or 1))
     terminal = sys.stderr.isatty()
     with ProgressBar(bool(verbose) and terminal) as bar:
-        progress = TrainingProgress(rates, steps, minutes, unit, record, checkpoint, verbose and not terminal, bar,
+        progress = TrainingProgress(rates, steps, minutes, data.unit(trained), record, checkpoint,
+                                    verbose and not terminal, bar,
                                     schedule=RateSchedule(settings.warm_up_steps, settings.flat_share),
                                     backtrack_db=settings.backtrack_db)
-        progress.record["settings"] = trained.training_settings = settings.to_dict()
+        progress.record["settings"] = trained.training_settings = {**settings.to_dict(), **data.record()}
         _fit(trained, crops, progress, callbacks)
     trained.training_record = progress.record
     return trained
+
+
+def _run_options(run: RunOptions) -> tuple[Sequence[keras.callbacks.Callback], int]:
+    unknown = set(run) - set(RunOptions.__annotations__)
+    if unknown:
+        raise TypeError(f"train_denoiser() got an unexpected keyword argument {min(unknown)!r}")
+    return run.get("callbacks", ()), run.get("verbose", 1)
+
+
+@dataclass(frozen=True)
+class _Noise:
+    """The noise of a training: white of level ``sigma``, or of counts of ``peak``, whose levels are ``sigma``."""
+
+    sigma: float | tuple[float, float]
+    peak: tuple[float, float] | None = None
+
+    @classmethod
+    def of(cls, noise: str, sigma: float | tuple[float, float] | None, peak: float | tuple[float, float] | None,
+           clean: Any, add_noise: bool) -> _Noise:
+        check_noise(noise, sigma, peak)
+        if noise == "gaussian":
+            level = DEFAULT_SIGMA if sigma is None else sigma
+            noise_range(level)
+            return cls(level)
+        if clean is not None or not add_noise:
+            raise ValueError("Counts are drawn from clean images: give those as `images`, without `clean`, and leave "
+                             "add_noise=True. Received: noise='poisson' with noisy images.")
+        low, high = peak_range(DEFAULT_PEAK if peak is None else peak)
+        return cls((noise_of_peak(high), noise_of_peak(low)), (low, high))
+
+    def settings(self, settings: DenoiserTraining | None) -> DenoiserTraining:
+        """Settings without open values, that fit the noise."""
+        if self.peak is None:
+            return (settings or DenoiserTraining()).resolve(self.sigma)
+        settings = settings or DenoiserTraining.poisson()
+        if not settings.supervised or settings.low_pass_pixels or settings.sigma_power:
+            raise ValueError("noise='poisson' learns from clean images, without a blur and a power of sigma: use "
+                             "supervised=True, low_pass_pixels=0 and sigma_power=None.")
+        return replace(settings, sigma_power=0.0).resolve(self.sigma)
+
+    def unit(self, model: CRsAE) -> float | None:
+        """White minus black in the data's unit, which PSNR in training needs; None: there are many."""
+        if self.peak is not None:
+            return 1.0
+        if isinstance(self.sigma, tuple | list):
+            return None
+        return 1.0 if _in_image_unit(model) else effective_sigma(self.sigma, getattr(model, "sigma_power", 0.0))
+
+    def record(self) -> dict[str, Any]:
+        """What is saved with the model, beside its settings."""
+        return {} if self.peak is None else {"noise": "poisson", "peak": list(self.peak)}
 
 
 def _limits(steps: int | None, minutes: float | None) -> tuple[int | None, float | None]:
@@ -169,17 +237,17 @@ class _Crops:
 
     images: list[np.ndarray]
     clean: list[np.ndarray] | None
-    sigma: float | tuple[float, float]
+    noise: _Noise
     add_noise: bool
     seed: int
     settings: DenoiserTraining
 
     @classmethod
-    def of(cls, images: Any, clean: Any, sigma: float | tuple[float, float], add_noise: bool, seed: int,
+    def of(cls, images: Any, clean: Any, noise: _Noise, add_noise: bool, seed: int,
            settings: DenoiserTraining) -> _Crops:
         images = load_images(images)
         clean = None if clean is None else load_images(clean, images[0].shape[-1])
-        return cls(images, clean, sigma, add_noise, seed, settings)
+        return cls(images, clean, noise, add_noise, seed, settings)
 
     @property
     def channels(self) -> int:
@@ -187,13 +255,16 @@ class _Crops:
 
     def batches(self, model: CRsAE, start: int = 0, size: int | None = None, weighted: bool = True) -> tf.data.Dataset:
         """Batches from number ``start`` on, as ``model`` wants its input; ``size`` crops each."""
-        settings = self.settings
+        settings, sigma = self.settings, self.noise.sigma
+        if self.noise.peak is not None:
+            return photon_crops(self.images, settings.crop_pixels, size or settings.batch_size, self.noise.peak,
+                                seed=self.seed, start=start)
         if _in_image_unit(model):
-            return levelled_crops(self.images, settings.crop_pixels, size or settings.batch_size, self.sigma,
+            return levelled_crops(self.images, settings.crop_pixels, size or settings.batch_size, sigma,
                                   clean=self.clean, noise=gaussian_noise if self.add_noise else None,
                                   target="clean" if settings.supervised else "noisy",
                                   sigma_weight=settings.sigma_weight, seed=self.seed, start=start)
-        return noisy_crops(self.images, settings.crop_pixels, size or settings.batch_size, self.sigma,
+        return noisy_crops(self.images, settings.crop_pixels, size or settings.batch_size, sigma,
                            clean=self.clean, add_noise=self.add_noise,
                            target="clean" if settings.supervised else "noisy", low_pass=getattr(model, "low_pass", 0.0),
                            sigma_power=getattr(model, "sigma_power", 0.0),

@@ -58,3 +58,22 @@ def test_invalid_requests_are_refused(inside, refused):
     assert "must end in .keras" in refused("train-denoiser", "photos", "--output", "m.onnx")
     assert "smaller crops" in refused(*ask, "--steps", "1", "--window", "64")
     assert not (inside / "m.keras").exists()
+
+
+def test_a_denoiser_of_counts_is_trained_and_used(inside, disc, capsys, refused):
+    ask = ["train-denoiser", "photos", "--noise", "poisson", "--output", "c.keras", "--steps", "30", *SMALL]
+    assert main([*ask, "--peak", "2-6", "--learning-rate", "0.003"]) == 0
+    assert load_crsae("c.keras").training_settings["peak"] == [2.0, 6.0]
+    counts = np.random.default_rng(0).poisson(4 * disc.clip(0, 1)).astype("uint8")
+    iio.imwrite("counts.png", counts)
+    capsys.readouterr()
+    assert main(["denoise", "counts.png", "o.png", "--noise", "poisson", "--model", "c.keras", "--peak", "4"]) == 0
+    assert "white is 4 counts" in capsys.readouterr().out
+    made = iio.imread("o.png")
+    assert made.dtype == np.uint16 and psnr(disc, made / 65535) > psnr(disc, counts / 4) + 3
+    assert main(["denoise", "counts.png", "e.jpg", "--noise", "poisson", "--model", "c.keras"]) == 0
+    assert "estimated" in capsys.readouterr().out and iio.imread("e.jpg").dtype == np.uint8
+    assert "--peak" in refused("denoise", "counts.png", "p.png", "--noise", "poisson", "--sigma", "9")
+    assert "noise='poisson'" in refused("denoise", "counts.png", "p.png", "--peak", "4")
+    assert "1-8" in refused(*ask, "--peak", "8-1", "--overwrite")
+    assert "peak" in refused(*ask, "--sigma", "25", "--overwrite")

@@ -9,6 +9,7 @@ import pytest
 from crsae_onnx.core.errors import FileError
 
 from keras_crsae.applications.denoising import DenoiserTraining, denoise, train_denoiser
+from keras_crsae.applications.denoising.image_model import as_image_model
 from keras_crsae.metrics import psnr
 from keras_crsae.models.baselines import LCSC
 from keras_crsae.models.cdlnet import CDLNet
@@ -171,3 +172,43 @@ def test_a_record_that_is_ahead_of_its_checkpoint_or_missing_is_dealt_with(tmp_p
     (tmp_path / "c.json").write_text("{")
     with pytest.raises(FileError, match="c.json, which was written with it, cannot be read"):
         train(images, steps=6, **options)
+
+
+def photon_gain(model, peak=4.0):
+    """dB above the counts, on a picture that was not in training."""
+    clean = pictures(1, seed=9)[0]
+    clean = clean / clean.max()
+    counts = np.random.default_rng(3).poisson(peak * clean)
+    rates = denoise(counts, model, noise="poisson", peak=peak, bins=1)
+    return psnr(clean, rates / peak) - psnr(clean, counts / peak)
+
+
+@pytest.mark.parametrize("settings", [
+    DenoiserTraining.poisson(filters=16, kernel_size=6, strides=3, iterations=3, crop_pixels=24, learning_rate=3e-3,
+                             warm_up_steps=0, clip_norm=0.2, averaging=None),
+    SMALL], ids=["CDLNet", "Denoiser"])
+def test_training_on_counts_beats_its_start_and_goes_on_where_it_stopped(settings, tmp_path):
+    options = dict(noise="poisson", peak=(1, 8), verbose=0, settings=settings)
+    first = train_denoiser(pictures(), steps=1, **options)
+    checkpoint = tmp_path / "c.keras"
+    train_denoiser(pictures(), steps=40, checkpoint=checkpoint, **options)
+    model = train_denoiser(pictures(), steps=80, checkpoint=checkpoint, **options)
+    assert model.training_record["steps"] == 80
+    assert photon_gain(model) > photon_gain(first) + 0.1 and photon_gain(model) > 5
+    assert model.training_settings["noise"] == "poisson" and model.training_settings["peak"] == [1, 8]
+    assert as_image_model(load_crsae(checkpoint)).least_peak == 1
+
+
+@pytest.mark.parametrize("options, words", [
+    (dict(noise="poisson", sigma=0.1), "peak"), (dict(peak=4), "noise='poisson'"), (dict(noise="shot"), "one of"),
+    (dict(noise="poisson", peak=(8, 1)), "peak"), (dict(noise="poisson", add_noise=False), "clean images"),
+    (dict(noise="poisson", settings=replace(SMALL, low_pass_pixels=2.0)), "blur"),
+])
+def test_training_on_counts_refuses_what_does_not_fit(options, words):
+    with pytest.raises(ValueError, match=words):
+        train_denoiser(pictures(1), steps=1, verbose=0, **options)
+
+
+def test_an_unknown_option_is_named():
+    with pytest.raises(TypeError, match="'epochs'"):
+        train_denoiser(pictures(1), steps=1, epochs=3)

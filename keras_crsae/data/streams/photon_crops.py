@@ -1,0 +1,84 @@
+"""Endless, seeded batches of crops of images as counts of photons, of random peaks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from crsae_onnx.core.validation import as_positive, as_positive_int
+
+from keras_crsae.data.images import unit_image
+from keras_crsae.data.streams.noisy_crops import RandomCrops
+from keras_crsae.problem.anscombe import ZERO, anscombe
+from keras_crsae.typing import Tensor
+
+
+def photon_crops(images: Sequence[np.ndarray], size: int, batch_size: int, peak: float | tuple[float, float],
+                 seed: int = 0, start: int = 0) -> tf.data.Dataset:
+    """Random square crops as transformed counts: ({"signal": (A(n) - A(0)) sigma, "sigma": sigma}, clean).
+
+    n ~ Poisson(peak * clean) with A(n) = 2 sqrt(n + 3/8), whose noise is about 1, and sigma = 1 / (A(peak) - A(0)), so
+    that the signal lies in the range of the clean image. Batch number i depends on ``seed`` and i alone.
+
+    Args:
+        images: list of arrays (height, width, channels): uint8, uint16 or floats; each is scaled to a maximum of 1.
+        size: pixels of a crop's side.
+        batch_size: crops of a batch.
+        peak: counts of white, or (low, high): one drawn for each crop, evenly in its logarithm.
+        seed: int.
+        start: number of the first batch.
+
+    Returns:
+        ``tf.data.Dataset`` without end, float32: signal and clean (batch_size, size, size, channels), sigma
+        (batch_size,).
+
+    Raises:
+        ValueError: images smaller than a crop, of different channels, or black; an invalid peak.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_crsae.data.streams.photon_crops import photon_crops
+        >>> counts, clean = next(iter(photon_crops([np.ones((64, 64, 1))], 32, 4, peak=(1, 8))))
+        >>> tuple(counts["signal"].shape), tuple(counts["sigma"].shape)
+        ((4, 32, 32, 1), (4,))
+    """
+    size, batch_size = as_positive_int(size, "size"), as_positive_int(batch_size, "batch_size")
+    low, high = peak_range(peak)
+    crops = RandomCrops([_scaled(image, index) for index, image in enumerate(images)], size, batch_size)
+
+    def batch(number: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        seeds = tf.random.split(tf.stack([tf.cast(number, tf.int32), tf.constant(seed, tf.int32)]), 3)
+        clean, _ = crops.draw(seeds[0])
+        peaks = low * (high / low) ** tf.random.stateless_uniform((batch_size, 1, 1, 1), seeds[1])
+        counts = tf.random.stateless_poisson(tf.shape(clean), seeds[2], peaks * clean, tf.float32)
+        sigma = 1.0 / (anscombe(peaks) - ZERO)
+        return {"signal": (anscombe(counts) - ZERO) * sigma, "sigma": tf.reshape(sigma, (-1,))}, clean
+
+    batches = tf.data.Dataset.counter(start).map(batch, num_parallel_calls=1, deterministic=True)
+    return batches.prefetch(2)
+
+
+def peak_range(peak: Any) -> tuple[float, float]:
+    """(low, high) of ``peak``, a number of counts or a pair.
+
+    Raises:
+        ValueError: no positive numbers, or low above high.
+    """
+    values = tuple(peak) if isinstance(peak, list | tuple) else (peak, peak)
+    if len(values) != 2:
+        raise ValueError(f"`peak` must be a number of counts or (low, high). Received: {peak!r}")
+    low, high = (as_positive(value, "peak") for value in values)
+    if low > high:
+        raise ValueError(f"`peak` must be (low, high) counts, low before high. Received: {peak!r}")
+    return low, high
+
+
+def _scaled(image: np.ndarray, index: int) -> np.ndarray:
+    """The image as float32 with a maximum of 1."""
+    unit = unit_image(np.asarray(image))
+    largest = float(unit.max(initial=0.0))
+    if not largest > 0 or unit.min() < 0:
+        raise ValueError(f"Image {index} is black or holds negative values: it has no counts. Omit it.")
+    return unit / np.float32(largest)
