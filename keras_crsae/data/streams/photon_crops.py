@@ -11,7 +11,6 @@ from crsae_onnx.core.validation import as_positive, as_positive_int
 
 from keras_crsae.data.images import unit_image
 from keras_crsae.data.streams.noisy_crops import RandomCrops
-from keras_crsae.problem.anscombe import ZERO, anscombe
 from keras_crsae.typing import Tensor
 
 
@@ -53,8 +52,8 @@ def photon_crops(images: Sequence[np.ndarray], size: int, batch_size: int, peak:
         clean, _ = crops.draw(seeds[0])
         peaks = low * (high / low) ** tf.random.stateless_uniform((batch_size, 1, 1, 1), seeds[1])
         counts = tf.random.stateless_poisson(tf.shape(clean), seeds[2], peaks * clean, tf.float32)
-        sigma = 1.0 / (anscombe(peaks) - ZERO)
-        return {"signal": (anscombe(counts) - ZERO) * sigma, "sigma": tf.reshape(sigma, (-1,))}, clean
+        sigma = 1.0 / _above_zero(peaks)
+        return {"signal": _above_zero(counts) * sigma, "sigma": tf.reshape(sigma, (-1,))}, clean
 
     batches = tf.data.Dataset.counter(start).map(batch, num_parallel_calls=1, deterministic=True)
     return batches.prefetch(2)
@@ -73,6 +72,11 @@ def peak_range(peak: Any) -> tuple[float, float]:
     if low > high:
         raise ValueError(f"`peak` must be (low, high) counts, low before high. Received: {peak!r}")
     return low, high
+
+
+def _above_zero(counts: Tensor) -> Tensor:
+    """A(counts) - A(0) of the Anscombe transform, see ``problem.anscombe``."""
+    return 2.0 * (tf.sqrt(counts + 3.0 / 8.0) - float(np.sqrt(3.0 / 8.0)))
 
 
 def _scaled(image: np.ndarray, index: int) -> np.ndarray:
