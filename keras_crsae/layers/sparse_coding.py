@@ -94,11 +94,11 @@ class SparseCoding(keras.layers.Layer):
         self.solver, self.analysis, self.baseline_scope = solvers.get(solver), analysis, baseline_scope
         if cell.finds_steps and type(self.solver) is FISTA:
             self.solver = Backtracking()  # no step size of FISTA's would be safe
+        self.active = bool(active) or self.solver.active
         self.iterations = AUTO_ITERATIONS[self._kind()] if iterations == "auto" \
             else as_positive_int(iterations, "iterations")
         self.tolerance, self.block_size, self.remat = tolerance, block_size, bool(remat)
         self.top_k = None if top_k is None else as_positive_int(top_k, "top_k")
-        self.active = bool(active) or self.solver.active
         self._check_options()
         #: A model that refreshes the step size itself, after each optimiser step, sets this to False.
         self.refresh_in_training = True

@@ -8,6 +8,7 @@ from keras import ops
 
 import keras_crsae as kc
 from keras_crsae.layers.solver_loop import _body_length
+from keras_crsae.layers.sparse_coding import AUTO_ITERATIONS
 from tests.twin import dictionary_matrix, fista
 
 CASES = [((9,), 1, 3, 1, (60,), "nonnegative_soft"), ((9,), 1, 3, 1, (61,), "soft"),
@@ -228,3 +229,17 @@ def test_filters_that_others_changed_are_used_with_norm_one_and_their_own_step_s
         np.testing.assert_allclose(code, expected(signal), atol=1e-5)
         np.testing.assert_allclose(np.linalg.norm(coder.cell.dictionary.kernel, axis=(0, 1)), 1, atol=1e-5)
         assert float(coder.cell.step_size) == pytest.approx(float(expected.cell.step_size), rel=1e-4)
+
+
+@pytest.mark.parametrize("options, kind", [({}, "plain"), ({"active": True}, "active"),
+                                           ({"solver": "backtracking"}, "adaptive")], ids=["plain", "active", "searched"])
+def test_iterations_may_be_left_to_the_solver(options, kind):
+    layer = kc.SparseCoding(kc.SparseCodingCell(kc.ConvDictionary(2, 9)), iterations="auto", **options)
+    assert layer.iterations == AUTO_ITERATIONS[kind]
+    assert kc.SparseCoding.from_config(layer.get_config()).iterations == layer.iterations
+
+
+@pytest.mark.parametrize("likelihood, kind", [("poisson", "adaptive"), ("binomial", "gentle")])
+def test_iterations_that_are_left_to_the_solver_follow_the_likelihood(likelihood, kind):
+    cell = kc.SparseCodingCell(kc.ConvDictionary(2, 9), likelihood=likelihood)
+    assert kc.SparseCoding(cell, iterations="auto").iterations == AUTO_ITERATIONS[kind]
