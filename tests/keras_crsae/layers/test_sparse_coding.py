@@ -232,7 +232,7 @@ def test_filters_that_others_changed_are_used_with_norm_one_and_their_own_step_s
 
 
 @pytest.mark.parametrize("options, kind", [({}, "plain"), ({"active": True}, "active"),
-                                           ({"solver": "backtracking"}, "adaptive")], ids=["plain", "active", "searched"])
+                                           ({"solver": "backtracking"}, "adaptive")], ids=str)
 def test_iterations_may_be_left_to_the_solver(options, kind):
     layer = kc.SparseCoding(kc.SparseCodingCell(kc.ConvDictionary(2, 9)), iterations="auto", **options)
     assert layer.iterations == AUTO_ITERATIONS[kind]
