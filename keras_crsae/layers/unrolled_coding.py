@@ -73,6 +73,9 @@ class UnrolledCoding(SparseCoding):
         if not cell.likelihood.quadratic:
             raise ValueError("UnrolledCoding is for Gaussian noise. Received: likelihood="
                              f"{type(cell.likelihood).__name__}. Use SparseCoding.")
+        if self.solver.adaptive or self.solver.active:
+            raise ValueError("UnrolledCoding needs a solver whose steps are the same for every signal, such as 'ista' "
+                             f"or 'fista'. Received: solver={type(self.solver).__name__}")
         self.synthesis = synthesis
         self.free_thresholds, self.threshold_offsets = bool(free_thresholds), bool(threshold_offsets)
         filters = cell.dictionary.filters
@@ -140,6 +143,7 @@ class UnrolledCoding(SparseCoding):
 
     def _iterate(self, problem: FoldedProblem, banks: Sequence[tuple[Tensor, Tensor | None]],
                  taus: Sequence[Tensor]) -> Tensor:
+        solver: Any = self.solver  # one that takes `descend`, not adaptive
         state: tuple[Tensor, ...] = ()
         blocks = problem.tensors.kernel.shape[-1] // self.cell.dictionary.filters
         for (down, up), tau, factor in zip(banks, taus, self.solver.momentum(self.iterations), strict=True):
@@ -147,7 +151,7 @@ class UnrolledCoding(SparseCoding):
             tau = tau[:, None] if problem.block is not None and len(problem.block) == 1 and len(tau.shape) > 1 else tau
             tensors = problem.tensors._replace(kernel=down, adjoint_kernel=up, threshold=tau)
             descend = replace(problem, tensors=tensors).descent()
-            state = self.solver.step(state, descend, factor) if state else self.solver.init(descend(None))
+            state = solver.step(state, descend, factor) if state else solver.init(descend(None))
         return state[0]
 
     def parameters_of_iterations(self) -> list[tuple[np.ndarray, ...]]:

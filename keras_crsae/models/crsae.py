@@ -190,7 +190,7 @@ class CRsAE(SparseCodingModel):
         self.dictionary.build(code_shape)
         cell = SparseCodingCell(self.dictionary, lambda_init=first_lambda, sigma=sigma, name="cell",
                                 dtype=self.dtype_policy, **self._cell_options)
-        self.encoder = SparseCoding(cell, name="encoder", dtype=self.dtype_policy, **self._coding_options)
+        self.encoder = self._new_encoder(cell)
         self.encoder.refresh_in_training = False  # train_step does so between its two stages
         self.encoder.build(input_shape)
         self.decoder = self.dictionary
@@ -198,6 +198,10 @@ class CRsAE(SparseCodingModel):
             self.decoder = self._untied_decoder(options)
             self.decoder.build(code_shape)
             self.decoder.kernel.assign(self.dictionary.kernel.value)
+
+    def _new_encoder(self, cell: SparseCodingCell) -> SparseCoding:
+        """The encoder; subclasses may take another layer."""
+        return SparseCoding(cell, name="encoder", dtype=self.dtype_policy, **self._coding_options)
 
     def _untied_decoder(self, options: dict[str, Any]) -> ConvDictionary:
         """The decoder where it has a kernel of its own; subclasses may take another layer."""

@@ -98,6 +98,7 @@ def cell():
 @pytest.mark.parametrize("make, words", [
     (lambda: UnrolledCoding(cell(), 3, analysis=FreeNormDictionary(5, (5, 5))), "`analysis` must have 4 or 12"),
     (lambda: UnrolledCoding(cell(), 3, synthesis=FreeNormDictionary(12, (5, 5))), "`synthesis` must have 8"),
+    (lambda: UnrolledCoding(cell(), 3, solver="backtracking"), "the same for every signal"),
     (lambda: UnrolledCoding(cell(), 3, tolerance=1e-3), "no choice of `tolerance`")])
 def test_what_does_not_fit_is_refused(make, words):
     with pytest.raises(ValueError, match=words):
