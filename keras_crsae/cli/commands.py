@@ -18,7 +18,8 @@ from keras_crsae.cli.startup import Failure
 ACTIONS = {
     "demo": ("demo", "demo"), "train": ("train", "train"), "encode": ("encode", "encode"),
     "denoise": ("denoise", "denoise"), "export": ("model_files", "export"), "info": ("model_files", "info"),
-    "zoo": ("model_files", "zoo"), "sort": ("sort", "sort"), "train-denoiser": ("train_denoiser", "train"),
+    "zoo": ("model_files", "zoo"), "sort": ("sort", "sort"), "events": ("events", "events"),
+    "train-denoiser": ("train_denoiser", "train"),
 }
 
 

@@ -28,6 +28,7 @@ examples:
   keras-crsae train-denoiser photos/ --output photos.keras --sigma 25 --minutes 30
   keras-crsae sort tetrode.dat --fs 30000 --channels 4 --band 300 6000 --output sorted
   keras-crsae encode sorted tetrode2.dat spikes.csv
+  keras-crsae events raster.npy --output events --bin-ms 5 --kernel-ms 125
   keras-crsae export spikes.keras encoder.onnx --validate
   keras-crsae info encoder.onnx
 
@@ -112,6 +113,42 @@ def _sort(sub: argparse.ArgumentParser) -> None:
                      help="tuning constants that differ from their defaults, as {\"refractory_ms\": 1.5}; their names "
                           "are the fields of spike_sorting.SortingParameters")
     sub.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+
+
+def _events(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("input", metavar="SPIKES",
+                     help=".npy, .npz or .mat with an array (trials, time) or (trials, time, neurons) of 0/1 or "
+                          "counts; .csv with the columns trial, time_ms (or time_s), neuron: a line a spike")
+    sub.add_argument("--output", required=True, metavar="FOLDER",
+                     help="folder for events.csv, kernels.npy, model.keras, report.html")
+    sub.add_argument("--kernels", type=positive_int, nargs="+", default=[1], metavar="N",
+                     help="number of kernels; of several the best by held-out likelihood is taken (default: 1)")
+    sub.add_argument("--kernel-ms", type=positive_number, nargs="+", default=[125.0], metavar="MS",
+                     help="length of a kernel; of several the best is taken (default: 125)")
+    sub.add_argument("--onsets", nargs="+", metavar="MS",
+                     help="known times of events, the same in all trials, or a .csv file with the columns trial, "
+                          "time_ms (default: they are found)")
+    sub.add_argument("--conditions", metavar="NAME",
+                     help="condition of each trial: an array of the input file, or a text file with one a line")
+    sub.add_argument("--neurons", choices=("separate", "together"),
+                     help="each neuron has events of its own, or an event is common to all (default: separate)")
+    sub.add_argument("--baseline", choices=("constant", "psth"),
+                     help="rate without events: constant, or the trial-averaged rate of the condition (default: "
+                          "constant)")
+    sub.add_argument("--folds", type=index, metavar="N", help="of the cross-validation; 0: none (default: 4)")
+    sub.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    data = sub.add_argument_group("data")
+    data.add_argument("--bin-ms", type=positive_number, default=5.0, metavar="MS", help="width of a bin (default: 5)")
+    data.add_argument("--sample-ms", type=positive_number, default=1.0, metavar="MS",
+                      help="length of a sample of an array (default: 1)")
+    data.add_argument("--window-ms", type=float, nargs=2, metavar=("START", "STOP"),
+                      help="extent of a trial; needed for .csv; of arrays START is the time of the first sample")
+    data.add_argument("--time-unit", choices=("ms", "s"), default="ms", help="of a column `time` (default: ms)")
+    data.add_argument("--trials", type=positive_int, metavar="N", help="number of trials of a .csv, silent ones too")
+    data.add_argument("--key", metavar="NAME", help="array of a file that holds several")
+    data.add_argument("--parameters", metavar="FILE.json",
+                      help="tuning constants that differ from their defaults, as {\"steps\": 200}; their names are the "
+                           "fields of neural_events.EventParameters")
 
 
 def _train_denoiser(sub: argparse.ArgumentParser) -> None:
@@ -219,6 +256,7 @@ _COMMANDS = {
     "demo": ("learn, export and denoise on bundled and simulated data, with figures", _demo),
     "train": ("learn filters and lambda from recordings or images", _train),
     "sort": ("find the spikes of a recording and the units that fire them", _sort),
+    "events": ("find events in the spikes of trials, and the kernels that they share", _events),
     "encode": ("write the sparse code of a recording or an image, or a recording's spikes", _encode),
     "denoise": ("remove noise from an image with a model trained on images", _denoise),
     "export": ("write the encoder as an ONNX file for onnxruntime", _export),
@@ -228,8 +266,8 @@ _COMMANDS = {
 }
 #: Command with --low-pass -> its default.
 _LOW_PASS = {"train": "2", "encode": "2", "denoise": "the model's own", "train-denoiser": "0: the mean alone"}
-_SHOW_PROGRESS = ("train", "sort", "encode", "denoise", "train-denoiser")
-_WRITE_FILES = ("demo", "train", "sort", "encode", "denoise", "export", "train-denoiser")
+_SHOW_PROGRESS = ("train", "sort", "events", "encode", "denoise", "train-denoiser")
+_WRITE_FILES = ("demo", "train", "sort", "events", "encode", "denoise", "export", "train-denoiser")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -203,7 +203,9 @@ class Poisson(CountLikelihood):
     def start_curvature(self, y: Tensor, baseline: Tensor | float) -> Tensor:
         """Mean of the zero code, or half of the largest y (FOLLOWUPS' "lazy backtracking")."""
         axes = tuple(range(1, len(y.shape)))
-        zero = ops.broadcast_to(ops.exp(ops.cast(baseline, y.dtype)), ops.shape(y[:, :1]))
+        zero = ops.exp(ops.cast(baseline, y.dtype))
+        if len(zero.shape) < len(y.shape):  # one a channel; else one a signal, or a sample
+            zero = ops.broadcast_to(zero, ops.shape(y[:, :1]))
         return ops.maximum(ops.max(zero, axis=axes), 0.5 * ops.max(y, axis=axes))
 
     def baseline_statistics(self, y: Tensor, eta: Tensor, weight: Tensor, axes: Sequence[int],

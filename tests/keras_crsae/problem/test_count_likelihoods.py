@@ -181,6 +181,8 @@ def test_the_first_curvature_is_one_number_a_signal(rng):
     np.testing.assert_allclose(Poisson().start_curvature(y, np.log([[[2.0]], [[50.0]]])), [2, 50], rtol=1e-5)
     found = np.asarray(Poisson().start_curvature(y, np.float32([-3.0])))  # one a channel
     np.testing.assert_allclose(found, [np.exp(-3), y[1].max() / 2], rtol=1e-5)
+    varying = np.log(np.broadcast_to([[[2.0]], [[50.0]]], y.shape)).astype("float32")  # one a sample, such as a PSTH
+    np.testing.assert_allclose(Poisson().start_curvature(y, varying), [2, 50], rtol=1e-5)
     np.testing.assert_array_equal(Binomial().start_curvature(y, 0.0), [0.25, 0.25])
     np.testing.assert_array_equal(likelihoods.get("gaussian").start_curvature(y, 0.0), [1, 1])
 
