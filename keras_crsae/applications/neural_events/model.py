@@ -112,7 +112,7 @@ class EventModel:
         signals = layout.to_signals(counts.counts)
         offset = layout.to_signals(self.offset(counts, conditions, events=True))
         kernel, parameters = self.kernel.astype(np.float64), self.parameters
-        merge = len(kernel) * counts.bin_ms / 12 if parameters.merge_ms is None else parameters.merge_ms
+        merge = len(kernel) * counts.bin_ms / 8 if parameters.merge_ms is None else parameters.merge_ms
         known = support is not None or parameters.first_kernels == "spike"
         least = 0.0 if known else np.log(code.shape[1] * code.shape[2])
         least = least if parameters.least_gain is None else parameters.least_gain
@@ -123,7 +123,13 @@ class EventModel:
     def events(self, counts: SpikeCounts, conditions: Any = None, support: np.ndarray | None = None) -> np.ndarray:
         """The events as a table."""
         peaks = np.abs(self.kernel).max(axis=(0, 1))
-        return event_table(self.layout(counts), self.find(counts, conditions, support), counts, peaks)
+        table = event_table(self.layout(counts), self.find(counts, conditions, support), counts, peaks)
+        if support is not None or self.parameters.first_kernels == "spike":
+            return table
+        size = np.abs(table["amplitude"])
+        usual = np.array([np.median(size[table["kernel"] == k]) if (table["kernel"] == k).any() else 0.0
+                          for k in range(len(peaks))])
+        return table[size >= self.parameters.least_share * usual[table["kernel"]]]
 
 
 class EventFitter:

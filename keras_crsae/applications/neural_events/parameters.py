@@ -32,8 +32,10 @@ class EventParameters:
         first_penalty: first penalty weight, in expected counts of a bin under the kernel; training changes it.
         rounds: refinements after training: events are found, and the kernels that fit them best take the place of the
             learned ones, in turn; 0 keeps the learned kernels.
-        merge_ms: code within this of a local maximum is one event; None: a twelfth of the kernel.
+        merge_ms: code within this of a local maximum is one event; None: an eighth of the kernel.
         least_gain: log likelihood that an event must add; None: log(positions x kernels).
+        least_share: events weaker than this share of the median amplitude of their kernel are dropped, unless onsets are
+            known or kernels begin as a spike.
         jitter_ms: known onsets may be wrong by this much.
         folds: of the cross-validation; 0: none, and a single choice of kernels.
         held_out_groups: in a held-out trial every bin is predicted once, from the others, one group of bins at a time.
@@ -56,6 +58,7 @@ class EventParameters:
     rounds: int = 10
     merge_ms: float | None = None
     least_gain: float | None = None
+    least_share: float = 0.5
     jitter_ms: float = 0.0
     folds: int = 4
     held_out_groups: int = 5
@@ -78,7 +81,7 @@ class EventParameters:
             raise ValueError(f"EventParameters: `folds` must be 0 or at least 2. Received: {self.folds!r}")
         for name in ("learning_rate", "first_penalty", "smoothing_ms"):
             self._check(name, getattr(self, name) > 0, "above 0")
-        for name in ("smoothness", "jitter_ms", "held_out_ms", "merge_ms", "least_gain"):
+        for name in ("smoothness", "jitter_ms", "least_share", "held_out_ms", "merge_ms", "least_gain"):
             self._check(name, getattr(self, name) is None or getattr(self, name) >= 0, "0 or more")
         self._check("hidden_share", 0 < self.hidden_share < 1, "between 0 and 1")
 
