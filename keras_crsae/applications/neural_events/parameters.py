@@ -32,10 +32,10 @@ class EventParameters:
         first_penalty: first penalty weight, in expected counts of a bin under the kernel; training changes it.
         rounds: refinements after training: events are found, and the kernels that fit them best take the place of the
             learned ones, in turn; 0 keeps the learned kernels.
-        merge_ms: code within this of a local maximum is one event; None: an eighth of the kernel.
+        merge_ms: code within this of a local maximum is one event; None: an eighth of it.
         least_gain: log likelihood that an event must add; None: log(positions x kernels).
-        least_share: events weaker than this share of the median amplitude of their kernel are dropped, unless onsets are
-            known or kernels begin as a spike.
+        least_share: events weaker than this share of the median amplitude of their kernel are dropped, unless onsets
+            are known or kernels begin as a spike.
         jitter_ms: known onsets may be wrong by this much.
         folds: of the cross-validation; 0: none, and a single choice of kernels.
         held_out_groups: in a held-out trial every bin is predicted once, from the others, one group of bins at a time.
