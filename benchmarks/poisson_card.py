@@ -54,7 +54,7 @@ def describe(model, args):
     stored = json.loads((common.RESULTS / "poisson_images.json").read_text())
     peaks = next(section["data"] for section in stored["sections"])[args.model.stem]
     metrics = {f"set68, first ten images, at peak {peak}": {
-        "psnr": by_side["1"]["psnr"], "images": len(by_side["1"]["each"]), "seen": False}
+        "psnr": by_side["by itself"]["psnr"], "images": len(by_side["by itself"]["each"]), "seen": False}
         for peak, by_side in peaks.items()}
     return {"name": NAME, "task": "rates of photon counts",
             "parameters": sum(int(np.prod(v.shape)) for v in model.trainable_variables),

@@ -5,6 +5,7 @@ counts are drawn anew for each peak with one seed, image by image in order of na
 [0, 1], at a peak of 1: that of the clean image's maximum. No model has seen these images, and all are given the peak.
 """
 
+import json
 import time
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def main(arguments=None):
     parser = common.parser(__doc__.splitlines()[0], threads=1)
     parser.add_argument("--models", nargs="+", default=["denoise-poisson"], help="zoo names, .keras or .onnx files")
     parser.add_argument("--baseline", action="store_true", help="the models without training alone")
+    parser.add_argument("--keep-baseline", action="store_true", help="take them from the JSON file, if it is there")
     args = parser.parse_args(arguments)
     common.limit_threads(args.threads)
     described = common.machine(args.threads)
@@ -32,20 +34,33 @@ def main(arguments=None):
     if not images:
         raise SystemExit("This needs images/set68 in the folder that KERAS_CRSAE_DATA names.")
     data = {"noisy": {str(peak): {"1": score(images, peak, lambda counts: counts)} for peak in PEAKS}}
-    baseline = image_scores.load(BASELINE)
-    data[BASELINE] = {str(peak): {str(side): score(images, peak, runner(baseline, peak, side)) for side in BINS}
-                      for peak in PEAKS}
+    data[BASELINE] = measured_before(args) or without_training(images)
     for name in () if args.baseline else args.models:
         model = image_scores.load(name)
-        data[Path(name).stem] = {str(peak): {"1": score(images, peak, runner(model, peak, 1))} for peak in PEAKS}
+        data[Path(name).stem] = {str(peak): {"by itself": score(images, peak, runner(model, peak, None))}
+                                 for peak in PEAKS}
     rows = [*(row(name, facts) for name, facts in data.items()), (QUOTED[0], *(f"{v:.2f}" for v in QUOTED[1]), "")]
     headers = ("method", *(f"peak {peak}" for peak in PEAKS), "seconds an image")
     title = f"PSNR (dB) on the first {len(images)} images of set68"
     common.save("poisson_images", args, described, [common.report("poisson_images", args, headers, rows, data, title)])
 
 
+def without_training(images):
+    """Scores of the baseline on every size of bins."""
+    model = image_scores.load(BASELINE)
+    return {str(peak): {str(side): score(images, peak, runner(model, peak, side)) for side in BINS} for peak in PEAKS}
+
+
+def measured_before(args):
+    """The baseline's scores of an earlier run with ``--keep-baseline``; else None."""
+    path = args.output / "poisson_images.json"
+    if not args.keep_baseline or args.short or not path.exists():
+        return None
+    return json.loads(path.read_text())["sections"][0]["data"][BASELINE]
+
+
 def runner(model, peak, side):
-    """Counts to rates by ``denoise``, all shifts, on bins of ``side`` pixels."""
+    """Counts to rates by ``denoise``, all shifts, on bins of ``side`` pixels; None: as it chooses."""
     from keras_crsae.applications.denoising import denoise
 
     return lambda counts: denoise(counts, model, noise="poisson", peak=peak, bins=side)
@@ -68,7 +83,7 @@ def row(name, facts):
     cells, times = [], []
     for by_side in facts.values():
         side, best = max(by_side.items(), key=lambda pair: pair[1]["psnr"])
-        cells.append(f"{best['psnr']:.2f}" + ("" if side == "1" else f" (bins of {side} x {side})"))
+        cells.append(f"{best['psnr']:.2f}" + ("" if side in ("1", "by itself") else f" (bins of {side} x {side})"))
         times.append(best["seconds"])
     label = {"noisy": "the counts themselves", BASELINE: f"Anscombe, {BASELINE}, exact unbiased inverse, best bins"}
     return (label.get(name, name), *cells, "" if name == "noisy" else common.seconds(float(np.median(times))))

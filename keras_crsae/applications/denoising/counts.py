@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from crsae_onnx.core.progress import Progress
+from crsae_onnx.core.progress import Progress, progress_bar
 from crsae_onnx.core.validation import as_positive
 
 from keras_crsae import zoo
@@ -54,7 +54,8 @@ def denoise_counts(counts: Any, model: Any = None, peak: float | None = None, lo
             model is given, no bound of the result.
         low_pass, shifts, mask, tile, progress: see ``denoise``.
         bins: side in pixels of the squares whose counts are added first: 1, 2 or 4; the result is interpolated. None:
-            the smallest with enough counts for the model; 1 where pixels are missing.
+            the smallest with enough counts for the model, averaged with the next by a model that learned on counts;
+            1 where pixels are missing.
 
     Returns:
         float32 of the counts' shape, >= 0. The sum of each channel is that of its (observed) counts.
@@ -69,14 +70,31 @@ def denoise_counts(counts: Any, model: Any = None, peak: float | None = None, lo
     peak = estimate_peak(array, observed) if peak is None else as_positive(peak, "peak")
     image_model = as_image_model(_model_for(peak) if model is None else model)
     grid, tile = image_model.shifts(shifts), as_tile(tile)
-    side = _bins(bins, peak, image_model, observed is not None)
-    planes = to_planes(_binned(array, side), image_model.channels)
-    seen = None if observed is None else to_planes(observed, image_model.channels)
-    sigma = noise_of_peak(peak * side**2)
-    clean = remove_noise((anscombe(planes) - np.float32(ZERO)) * np.float32(sigma), seen, sigma, image_model, low_pass,
-                         grid, tile, progress)
-    rates = _unbinned(from_planes(inverse_anscombe(ZERO + clean / sigma), array.shape[-1]), side, array.shape)
+    shares = _bin_shares(bins, peak, image_model, observed is not None)
+    rates = np.zeros(array.shape, np.float32)
+    with progress_bar(progress) as report:
+        done = 0.0
+        for side, share in shares.items():
+            work = side**-2 / sum(one**-2 for one in shares)
+            rates += np.float32(share) * _rates(array, side, noise_of_peak(peak * side**2), observed, image_model,
+                                                low_pass, grid, tile, _part(report, done, work))
+            done += work
     return _with_sum_of(rates, array, observed).reshape(counts.shape)
+
+
+def _rates(counts: np.ndarray, side: int, sigma: float, observed: np.ndarray | None, model: ImageModel,
+           low_pass: float | None, grid: np.ndarray, tile: int | None, progress: Progress) -> np.ndarray:
+    """Rate of each pixel (height, width, channels) from counts on bins of ``side`` pixels, whose noise is ``sigma``."""
+    planes = to_planes(_binned(counts, side), model.channels)
+    seen = None if observed is None else to_planes(observed, model.channels)
+    clean = remove_noise((anscombe(planes) - np.float32(ZERO)) * np.float32(sigma), seen, sigma, model, low_pass, grid,
+                         tile, progress)
+    return _unbinned(from_planes(inverse_anscombe(ZERO + clean / sigma), counts.shape[-1]), side, counts.shape)
+
+
+def _part(report: Progress, done: float, share: float) -> Progress:
+    """Progress of one part of the work: from ``done`` on, ``share`` of all."""
+    return lambda step, fraction: report(step, done + share * fraction)
 
 
 def peak_of(counts: Any, mask: np.ndarray | None = None) -> float:
@@ -151,19 +169,27 @@ def _model_for(peak: float) -> str:
     return COUNTS_MODEL if peak <= zoo.metadata(COUNTS_MODEL)["peak"][1] else GRAY_MODEL
 
 
-def _bins(bins: int | None, peak: float, model: ImageModel, masked: bool) -> int:
-    """Side of the bins: given, or the smallest whose peak the model was trained for."""
+def _bin_shares(bins: int | None, peak: float, model: ImageModel, masked: bool) -> dict[int, float]:
+    """{side of the bins: share of their rates in the result}: given, or the smallest whose peak the model can take.
+
+    A model that learned on counts is also run on bins of twice that side, where it sees slow shapes farther: on the
+    images kept back from its training the mean of both was .1 dB better at peaks of 1 and 2, .04 dB at 4.
+    """
     if bins is not None and bins not in BINS:
         raise ValueError(f"`bins` must be one of {BINS} pixels, or None. Received: {bins!r}")
     if masked:
         if bins not in (None, 1):
             raise ValueError(f"Counts of bins with missing pixels cannot be compared. Use bins=1 with a mask, or omit "
                              f"it. Received: bins={bins}")
-        return 1
+        return {1: 1.0}
     if bins is not None:
-        return bins
+        return {bins: 1.0}
     least = model.least_peak or _peak_of(_STRONGEST_NOISE)
-    return next((side for side in BINS if peak * side**2 >= least), BINS[-1])
+    side = next((side for side in BINS if peak * side**2 >= least), BINS[-1])
+    share = min(0.5, 0.7 - 0.2 * float(np.log2(peak * side**2)))
+    if model.least_peak is None or 2 * side not in BINS or share <= 0:
+        return {side: 1.0}
+    return {side: 1.0 - share, 2 * side: share}
 
 
 def noise_of_peak(peak: float) -> float:

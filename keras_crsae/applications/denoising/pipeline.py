@@ -66,7 +66,7 @@ def denoise(image: np.ndarray, model: Any = None, sigma: float | None = None, lo
         peak: of counts, the rate of white in counts a pixel; None: estimated (``counts.estimate_peak``). It sets the
             noise level that the model is given, and bounds nothing.
         bins: of counts, the side in pixels (1, 2 or 4) of squares that are added up first; None: the smallest with
-            enough counts for the model, 1 with a mask.
+            enough counts for the model (of "denoise-poisson", averaged with the next), 1 with a mask.
 
     Returns:
         Image of the same shape and dtype, in the same range; of counts, float32 rates in counts. Where the estimated

@@ -97,6 +97,17 @@ def test_few_counts_are_binned_and_many_are_not(model, rng):
     np.testing.assert_array_equal(*(denoise_counts(counts, model, peak=1, bins=b) for b in (None, 4)))
 
 
+def test_a_model_that_learned_on_counts_averages_two_sizes_of_bins(rng):
+    model = kc.models.CDLNet(8, 4, strides=2, iterations=2, sigma=0.4, seed=0,
+                             training_settings={"noise": "poisson", "peak": [1, 8]})
+    model.adapt(np.random.default_rng(0).random((2, 20, 20, 1)), init="dct")
+    counts, steps = rng.poisson(2 * scene(40)), []
+    made = {bins: denoise(counts, model, noise="poisson", peak=2, bins=bins,
+                          progress=lambda step, fraction: steps.append(fraction)) for bins in (None, 1, 2)}
+    np.testing.assert_allclose(made[None], (made[1] + made[2]) / 2, atol=0.02)  # each is scaled to the sum
+    assert sorted(steps[:steps.index(1.0)]) == steps[:steps.index(1.0)]
+
+
 @pytest.mark.parametrize("counts, words", [
     (np.full((8, 8), -1), "down to -1"),
     (np.full((8, 8), 0.5), "not rates or gray levels"),
