@@ -69,7 +69,8 @@ def train_denoiser(images: Any = None, sigma: float | tuple[float, float] | None
             the loss is the error of the rate, see ``models.rate_error.RateError``.
         peak: of "poisson", the counts of white, or (low, high); None: (1, 8).
         model: None, or a model to train in place of a new ``Denoiser``: a trained one to go on from, or one of
-            ``models.LCSC`` and ``models.TLAE``; its options are then its own, its optimisers start anew.
+            ``models.LCSC`` and ``models.TLAE``; its options are then its own, its optimisers start anew. Filters it
+            was given (``set_dictionary``, such as EM's) are what it begins with.
         checkpoint: None, or a ``.keras`` file that is written about every two minutes, with a ``.json`` beside it;
             where it exists already, training goes on from it.
         **run: ``callbacks``: Keras callbacks, an epoch is 100 steps; ``verbose``, 1 by default: a bar on a terminal,
@@ -201,7 +202,8 @@ def _prepare(model: CRsAE, crops: _Crops, settings: DenoiserTraining) -> tuple[f
         complete_basis = math.prod(model.kernel_size) * crops.channels
         sample = next(iter(crops.batches(model, size=_ADAPT_CROPS, weighted=False)))[0]
         sample = sample["signal"] if is_levelled(sample) else sample
-        model.adapt(sample.numpy(), init="dct" if model.filters <= complete_basis else "windows")
+        first = "dct" if model.filters <= complete_basis else "windows"
+        model.adapt(sample.numpy(), init=None if model.built else first)
     rate = settings.learning_rate
     if rate is None:
         raise ValueError("Expected settings without open values: call settings.resolve(sigma) first. Received: "

@@ -75,6 +75,16 @@ def test_cdlnet_is_trained_saved_and_denoises_in_one_pass(tmp_path):
     assert gain(loaded, 0.06) == pytest.approx(gain(model, 0.06), abs=1e-4)
 
 
+def test_a_network_begins_with_the_filters_it_is_given(rng):
+    filters, settings = rng.standard_normal((3, 3, 1, 2)), DenoiserTraining.cdlnet(crop_pixels=24, learning_rate=1e-9)
+    network = CDLNet(2, 3, iterations=2)
+    network.set_dictionary(filters)
+    train(steps=1, model=network, settings=settings)
+    for kernel in (network.dictionary.kernel, network.encoder.analysis.kernel[..., 2:]):
+        ratio = np.asarray(kernel) / filters
+        np.testing.assert_allclose(ratio, np.broadcast_to(ratio[:1, :1], ratio.shape), rtol=1e-3)
+
+
 def test_colour_images_give_a_colour_model():
     model = train(pictures(channels=3), steps=40)
     assert model.dictionary.channels == 3 and gain(model, channels=3) > 5
