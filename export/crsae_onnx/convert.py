@@ -16,8 +16,11 @@ from numpy.typing import ArrayLike
 
 from crsae_onnx.core.optional import import_optional
 from crsae_onnx.core.spec import (
+    BASELINE,
+    COUNT_OUTPUTS,
     INPUT,
     INPUTS,
+    MASK,
     OUTPUTS,
     PIPELINES,
     SIGMA,
@@ -40,7 +43,7 @@ Spikes = SpikeReader | ArrayLike
 MOST_WRITTEN_OUT = 20
 
 
-def convert(model: Exportable, path: str | os.PathLike[str], outputs: str | Sequence[str] = OUTPUTS,
+def convert(model: Exportable, path: str | os.PathLike[str], outputs: str | Sequence[str] | None = None,
             inputs: str | Sequence[str] = (INPUT,), tolerance: float | None = None, overwrite: bool = False,
             spikes: Spikes | None = None, about: Mapping[str, Any] | None = None, precision: str = "float32",
             loop: bool | str = "auto") -> Path:
@@ -52,11 +55,14 @@ def convert(model: Exportable, path: str | os.PathLike[str], outputs: str | Sequ
     Args:
         model: ``keras_crsae.CRsAE``, built, or any object with ``export_spec()``.
         path: file to write.
-        outputs: some of "code" and "reconstruction"; "spikes" (the code's local maxima, see
+        outputs: some of "code" and "reconstruction" (both, where None is given); "spikes" (the code's local maxima, see
             ``crsae_onnx.core.spikes.peak_rule``: three tensors) needs ``spikes``; "denoised" (images in [0, 1],
-            averaged over all shifts as by ``denoise``) needs the input "sigma".
+            averaged over all shifts as by ``denoise``) needs the input "sigma". Of counts "code", "eta" (D z +
+            baseline) and "mean" (the inverse link of eta: expected counts / size); None: "code" and "mean".
         inputs: "signal", and optionally "mask" (0/1 of the signal's shape: the observed samples) and "sigma"
-            ((batch,): the noise of each signal, in its unit).
+            ((batch,): the noise of each signal, in its unit). The signal of a model of counts is the counts; its file
+            may take "trials" (binomial) or "exposure" (Poisson) in place of the model's: (batch, *space, channels), of
+            the signal's sizes or 1, and "baseline", (batch, channels).
         tolerance: end the iterations once the code's relative change in one of them is below it for every signal of the
             batch (compared every 10 iterations); None: the model's own.
         overwrite: replace an existing file.
@@ -96,10 +102,10 @@ def convert(model: Exportable, path: str | os.PathLike[str], outputs: str | Sequ
         (1, 956, 3)
     """
     path = Path(path)
-    outputs, inputs = select_names(outputs, OUTPUTS + PIPELINES, "outputs"), select_names(inputs, INPUTS, "inputs")
-    _check_options(inputs, tolerance, precision)
-    about = _about(about, spikes)
     spec = _exportable_spec(model)
+    outputs, inputs = _names(spec, outputs, inputs)
+    _check_options(spec, inputs, tolerance, precision)
+    about = _about(about, spikes)
     looped = _has_loop(loop, spec, spec.tolerance if tolerance is None else tolerance, outputs)
     encoder = fold_encoder(spec, tolerance, half=precision == "float16", loop=looped)
     rule = _spike_rule(spikes, spec, outputs, inputs)
@@ -118,7 +124,24 @@ def convert(model: Exportable, path: str | os.PathLike[str], outputs: str | Sequ
     return path
 
 
-def _check_options(inputs: Sequence[str], tolerance: float | None, precision: str) -> None:
+def _names(spec: EncoderSpec, outputs: str | Sequence[str] | None,
+           inputs: str | Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the file's outputs and inputs, checked."""
+    size = spec.size_name
+    known = OUTPUTS + PIPELINES if size is None else COUNT_OUTPUTS
+    taken = (INPUT, MASK, SIGMA) if size is None else (INPUT, MASK, size, BASELINE)
+    usual = OUTPUTS if size is None else (COUNT_OUTPUTS[0], COUNT_OUTPUTS[-1])
+    chosen = select_names(inputs, INPUTS, "inputs")
+    if set(chosen) - set(taken):
+        kind = "no counts" if size is None else f"counts ({spec.likelihood}): their noise follows from their mean"
+        raise ValueError(f"`inputs` must be some of {taken}: the model's data are {kind}. Received: {chosen}")
+    return select_names(usual if outputs is None else outputs, known, "outputs"), chosen
+
+
+def _check_options(spec: EncoderSpec, inputs: Sequence[str], tolerance: float | None, precision: str) -> None:
+    if spec.size_name is not None and precision == "float16":
+        raise ValueError("Files of counts are in float32: the steps of their encoder are accepted or refused by sums "
+                         "that half precision would decide by its rounding. Use precision='float32'.")
     if INPUT not in inputs:
         raise ValueError(f"`inputs` must contain {INPUT!r}. Received: {inputs}")
     if tolerance is not None and not (isinstance(tolerance, Real) and 0 < tolerance < 1):
@@ -177,6 +200,9 @@ def _check_target(path: Path, overwrite: bool) -> None:
 def _spike_rule(spikes: Spikes | None, spec: EncoderSpec, outputs: Sequence[str],
                 inputs: Sequence[str]) -> PeakRule | None:
     """The rule of the output "spikes", or None; refuse a reader of another model's codes."""
+    if spec.size_name is not None and spikes is not None:
+        raise ValueError("`spikes` reads spikes off the codes of recordings; the codes of counts are events "
+                         "themselves. Omit it.")
     if "spikes" not in outputs:
         if spikes is not None:
             _check_reader(spikes, spec, outputs)

@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crsae_onnx.core.count_objective import linear_of, mean_of, objective_of
+from crsae_onnx.core.counts import as_size
 from crsae_onnx.core.cycle_spinning import average_over_shifts
 from crsae_onnx.core.spec import (
+    COUNT_OUTPUTS,
     MASK,
     OUTPUTS,
     SIGMA,
     TOLERANCES,
+    TRIALS,
     DenoiserSpec,
     EncoderSpec,
     Exportable,
@@ -57,7 +61,9 @@ class ValueMismatch(ValidationError):
 class Report(list[dict[str, Any]]):
     """One dict a comparison: output, shape (of the signal), given (further inputs), difference, nonzero.
 
-    Prints as a table; ``difference`` is the largest of all.
+    Prints as a table; ``difference`` is the largest of all. Of counts whose step sizes are searched ``by_objective``
+    says how many signals agree in what is minimised alone: where a step lies so near its bound that rounding decides
+    it, two run times take different steps towards one optimum.
     """
 
     @property
@@ -149,7 +155,7 @@ class _Comparison:
                  seed: int) -> None:
         self.spec, self.reference, self.encoder, self.tolerance = spec, reference, encoder, tolerance
         self.rng = np.random.default_rng(seed)
-        self.outputs = [name for name in encoder.info["outputs"] if name in OUTPUTS]
+        self.outputs = [name for name in encoder.info["outputs"] if name in OUTPUTS + COUNT_OUTPUTS]
         inside = encoder.info.get("whitening_inside")
         self.whitening: Whitening | None = SpikeReader.from_json(encoder.info["spikes"]).whitening if inside else None
 
@@ -159,7 +165,9 @@ class _Comparison:
             yield self._denoised(shape)
         if "spikes" in self.encoder.info["outputs"]:
             yield self._spikes(shape)
-        if self.outputs:
+        if self.spec.size_name is not None:
+            yield from self._counted(shape)
+        elif self.outputs:
             yield from self._encoded(shape)
 
     def _encoded(self, shape: tuple[int, ...]) -> Iterator[dict[str, Any]]:
@@ -167,12 +175,7 @@ class _Comparison:
         signal = self._signal(shape) if self.whitening is None else self._recording(self.whitening, shape)
         for inputs in self._inputs(signal):
             code = self.reference.encode(_whiten(self.whitening, signal), **inputs)
-            nonzero = np.count_nonzero(code) / code.size
-            if nonzero in (0.0, 1.0):
-                raise ValidationError(
-                    f"The reference code is all {'zero' if nonzero == 0 else 'non-zero'} for shape {shape}: comparing "
-                    "it proves nothing. " + ("Lower lambda or validate on longer signals." if nonzero == 0
-                                             else "Raise lambda or run more iterations."))
+            nonzero = _share_of_nonzeros(code, shape)
             for name in self.outputs:
                 if name == "code":
                     expected, received = code, self.encoder.encode(signal, inputs.get(MASK), inputs.get(SIGMA))
@@ -180,6 +183,63 @@ class _Comparison:
                     expected = self._decode(code, shape)
                     received = self.encoder.reconstruct(signal, inputs.get(MASK), inputs.get(SIGMA))
                 yield self._row(name, shape, sorted(inputs), nonzero, expected, received)
+
+    def _counted(self, shape: tuple[int, ...]) -> Iterator[dict[str, Any]]:
+        """Code, eta and mean of random counts, without and with the optional inputs."""
+        spec = self.spec
+        for inputs in self._count_inputs(shape):
+            size, mask = inputs.get(str(spec.size_name)), inputs.get(MASK)
+            counts, code = self._counts(shape, inputs)
+            nonzero = _share_of_nonzeros(code, shape)
+            eta = linear_of(spec, code, shape[1:-1])
+            expected = {"code": code, "eta": eta, "mean": mean_of(str(spec.likelihood), eta)}
+            received = self.encoder.run(self.outputs, counts, mask, **{k: v for k, v in inputs.items() if k != MASK})
+            apart = np.zeros(len(code), bool)
+            if spec.search is not None and "code" in received and received["code"].shape == code.shape:
+                apart = self._decided_by_rounding(counts, code, received["code"], size, mask)
+            for name in self.outputs:
+                whole = expected[name]
+                scale = np.abs(whole).max()
+                row = self._row(name, shape, sorted(inputs), nonzero, whole[~apart], received[name][~apart], scale)
+                yield {**row, "by_objective": int(apart.sum())}
+
+    def _decided_by_rounding(self, counts: Array, code: Array, received: Array, size: Any, mask: Any) -> NDArray:
+        """Signals whose codes differ, but not their objectives: a step lay so near its bound that rounding decided it.
+
+        From there on the iterations take other steps towards the same optimum.
+        """
+        axes = tuple(range(1, code.ndim))
+        differs = np.abs(received - code).max(axis=axes) > self.tolerance * np.abs(code).max()
+        zero, model, file = (objective_of(self.spec, counts, z, size, mask) for z in (0 * code, code, received))
+        return differs & (np.abs(file - model) <= self.tolerance * np.maximum(zero - model, 0.0))
+
+    def _count_inputs(self, shape: tuple[int, ...]) -> list[dict[str, Array]]:
+        """The optional inputs: without, and with all that the file has but a baseline, which a model takes none of."""
+        inside, name = self.encoder.info["inputs"], str(self.spec.size_name)
+        given: dict[str, Array] = {}
+        if MASK in inside:
+            given[MASK] = (self.rng.random(shape) < 0.8).astype(np.float32)
+        if name in inside:
+            largest = float(np.max(self.spec.size))
+            given[name] = np.ceil(largest * self.rng.uniform(0.5, 3.0, shape[:1])) if name == TRIALS else \
+                largest * self.rng.uniform(0.5, 2.0, shape[:1])
+        return [{}] + ([given] if given else [])
+
+    def _counts(self, shape: tuple[int, ...], inputs: dict[str, Array]) -> tuple[Array, Array]:
+        """(counts, the model's code): events so strong that codes of some of them are not zero."""
+        spec, counts, code = self.spec, np.zeros(shape), np.zeros(1)
+        size = as_size(inputs.get(str(spec.size_name), spec.size), shape, str(spec.size_name),
+                       per_signal=str(spec.size_name) in inputs)
+        events = self._random_code(shape, 0.05, 1, 2)
+        for strength in (1.0, 2.0, 4.0, 8.0):
+            eta = np.minimum(linear_of(spec, strength * events, shape[1:-1], spec.kernel), 8.0)
+            mean, sizes = mean_of(str(spec.likelihood), eta), np.broadcast_to(size, shape)
+            counts = self.rng.poisson(sizes * mean) if spec.size_name != TRIALS else \
+                self.rng.binomial(sizes.astype(int), mean)
+            code = self.reference.encode(counts.astype(np.float32), **inputs)
+            if code.any():
+                break
+        return counts.astype(np.float32), code
 
     def _spikes(self, shape: tuple[int, ...]) -> dict[str, Any]:
         """Spikes. A maximum so near its threshold that rounding decides may be a spike or not."""
@@ -216,9 +276,9 @@ class _Comparison:
         return self._row("denoised", shape, [SIGMA], 1.0, expected, self.encoder.denoise(noisy, level))
 
     def _row(self, name: str, shape: tuple[int, ...], given: list[str], nonzero: float, expected: Array,
-             received: Array) -> dict[str, Any]:
+             received: Array, scale: float | None = None) -> dict[str, Any]:
         return {"output": name, "shape": shape, "given": given, "nonzero": nonzero,
-                "difference": relative_difference(name, shape, expected, received, self.tolerance)}
+                "difference": relative_difference(name, shape, expected, received, self.tolerance, scale)}
 
     def _decode(self, code: Array, shape: tuple[int, ...]) -> Array:
         """Reconstruction of the signal's extent: samples that the stride padded are cut off."""
@@ -309,12 +369,25 @@ def gaussian_blur(images: Array, width: float) -> Array:
     return images
 
 
-def relative_difference(name: str, shape: Sequence[int], expected: Array, received: Array, tolerance: float) -> float:
-    """Largest difference over the largest absolute value expected; a ValidationError where it exceeds ``tolerance``."""
+def _share_of_nonzeros(code: Array, shape: tuple[int, ...]) -> float:
+    nonzero = np.count_nonzero(code) / code.size
+    if nonzero in (0.0, 1.0):
+        raise ValidationError(
+            f"The reference code is all {'zero' if nonzero == 0 else 'non-zero'} for shape {shape}: comparing it "
+            "proves nothing. " + ("Lower lambda or validate on longer signals." if nonzero == 0
+                                  else "Raise lambda or run more iterations."))
+    return nonzero
+
+
+def relative_difference(name: str, shape: Sequence[int], expected: Array, received: Array, tolerance: float,
+                        scale: float | None = None) -> float:
+    """Largest difference over the largest absolute value expected (``scale``, where it is given); a ValidationError
+    where it exceeds ``tolerance``."""
     if received.shape != expected.shape:
         raise ShapeMismatch(f"{name} for a signal {tuple(shape)}: the model gives {expected.shape}, the file "
                             f"{received.shape}. Convert the model again.")
-    difference = float(np.max(np.abs(received - expected)) / np.max(np.abs(expected)))
+    scale = float(np.max(np.abs(expected))) if scale is None else scale
+    difference = float(np.max(np.abs(received - expected), initial=0.0) / scale)
     if not difference <= tolerance:
         raise ValueMismatch(f"{name} for a signal {tuple(shape)}: largest relative difference {difference:.2e}, "
                             f"tolerated {tolerance:.0e}. If the model was trained since, convert it again.", difference)

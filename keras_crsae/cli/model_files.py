@@ -30,6 +30,7 @@ def export(args: Namespace) -> None:
     start_keras()
     from crsae_onnx.cli.loaders import outputs_and_spikes
     from crsae_onnx.convert import convert
+    from crsae_onnx.file_format import container
     from crsae_onnx.validate import ValidationError, validate
 
     outputs, spikes = outputs_and_spikes(args.model, args.outputs)
@@ -43,7 +44,7 @@ def export(args: Namespace) -> None:
                           ) from error
     if report is not None:
         print(report)
-    print(f"{output}: {output.stat().st_size / 1024:.0f} KiB, outputs {', '.join(outputs)}"
+    print(f"{output}: {output.stat().st_size / 1024:.0f} KiB, outputs {', '.join(container.read(output)[1]['outputs'])}"
           + (", equal to Keras within tolerance" if args.validate else ""))
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import keras
 import numpy as np
-from crsae_onnx.core.spec import EncoderSpec, LayerSpec
+from crsae_onnx.core.spec import EncoderSpec, LayerSpec, StepSearch
 from crsae_onnx.core.version import package_version
 from keras import ops
 
 from keras_crsae.layers import UnrolledCoding
 from keras_crsae.layers.solver_loop import LOOP_BODY
+from keras_crsae.solvers import Backtracking
 
 __all__ = ["encoder_spec", "reference_model"]
 
@@ -46,16 +47,40 @@ def encoder_spec(model: Any) -> EncoderSpec:
     dictionary, encoder, analysis = model.dictionary, model.encoder, model.encoder.analysis
     layers = tuple(LayerSpec(*parameters) for parameters in encoder.parameters_of_iterations()) \
         if isinstance(encoder, UnrolledCoding) else ()
+    counts = _counts(model)
     return EncoderSpec(
         kernel=_unit_kernel(dictionary), decoder_kernel=_unit_kernel(model.decoder),
         adjoint_kernel=None if analysis is None or layers else _unit_kernel(analysis),
         layers=layers, strides=dictionary.strides, block=encoder.block, step_size=float(model.step_size),
         lambda_reg=ops.convert_to_numpy(model.lambda_reg), sigma=float(model.sigma),
         code_prior=model.code_prior.onnx, likelihood=model.likelihood.onnx,
-        momentum=np.array(encoder.solver.momentum(encoder.iterations), np.float32),
+        **counts, search=_search(model), momentum=np.array(encoder.solver.momentum(encoder.iterations), np.float32),
         tolerance=encoder.tolerance, check_every=LOOP_BODY, active=encoder.active,
         config=json.loads(json.dumps(model.get_config(), default=str)),
         versions={"keras-crsae": package_version(), "keras": keras.__version__, "backend": keras.backend.backend()})
+
+
+def _counts(model: Any) -> dict[str, Any]:
+    """Size and baseline of counts; nothing where the data are none."""
+    cell = model.encoder.cell
+    if cell.likelihood.size_name is None:
+        return {}
+    if model.encoder.baseline_scope == "signal":
+        raise ValueError("Each signal of this model has a baseline of its own (baseline_scope='signal'), found with "
+                         "its code, which an exported graph does not do. Encode with Keras, or export a model with "
+                         "baseline_scope='channel'; a file with the input 'baseline' takes one of each signal.")
+    return {"size": cell.likelihood.size, "baseline": ops.convert_to_numpy(cell.baseline)}
+
+
+def _search(model: Any) -> StepSearch | None:
+    """How signals find their step sizes, where the solver is one that searches."""
+    solver, cell = model.encoder.solver, model.encoder.cell
+    if not solver.adaptive:
+        return None
+    if type(solver) is not Backtracking or cell.likelihood.size_name is None:
+        raise ValueError(f"The solver {type(solver).__name__} has no form in an exported graph with the likelihood "
+                         f"{type(cell.likelihood).__name__}. Encode with Keras, or export a model with solver='fista'.")
+    return StepSearch(**solver.get_config(), by_data=cell.finds_steps)
 
 
 def reference_model(model: Any, tolerance: float | None = None) -> Any:

@@ -10,8 +10,8 @@ everywhere, and the variance of y is A''(eta) / size. (Tolooshams, Song, Temerea
 learning based auto-encoders for natural exponential-family distributions, arXiv 1907.03211; there lambda is ours over
 the number of trials.)
 
-Whoever calls has checked counts and divided (``problem.counts``). In sums a sample weighs as much as its share of the
-signal's largest size.
+Whoever calls has checked counts (``crsae_onnx.core.counts``) and divided (``problem.counts``). In sums a sample weighs
+as much as its share of the signal's largest size.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from crsae_onnx.core import counts as count_data
 from keras import ops
 
-from keras_crsae.problem import counts as count_data
 from keras_crsae.problem.likelihoods import Likelihood, register_likelihood
 from keras_crsae.typing import Tensor
 
@@ -69,7 +69,7 @@ class CountLikelihood(Likelihood):
 
         Args:
             counts: array (batch, *space, channels).
-            size: None (the constructor's), or that of these counts, see ``problem.counts.as_size``.
+            size: None (the constructor's), or that of these counts, see ``crsae_onnx.core.counts.as_size``.
             name: of the counts, for messages.
             observed: None, or 0/1 broadcastable to the counts; others are not looked at.
 
@@ -137,7 +137,7 @@ class CountLikelihood(Likelihood):
         Args:
             counts: (batch, *space, channels), or any other shape.
             eta: natural parameter, baseline included, broadcastable to the counts.
-            size: None (the constructor's), or that of these counts, see ``problem.counts.as_size``.
+            size: None (the constructor's), or that of these counts, see ``crsae_onnx.core.counts.as_size``.
         """
 
     def _as_float64(self, counts: Any, eta: Any, size: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -175,6 +175,7 @@ class Poisson(CountLikelihood):
     """
 
     size_name = "exposure"
+    onnx = "poisson"
 
     def __init__(self, exposure: Any = 1.0) -> None:
         super().__init__(exposure)
@@ -259,6 +260,7 @@ class Binomial(CountLikelihood):
     curvature = 0.25
     size_name = "trials"
     bounded = True
+    onnx = "binomial"
 
     def __init__(self, trials: Any = 1) -> None:
         super().__init__(trials)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from crsae_onnx.core.counts import as_size
 from crsae_onnx.core.signals import as_float32, as_signal
 from crsae_onnx.core.validation import as_sizes
 from keras import ops
@@ -24,7 +25,7 @@ from keras_crsae.operators.convolution import adjoint
 from keras_crsae.problem import code_priors, likelihoods
 from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.problem.count_likelihoods import CountLikelihood
-from keras_crsae.problem.counts import as_size, means
+from keras_crsae.problem.counts import means
 from keras_crsae.problem.likelihoods import Likelihood
 from keras_crsae.problem.measurements import Identity, Measurement
 from keras_crsae.typing import Sizes, Tensor
@@ -128,7 +129,7 @@ def lambda_max(signal: Tensor, filters: Tensor, strides: Sizes = 1, code_prior: 
         filters: (*kernel_size, channels, filters); normalised here.
         strides: int or tuple.
         code_prior, likelihood: object or registered name.
-        size: exposure or trials of these counts, see ``problem.counts.as_size``; None: the likelihood's.
+        size: exposure or trials of these counts, see ``crsae_onnx.core.counts.as_size``; None: the likelihood's.
         baseline: eta of the zero code, broadcastable to signal; None: the likelihood's, from the mean a channel.
 
     Raises:

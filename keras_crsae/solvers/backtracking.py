@@ -46,7 +46,6 @@ class Backtracking(Solver):
         >>> encoder = kc.SparseCoding(cell, solver="backtracking", iterations=50)
     """
 
-    exports = False
     adaptive = True
 
     def __init__(self, decrease: float = 0.97, increase: float = 2.0, relative_slack: float = 1e-4,

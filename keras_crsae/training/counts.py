@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from crsae_onnx.core.counts import as_size
 from crsae_onnx.core.signals import refuse_other_containers
 from keras import ops
 
@@ -91,7 +92,7 @@ def as_call_size(likelihood: Likelihood, size: Any, shape: tuple[int, ...], own:
     name = str(likelihood.size_name)
     refuse_other_containers(size, name)
     whole = getattr(likelihood, "bounded", False)
-    array = count_data.as_size(size, shape, name, whole=whole, per_signal=not own).astype(np.float32)
+    array = as_size(size, shape, name, whole=whole, per_signal=not own).astype(np.float32)
     array = array.reshape((1,) * len(shape)) if not array.ndim else array
     return np.broadcast_to(array, (shape[0], *array.shape[1:]))
 

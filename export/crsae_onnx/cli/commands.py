@@ -20,8 +20,8 @@ def convert(args: Namespace) -> None:
                    tolerance=args.tolerance, overwrite=args.overwrite, about=dict(args.about),
                    precision=args.precision, spikes=spikes,
                    loop={"auto": "auto", "yes": True, "no": False}[args.loop])
-    print(f"{path}: {path.stat().st_size / 1024:.0f} KiB, outputs {', '.join(outputs)}")
     facts = describe(path)[0]
+    print(f"{path}: {path.stat().st_size / 1024:.0f} KiB, outputs {', '.join(facts['outputs'])}")
     if facts["active"]:
         print("The model has active=True and goes on to the optimum; the file computes every position and stops after "
               f"{facts['iterations']} iterations.")

@@ -44,7 +44,7 @@ def load_model(path: str | Path, loaders: EntryPoints | None = None) -> Exportab
 
 
 def outputs_and_spikes(path: str | Path, outputs: Sequence[str] | None, inputs: Sequence[str] = (INPUT,),
-                       min_peak: float | None = None) -> tuple[tuple[str, ...], SpikeReader | float | None]:
+                       min_peak: float | None = None) -> tuple[tuple[str, ...] | None, SpikeReader | float | None]:
     """``outputs`` and ``spikes`` for ``convert`` of a model's file.
 
     The model in a sorter's folder takes its whitening along: without it, nobody could tell what its codes are of.
@@ -61,12 +61,12 @@ def outputs_and_spikes(path: str | Path, outputs: Sequence[str] | None, inputs: 
     Example:
         >>> from crsae_onnx.cli.loaders import outputs_and_spikes
         >>> outputs_and_spikes("other.keras", None)
-        (('code', 'reconstruction'), None)
+        (None, None)
     """
     path = Path(path)
     file = path.with_name(SORTER_READER)
     if min_peak is not None or path.name != SORTER_MODEL or not file.is_file():
-        return tuple(outputs or OUTPUTS), min_peak
+        return None if outputs is None else tuple(outputs), min_peak
     reader = SpikeReader.from_json(file.read_text(encoding="utf-8"))
     if outputs is None:
         outputs = ("code", "spikes") if tuple(inputs) == (INPUT,) else OUTPUTS

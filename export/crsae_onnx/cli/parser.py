@@ -11,7 +11,7 @@ from crsae_onnx.cli import commands
 from crsae_onnx.cli.option_types import OneLineParser, positive_int, positive_number
 from crsae_onnx.cli.options import add_progress_option, add_recording_options
 from crsae_onnx.cli.run import run
-from crsae_onnx.core.spec import ABOUT, INPUTS, OUTPUTS, PIPELINES, TOLERANCES
+from crsae_onnx.core.spec import ABOUT, COUNT_OUTPUTS, INPUTS, OUTPUTS, PIPELINES, TOLERANCES
 from crsae_onnx.core.version import package_version
 
 _FILE = ("file", "exported .onnx file")
@@ -51,8 +51,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_convert(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--outputs", nargs="+", choices=OUTPUTS + PIPELINES,
-                     help="default: code and reconstruction; of a sorter's model.keras code and spikes")
+    sub.add_argument("--outputs", nargs="+", choices=(*OUTPUTS, *COUNT_OUTPUTS[1:], *PIPELINES),
+                     help="default: code and reconstruction (of counts code and mean); of a sorter's model.keras code "
+                          "and spikes")
     sub.add_argument("--min-peak", type=float, metavar="VALUE", help="smallest code of a spike, for the output spikes")
     sub.add_argument("--inputs", nargs="+", choices=INPUTS, default=INPUTS[:1], help="default: signal alone")
     sub.add_argument("--tolerance", type=float, help="stop below this relative change an iteration")

@@ -15,11 +15,18 @@ OPSET = 18
 INPUT = "signal"
 MASK = "mask"
 SIGMA = "sigma"
+TRIALS = "trials"
+EXPOSURE = "exposure"
+BASELINE = "baseline"
+#: What counts are divided by, by their likelihood.
+SIZE_NAMES = {"binomial": TRIALS, "poisson": EXPOSURE}
 #: Noise level (of images in [0, 1]) at which a denoiser's ``sigma_power`` changes nothing.
 REFERENCE_SIGMA = 0.1
 #: Inputs that a file may have; the first is always there.
-INPUTS = (INPUT, MASK, SIGMA)
+INPUTS = (INPUT, MASK, SIGMA, TRIALS, EXPOSURE, BASELINE)
 OUTPUTS = ("code", "reconstruction")
+#: In place of these where the data are counts: eta = D z + baseline, and the mean, the inverse link of eta.
+COUNT_OUTPUTS = ("code", "eta", "mean")
 #: Outputs that do more than an encoder; "spikes" are three tensors: (batch entry, sample), unit, amplitude.
 PIPELINES = ("spikes", "denoised")
 SPIKE_TENSORS = ("spike_index", "spike_unit", "spike_amplitude")
@@ -69,6 +76,28 @@ class DenoiserSpec:
 
 
 @dataclass(frozen=True)
+class StepSearch:
+    """How each signal finds its step size 1 / L, where the likelihood's curvature has no bound.
+
+    A step is accepted where the data term lies below the parabola of curvature L, up to the slacks; then L is lowered.
+    A refused one is tried again with a larger L (``keras_crsae.solvers.Backtracking``).
+
+    Args:
+        decrease: factor of L after an accepted step.
+        increase: factor of L after a refused one.
+        relative_slack, absolute_slack: what a step may lie above the parabola.
+        by_data: whether the first step size, ``EncoderSpec.step_size``, is divided by the curvature that the data let
+            expect: the largest mean of the zero code, or half of the largest y.
+    """
+
+    decrease: float = 0.97
+    increase: float = 2.0
+    relative_slack: float = 1e-4
+    absolute_slack: float = 1e-6
+    by_data: bool = True
+
+
+@dataclass(frozen=True)
 class LayerSpec:
     """Parameters of one iteration that has parameters of its own, ``z' = prox(w + step_size A (y - D w), threshold)``.
 
@@ -95,7 +124,8 @@ class EncoderSpec:
 
         z' = prox(w + step_size A (y - D w), penalty_weight * step_size),    w' = z' + momentum_k (z' - z)
 
-    with A the adjoint of D (or a kernel of its own); the reconstruction is the decoder's ``D' z``.
+    with A the adjoint of D (or a kernel of its own); the reconstruction is the decoder's ``D' z``. Of counts y is their
+    mean, counts / size, the residual is ``y - mean(eta)``, ``eta = D w + baseline``, and sigma^2 is 1 / size.
 
     Args:
         kernel: filters D as the encoder uses them, float32 (*kernel_size, channels, filters).
@@ -106,7 +136,11 @@ class EncoderSpec:
         sigma: noise standard deviation, in the signal's unit.
         momentum: (iterations,), zeros for ISTA.
         code_prior: name of the prior's form in a graph, "soft" or "nonnegative_soft"; None: it has none.
-        likelihood: name of the likelihood's form in a graph, "gaussian"; None: it has none.
+        likelihood: name of the likelihood's form in a graph, "gaussian", "poisson" or "binomial"; None: it has none.
+        size: of counts the exposure or trials that divides them, a number or an array broadcastable to
+            (*space, channels).
+        baseline: of counts eta of the zero code, (channels,); None: 0.
+        search: how each signal finds its step size; None: ``step_size`` is that of all.
         block: code positions an axis that are folded into channels for speed; None: one.
         adjoint_kernel: filters of A where it is not the adjoint of D, same shape as ``kernel``; None: it is.
         layers: parameters of each iteration in place of ``kernel``, ``adjoint_kernel`` and ``lambda_reg``, where each
@@ -142,6 +176,9 @@ class EncoderSpec:
     likelihood: str | None = "gaussian"
     block: tuple[int, ...] | None = None
     adjoint_kernel: NDArray[np.float32] | None = None
+    size: float | NDArray[np.float64] = 1.0
+    baseline: NDArray[np.float64] | None = None
+    search: StepSearch | None = None
     layers: tuple[LayerSpec, ...] = ()
     tolerance: float | None = None
     check_every: int = 10
@@ -165,7 +202,10 @@ class EncoderSpec:
         put("sigma", float(self.sigma))
         self._check_sizes()
         put("lambda_reg", np.broadcast_to(np.asarray(self.lambda_reg, np.float64), self.filters).copy())
-        for name in ("kernel", "decoder_kernel", "adjoint_kernel", "step_size", "lambda_reg", "sigma", "momentum"):
+        if self.baseline is not None:
+            put("baseline", np.broadcast_to(np.asarray(self.baseline, np.float64), self.channels).copy())
+        for name in ("kernel", "decoder_kernel", "adjoint_kernel", "step_size", "lambda_reg", "sigma", "momentum",
+                     "baseline"):
             value = getattr(self, name)
             if value is not None and not np.isfinite(value).all():
                 raise ValueError(f"The model's {name} is not finite: training diverged. Load the last good weights.")
@@ -220,6 +260,11 @@ class EncoderSpec:
         return len(self.momentum)
 
     @property
+    def size_name(self) -> str | None:
+        """What the data are divided by, "trials" or "exposure"; None: they are no counts."""
+        return SIZE_NAMES.get(self.likelihood or "")
+
+    @property
     def penalty_weight(self) -> NDArray[np.float64]:
         """Weight of the code's l1 norm, lambda sigma^2, (filters,), in the signal's unit."""
         return self.lambda_reg * self.sigma**2
@@ -231,6 +276,8 @@ class EncoderSpec:
 
     def preprocessing(self) -> list[str]:
         """What a signal goes through before it reaches the encoder, in order."""
+        if self.size_name is not None:
+            return [f"none: whole numbers, as they were counted; they are divided by the {self.size_name} inside"]
         return [] if self.denoiser is None else self.denoiser.preprocessing()
 
     def weights_sha256(self) -> str:
@@ -242,6 +289,8 @@ class EncoderSpec:
         if self.adjoint_kernel is not None:
             values["analysis"] = self.adjoint_kernel
         digest = hashlib.sha256()
+        if self.baseline is not None:
+            values |= {"baseline": self.baseline, "size": self.size}
         for number, layer in enumerate(self.layers):
             values |= {f"layer {number} {name}": value for name, value in vars(layer).items()}
         for name, value in {**values, "lambda": self.lambda_reg, "sigma": self.sigma, "step": self.step_size}.items():
@@ -253,8 +302,8 @@ class EncoderSpec:
 class Reference(Protocol):
     """What an exported file is compared with: a model that computes as the file does."""
 
-    def encode(self, signal: Any, mask: Any = None, sigma: Any = None) -> NDArray[np.float32]:
-        """Code (batch, *positions, filters) of a signal (batch, *space, channels)."""
+    def encode(self, signal: Any, mask: Any = None, sigma: Any = None, **size: Any) -> NDArray[np.float32]:
+        """Code (batch, *positions, filters) of a signal (batch, *space, channels); ``size``: trials or exposure."""
         ...
 
     def decode(self, code: Any) -> NDArray[np.float32]:
@@ -281,7 +330,11 @@ def axes(name: str, rank: int) -> tuple[str | int, ...]:
         return ("batch",)
     if name in SPIKE_TENSORS:
         return ("spikes", 2)[:2 if name == SPIKE_TENSORS[0] else 1]
+    if name == BASELINE:
+        return ("batch", "channels")
     space = SPACE_AXES[rank]
+    if name in SIZE_NAMES.values():  # sizes of the signal's, or 1
+        return ("batch", *(f"{name}_{axis}" for axis in space), f"{name}_channels")
     if name == "code":
         return ("batch", *(f"{axis}_positions" for axis in space), "filters")
     return ("batch", *space, "channels")

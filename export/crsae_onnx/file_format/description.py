@@ -56,9 +56,23 @@ def _model(facts: Facts) -> dict[str, object]:
             "encoder": f"{facts['iterations']} iterations{' at most' if facts['tolerance'] else ''}{stop}",
             "code prior": facts["code_prior"], "likelihood": facts["likelihood"],
             "computes": f"every position{active}", "precision": facts["precision"],
-            "sigma": f"{facts['sigma']:.4g} ({unit})", "step size": f"{facts['step_size']:.4g}",
+            **(_noise(facts, unit) if facts.get("size_name") is None else _counts(facts))}
+
+
+def _noise(facts: Facts, unit: str) -> dict[str, object]:
+    return {"sigma": f"{facts['sigma']:.4g} ({unit})", "step size": f"{facts['step_size']:.4g}",
             "lambda": f"{_numbers(facts['lambda_reg'])} (rate of the code's prior, 1 / unit)",
             "penalty weight": f"{_numbers(facts['penalty_weight'])} (lambda sigma^2, {unit})"}
+
+
+def _counts(facts: Facts) -> dict[str, object]:
+    size = facts["size"]
+    shown = f"{size:g}" if isinstance(size, int | float) else "one a sample, all with --json"
+    steps = "found for each signal" if facts["steps"] == "searched" else f"{facts['step_size']:.4g}"
+    return {facts["size_name"]: f"{shown} (counts are divided by it; 1 / {facts['size_name']} is the dispersion)",
+            "baseline": f"{_numbers(facts['baseline'])} (eta of the zero code, one a channel)", "step size": steps,
+            "lambda": f"{_numbers(facts['lambda_reg'])} (rate of the code's prior)",
+            "penalty weight": f"{_numbers(facts['penalty_weight'])} (lambda / {facts['size_name']})"}
 
 
 def _signals(facts: Facts) -> dict[str, object]:

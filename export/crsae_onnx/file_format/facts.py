@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 from crsae_onnx.core.spec import ABOUT, FORMAT_VERSION, OPSET, EncoderSpec
 from crsae_onnx.core.windowing import receptive_field
 
@@ -50,8 +52,18 @@ def encoder_facts(spec: EncoderSpec, *, block: Sequence[int], outputs: Sequence[
         "lambda_reg": spec.lambda_reg.tolist(), "penalty_weight": spec.penalty_weight.tolist(),
         "threshold": spec.threshold.tolist(), "config": dict(spec.config),
         "versions": {**spec.versions, **versions},
-        **({} if loop else {"loop": False}), **({"layers": len(spec.layers)} if spec.layers else {}),
+        **_count_facts(spec), **({} if loop else {"loop": False}),
+        **({"layers": len(spec.layers)} if spec.layers else {}),
     }
+
+
+def _count_facts(spec: EncoderSpec) -> Facts:
+    """What divides counts, and their baseline."""
+    if spec.size_name is None:
+        return {}
+    baseline = np.zeros(spec.channels) if spec.baseline is None else spec.baseline
+    return {"unit": "counts", "size_name": spec.size_name, "size": np.asarray(spec.size).tolist(),
+            "baseline": baseline.tolist(), "steps": "one size" if spec.search is None else "searched"}
 
 
 def check_about(about: Mapping[str, Any] | None) -> Facts:

@@ -28,7 +28,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,16 +36,14 @@ from numpy.typing import NDArray
 from crsae_onnx.core.spec import INPUT, MASK, SIGMA
 from crsae_onnx.graph.blocks import Blocks
 from crsae_onnx.graph.folding import FoldedEncoder, FoldedLayer
+from crsae_onnx.graph.loops import State, loop
 from crsae_onnx.graph.nodes import Nodes
-
-if TYPE_CHECKING:
-    import onnx
 
 #: Code priors that the iteration is written for -> whether their codes have both signs; and the likelihoods.
 CODE_PRIORS = {"soft": True, "nonnegative_soft": False}
-LIKELIHOODS = ("gaussian",)
+LIKELIHOODS = ("gaussian", "poisson", "binomial")
 #: Least squared norm of a code, so that a silent code has changed by 0.
-_TINY = 1e-30
+TINY = 1e-30
 _FLOAT, _HALF = 1, 10  # onnx.TensorProto
 
 
@@ -53,7 +51,7 @@ _FLOAT, _HALF = 1, 10  # onnx.TensorProto
 class Weights:
     """Names of what an iteration computes with."""
 
-    negative_synthesis: str
+    synthesis: str  #: of D; of -D where the residual is a sum
     adjoint: str
     bias: str  #: of the convolution with ``adjoint``
     step_size: str
@@ -95,7 +93,7 @@ class Graph(Blocks):
         top, constant = self.top, self.top.constant
         observed = top("Mul", signal, self.image(MASK)) if masked else signal
         most = top("ReduceMax", top("Abs", observed), constant([1, 2, 3]), keepdims=1)
-        return top("Max", most, constant(_TINY, np.float32))
+        return top("Max", most, constant(TINY, np.float32))
 
     def unscale(self, array: str) -> str:
         """An array back in the signal's unit."""
@@ -126,10 +124,11 @@ class Graph(Blocks):
         top = self.top
         shape = self.concat(self.batch, top.constant([1]), self.signal_blocks)
         extras = [self.last_block(axis, self.signal_blocks) for axis in self.tail]
-        extras += [self._sigma()] if sigma else []
+        extras += [self.level_tensor()] if sigma else []
         return [top("Expand", extra, shape) for extra in extras]
 
-    def _sigma(self) -> str:
+    def level_tensor(self) -> str:
+        """The level of each signal, (batch, 1, 1, 1)."""
         return self.top("Reshape", self.level, self.top.constant([-1, 1, 1, 1]))
 
     def _with(self, array: str, extras: Sequence[str]) -> str:
@@ -147,20 +146,24 @@ class Graph(Blocks):
         more = [top("Expand", one, self.concat(batch, constant([extras]), self.signal_blocks))] if extras else []
         return self._with(self.fold(mask, batch), more)
 
+    def residual_weight(self, layer: FoldedLayer, extras: int) -> str:
+        """The weight of the convolution that ``residual`` takes."""
+        weight = self.synthesis_weight(layer.kernel)
+        return self._more_rows(weight if self.half else self.top("Neg", weight), extras)
+
     def _weights(self, layer: FoldedLayer, sigma: bool, extras: int) -> Weights:
         """Weights of both convolutions; the threshold as the second one's bias, or as a tensor."""
         encoder, top, constant = self.encoder, self.top, self.top.constant
-        synthesis = self.synthesis_weight(layer.kernel)
-        synthesis = self._more_rows(synthesis if self.half else top("Neg", synthesis), extras)
+        synthesis = self.residual_weight(layer, extras)
         kernel = layer.kernel if layer.adjoint_kernel is None else layer.adjoint_kernel
         kernel = top("Transpose", self.weight(kernel, self.half), perm=[3, 2, 0, 1])  # (filters, channels, *taps)
         step_size = constant(layer.step_size, np.float32)
         parts = [kernel if self.half else top("Mul", kernel, step_size)]
         scale = np.tile(layer.scale, math.prod(encoder.block)).astype(np.float32)
-        bias = self.weight(-encoder.sigma * scale * (self.biased and not sigma), self.half)
+        bias = self.weight(-encoder.level * scale * (self.biased and not sigma), self.half)
         amounts = self._amounts
         if not self.biased:
-            threshold = self._threshold(layer, scale.reshape(1, -1, 1, 1), sigma)
+            threshold = self.threshold(layer, scale.reshape(1, -1, 1, 1), sigma)
             return Weights(synthesis, parts[0], bias, step_size, threshold, top("Neg", threshold))
         first_tap = [(0, 0), (0, 0)] + [(0, t - 1) for t in self.taps]
         low, high = zip(*first_tap, strict=True)
@@ -170,25 +173,29 @@ class Graph(Blocks):
         adjoint = top("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
         return Weights(synthesis, adjoint, bias, step_size, "", "")
 
-    def _threshold(self, layer: FoldedLayer, scale: NDArray[np.float32], sigma: bool) -> str:
+    def threshold(self, layer: FoldedLayer, scale: NDArray[np.float32], sigma: bool) -> str:
         """The threshold of an iteration, broadcastable to the folded code; infinite at closed positions."""
+        threshold = self.open_threshold(layer, scale, sigma)
+        for axis in self.tail:
+            threshold = self.top("Sub", threshold, self.closed_positions(axis))
+        return threshold
+
+    def open_threshold(self, layer: FoldedLayer, scale: NDArray[np.float32], sigma: bool) -> str:
+        """``threshold`` without regard to closed positions."""
         top = self.top
-        threshold = top("Mul", self._sigma(), self.weight(scale)) if sigma else \
-            self.weight(self.encoder.sigma * scale)
+        threshold = top("Mul", self.level_tensor(), self.weight(scale)) if sigma else \
+            self.weight(self.encoder.level * scale)
         if layer.offset is not None:
             offset = np.tile(layer.offset, math.prod(self.encoder.block)).reshape(scale.shape)
             threshold = top("Relu", top("Add", threshold, self.weight(offset)))
-        threshold = top("Div", threshold, self.scale) if self.half else threshold
-        for axis in self.tail:
-            threshold = top("Sub", threshold, self._closed(axis))
-        return threshold
+        return top("Div", threshold, self.scale) if self.half else threshold
 
     @cached_property
     def _amounts(self) -> dict[int, str]:
         return {axis: self.closed(axis) for axis in self.tail}
 
     @lru_cache  # noqa: B019  a graph lives as long as its conversion
-    def _closed(self, axis: int) -> str:
+    def closed_positions(self, axis: int) -> str:
         """``CLOSED`` at the closed positions of the last block of an axis, else 0; broadcastable to the folded code."""
         top = self.top
         amount = top("Reshape", self._amounts[axis], top.constant([1, -1, 1, 1]))
@@ -196,13 +203,14 @@ class Graph(Blocks):
 
     # The iterations
 
-    def synthesis(self, nodes: Nodes, code: str, weight: str, rows: int) -> str:
+    def synthesis(self, nodes: Nodes, code: str, weight: str, rows: int, bias: str = "") -> str:
         """``D`` on a folded code, (batch, rows, *signal_blocks)."""
         pads = [t - 1 for t in self.taps]
-        signal = self._convolve(nodes, code, weight, self.weight(np.zeros(rows), self.half), pads=pads + pads)
+        bias = bias or self.weight(np.zeros(rows), self.half)
+        signal = self.convolve(nodes, code, weight, bias, pads=pads + pads)
         return nodes.shaped(signal, rows, "signal_blocks")
 
-    def _convolve(self, nodes: Nodes, array: str, weight: str, bias: str, **options: Any) -> str:
+    def convolve(self, nodes: Nodes, array: str, weight: str, bias: str, **options: Any) -> str:
         """A convolution of float32 arrays, inside in the file's precision."""
         if self.half:
             array = nodes("Cast", array, to=_HALF)
@@ -212,27 +220,34 @@ class Graph(Blocks):
     def _step(self, nodes: Nodes, x: str | None, w: str | None, factor: str | None,
               weights: Weights) -> tuple[str, str]:
         """One iteration; returns the new (x, w). ``x`` and ``w`` None: the code 0; ``factor`` None: no momentum."""
-        residual = self.signal
-        if w is not None:
-            synthesis = self.synthesis(nodes, w, weights.negative_synthesis, self.rows)
-            residual = nodes("Sub", self.signal, synthesis) if self.half else nodes("Add", synthesis, self.signal)
+        residual = self.residual(nodes, w, weights)
         if self.mask is not None:
             residual = nodes("Mul", residual, self.mask)
-        moved = self._convolve(nodes, residual, weights.adjoint, weights.bias)
+        moved = self.convolve(nodes, residual, weights.adjoint, weights.bias)
         if self.half:
             moved = nodes("Mul", moved, weights.step_size)
         moved = nodes.shaped(moved, self.columns, "blocks")
         moved = moved if w is None else nodes("Add", moved, w)
-        if self.signed:
-            # u - clip(u, -b, b); ONNX Clip takes one number as limit.
-            clipped = nodes("Max", nodes("Min", moved, weights.threshold), weights.negative_threshold)
-            new = nodes("Sub", moved, clipped)
-        else:
-            new = nodes("Relu", moved if self.biased else nodes("Sub", moved, weights.threshold))
+        new = nodes("Relu", moved) if self.biased else \
+            self.shrink(nodes, moved, weights.threshold, weights.negative_threshold)
         if factor is None:
             return new, nodes.shaped(new, self.columns, "blocks")
         change = new if x is None else nodes("Sub", new, x)
         return new, nodes.shaped(nodes("Add", new, nodes("Mul", change, factor)), self.columns, "blocks")
+
+    def residual(self, nodes: Nodes, w: str | None, weights: Weights) -> str:
+        """y - D w, missing samples included; of the code 0 where ``w`` is None."""
+        if w is None:
+            return self.signal
+        synthesis = self.synthesis(nodes, w, weights.synthesis, self.rows)
+        return nodes("Sub", self.signal, synthesis) if self.half else nodes("Add", synthesis, self.signal)
+
+    def shrink(self, nodes: Nodes, moved: str, threshold: str, negative_threshold: str) -> str:
+        """The prox of the code's prior."""
+        if not self.signed:
+            return nodes("Relu", nodes("Sub", moved, threshold))
+        # u - clip(u, -b, b); ONNX Clip takes one number as limit.
+        return nodes("Sub", moved, nodes("Max", nodes("Min", moved, threshold), negative_threshold))
 
     def code(self, folded: str, name: str) -> None:
         """The folded code as an output (batch, *positions, filters)."""
@@ -259,7 +274,17 @@ class Graph(Blocks):
         if not passes:
             return x
         table = self.weight(factors[rest:].reshape(passes, encoder.check_every))
-        return top.several("Loop", constant(passes), constant(True, bool), x, w, count=2, body=self._body(table))[0]
+
+        def one_pass(nodes: Nodes, number: str, states: list[str]) -> tuple[list[str], list[str]]:
+            row, last = nodes("Gather", table, number), states
+            for factor in nodes.several("Split", row, count=encoder.check_every, axis=0,
+                                        num_outputs=encoder.check_every):
+                last, states = states, list(self._step(nodes, states[0], states[1], factor, self.layers[0]))
+            return states, last
+
+        shape = Nodes(f"{top.prefix}body/").shape(self.columns, "blocks")
+        goes_on = None if encoder.tolerance is None else self.changed
+        return loop(top, passes, [State("x", x, shape), State("w", w, shape)], one_pass, goes_on)[0]
 
     def _written_out(self, factors: NDArray[np.float32]) -> str:
         """``iterate`` without a Loop, what the first and the last iteration do not need left out."""
@@ -270,41 +295,11 @@ class Graph(Blocks):
             x, w = self._step(self.top, x, w, self.top.constant(factor, np.float32) if moves else None, weights)
         return x or ""
 
-    def _body(self, table: str) -> onnx.GraphProto:
-        from onnx import TensorProto, helper
-
-        nodes = Nodes(f"{self.top.prefix}body/")
-        names = {name: f"{self.top.prefix}{name}" for name in ("pass", "go", "x", "w", "go_on", "x_next", "w_next")}
-        row = nodes("Gather", table, names["pass"])
-        count = self.encoder.check_every
-        factors = nodes.several("Split", row, count=count, axis=0, num_outputs=count)
-        x = last = names["x"]
-        w = names["w"]
-        for factor in factors:
-            last = x
-            x, w = self._step(nodes, x, w, factor, self.layers[0])
-        if self.encoder.tolerance is None:
-            nodes("Identity", names["go"], name=names["go_on"])
-        else:
-            self._go_on(nodes, x, last, self.encoder.tolerance, names["go_on"])
-        nodes("Identity", x, name=names["x_next"])
-        nodes("Identity", w, name=names["w_next"])
-
-        def tensor(name: str, kind: int = TensorProto.FLOAT, shape: list | None = None) -> onnx.ValueInfoProto:
-            shape = nodes.shape(self.columns, "blocks") if shape is None else shape
-            return helper.make_tensor_value_info(names[name], kind, shape)
-
-        return helper.make_graph(
-            nodes.nodes, nodes.prefix + "iterations",
-            [tensor("pass", TensorProto.INT64, []), tensor("go", TensorProto.BOOL, []), tensor("x"), tensor("w")],
-            [tensor("go_on", TensorProto.BOOL, []), tensor("x_next"), tensor("w_next")], nodes.constants,
-            value_info=nodes.shapes)
-
-    def _go_on(self, nodes: Nodes, x: str, last: str, tolerance: float, name: str) -> None:
-        """True while some code of the batch changed by the tolerance or more in the last iteration."""
+    def changed(self, nodes: Nodes, after: list[str], before: list[str], name: str) -> None:
+        """True while some code of the batch changed by the tolerance or more."""
         every = nodes.constant([1, 2, 3])
-        moved = nodes("ReduceSumSquare", nodes("Sub", x, last), every, keepdims=0)
-        size = nodes("ReduceSumSquare", x, every, keepdims=0)
-        relative = nodes("Div", moved, nodes("Max", size, nodes.constant(_TINY, np.float32)))
+        moved = nodes("ReduceSumSquare", nodes("Sub", after[0], before[0]), every, keepdims=0)
+        size = nodes("ReduceSumSquare", after[0], every, keepdims=0)
+        relative = nodes("Div", moved, nodes("Max", size, nodes.constant(TINY, np.float32)))
         change = nodes("Sqrt", nodes("ReduceMax", relative, keepdims=0))
-        nodes("GreaterOrEqual", change, nodes.constant(tolerance, np.float32), name=name)
+        nodes("GreaterOrEqual", change, nodes.constant(self.encoder.tolerance or 0.0, np.float32), name=name)

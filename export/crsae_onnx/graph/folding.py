@@ -14,7 +14,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from crsae_onnx.core.spec import EncoderSpec
+from crsae_onnx.core.spec import EncoderSpec, StepSearch
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class FoldedLayer:
         kernel: folded (*taps, prod(block * strides) * channels, prod(block) * filters).
         adjoint_kernel: folded filters of the adjoint where it is no transpose of D (LCSC); None: ``kernel``.
         step_size: of the iteration.
-        scale: (filters,): its threshold is ``max(offset + scale * sigma, 0)``.
+        scale: (filters,): its threshold is ``max(offset + scale * level, 0)``; times the signal's step size, where one
+            is searched.
         offset: (filters,); None: zeros.
     """
 
@@ -45,13 +46,16 @@ class FoldedEncoder:
         decoder_kernel: folded as the layers' kernels are.
         kernel_size, strides, channels, filters: of the plain dictionary.
         block: code positions an axis that one block holds.
-        sigma: noise level where the file has no such input.
+        level: sigma where the file has no such input; of counts sigma^2, 1 / size.
         code_prior: "soft" or "nonnegative_soft".
         momentum: (iterations,), FISTA's (t_k - 1) / t_{k+1}.
         check_every: iterations in one pass of the Loop; ``tolerance`` is compared after each pass.
         tolerance: relative change that ends the Loop; None: all iterations are done.
         half: whether convolutions are in float16.
         loop: whether the iterations are a Loop of the graph; False: all are written out.
+        likelihood: "gaussian", "poisson" or "binomial".
+        size, baseline, search: see ``EncoderSpec``.
+        first_step: step size with which a search begins.
     """
 
     layers: tuple[FoldedLayer, ...]
@@ -61,13 +65,18 @@ class FoldedEncoder:
     channels: int
     filters: int
     block: tuple[int, ...]
-    sigma: float
+    level: float
     code_prior: str
     momentum: NDArray[np.float32]
     check_every: int
     tolerance: float | None
     half: bool = False
     loop: bool = True
+    likelihood: str = "gaussian"
+    size: float | NDArray[np.float64] = 1.0
+    baseline: NDArray[np.float64] | None = None
+    search: StepSearch | None = None
+    first_step: float = 1.0
 
 
 def fold_encoder(spec: EncoderSpec, tolerance: float | None = None, half: bool = False,
@@ -82,7 +91,7 @@ def fold_encoder(spec: EncoderSpec, tolerance: float | None = None, half: bool =
 
     Example:
         >>> import numpy as np
-        >>> from crsae_onnx.core.spec import EncoderSpec
+        >>> from crsae_onnx.core.spec import EncoderSpec, StepSearch
         >>> from crsae_onnx.graph.folding import fold_encoder
         >>> filters = np.ones((45, 1, 3), "float32")
         >>> encoder = fold_encoder(EncoderSpec(filters, filters, (1,), 1.0, [1.0], 1.0, np.zeros(9), block=(16,)))
@@ -95,17 +104,19 @@ def fold_encoder(spec: EncoderSpec, tolerance: float | None = None, half: bool =
     def fold(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
         return fold_kernel(kernel, spec.strides, block)
 
+    counts, step_size = spec.size_name is not None, 1.0 if spec.search is not None else spec.step_size
     if spec.layers:
         layers = tuple(FoldedLayer(fold(layer.kernel), fold(layer.adjoint_kernel), spec.step_size, layer.slope,
                                    layer.offset) for layer in spec.layers)
     else:
         adjoint = None if spec.adjoint_kernel is None else fold(spec.adjoint_kernel)
-        scale = spec.lambda_reg * spec.sigma * spec.step_size
-        layers = (FoldedLayer(fold(spec.kernel), adjoint, spec.step_size, scale),)
+        scale = spec.lambda_reg * step_size if counts else spec.lambda_reg * spec.sigma * step_size
+        layers = (FoldedLayer(fold(spec.kernel), adjoint, step_size, scale),)
     return FoldedEncoder(
         layers, fold(spec.decoder_kernel), spec.kernel_size, spec.strides, spec.channels, spec.filters, block,
-        spec.sigma, spec.code_prior or "", spec.momentum, spec.check_every,
-        spec.tolerance if tolerance is None else float(tolerance), half, loop)
+        spec.sigma**2 if counts else spec.sigma, spec.code_prior or "", spec.momentum, spec.check_every,
+        spec.tolerance if tolerance is None else float(tolerance), half, loop, spec.likelihood or "", spec.size,
+        spec.baseline, spec.search, spec.step_size)
 
 
 def taps(kernel_size: int, stride: int, block: int) -> int:

@@ -14,6 +14,7 @@ from crsae_onnx.core.spec import (
     OPSET,
     REFERENCE_SIGMA,
     SIGMA,
+    SIZE_NAMES,
     SPIKE_TENSORS,
     DenoiserSpec,
     is_index,
@@ -24,6 +25,7 @@ from crsae_onnx.core.spikes.correlations import POOL_RADIUS
 from crsae_onnx.core.spikes.peak_rule import CENTRE_WEIGHT, PeakRule
 from crsae_onnx.core.spikes.whitening import Whitening
 from crsae_onnx.graph.blocks import as_images
+from crsae_onnx.graph.counts import CountsGraph
 from crsae_onnx.graph.encoder import Graph
 from crsae_onnx.graph.folding import FoldedEncoder
 from crsae_onnx.graph.nodes import Nodes, fold_constants
@@ -41,8 +43,8 @@ def build(encoder: FoldedEncoder, outputs: Sequence[str], inputs: Sequence[str],
 
     Args:
         encoder: FoldedEncoder.
-        outputs: some of "code", "reconstruction", "spikes", "denoised".
-        inputs: "signal" and, optionally, "mask" and "sigma".
+        outputs: some of "code", "reconstruction", "spikes", "denoised"; of counts "code", "eta", "mean".
+        inputs: "signal" and, optionally, "mask" and "sigma"; of counts "mask", "trials" or "exposure", "baseline".
         whitening: None, or the ``Whitening`` that recordings go through first, inside the graph.
         rule: of the output "spikes".
         denoiser: of the output "denoised".
@@ -54,7 +56,10 @@ def build(encoder: FoldedEncoder, outputs: Sequence[str], inputs: Sequence[str],
 
     images, top = as_images(encoder), Nodes()
     signal = INPUT if whitening is None else whiten(top, INPUT, whitening)
-    if set(outputs) - {"denoised"}:
+    if encoder.likelihood in SIZE_NAMES:
+        counts = CountsGraph(images, inputs, len(encoder.strides) == 1, top)
+        counts.outputs(counts.iterate(), outputs)
+    elif set(outputs) - {"denoised"}:
         _encoder_outputs(top, Graph(images, inputs, len(encoder.strides) == 1, top, signal), outputs, rule)
     if "denoised" in outputs:
         if denoiser is None:

@@ -11,8 +11,8 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from crsae_onnx.core.signals import as_finite, as_float32, as_sigma, check_layout, with_own_mask
-from crsae_onnx.core.spec import INPUT, INPUTS, MASK, OUTPUTS, PIPELINES, SIGMA, SPIKE_TENSORS
+from crsae_onnx.core.signals import as_finite, check_layout
+from crsae_onnx.core.spec import COUNT_OUTPUTS, INPUT, INPUTS, OUTPUTS, PIPELINES, SPIKE_TENSORS
 from crsae_onnx.core.validation import as_positive_int
 from crsae_onnx.core.windowing import (
     MIN_PART_OVERLAPS,
@@ -27,7 +27,8 @@ from crsae_onnx.file_format import container
 from crsae_onnx.file_format.container import ModelFileError
 from crsae_onnx.file_format.facts import file_receptive_field
 from crsae_onnx.runtime import sessions
-from crsae_onnx.runtime.inputs import as_array, spread_mask
+from crsae_onnx.runtime.feeds import Feeds, Given, windows_of
+from crsae_onnx.runtime.inputs import as_array
 from crsae_onnx.runtime.level_check import LevelCheck
 from crsae_onnx.runtime.pickling import Pickled, restore
 from crsae_onnx.runtime.sessions import RunLimits
@@ -100,11 +101,12 @@ class SparseEncoder:
                                                           optimization)),
             self._whole, self.provider == sessions.CPU, threads)
         self._inputs = tuple(i.name for i in self._session.get_inputs())
+        self.feeds = Feeds(self.info, self._inputs)  #: how arguments become inputs of the session
         self._outputs = tuple(o.name for o in self._session.get_outputs())
-        known = {*OUTPUTS, "denoised", *SPIKE_TENSORS}
+        known = {*OUTPUTS, *COUNT_OUTPUTS, "denoised", *SPIKE_TENSORS}
         if INPUT not in self._inputs or set(self._inputs) - set(INPUTS) or set(self._outputs) - known:
             raise ModelFileError(f"{self.path} has inputs {self._inputs} and outputs {self._outputs}; expected some of "
-                                 f"{INPUTS} and {OUTPUTS + PIPELINES}. Convert the model again.")
+                                 f"{INPUTS} and {OUTPUTS + COUNT_OUTPUTS + PIPELINES}. Convert the model again.")
 
     def __repr__(self) -> str:
         info = self.info
@@ -125,25 +127,31 @@ class SparseEncoder:
         return self._session.get_providers()[0]
 
     @overload
-    def encode(self, signal: Any, mask: Any = None, sigma: Any = None, *, sparse: Literal[True], out: Any = None,
-               window: int | None = None, overlap: int | None = None, batch_size: int | None = None,
-               progress: Progress = None) -> SparseCode: ...
+    def encode(self, signal: Any, mask: Any = None, sigma: Any = None, *, sparse: Literal[True], trials: Any = None,
+               exposure: Any = None, baseline: Any = None, out: Any = None, window: int | None = None,
+               overlap: int | None = None, batch_size: int | None = None, progress: Progress = None) -> SparseCode: ...
 
     @overload
     def encode(self, signal: Any, mask: Any = None, sigma: Any = None, *, sparse: Literal[False] = False,
-               out: Any = None, window: int | None = None, overlap: int | None = None, batch_size: int | None = None,
+               trials: Any = None, exposure: Any = None, baseline: Any = None, out: Any = None,
+               window: int | None = None, overlap: int | None = None, batch_size: int | None = None,
                progress: Progress = None) -> np.ndarray: ...
 
-    def encode(self, signal: Any, mask: Any = None, sigma: Any = None, *, out: Any = None, sparse: bool = False,
-               window: int | None = None, overlap: int | None = None, batch_size: int | None = None,
+    def encode(self, signal: Any, mask: Any = None, sigma: Any = None, *, trials: Any = None, exposure: Any = None,
+               baseline: Any = None, out: Any = None, sparse: bool = False, window: int | None = None,
+               overlap: int | None = None, batch_size: int | None = None,
                progress: Progress = None) -> np.ndarray | SparseCode:
         """Sparse code of a signal.
 
         Args:
-            signal: (batch, *space, channels), any real dtype: an array, ``np.memmap``, HDF5 or Zarr dataset.
+            signal: (batch, *space, channels), any real dtype: an array, ``np.memmap``, HDF5 or Zarr dataset. Of a model
+                of counts whole numbers, as they were counted: they are divided inside.
             mask: 0/1, broadcastable to the signal, or (batch, *space): the observed samples; the file must have
                 this input.
             sigma: noise standard deviation, a number or one a batch entry; the file must have this input.
+            trials, exposure: what counts are divided by, in place of the model's: a number, one a batch entry, or one a
+                sample; the file must have this input, and so for
+            baseline: eta of the zero code, a number, one a channel, or (batch, channels).
             out, sparse, window, overlap, batch_size, progress: see ``core.windowing.encode_windows``. Signals
                 of more than 2^20 samples (over the batch), and any with one of these options, are encoded in windows
                 (rank 1 only); ``batch_size=None`` takes as many batch entries at a time as stay below that.
@@ -169,15 +177,26 @@ class SparseEncoder:
             (1, 4956, 3)
         """
         windowed = partial(encode_windows, sparse=sparse)
-        return self._encode("code", windowed, signal, mask, sigma, sparse, out=out, window=window, overlap=overlap,
+        given = Given(mask, sigma, trials, exposure, baseline)
+        return self._encode("code", windowed, signal, given, sparse, out=out, window=window, overlap=overlap,
                             batch_size=batch_size, progress=progress)
 
-    def reconstruct(self, signal: Any, mask: Any = None, sigma: Any = None, *, out: Any = None,
-                    window: int | None = None, overlap: int | None = None, batch_size: int | None = None,
-                    progress: Progress = None) -> np.ndarray:
-        """Reconstruction, float32, of the signal's shape; arguments as for ``encode``."""
-        return self._encode("reconstruction", reconstruct_windows, signal, mask, sigma, False, out=out, window=window,
+    def reconstruct(self, signal: Any, mask: Any = None, sigma: Any = None, *, trials: Any = None,
+                    exposure: Any = None, baseline: Any = None, out: Any = None, window: int | None = None,
+                    overlap: int | None = None, batch_size: int | None = None, progress: Progress = None) -> np.ndarray:
+        """Reconstruction, float32, of the signal's shape (of counts their mean); arguments as for ``encode``."""
+        return self._encode("reconstruction" if self.feeds.size_name is None else "mean", reconstruct_windows, signal,
+                            Given(mask, sigma, trials, exposure, baseline), False, out=out, window=window,
                             overlap=overlap, batch_size=batch_size, progress=progress)
+
+    def mean(self, signal: Any, mask: Any = None, **options: Any) -> np.ndarray:
+        """Mean of counts, the inverse link of ``linear``: expected counts / size; arguments as for ``reconstruct``."""
+        return self.reconstruct(signal, mask, **options)
+
+    def linear(self, signal: Any, mask: Any = None, *, trials: Any = None, exposure: Any = None, baseline: Any = None
+               ) -> np.ndarray:
+        """eta = D z + baseline of counts, float32, of the signal's shape; arguments as for ``run``."""
+        return self.run(["eta"], signal, mask, trials=trials, exposure=exposure, baseline=baseline)["eta"]
 
     def spikes(self, signal: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Local maxima of the code over a threshold, found inside the graph (see ``crsae_onnx.core.spikes.peak_rule``).
@@ -242,13 +261,13 @@ class SparseEncoder:
         self._needs("denoised", "denoised")
         return self.run(["denoised"], images, sigma=sigma)["denoised"]
 
-    def run(self, outputs: Sequence[str], signal: Any, mask: Any = None, sigma: Any = None, *,
-            options: Any = None) -> dict[str, np.ndarray]:
+    def run(self, outputs: Sequence[str], signal: Any, mask: Any = None, sigma: Any = None, *, trials: Any = None,
+            exposure: Any = None, baseline: Any = None, options: Any = None) -> dict[str, np.ndarray]:
         """Several outputs of one run, of a signal in one piece: what a server needs.
 
         Args:
             outputs: names of the file's tensors, such as "code" or "spike_index".
-            signal, mask, sigma: as for ``encode``.
+            signal, mask, sigma, trials, exposure, baseline: as for ``encode``.
             options: None, or ``sessions.run_options()``, whose ``terminate`` ends this run from another thread.
 
         Returns:
@@ -271,19 +290,11 @@ class SparseEncoder:
         """
         for name in outputs:
             self._needs(name, name)
-        signal, mask = with_own_mask(signal, mask)
-        self._takes(mask, sigma)
-        info, given = self.info, signal
-        signal = as_array(signal, INPUT)
         # Denoising pads: any size will do.
-        least = (1,) * info["rank"] if set(outputs) == {"denoised"} else info["kernel_size"]
-        check_layout(signal, info["rank"], least, info["channels"], original=given)
-        if mask is not None:
-            mask = as_finite(spread_mask(as_array(mask, MASK), tuple(signal.shape)), name="mask")
-        if sigma is not None:
-            sigma = as_sigma(sigma, signal.shape[0])
+        least = (1,) * self.info["rank"] if set(outputs) == {"denoised"} else None
+        signal, given = self.feeds.checked(signal, Given(mask, sigma, trials, exposure, baseline), least)
         self.level.warn(signal)
-        arrays = self._fetch(list(outputs), self._feed(self._values(signal[...]), mask, sigma), options)
+        arrays = self._fetch(list(outputs), self.feeds.feed(*self._read(signal, given)), options)
         return dict(zip(outputs, arrays, strict=True))
 
     def _fetch(self, names: list[str], feed: sessions.Feed, options: Any = None) -> list[np.ndarray]:
@@ -300,52 +311,42 @@ class SparseEncoder:
             return self._whole(names, feed, options)
         return self._split(names, feed, size, options)
 
-    def _values(self, piece: Any) -> np.ndarray:
-        """float32; NaN is a gap where the graph whitens, and refused elsewhere."""
-        return np.ascontiguousarray(as_float32(piece)) if self.whitening_inside else as_finite(piece)
-
     def _needs(self, tensor: str, output: str) -> None:
         if tensor not in self._outputs:
             raise ValueError(f"The file was exported without {output!r}; it gives {self._outputs}. "
                              "Convert the model again with it among outputs=.")
 
-    def _takes(self, mask: Any, sigma: Any) -> None:
-        for name, value in ((MASK, mask), (SIGMA, sigma)):
-            if value is not None and name not in self._inputs:
-                raise ValueError(f"The file takes no {name!r}; its inputs are {self._inputs}. Convert the model again "
-                                 f"with inputs={INPUTS}.")
-
-    def _encode(self, output: str, windowed: Callable[..., Any], signal: Any, mask: Any, sigma: Any, sparse: bool, *,
+    def _encode(self, output: str, windowed: Callable[..., Any], signal: Any, given: Given, sparse: bool, *,
                 window: int | None, **options: Any) -> Any:
         self._needs(output, output)
-        signal, mask = with_own_mask(signal, mask)
-        self._takes(mask, sigma)
-        info, given = self.info, signal
-        signal = as_array(signal, INPUT)
-        check_layout(signal, info["rank"], info["kernel_size"], info["channels"], original=given)
-        if mask is not None:
-            mask = spread_mask(as_array(mask, MASK), tuple(signal.shape))
+        signal, given = self.feeds.checked(signal, given)
         self.level.warn(signal)
         options["progress"] = options["progress"] or None
         in_windows = sparse or window is not None or any(value is not None for value in options.values())
+        info = self.info
         if info["rank"] == 1:
-            # Threads share one signal by its windows, a batch by its signals (``_fetch``). What stops by the values of
-            # a whole signal is not shared.
-            workers = self._split.threads if signal.shape[0] == 1 and info["tolerance"] is None else 1
+            # Threads share one signal by its windows, a batch by its signals (``_fetch``). What stops, or finds its
+            # steps, by the values of a whole signal is not shared.
+            whole = info["tolerance"] is not None or info.get("steps") == "searched"
+            workers = self._split.threads if signal.shape[0] == 1 and not whole else 1
             most = self._window(signal.shape, workers, in_windows)
             if most is not None:
-                return self._encode_windows(partial(windowed, mask=mask, sigma=sigma), output, signal, workers, most,
-                                            window, options)
+                return self._encode_windows(windowed, output, signal, given, workers, most, window, options)
         elif in_windows:
             raise ValueError("Windows, out=, sparse= and progress= are for one-dimensional signals; this file encodes "
                              "images. Omit the option.")
-        mask = None if mask is None else as_finite(mask, name="mask")
-        sigma = None if sigma is None else as_sigma(sigma, signal.shape[0])
-        return self._run(output, self._values(signal[...]), mask, sigma)
+        return self._run(output, *self._read(signal, given))
 
-    def _encode_windows(self, windowed: Callable[..., Any], output: str, signal: Any, workers: int, most: int,
-                        window: int | None, options: dict[str, Any]) -> Any:
+    def _read(self, signal: Any, given: Given) -> tuple[np.ndarray, Given]:
+        """Signal and what goes with it as checked arrays."""
+        given = self.feeds.numbers(given, tuple(signal.shape))
+        mask = None if given.mask is None else as_finite(given.mask, name="mask")
+        return self.feeds.values(signal[...], mask, given.size), given._replace(mask=mask)
+
+    def _encode_windows(self, windowed: Callable[..., Any], output: str, signal: Any, given: Given, workers: int,
+                        most: int, window: int | None, options: dict[str, Any]) -> Any:
         """A signal in windows of at most ``most`` samples, ``workers`` of them at a time."""
+        run_piece, given = windows_of(self.feeds, given, tuple(signal.shape), partial(self._run, output))
         info = self.info
         window = most if window is None else as_positive_int(window, "window")
         if -(-signal.shape[1] // window) < workers:
@@ -358,8 +359,8 @@ class SparseEncoder:
         sizes = WindowOptions(info["kernel_size"], info["filters"], info["iterations"], info["strides"], window=window,
                               overlap=overlap, batch_size=batch_size, workers=workers, finite=not self.whitening_inside)
         run = None if workers == 1 else self._split.single()
-        return windowed(partial(self._run, output, run=run), signal, sizes, out=options["out"],
-                        progress=options["progress"])
+        return windowed(partial(run_piece, run=run), signal, sizes, mask=given.mask, sigma=given.sigma,
+                        out=options["out"], progress=options["progress"])
 
     def _window(self, shape: Sequence[int], workers: int, in_windows: bool) -> int | None:
         """Samples of a window of a long signal, or of one that the threads share; None where it stays whole."""
@@ -372,18 +373,8 @@ class SparseEncoder:
                                workers=workers, min_values=self.limits.shared_code_values)
         return None if window is None or -(-shape[1] // window) < workers else window
 
-    def _run(self, output: str, piece: np.ndarray, mask: np.ndarray | None = None, sigma: Any = None,
+    def _run(self, output: str, piece: np.ndarray, given: Given = Given(),  # noqa: B008  immutable
              run: sessions.Runner | None = None) -> np.ndarray:
         """One run of the session on checked float32 arrays; ``run``: of another session of the file."""
-        feed = self._feed(piece, mask, sigma)
+        feed = self.feeds.feed(piece, given)
         return (self._fetch([output], feed) if run is None else run([output], feed))[0]
-
-    def _feed(self, piece: np.ndarray, mask: np.ndarray | None = None, sigma: Any = None) -> sessions.Feed:
-        """The session's inputs; those not given take the training's values."""
-        feed = {INPUT: piece}
-        if MASK in self._inputs:
-            feed[MASK] = np.ones_like(piece) if mask is None else mask
-        if SIGMA in self._inputs:
-            sigma = self.info["sigma"] if sigma is None else sigma
-            feed[SIGMA] = np.ascontiguousarray(np.broadcast_to(np.asarray(sigma, np.float32), piece.shape[:1]))
-        return feed

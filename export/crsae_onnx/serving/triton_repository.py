@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from crsae_onnx.core.atomic_files import atomic_write
-from crsae_onnx.core.spec import SIGMA, is_index, sizes, tensors
+from crsae_onnx.core.spec import BASELINE, SIGMA, is_index, sizes, tensors
 from crsae_onnx.core.validation import as_int
 from crsae_onnx.file_format import container
 
@@ -175,7 +175,7 @@ def _warm_up(facts: dict[str, Any], batched: bool) -> str:
     inputs = []
     for tensor in facts["inputs"]:
         least = [8 * k for k in facts["kernel_size"]]
-        dims = [1] if tensor == SIGMA else [*least, facts["channels"]]
+        dims = [1] if tensor == SIGMA else [*(least if tensor != BASELINE else ()), facts["channels"]]
         dims = dims if batched else [1, *(dims if tensor != SIGMA else [])]
         inputs.append(f'inputs {{ key: "{tensor}" value: {{ data_type: TYPE_FP32 dims: [ '
                       f"{', '.join(map(str, dims))} ] zero_data: true }} }}")

@@ -29,7 +29,8 @@ async function loadModel(bytes, name) {
     ["dictionary", `${facts.filters} filters of ${facts.kernel_size.join(" x ")}, stride ${facts.strides.join(" x ")}`],
     ["encoder", `${facts.iterations} iterations at most, ${facts.code_prior}, ${facts.precision}`],
     ["signals", `rank ${facts.rank}, ${facts.channels} channels, unit: ${facts.unit}`],
-    ["sigma", `${facts.sigma} (in the ${facts.whitening_inside ? "whitened " : ""}signal's unit)`], ["outputs", facts.outputs.join(", ")],
+    facts.size_name ? [facts.size_name, `${facts.size} (counts are divided by it), baseline ${facts.baseline.join(", ")}`]
+      : ["sigma", `${facts.sigma} (in the ${facts.whitening_inside ? "whitened " : ""}signal's unit)`], ["outputs", facts.outputs.join(", ")],
     ["preprocessing", facts.preprocessing.join("; ") || "none beyond the unit"]];
   for (const key of ["sampling_frequency", "data", "training"]) if (facts[key]) rows.push([key, String(facts[key])]);
   element("info").replaceChildren(table(rows));
@@ -71,6 +72,7 @@ async function run() {
     const level = facts.rank === 2 ? Number(element("sigma").value) / 255 : facts.sigma;
     feeds.sigma = new ort.Tensor("float32", Float32Array.of(level), [1]);
   }
+  if (facts.size_name) Object.assign(feeds, countFeeds(facts, session.inputNames, data.values, shape));
   const start = performance.now();
   const made = await session.run(feeds);
   const seconds = ((performance.now() - start) / 1000).toFixed(2);
@@ -81,6 +83,24 @@ async function run() {
   element("warning").hidden = !warning;
   element("warning").textContent = warning ?? "";
   say(`Done in ${seconds} s.${data.notes?.length ? ` Of the file: ${data.notes.join("; ")}.` : ""}`);
+}
+
+/** Inputs of a model of counts beside the signal; data that are no counts are refused. */
+function countFeeds(facts, names, values, shape) {
+  const bad = values.findIndex((value) => value < 0 || Math.abs(value - Math.round(value)) > 1e-3);
+  if (bad >= 0) {
+    throw new Error(`The model takes counts, whole numbers from 0 (${facts.likelihood}). Received: ${values[bad]} at number ${bad}.`);
+  }
+  const most = facts.size_name === "trials" ? Math.max(...[facts.size].flat(Infinity)) : Infinity;
+  const many = values.findIndex((value) => value > most + 1e-3);
+  if (many >= 0) throw new Error(`A count of this model is at most ${most}, its trials. Received: ${values[many]} at number ${many}.`);
+  const feeds = {};
+  if (names.includes(facts.size_name)) {
+    if (Array.isArray(facts.size)) throw new Error(`This model's ${facts.size_name} is one of each sample, which the page does not give.`);
+    feeds[facts.size_name] = new ort.Tensor("float32", Float32Array.of(facts.size), shape.map(() => 1));
+  }
+  if (names.includes("baseline")) feeds.baseline = new ort.Tensor("float32", Float32Array.from(facts.baseline), [1, facts.channels]);
+  return feeds;
 }
 
 function pictures(made, shape) {
@@ -111,7 +131,7 @@ function pictures(made, shape) {
     const row = document.createElement("div");
     row.className = "row";
     row.append(figure(drawImage(data.values, height, width, channels), "given"));
-    for (const name of ["denoised", "reconstruction"]) {
+    for (const name of ["denoised", "reconstruction", "mean"]) {
       if (made[name]) row.append(figure(drawImage(made[name].data, height, width, channels), name));
     }
     parts.push(row);

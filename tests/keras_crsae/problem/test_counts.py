@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 from keras_crsae.problem import Binomial, Poisson, pearson_dispersion
-from keras_crsae.problem.counts import as_size, means
+from keras_crsae.problem.counts import means
 
 COUNTS = np.array([[0, 3, 1], [2, 0, 5]])[..., None]
 
@@ -45,26 +45,6 @@ def test_missing_samples_may_hold_anything():
     Poisson().check_counts(data, observed=observed)
     with pytest.raises(ValueError, match="`y` must hold counts"):
         Poisson().check_counts(data, name="y")
-
-
-SHAPE = (2, 30, 4)
-
-
-@pytest.mark.parametrize("given, per_signal, shape", [
-    ((), True, ()), ((2,), True, (2, 1, 1)), (SHAPE, True, SHAPE), ((2, 30), True, (2, 30, 1)),
-    ((30, 4), True, (1, 30, 4)), ((30, 1), True, (1, 30, 1)), ((4,), True, (1, 1, 4)), ((4,), False, (1, 1, 4)),
-    ((2, 1, 1), True, (2, 1, 1)), ((1, 30, 1), False, (1, 30, 1))])
-def test_sizes_are_one_number_one_a_signal_or_one_a_sample(given, per_signal, shape):
-    found = as_size(np.ones(given), SHAPE, "trials", per_signal=per_signal)
-    assert found.shape == shape and np.broadcast_to(found, SHAPE).shape == SHAPE
-
-
-@pytest.mark.parametrize("given, per_signal", [((3,), True), ((2,), False), ((30,), True), ((2, 31, 4), True)])
-def test_sizes_that_do_not_fit_are_refused(given, per_signal):
-    with pytest.raises(ValueError, match="`trials` must be a number.*broadcastable to the signal.*Received: shape"):
-        as_size(np.ones(given), SHAPE, "trials", per_signal=per_signal)
-    with pytest.raises(ValueError, match="Received: 1.5"):
-        as_size(1.5, SHAPE, "trials", whole=True)
 
 
 @pytest.mark.parametrize("masked", [False, True])
