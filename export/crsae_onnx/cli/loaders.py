@@ -51,7 +51,7 @@ def outputs_and_spikes(path: str | Path, outputs: Sequence[str] | None, inputs: 
 
     Args:
         path: of the model.
-        outputs: those that were asked for; None: "code" and "spikes" of a sorter, else "code" and "reconstruction".
+        outputs: those that were asked for; None: "code" and "spikes" of a sorter, else None, what `convert` chooses.
         inputs: of the file; with others than "signal", whitening cannot be inside the graph.
         min_peak: smallest code of a spike, or None.
 
