@@ -168,7 +168,7 @@ def _fold_baseline(tensors: Tensors, space: list[Tensor], period: Shape) -> Tens
     if baseline is None:
         return None
     axes = len(baseline.shape) - 1
-    if all(n == 1 for n in baseline.shape[1:-1]):
+    if tensors.sample_size is not None or all(n == 1 for n in baseline.shape[1:-1]):  # free: one an entry of a group
         return ops.tile(baseline, (1,) * axes + (math.prod(period) * tensors.signal.shape[-1] // baseline.shape[-1],))
     baseline = ops.broadcast_to(baseline, (baseline.shape[0] or ops.shape(baseline)[0], *ops.shape(tensors.signal)[1:]))
     return polyphase.fold(polyphase.pad_to(baseline, space), period)

@@ -264,8 +264,9 @@ class SparseCoding(keras.layers.Layer):
         baseline = call_inputs.as_baseline(baseline, signal, own)
         if baseline is not None and self.cell.likelihood.quadratic:
             code, _ = self._encode(signal - baseline, mask, kernel, sigma, None, dispersion, support, training)
-            return code, baseline
-        return self._encode(signal, mask, kernel, sigma, baseline, dispersion, support, training)
+        else:
+            code, baseline = self._encode(signal, mask, kernel, sigma, baseline, dispersion, support, training)
+        return self._select(code), baseline
 
     def _encode(self, signal: Tensor, mask: Tensor | None, kernel: Tensor, sigma: Tensor | None,
                 baseline: Tensor | None, dispersion: Tensor | None, support: Tensor | None,
@@ -273,7 +274,7 @@ class SparseCoding(keras.layers.Layer):
         cell = self.cell
         if self.active and not training:
             weight = ops.cast(cell.penalty_weight(sigma, dispersion), signal.dtype)
-            return self._select(self._encode_active(signal, mask, kernel, weight)), None
+            return self._encode_active(signal, mask, kernel, weight), None
         exists = call_inputs.as_support(support, signal, cell.dictionary)
         if baseline is not None and any(n != 1 for n in baseline.shape[1:-1]):  # one a sample
             baseline = self.pad_to_strides(baseline)[0]
@@ -304,7 +305,7 @@ class SparseCoding(keras.layers.Layer):
         baseline = baseline if found is None else problem.unfold_baseline(found)
         if self.return_sequences:
             return ops.stack([problem.unfold(x) for x in iterates], axis=1), baseline
-        return self._select(problem.unfold(iterates[-1])), baseline
+        return problem.unfold(iterates[-1]), baseline
 
     def _select(self, code: Tensor) -> Tensor:
         """The code, or its largest values alone."""

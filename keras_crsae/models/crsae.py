@@ -71,6 +71,7 @@ class CRsAE(SparseCodingModel):
         refit_distance: None, or code positions: the filters, and the baseline, then learn from one event of a filter
             within so many positions, its amplitude refitted without penalty, in place of the code. Counts need it:
             behind their link shrunk codes bend a filter's shape. For gradient="decoder".
+        top_k: None, or how many values of each filter's code in each signal are kept, see ``SparseCoding``.
         solver: object of ``solvers`` or its name, see ``SparseCoding``.
         kernel_regularizer, kernel_constraint: Keras regulariser of the filters (``regularizers.Smoothness``), which the
             first stage adds to its loss, and Keras constraint beside their norm ("non_neg"); see ``ConvDictionary``.
@@ -106,7 +107,8 @@ class CRsAE(SparseCodingModel):
                  likelihood: Likelihood | str = "gaussian", solver: Solver | str = "fista",
                  kernel_regularizer: Any = None, kernel_constraint: Any = None, trials: Any = None,
                  exposure: Any = None, baseline: Any = "estimate", baseline_scope: BaselineScope = "channel",
-                 baseline_learning: bool = True, refit_distance: int | None = None, **kwargs: Any) -> None:
+                 baseline_learning: bool = True, refit_distance: int | None = None, top_k: int | None = None,
+                 **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if self.variable_dtype not in ("float32", "float64") or self.compute_dtype == "float16":
             raise ValueError("CRsAE keeps lambda, step size and losses in float32: use the dtype policy 'float32', "
@@ -147,6 +149,7 @@ class CRsAE(SparseCodingModel):
         self._coding_options: dict[str, Any] = dict(
             iterations=iterations if iterations == "auto" else as_positive_int(iterations, "iterations"),
             gradient=gradient, baseline_scope=baseline_scope,
+            top_k=None if top_k is None else as_positive_int(top_k, "top_k"),
             gradient_steps=as_positive_int(gradient_steps, "gradient_steps"), unroll=bool(unroll), remat=bool(remat),
             solver=solvers.get(solver),
             tolerance=None if tolerance is None else as_positive(tolerance, "tolerance"), active=bool(active),

@@ -277,16 +277,16 @@ class Encoding:
     def _divides(self) -> bool:
         """Whether parts of a signal are coded as they are within the whole of it."""
         encoder = self.model.encoder
-        return not encoder.solver.adaptive and encoder.baseline_scope != "signal"
+        return not encoder.solver.adaptive and encoder.baseline_scope != "signal" and encoder.top_k is None
 
     def _window_pass(self, name: str, signal: Any, given: CallOptions) -> tuple[Callable[..., np.ndarray], Any, Any]:
         """A graph as a function of windows, and the mask and level that go with them."""
         def run(piece: np.ndarray, **options: Any) -> np.ndarray:
             return self.run_graph(name, piece, **options)
 
-        if given.support is not None:
-            raise ValueError("`support` is for signals that are coded whole. Omit `window` and the other options of "
-                             "windows, or cut the signal into trials.")
+        if given.support is not None or self.model.encoder.top_k is not None:
+            raise ValueError("`support` and top_k are for signals that are coded whole. Omit `window` and the other "
+                             "options of windows, or cut the signal into trials.")
         if self.model.likelihood.size_name is None:
             given_size(self.model.likelihood, given.trials, given.exposure)
             return run, given.mask, given.sigma
@@ -327,7 +327,7 @@ class Encoding:
         encoder, xla = self.model.encoder, name not in _OF_CODES and self._by_xla()
         # An option of the encoder that was changed by hand asks for a graph of its own.
         key = (name, xla, *((k, v.shape.rank) for k, v in given.items()), encoder.iterations, encoder.tolerance,
-               encoder.active, encoder.block, encoder.unroll)
+               encoder.active, encoder.block, encoder.unroll, encoder.top_k)
         with _TRACING:
             if key not in self.graphs:
                 self.graphs[key] = self._trace(name, given, xla)
