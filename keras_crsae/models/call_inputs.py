@@ -37,7 +37,8 @@ class CallInputs(NamedTuple):
 
     def entries(self, where: slice) -> CallInputs:
         """Some signals of the batch."""
-        return CallInputs(*(a if a is None or not np.ndim(a) else a[where] for a in self))
+        parts: Any = (a if a is None or not np.ndim(a) else a[where] for a in self)
+        return CallInputs(*parts)
 
     def graph_options(self) -> dict[str, np.ndarray]:
         """What a compiled pass is given beside the signal."""
@@ -72,7 +73,8 @@ def call_inputs(signal: Any, options: CallOptions, layout: SignalLayout) -> Call
     if likelihood.size_name is None:
         return CallInputs(signal, mask, sigma, support=support)
     means = counts.as_means(likelihood, ops.convert_to_tensor(signal), size, mask)
-    y, observed, dispersion, _ = (None if a is None else ops.convert_to_numpy(a) for a in means)
+    arrays: Any = (None if a is None else ops.convert_to_numpy(a) for a in means)
+    y, observed, dispersion, _ = arrays
     return CallInputs(y, observed, None, dispersion, support, signal, size, mask)
 
 
@@ -82,8 +84,8 @@ def _as_mask(mask: Any, signal: np.ndarray) -> np.ndarray:
     mask = np.asarray(mask)
     if mask.ndim == signal.ndim and all(m in (1, n) for m, n in zip(mask.shape, signal.shape, strict=True)):
         mask = np.broadcast_to(mask, signal.shape)
-    mask = as_sample_weight(mask, signal, "mask")
-    if mask is None or mask.ndim == 1:
+    observed = np.asarray(as_sample_weight(mask, signal, "mask"))
+    if observed.ndim == 1:
         raise ValueError(f"`mask` must have the signal's shape {signal.shape}, or that without its channels. "
-                         f"Received: shape {np.shape(mask)}")
-    return np.broadcast_to(mask, signal.shape)
+                         f"Received: shape {observed.shape}")
+    return np.broadcast_to(observed, signal.shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -69,7 +69,7 @@ class CRsAE(SparseCodingModel):
             its code.
         baseline_learning: whether the baseline follows the codes in training, as the filters do.
         refit_distance: None, or code positions: the filters, and the baseline, then learn from one event of a filter
-            within so many positions, its amplitude refitted without penalty, in place of the code. Counts need it:
+            within so many positions, its amplitude refitted at a tenth of the penalty, in place of the code. Counts need it:
             behind their link shrunk codes bend a filter's shape. For gradient="decoder".
         top_k: None, or how many values of each filter's code in each signal are kept, see ``SparseCoding``.
         solver: object of ``solvers`` or its name, see ``SparseCoding``.
@@ -94,6 +94,8 @@ class CRsAE(SparseCodingModel):
 
     #: Name of the code prior where none is given.
     DEFAULT_CODE_PRIOR = "nonnegative_soft"
+    #: Whether the data may be counts.
+    takes_counts = True
 
     def __init__(self, filters: int, kernel_size: Sizes, strides: Sizes = 1, rank: int | None = None,
                  iterations: int = 100, shrinkage: str | None = None, sigma: float | str = 1.0,
@@ -124,6 +126,10 @@ class CRsAE(SparseCodingModel):
         self.sigma_init: Any = sigma if isinstance(sigma, str) and sigma == "estimate" else as_positive(sigma, "sigma")
         self.code_prior = _code_prior(code_prior, shrinkage, self.DEFAULT_CODE_PRIOR)
         self.likelihood = count_options.as_likelihood(likelihood, trials, exposure)
+        if not self.takes_counts and self.likelihood.size_name is not None:
+            raise ValueError(f"{type(self).__name__} is for Gaussian noise. Use CRsAE for counts, or, for images, "
+                             "applications.denoising.denoise(counts, noise='poisson'). Received: likelihood="
+                             f"{type(self.likelihood).__name__}")
         count_options.check_noise(self.likelihood, self.sigma_init, sigma_learning, active)
         given = count_options.as_baseline(self.likelihood, baseline, baseline_scope, baseline_learning)
         self.baseline_init, self.baseline_scope, self.baseline_learning = given
@@ -176,7 +182,7 @@ class CRsAE(SparseCodingModel):
             first = donoho_lambda(self.filters, _POSITIONS_BEFORE_DATA, sigma)
         self._build_layers(first, sigma, input_shape)
         if self.baseline is not None and self.baseline_init != "estimate":
-            self.baseline.assign(count_options.of_channels(self.baseline_init, input_shape[-1]))
+            self.baseline.assign(count_options.of_channels(self.baseline_init, self.baseline.shape[0]))
         state = TrainingState(self.lambda_reg.shape[0], name="training_state", dtype=self.dtype_policy)
         state.build((None,))
         state.prior_mean.assign(self.lambda_reg.value if self.lambda_prior.mean is None
@@ -259,7 +265,7 @@ class CRsAE(SparseCodingModel):
             mask = np.asarray(observed, np.float32) * (1.0 if mask is None else mask)
         counts = count_options.adapted_counts(self.likelihood, data, mask, trials, exposure)
         channels = data.shape[-1]
-        baseline = None if counts is None else self._first_baseline(counts)
+        baseline: Any = None if counts is None else self._first_baseline(counts)
         if init is not None:
             # Without a seed of the model's own, the one of ``keras.utils.set_random_seed`` counts.
             seed = np.random.randint(SEED_BOUND) if self.seed is None else self.seed
@@ -272,9 +278,11 @@ class CRsAE(SparseCodingModel):
             resolved = resolve(data, kernel, self.dictionary.strides, self.sigma_init, donoho, mask, self.code_prior,
                                self.likelihood)
         else:
-            self.baseline.assign(count_options.of_channels(baseline, channels))
-            resolved = resolve_counts(counts.signal, kernel, self.dictionary.strides, self.likelihood, donoho,
-                                      self.code_prior, counts.dispersion, baseline, counts.observed)
+            variable, likelihood, dispersion = (cast(Any, a) for a in (
+                self.baseline, self.likelihood, counts.dispersion))
+            variable.assign(baseline)
+            resolved = resolve_counts(counts.signal, kernel, self.dictionary.strides, likelihood, donoho,
+                                      self.code_prior, dispersion, baseline, counts.observed)
         self._take(resolved)
 
     def _first_baseline(self, counts: Means) -> np.ndarray:

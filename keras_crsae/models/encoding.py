@@ -157,13 +157,14 @@ class Encoding:
 
     def overdispersion(self, signal: Any, given: CallOptions) -> float:
         """See ``CRsAE.overdispersion``."""
-        likelihood = self.model.likelihood
+        likelihood: Any = self.model.likelihood
         if likelihood.size_name is None:
             raise ValueError(f"Over-dispersion is that of counts, and the likelihood is {type(likelihood).__name__}. "
                              "Use likelihood='poisson' or 'binomial'.")
         inputs = self.as_input(signal, given)
         code, eta = (self._pass(name, inputs) for name in ("encode", "linear"))
-        return pearson_dispersion(likelihood, inputs.counts, eta, inputs.size, np.count_nonzero(code), inputs.observed)
+        return pearson_dispersion(likelihood, inputs.counts, eta, inputs.size, int(np.count_nonzero(code)),
+                                  inputs.observed)
 
     def predicts_in_windows(self, signal: Any) -> bool:
         """Whether ``predict`` reconstructs this signal in windows: rank 1 and more than 2^20 samples."""

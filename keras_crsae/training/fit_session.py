@@ -175,7 +175,7 @@ def adapt_once(trainer: SessionTrainer, first: Any) -> None:
     signal, observed = batch.signal, batch.observed
     if trainer.nonfinite == "skip":
         signal, observed, size = inputs.finite_signals(signal, observed, size)
-    model.adapt(signal, mask=observed, **({} if size is None else {likelihood.size_name: size}))
+    model.adapt(signal, mask=observed, **({} if size is None else {str(likelihood.size_name): size}))
 
 
 def _prepare_state(trainer: SessionTrainer, initial_epoch: int) -> None:

@@ -64,7 +64,7 @@ class SignalLayout(NamedTuple):
     filters: int | None = None
     likelihood: Likelihood = likelihoods.get()
 
-    def code_shape(self, shape: tuple[int, ...]) -> tuple[int | None, ...]:
+    def code_shape(self, shape: tuple[int, ...]) -> tuple[Any, ...]:
         """(batch, *positions, filters) of the code of a signal of this shape."""
         strides = self.strides or (1,) * self.rank
         positions = (code_length(*sizes) for sizes in zip(shape[1:-1], self.kernel_size, strides, strict=True))
@@ -163,7 +163,7 @@ def checked_parts(parts: dict[str, Any], signal: np.ndarray, observed: Any, layo
     return found
 
 
-def as_support(support: Any, shape: tuple[int | None, ...]) -> np.ndarray:
+def as_support(support: Any, shape: tuple[Any, ...]) -> np.ndarray:
     """Where a code may be non-zero, 0/1 float32 of as many axes as the code, its first one the batch.
 
     Args:

@@ -29,6 +29,12 @@ def test_options_that_do_not_fit_are_refused(options, words):
         kc.CRsAE(2, 9, **options)
 
 
+@pytest.mark.parametrize("kind", [kc.Denoiser, kc.models.baselines.LCSC, kc.models.baselines.TLAE])
+def test_models_of_gaussian_noise_refuse_counts(kind):
+    with pytest.raises(ValueError, match="Gaussian noise.*CRsAE for counts"):
+        kind(4, (5, 5), likelihood="poisson")
+
+
 def test_a_name_and_a_size_are_an_object():
     assert count_options.as_likelihood("binomial", trials=25).size == 25
     model = kc.CRsAE(2, 9, likelihood="poisson", exposure=[[2.0, 4.0]])

@@ -8,18 +8,19 @@ import tensorflow as tf
 import keras_crsae as kc
 from keras_crsae.data.streams.batch_source import array_batches
 
+pytestmark = pytest.mark.filterwarnings("ignore:lambda was held")  # small data, weak filters
 LIKELIHOODS = {"poisson": dict(likelihood="poisson", exposure=2.0), "binomial": dict(likelihood="binomial", trials=8)}
 
 
 @pytest.fixture(scope="module")
 def counts():
-    made = kc.data.simulate_spikes(-kc.data.spike_templates(15, 2), windows=24, samples=90, events_per_window=2,
+    made = kc.data.simulate_spikes(-kc.data.spike_templates(15, 2), windows=24, samples=60, events_per_window=1,
                                    amplitude=(10.0, 1.0), seed=0)
     return np.random.default_rng(1).binomial(8, 1 / (1 + np.exp(3.0 - made.clean)))
 
 
 def model(name="poisson", learning_rate=1e-2, nonfinite="stop", **options):
-    first = {"iterations": 10, "seed": 0, "gradient": "decoder", **LIKELIHOODS.get(name, {})}
+    first = {"iterations": 4, "seed": 0, "gradient": "decoder", **LIKELIHOODS.get(name, {})}
     made = kc.CRsAE(2, 15, **{**first, **options})
     made.compile(keras.optimizers.Adam(learning_rate), nonfinite=nonfinite)
     return made
@@ -34,12 +35,12 @@ def same(one, other):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
-@pytest.mark.parametrize("options", [
-    dict(gradient="unrolled", lambda_learning="em"), dict(gradient="truncated", lambda_learning="backprop"),
-    dict(gradient="decoder", lambda_learning="em_closed_form", lambda_shared=True),
-    dict(gradient="unrolled", tied=False, lambda_learning=None, baseline_scope="signal"),
-    dict(refit_distance=5, baseline_scope="shared")], ids=lambda o: "-".join(map(str, o.values())))
+@pytest.mark.parametrize("name, options", [
+    ("poisson", dict(gradient="unrolled", lambda_learning="em")),
+    ("binomial", dict(gradient="truncated", gradient_steps=2, lambda_learning="backprop")),
+    ("binomial", dict(lambda_learning="em_closed_form", lambda_shared=True)),
+    ("poisson", dict(tied=False, lambda_learning=None, baseline_scope="signal")),
+    ("binomial", dict(refit_distance=5, baseline_scope="shared"))], ids=lambda o: "-".join(map(str, o)))
 def test_every_way_to_learn_lowers_the_loss(counts, name, options):
     made = model(name, **options)
     history = made.fit(counts, epochs=4, batch_size=8, verbose=0).history
@@ -50,7 +51,7 @@ def test_every_way_to_learn_lowers_the_loss(counts, name, options):
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_the_baseline_follows_the_codes(counts, name):
     """From the mean of the data down to the rate between events: no more than half of what events took is left."""
-    made = model(name, refit_distance=7)
+    made = model(name, refit_distance=7, iterations=20)
     made.set_dictionary(-kc.data.spike_templates(15, 2))
     made.adapt(counts)
     first = float(made.baseline[0])
@@ -83,7 +84,7 @@ def test_what_is_no_count_is_refused_before_training(counts, change, call):
 def test_sizes_that_do_not_fit_are_refused_before_training(counts):
     made = model("binomial")
     for options, words in ((dict(trials=np.full(5, 8)), "`trials`"), (dict(exposure=1.0), "divided by `trials`"),
-                           (dict(trials=4), "at most"), (dict(support=np.ones((24, 90, 2))), "code's shape")):
+                           (dict(trials=4), "at most"), (dict(support=np.ones((24, 60, 2))), "code's shape")):
         with pytest.raises(ValueError, match=words):
             made.fit(counts, verbose=0, **options)
     with pytest.raises(ValueError, match="belong to arrays"):
@@ -94,7 +95,7 @@ def test_sizes_that_do_not_fit_are_refused_before_training(counts):
 
 def test_arrays_dicts_and_streams_train_alike(counts):
     trials = np.where(np.arange(24) % 3, 8, 16)
-    support = np.ones((24, 76, 1))
+    support = np.ones((24, 46, 1))
 
     def trained(x, **options):
         made = model("binomial")
@@ -133,7 +134,7 @@ def test_more_trials_weigh_more():
 
 def test_a_mask_leaves_samples_out(counts):
     mask = np.ones(counts.shape)
-    mask[:, 40:50] = 0
+    mask[:, 30:40] = 0
     one, other = model(), model()
     one.fit(counts * mask.astype(int), sample_weight=mask, epochs=1, verbose=0, shuffle=False)
     other.fit(np.where(mask > 0, counts, 3), sample_weight=mask, epochs=1, verbose=0, shuffle=False)
@@ -146,7 +147,7 @@ def test_a_batch_that_holds_no_counts_is_stopped_or_skipped(counts):
         yield counts[:8] - 1
         yield counts[8:16]
 
-    data = tf.data.Dataset.from_generator(stream, output_signature=tf.TensorSpec((None, 90, 1), tf.float32))
+    data = tf.data.Dataset.from_generator(stream, output_signature=tf.TensorSpec((None, 60, 1), tf.float32))
     with pytest.raises(FloatingPointError, match="counts"):
         model().fit(data, epochs=1, verbose=0)
     made, clean = model(nonfinite="skip"), model(nonfinite="skip")
