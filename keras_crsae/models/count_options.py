@@ -38,11 +38,20 @@ def as_likelihood(spec: Any, trials: Any = None, exposure: Any = None) -> Likeli
     return with_size(likelihood, likelihood.size_name, size)
 
 
-def check_noise(likelihood: Likelihood, sigma: Any, sigma_learning: bool, active: bool) -> None:
-    """ValueError for options that are about Gaussian noise, where the likelihood is another one."""
+def check_noise(likelihood: Likelihood, sigma: Any, sigma_learning: bool, active: bool,
+                gaussian_model: str | None = None) -> None:
+    """ValueError for options that are about Gaussian noise, where the likelihood is another one.
+
+    Args:
+        likelihood, sigma, sigma_learning, active: of the model.
+        gaussian_model: None, or the name of a class of models that take no counts.
+    """
     if likelihood.quadratic:
         return
     name, counts = type(likelihood).__name__, likelihood.size_name is not None
+    if counts and gaussian_model is not None:
+        raise ValueError(f"{gaussian_model} is for Gaussian noise. Use CRsAE for counts, or, for images, "
+                         f"applications.denoising.denoise(counts, noise='poisson'). Received: likelihood={name}")
     known = f"the variance of {name} counts follows from their mean and `{likelihood.size_name}`" if counts else \
         "they measure Gaussian noise"
     if sigma == "estimate" or sigma_learning:

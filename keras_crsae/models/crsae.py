@@ -69,8 +69,8 @@ class CRsAE(SparseCodingModel):
             its code.
         baseline_learning: whether the baseline follows the codes in training, as the filters do.
         refit_distance: None, or code positions: the filters, and the baseline, then learn from one event of a filter
-            within so many positions, its amplitude refitted at a tenth of the penalty, in place of the code. Counts need it:
-            behind their link shrunk codes bend a filter's shape. For gradient="decoder".
+            within so many positions, its amplitude refitted at a tenth of the penalty, in place of the code. Counts
+            need it: behind their link shrunk codes bend a filter's shape. For gradient="decoder".
         top_k: None, or how many values of each filter's code in each signal are kept, see ``SparseCoding``.
         solver: object of ``solvers`` or its name, see ``SparseCoding``.
         kernel_regularizer, kernel_constraint: Keras regulariser of the filters (``regularizers.Smoothness``), which the
@@ -126,11 +126,8 @@ class CRsAE(SparseCodingModel):
         self.sigma_init: Any = sigma if isinstance(sigma, str) and sigma == "estimate" else as_positive(sigma, "sigma")
         self.code_prior = _code_prior(code_prior, shrinkage, self.DEFAULT_CODE_PRIOR)
         self.likelihood = count_options.as_likelihood(likelihood, trials, exposure)
-        if not self.takes_counts and self.likelihood.size_name is not None:
-            raise ValueError(f"{type(self).__name__} is for Gaussian noise. Use CRsAE for counts, or, for images, "
-                             "applications.denoising.denoise(counts, noise='poisson'). Received: likelihood="
-                             f"{type(self.likelihood).__name__}")
-        count_options.check_noise(self.likelihood, self.sigma_init, sigma_learning, active)
+        count_options.check_noise(self.likelihood, self.sigma_init, sigma_learning, active,
+                                  None if self.takes_counts else type(self).__name__)
         given = count_options.as_baseline(self.likelihood, baseline, baseline_scope, baseline_learning)
         self.baseline_init, self.baseline_scope, self.baseline_learning = given
         self.refit_distance = count_options.as_refit_distance(refit_distance, gradient)

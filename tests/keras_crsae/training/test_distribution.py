@@ -34,15 +34,20 @@ two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 mask = (np.random.default_rng(0).random(signal.shape) < 0.9).astype("float32")
 weight = np.random.default_rng(1).random(len(signal)).astype("float32")
 given = {None: None, "mask": mask, "weight": weight}
+counts = {"signal": np.random.default_rng(2).poisson(np.exp(0.3 * signal - 1.0)).astype("float32"),
+          "exposure": np.where(np.arange(21) % 3, 1.0, 2.0)}
+
+def some(options, stop=None):
+    return {k: v[:stop] for k, v in counts.items()} if "likelihood" in options else signal[:stop]
 
 def train(strategy, options, weights, fitting):
     with strategy.scope():
         model = kc.CRsAE(3, 15, iterations=6, seed=0, **options)
         model.set_dictionary(start)
         model.compile(keras.optimizers.Adam(1e-2, clipnorm=0.1), keras.optimizers.Adam(0.02, clipnorm=0.5))
-    history = model.fit(signal, sample_weight=given[weights], epochs=4, verbose=0, validation_data=(signal[:7], None),
-                        **fitting).history
-    history["evaluate"] = model.evaluate(signal, verbose=0)
+    history = model.fit(some(options), sample_weight=given[weights], epochs=4, verbose=0,
+                        validation_data=(some(options, 7), None), **fitting).history
+    history["evaluate"] = model.evaluate(some(options), verbose=0)
     state = [*model.weights, *model.optimizer.variables, *model.lambda_optimizer.variables]
     return model, [keras.ops.convert_to_numpy(v) for v in state], [v.path for v in state], history
 
@@ -56,8 +61,9 @@ for options, weights, fitting in json.loads(sys.argv[1]):
     assert set(first) == set(second)
     for name in first:
         np.testing.assert_allclose(first[name], second[name], rtol=1e-5, err_msg=str((options, name)))
-    np.testing.assert_allclose(other.encode(signal[:2]), one.encode(signal[:2]), atol=1e-4)
-    np.testing.assert_allclose(other.predict(signal[:4], verbose=0), one.predict(signal[:4], verbose=0), atol=1e-4)
+    np.testing.assert_allclose(other.encode(some(options, 2)), one.encode(some(options, 2)), atol=1e-4)
+    np.testing.assert_allclose(other.predict(some(options, 4), verbose=0), one.predict(some(options, 4), verbose=0),
+                               atol=1e-4)
     for variable in (other.dictionary.kernel, other.lambda_reg, other.sigma, other.step_size):
         here, there = (v.numpy() for v in two.experimental_local_results(variable.value))
         assert np.array_equal(here, there), variable.path
@@ -93,7 +99,8 @@ def case(learning, gradient, weights=None, batch_size=4, **options):
 @pytest.mark.parametrize("cases", [
     [case("em_closed_form", "decoder", "mask", lambda_shared=True),
      case("backprop", "truncated", "weight", 5, sigma_learning=False, tied=False),  # replica 2: one signal less
-     case("em", "decoder"), case("em", "truncated")],
+     case("em", "decoder"), case("em", "truncated"),
+     case("em", "decoder", likelihood="poisson", sigma_learning=False, refit_distance=5)],
     [case(learning, "unrolled") for learning in ("em", "em_closed_form", "backprop", None)]],
     ids=["weighted", "unrolled"])
 def test_two_replicas_give_the_weights_and_logs_of_one_after_20_steps(cases):

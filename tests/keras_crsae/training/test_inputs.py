@@ -117,5 +117,5 @@ def test_a_batch_may_say_the_noise_level_of_each_signal():
     np.testing.assert_array_equal(batch.sigma, np.arange(5, dtype="float32"))
     np.testing.assert_array_equal(batch.signal, SIGNAL)
     assert inputs.unpack(SIGNAL, 1, "float32").sigma is None
-    with pytest.raises(ValueError, match="'sigma'"):
+    with pytest.raises(ValueError, match="'signal'.*'sigma'"):
         inputs.unpack({"signal": SIGNAL, "level": np.ones(5)}, 1, "float32")
