@@ -47,7 +47,10 @@ class SolverLoop:
         if self.iterations > held:
             states = self._run(problem, states, factors[max(done, held):], sequence)
         baseline = states[-1] if problem.free_baseline else None
-        return sequence if self.return_sequences else [states[0]], baseline
+        return sequence if self.return_sequences else [self._code(problem, states)], baseline
+
+    def _code(self, problem: FoldedProblem, states: list[Tensor]) -> Tensor:
+        return self.solver.code(tuple(states[:-1] if problem.free_baseline else states))
 
     def _start(self, problem: FoldedProblem, sequence: list[Tensor]) -> tuple[list[Tensor], int]:
         """States to begin with, and the iterations that are in them."""
@@ -59,7 +62,7 @@ class SolverLoop:
             begun = self.solver.begin(zero, problem.operations()) if self.solver.adaptive else self.solver.init(zero)
             return [*begun, *free], 0
         states = list(self.solver.init(problem.descent()(None)))
-        sequence.append(states[0])
+        sequence.append(self._code(problem, states))
         return [*states, *free], 1
 
     def _steps(self, problem: FoldedProblem, states: list[Tensor], factors: Sequence[Tensor]) -> list[list[Tensor]]:
@@ -74,7 +77,7 @@ class SolverLoop:
             states = list(self.solver.step(tuple(states), given, factor))
             sequence.append([*states, *free])
         if free:
-            sequence[-1][-1] = problem.best_baseline(states[0])
+            sequence[-1][-1] = problem.best_baseline(self.solver.code(tuple(states)))
         return sequence
 
     def _remat_pass(self, problem: FoldedProblem, states: list[Tensor], factors: Tensor) -> list[Tensor]:
@@ -97,7 +100,7 @@ class SolverLoop:
             length = LOOP_BODY if problem.free_baseline else len(factors)
             for start in range(0, len(factors), length):
                 steps = self._steps(problem, states, factors[start:start + length].tolist())
-                sequence.extend(s[0] for s in steps)
+                sequence.extend(self._code(problem, s) for s in steps)
                 states = steps[-1]
             return states
         body_length = LOOP_BODY if self.remat or self.tolerance is not None else _body_length(len(factors))

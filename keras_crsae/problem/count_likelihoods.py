@@ -201,6 +201,15 @@ class Poisson(CountLikelihood):
         series = 0.5 * ops.square(d) * (1.0 + d / 3.0 * (1.0 + d / 4.0 * (1.0 + d / 5.0)))
         return ops.exp(eta) * ops.where(ops.abs(d) < _SMALL_CHANGE, series, ops.exp(d) - 1.0 - d)
 
+    def step_excess(self, y: Tensor, eta: Tensor, change: Tensor) -> Tensor:
+        """d^2 / 2 e^(eta + d / 3 + d^2 / 36), d the change: nothing cancels, and one exponential is all that it takes.
+
+        e^d - 1 - d = d^2 E[e^(S d)] / 2 for S in [0, 1] of density 2 (1 - s), whose mean is 1/3 and variance 1/18: the
+        cumulants up to the second. Within 4 % for |d| <= 3, and it grows faster than the divergence beyond 10.
+        """
+        d = change
+        return (0.5 * d) * d * ops.exp(eta + d * (d / 36.0 + 1.0 / 3.0))
+
     def start_curvature(self, y: Tensor, baseline: Tensor | float) -> Tensor:
         """Mean of the zero code, or half of the largest y (FOLLOWUPS' "lazy backtracking")."""
         axes = tuple(range(1, len(y.shape)))

@@ -73,6 +73,10 @@ class Likelihood:
         """``value`` at eta + change above its tangent at eta; at most curvature change^2 / 2."""
         return self.value(y, eta + change) - self.value(y, eta) + self.residual(y, eta) * change
 
+    def step_excess(self, y: Tensor, eta: Tensor, change: Tensor) -> Tensor:
+        """``bregman``, or what is close to it and costs less: a step of a search for step sizes is accepted by it."""
+        return self.bregman(y, eta, change)
+
     def start_curvature(self, y: Tensor, baseline: Tensor | float) -> Tensor:
         """Second derivative that the first step of a search assumes, one a signal, (batch,).
 

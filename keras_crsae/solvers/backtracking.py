@@ -6,9 +6,12 @@ A step from w to x is accepted where the data term at x lies below the parabola 
     sum_i B(v_i, u_i - v_i) <= L / 2 ||x - w||^2,    u = D x, v = D w, B the Bregman divergence,
 
 which is all that the proof of convergence of FISTA needs (Beck and Teboulle 2009, section 4). There the step is tried
-again until it is accepted; here a refused one is tried again in the next iteration, with twice the L. So an iteration
-costs the same whether it is accepted or not, a batch needs one graph, and no signal waits for another. An accepted step
-lowers L by a little, so that L follows the curvature where it falls.
+again until it is accepted; here a refused one is tried again in the next iteration, from w and with twice the L. So an
+iteration costs the same whether it is accepted or not, a batch needs one graph, and no signal waits for another. An
+accepted step lowers L by a little, so that L follows the curvature where it falls.
+
+Codes are kept in units of a step size: prox(w + s D^T r, s lambda) = s prox(w / s + D^T r, lambda), since p(a z) =
+a p(z). The threshold is then the same for all signals, as in an iteration of fixed steps, and as fast.
 """
 
 from __future__ import annotations
@@ -34,8 +37,8 @@ class Backtracking(Solver):
         relative_slack, absolute_slack: a step is accepted up to this above the parabola: rounding in float32 must not
             refuse the short steps near the optimum.
 
-    State: code x, extrapolated point w, u = D x, v = D w, step size 1 / L and momentum scalar t, both
-    (batch, 1, ..., 1).
+    State: code x over its scale, extrapolated point w over the step size, u = D x, v = D w, scale, step size 1 / L and
+    momentum scalar t, the last three (batch, 1, ..., 1).
 
     Raises:
         ValueError: factors or slacks out of range.
@@ -59,31 +62,29 @@ class Backtracking(Solver):
 
     def begin(self, code: Tensor, problem: Operations) -> State:
         """State of the code 0."""
-        zero = ops.zeros_like(problem.signal)
-        return code, code, zero, zero, problem.first_step, ops.ones_like(problem.first_step)
+        zero, one = ops.zeros_like(problem.signal), ops.ones_like(problem.first_step)
+        return code, code, zero, zero, one, problem.first_step, one
+
+    def code(self, state: State) -> Tensor:
+        """x."""
+        return state[4] * state[0]
 
     def step(self, state: State, descend: Operations, factor: Tensor | None = None) -> State:
         """The next state; ``factor`` has no say."""
-        x, w, u, v, step, t = state
-        step = ops.stop_gradient(step)
-        proposed = descend.shrink(descend.ascend(w, v, step), step)
-        synthesised = descend.synthesise(proposed)
-        accepted = self._accepted(descend, ops.stop_gradient(proposed - w), ops.stop_gradient(synthesised - v),
-                                  ops.stop_gradient(v), step)
+        x, w, u, v, scale, step, t = state
+        scale, step = ops.stop_gradient(scale), ops.stop_gradient(step)  # they follow from the data: constants
+        proposed = descend.descend(w, v)
+        synthesised = step * descend.synthesise(proposed)
+        allowed = 0.5 * step * descend.energy(proposed - w)  # ||x - w||^2 / (2 step), x and w in units of the step
+        accepted = descend.excess(v, synthesised - v) <= (1.0 + self.relative_slack) * allowed + self.absolute_slack
         t_next = (1.0 + ops.sqrt(1.0 + 4.0 * ops.square(t))) / 2.0
-        factor = (t - 1.0) / t_next
-        x_next, u_next = ops.where(accepted, proposed, x), ops.where(accepted, synthesised, u)
-        w_next = ops.where(accepted, x_next + factor * (x_next - x), w)
-        v_next = ops.where(accepted, u_next + factor * (u_next - u), v)
+        factor = ops.where(accepted, (t - 1.0) / t_next, 0.0)
         step_next = step * ops.where(accepted, 1.0 / self.decrease, 1.0 / self.increase)
-        return x_next, w_next, u_next, v_next, step_next, ops.where(accepted, t_next, t)
-
-    def _accepted(self, problem: Operations, moved: Tensor, change: Tensor, synthesised: Tensor,
-                  step: Tensor) -> Tensor:
-        """Whether the parabola of curvature 1 / step lies above the data term, a bool a signal."""
-        above = problem.excess(synthesised, change)
-        allowed = problem.energy(moved) / (2.0 * step)
-        return above <= (1.0 + self.relative_slack) * allowed + self.absolute_slack
+        x_next, u_next = descend.choose(accepted, proposed, x), descend.choose(accepted, synthesised, u)
+        w_new, v_new = descend.choose(accepted, proposed, w), descend.choose(accepted, synthesised, v)
+        w_next = ((1.0 + factor) * step / step_next) * w_new - (factor * scale / step_next) * x
+        return (x_next, w_next, u_next, v_new + factor * (v_new - u), ops.where(accepted, step, scale), step_next,
+                ops.where(accepted, t_next, t))
 
     def momentum(self, iterations: int) -> list[float]:
         """Zeros: the momentum is a part of the state."""
@@ -91,7 +92,7 @@ class Backtracking(Solver):
 
     def change(self, before: State, after: State) -> Tensor:
         """As ``Solver.change``; infinite where every step of ten was refused, which is no rest."""
-        refused = ops.any(after[4] < before[4] / self.increase**9)
+        refused = ops.any(after[5] < before[5] / self.increase**9)
         return ops.where(refused, float("inf"), super().change(before, after))
 
     def get_config(self) -> dict[str, Any]:

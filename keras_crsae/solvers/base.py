@@ -15,7 +15,7 @@ from keras import ops
 from keras_crsae.problem.registry import Registry
 from keras_crsae.typing import Tensor
 
-#: Tensors that one iteration hands to the next; the code comes first.
+#: Tensors that one iteration hands to the next; the code comes first, see ``Solver.code``.
 State = tuple[Tensor, ...]
 #: w -> prox(w - step * gradient(w)), see ``solvers.proximal_step.descent``.
 Descend = Callable[[Tensor], Tensor]
@@ -27,18 +27,22 @@ class Operations(Protocol):
     Numbers of a signal have the shape (batch, 1, ..., 1); see ``solvers.operations``.
     """
 
-    first_step: Tensor  #: step size to begin with, one a signal
+    @property
+    def first_step(self) -> Tensor:
+        """Step size to begin with."""
+        ...
+
+    @property
+    def signal(self) -> Tensor:
+        """(batch, *space, channels)."""
+        ...
 
     def synthesise(self, code: Tensor) -> Tensor:
         """D x."""
         ...
 
-    def ascend(self, point: Tensor, synthesised: Tensor, step: Tensor) -> Tensor:
-        """w - step * gradient(w), given w and D w."""
-        ...
-
-    def shrink(self, moved: Tensor, step: Tensor) -> Tensor:
-        """prox(moved, step * penalty weight)."""
+    def descend(self, point: Tensor, synthesised: Tensor) -> Tensor:
+        """prox(w / s - gradient(w), penalty weight), given w / s for a step size s and D w: the next code over s."""
         ...
 
     def excess(self, synthesised: Tensor, change: Tensor) -> Tensor:
@@ -47,6 +51,10 @@ class Operations(Protocol):
 
     def energy(self, change: Tensor) -> Tensor:
         """||change||^2 of a change of the code, a number a signal."""
+        ...
+
+    def choose(self, which: Tensor, new: Tensor, old: Tensor) -> Tensor:
+        """``new`` for the signals where ``which``, a bool a signal, holds, ``old`` for the others."""
         ...
 
 
@@ -92,12 +100,16 @@ class Solver:
         """Extrapolation after each of ``iterations`` steps from the beginning: x + factor (x - x_last)."""
         raise NotImplementedError
 
+    def code(self, state: State) -> Tensor:
+        """The code of a state: its first entry, unless overridden."""
+        return state[0]
+
     def change(self, before: State, after: State) -> Tensor:
         """Largest ||x - x_before|| / ||x|| over the batch, a scalar; 0 for codes that stay zero.
 
         What ``tolerance`` is compared with: of one iteration, and of ten where the solver is ``adaptive``.
         """
-        code, last = after[0], before[0]
+        code, last = self.code(after), self.code(before)
         axes = list(range(1, len(code.shape)))
         moved, size = (ops.sum(ops.square(a), axis=axes) for a in (code - last, code))
         return ops.sqrt(ops.max(moved / ops.maximum(size, 1e-30)))

@@ -15,7 +15,7 @@ from keras_crsae.typing import Shape, Tensor
 
 
 class SignalOperations:
-    """D, the gradient, the shrinkage and the sums of each signal, for a step size a signal.
+    """D, the proximal gradient step and the sums of each signal, for a step size a signal.
 
     Args:
         problem: likelihood, code prior, measurement Phi, baseline.
@@ -36,9 +36,8 @@ class SignalOperations:
         >>> filters, zero = ops.ones((3, 1, 1)), ops.zeros((1, 2, 1))
         >>> given = SignalOperations(Problem(Gaussian(), Exponential()), ops.ones((1, 4, 1)), filters, (1,),
         ...                          ops.array([0.5]), ops.array([1.0]))
-        >>> moved = given.ascend(zero, given.synthesise(zero), given.first_step)
-        >>> ops.convert_to_numpy(given.shrink(moved, given.first_step)).ravel().tolist()
-        [1.0, 1.0]
+        >>> ops.convert_to_numpy(given.descend(zero, given.synthesise(zero))).ravel().tolist()
+        [2.0, 2.0]
     """
 
     def __init__(self, problem: Problem, signal: Tensor, kernel: Tensor, strides: Shape, first_step: Tensor,
@@ -55,27 +54,25 @@ class SignalOperations:
         self._seen = None if self._weight is None else self._weight > 0
         plain = proximal_step.is_plain(strides)
         self._synthesis = proximal_step.synthesis_of(kernel, strides, plain)
-        self._rise = proximal_step.ascent(kernel, strides, plain, in_place)
+        self._as_bias = problem.code_prior.bias_form and len(penalty_weight.shape) == 1
+        self._rise = proximal_step.ascent(kernel, strides, plain, in_place, penalty_weight if self._as_bias else None)
 
     def synthesise(self, code: Tensor) -> Tensor:
         """D x."""
         return self._synthesis(code)
 
-    def ascend(self, point: Tensor, synthesised: Tensor, step: Tensor) -> Tensor:
-        """w + step D^T Phi^T residual(y, Phi (D w + baseline))."""
+    def descend(self, point: Tensor, synthesised: Tensor) -> Tensor:
+        """prox(w / s + D^T Phi^T residual(y, Phi (D w + baseline)), penalty weight), ``point`` = w / s."""
+        prior = self.problem.code_prior
         residual = self.problem.residual(self.signal, self._observed(synthesised))
-        return self._rise(point, step * residual)  # the small signal, not the large code
-
-    def shrink(self, moved: Tensor, step: Tensor) -> Tensor:
-        """prox(moved, step * penalty weight), 0 where no code is to be."""
+        moved = self._rise(point, residual)
         if self.exists is not None:
             moved = self.exists * moved  # before the shrinkage: what is closed has no part in the norm of a group
-        prior, threshold = self.problem.code_prior, step * self.penalty_weight
-        code = ops.relu(moved - threshold) if prior.bias_form else prior.prox(moved, threshold)
+        code = ops.relu(moved) if self._as_bias else prior.prox(moved, self.penalty_weight)
         return code if self.tail is None else proximal_step.write(code, self.tail)
 
     def excess(self, synthesised: Tensor, change: Tensor) -> Tensor:
-        """Bregman divergence of the observed samples at D w + baseline, summed a signal.
+        """How far the observed samples' values at D w + change lie above their tangent at D w, summed a signal.
 
         Samples beyond the signal, in the last block, have no part in it: no code reaches them, and their change is 0.
         """
@@ -83,12 +80,16 @@ class SignalOperations:
         if not problem.measurement.projection:
             change = problem.measurement.forward(change)
         eta = problem.predict(self._observed(synthesised))
-        above = problem.likelihood.bregman(self.signal, eta, self._observed(change))
+        above = problem.likelihood.step_excess(self.signal, eta, self._observed(change))
         return self._sum(above if self._weight is None else self._weight * above)
 
     def energy(self, change: Tensor) -> Tensor:
         """||change||^2 of a change of the code, a number a signal."""
         return self._sum(ops.square(change))
+
+    def choose(self, which: Tensor, new: Tensor, old: Tensor) -> Tensor:
+        """``new`` for the signals where ``which``, a bool a signal, holds, ``old`` for the others."""
+        return proximal_step.select_signals(ops.reshape(which, (-1,)), new, old)
 
     def _observed(self, values: Tensor) -> Tensor:
         return values if self._seen is None else ops.where(self._seen, values, 0.0)

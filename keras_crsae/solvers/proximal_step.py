@@ -145,6 +145,14 @@ def write(code: Tensor, part: Tail) -> Tensor:
                                                value=values, begin_mask=whole >> 2, end_mask=whole)
 
 
+def select_signals(which: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """``new`` or ``old``, whole entries of the batch, by ``which``, bool (batch,).
+
+    This operation copies rows; the one of ``where``, which broadcasts, took 2.5 times as long.
+    """
+    return tf.raw_ops.Select(condition=which, x=new, y=old)
+
+
 def is_plain(strides: Shape) -> bool:
     """Whether both operators are ordinary two-dimensional convolutions."""
     return len(strides) == 2 and all(s == 1 for s in strides)
