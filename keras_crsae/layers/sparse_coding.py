@@ -30,7 +30,7 @@ from keras_crsae.typing import BaselineScope, BlockSize, Gradient, Shape, Tensor
 
 GRADIENTS: tuple[Gradient, ...] = ("unrolled", "truncated", "decoder")
 #: Iterations for ``iterations="auto"``.
-AUTO_ITERATIONS = {"plain": 300, "gentle": 300, "adaptive": 400, "active": 100}
+AUTO_ITERATIONS = {"plain": 1000, "gentle": 2000, "adaptive": 1000, "active": 100}
 BASELINE_SCOPES: tuple[BaselineScope, ...] = ("channel", "shared", "signal")
 
 

@@ -34,6 +34,8 @@ class Backtracking(Solver):
     Args:
         decrease: factor of L after an accepted step.
         increase: factor of L after a refused one.
+        longest_momentum: bound of the momentum scalar t, whose factor of extrapolation (t - 1) / t then stays below 1:
+            near the optimum the iterations converge instead of oscillating.
         relative_slack, absolute_slack: a step is accepted up to this above the parabola: rounding in float32 must not
             refuse the short steps near the optimum.
 
@@ -51,13 +53,15 @@ class Backtracking(Solver):
 
     adaptive = True
 
-    def __init__(self, decrease: float = 0.97, increase: float = 2.0, relative_slack: float = 1e-4,
-                 absolute_slack: float = 1e-6) -> None:
-        if not 0 < decrease <= 1 < increase or not relative_slack >= 0 or not absolute_slack >= 0:
-            raise ValueError("Expected 0 < decrease <= 1 < increase, and slacks of 0 or more. Received: "
-                             f"decrease={decrease!r}, increase={increase!r}, relative_slack={relative_slack!r}, "
+    def __init__(self, decrease: float = 0.97, increase: float = 2.0, longest_momentum: float = 50.0,
+                 relative_slack: float = 1e-4, absolute_slack: float = 1e-6) -> None:
+        if not 0 < decrease <= 1 < increase or not longest_momentum >= 1 or not min(relative_slack,
+                                                                                    absolute_slack) >= 0:
+            raise ValueError("Expected 0 < decrease <= 1 < increase, longest_momentum of 1 or more and slacks of 0 or "
+                             f"more. Received: decrease={decrease!r}, increase={increase!r}, "
+                             f"longest_momentum={longest_momentum!r}, relative_slack={relative_slack!r}, "
                              f"absolute_slack={absolute_slack!r}")
-        self.decrease, self.increase = float(decrease), float(increase)
+        self.decrease, self.increase, self.longest_momentum = float(decrease), float(increase), float(longest_momentum)
         self.relative_slack, self.absolute_slack = float(relative_slack), float(absolute_slack)
 
     def begin(self, code: Tensor, problem: Operations) -> State:
@@ -77,7 +81,7 @@ class Backtracking(Solver):
         synthesised = step * descend.synthesise(proposed)
         allowed = 0.5 * step * descend.energy(proposed - w)  # ||x - w||^2 / (2 step), x and w in units of the step
         accepted = descend.excess(v, synthesised - v) <= (1.0 + self.relative_slack) * allowed + self.absolute_slack
-        t_next = (1.0 + ops.sqrt(1.0 + 4.0 * ops.square(t))) / 2.0
+        t_next = ops.minimum((1.0 + ops.sqrt(1.0 + 4.0 * ops.square(t))) / 2.0, self.longest_momentum)
         factor = ops.where(accepted, (t - 1.0) / t_next, 0.0)
         step_next = step * ops.where(accepted, 1.0 / self.decrease, 1.0 / self.increase)
         x_next, u_next = descend.choose(accepted, proposed, x), descend.choose(accepted, synthesised, u)
@@ -96,5 +100,5 @@ class Backtracking(Solver):
         return ops.where(refused, float("inf"), super().change(before, after))
 
     def get_config(self) -> dict[str, Any]:
-        return {"decrease": self.decrease, "increase": self.increase, "relative_slack": self.relative_slack,
-                "absolute_slack": self.absolute_slack}
+        return {"decrease": self.decrease, "increase": self.increase, "longest_momentum": self.longest_momentum,
+                "relative_slack": self.relative_slack, "absolute_slack": self.absolute_slack}
