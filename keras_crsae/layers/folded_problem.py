@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras import ops
 
@@ -93,7 +93,8 @@ class FoldedProblem:
         signal, eta, present, size = (self._by_channel(ops.stop_gradient(a)) for a in
                                       (t.signal, eta, t.baseline, t.sample_size))
         axes = tuple(a for a in range(1, len(t.signal.shape)) if a not in self.code_prior.group_axes)
-        found = self.likelihood.baseline_update(signal, eta, present[..., :1, :], size, axes=axes, keepdims=True)
+        likelihood: Any = self.likelihood  # one of counts
+        found = likelihood.baseline_update(signal, eta, present[..., :1, :], size, axes=axes, keepdims=True)
         return ops.reshape(ops.repeat(ops.stop_gradient(found), signal.shape[-2], axis=-2), ops.shape(t.baseline))
 
     def unfold_baseline(self, baseline: Tensor) -> Tensor:

@@ -89,9 +89,11 @@ class SparseCoding(keras.layers.Layer):
                  **kwargs: Any) -> None:
         super().__init__(dtype=layer_policy(dtype), **kwargs)
         self.supports_masking = True  # `mask` marks observed samples; none is passed on
-        self.cell, self.unroll, self.return_sequences, self.gradient = cell, unroll, return_sequences, gradient
+        self.cell, self.unroll, self.return_sequences = cell, unroll, return_sequences
+        self.gradient: Gradient = gradient
+        self.baseline_scope: BaselineScope = baseline_scope
         self.gradient_steps = as_positive_int(gradient_steps, "gradient_steps")
-        self.solver, self.analysis, self.baseline_scope = solvers.get(solver), analysis, baseline_scope
+        self.solver, self.analysis = solvers.get(solver), analysis
         if cell.finds_steps and type(self.solver) is FISTA:
             self.solver = Backtracking()  # no step size of FISTA's would be safe
         self.active = bool(active) or self.solver.active

@@ -73,8 +73,8 @@ class Backtracking(Solver):
         """x."""
         return state[4] * state[0]
 
-    def step(self, state: State, descend: Operations, factor: Tensor | None = None) -> State:
-        """The next state; ``factor`` has no say."""
+    def step(self, state: State, descend: Any, factor: Tensor | None = None) -> State:
+        """The next state, by the ``Operations`` of a batch; ``factor`` has no say."""
         x, w, u, v, scale, step, t = state
         scale, step = ops.stop_gradient(scale), ops.stop_gradient(step)  # they follow from the data: constants
         proposed = descend.descend(w, v)
@@ -82,12 +82,12 @@ class Backtracking(Solver):
         allowed = 0.5 * step * descend.energy(proposed - w)  # ||x - w||^2 / (2 step), x and w in units of the step
         accepted = descend.excess(v, synthesised - v) <= (1.0 + self.relative_slack) * allowed + self.absolute_slack
         t_next = ops.minimum((1.0 + ops.sqrt(1.0 + 4.0 * ops.square(t))) / 2.0, self.longest_momentum)
-        factor = ops.where(accepted, (t - 1.0) / t_next, 0.0)
+        pull = ops.where(accepted, (t - 1.0) / t_next, 0.0)
         step_next = step * ops.where(accepted, 1.0 / self.decrease, 1.0 / self.increase)
         x_next, u_next = descend.choose(accepted, proposed, x), descend.choose(accepted, synthesised, u)
         w_new, v_new = descend.choose(accepted, proposed, w), descend.choose(accepted, synthesised, v)
-        w_next = ((1.0 + factor) * step / step_next) * w_new - (factor * scale / step_next) * x
-        return (x_next, w_next, u_next, v_new + factor * (v_new - u), ops.where(accepted, step, scale), step_next,
+        w_next = ((1.0 + pull) * step / step_next) * w_new - (pull * scale / step_next) * x
+        return (x_next, w_next, u_next, v_new + pull * (v_new - u), ops.where(accepted, step, scale), step_next,
                 ops.where(accepted, t_next, t))
 
     def momentum(self, iterations: int) -> list[float]:

@@ -86,6 +86,10 @@ class Solver:
         """State of a first code, (batch, *positions, filters)."""
         raise NotImplementedError
 
+    def begin(self, code: Tensor, problem: Operations) -> State:
+        """State of the code 0 where the solver is ``adaptive``, in place of ``init``."""
+        raise NotImplementedError
+
     def step(self, state: State, descend: Any, factor: Tensor | None = None) -> State:
         """The next state.
 

@@ -27,7 +27,7 @@ def run(call, *given, **options):
     return tf.function(lambda: call(*given, **options), autograph=False)()
 
 
-@pytest.mark.parametrize("options", [dict(), dict(block_size=1), dict(strides=2), dict(unroll=True, iterations=300),
+@pytest.mark.parametrize("options", [dict(), dict(block_size=1), dict(strides=2),
                                      dict(remat=True)], ids=str)
 @pytest.mark.parametrize("kind", ["poisson", "binomial"])
 def test_a_baseline_of_each_signal_is_the_best_one_and_the_code_is_the_one_for_it(rng, kind, options):

@@ -208,3 +208,11 @@ def test_trials_are_whole_and_exposures_need_not_be():
     with pytest.raises(ValueError, match="`trials` must hold finite whole numbers above 0.*Received: 2.5"):
         Binomial(2.5)
     assert Poisson(2.5).size == 2.5
+
+
+def test_what_accepts_a_step_is_near_the_divergence_and_never_small_where_that_is_large():
+    d = np.linspace(-30, 30, 1201)
+    found = np.asarray(Poisson().step_excess(None, np.zeros_like(d), d))
+    share = np.divide(found, np.expm1(d) - d, out=np.ones_like(d), where=d != 0)
+    assert np.abs(share[np.abs(d) <= 3] - 1).max() < 0.04 and share.min() > 0.9
+    np.testing.assert_allclose(share[np.abs(d) <= 0.5], 1, atol=1e-3)
