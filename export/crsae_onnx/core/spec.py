@@ -85,6 +85,7 @@ class StepSearch:
     Args:
         decrease: factor of L after an accepted step.
         increase: factor of L after a refused one.
+        longest_momentum: bound of FISTA's t.
         relative_slack, absolute_slack: what a step may lie above the parabola.
         by_data: whether the first step size, ``EncoderSpec.step_size``, is divided by the curvature that the data let
             expect: the largest mean of the zero code, or half of the largest y.
@@ -92,6 +93,7 @@ class StepSearch:
 
     decrease: float = 0.97
     increase: float = 2.0
+    longest_momentum: float = 50.0
     relative_slack: float = 1e-4
     absolute_slack: float = 1e-6
     by_data: bool = True

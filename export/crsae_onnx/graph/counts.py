@@ -202,7 +202,7 @@ class CountsGraph(Graph):
         predicted = self.synthesis(nodes, proposed, weights.synthesis, self.rows)
         change = nodes("Sub", predicted, v)
         change = change if self.mask is None else self._seen(nodes, change)
-        above = self._bregman(nodes, eta, mean, change)
+        above = self._excess(nodes, eta, change)
         above = above if self.mask is None else nodes("Mul", above, self.mask)
         above = nodes("ReduceSum", above, axes, keepdims=1)
         energy = nodes("ReduceSumSquare", nodes("Sub", proposed, w), axes, keepdims=1)
@@ -210,6 +210,7 @@ class CountsGraph(Graph):
         accepted = nodes("LessOrEqual", above, nodes("Add", allowed, number(search.absolute_slack)))
         root = nodes("Sqrt", nodes("Add", nodes("Mul", nodes("Mul", t, t), number(4.0)), number(1.0)))
         t_next = nodes("Mul", nodes("Add", root, number(1.0)), number(0.5))
+        t_next = nodes("Min", t_next, number(search.longest_momentum))
         factor = nodes("Div", nodes("Sub", t, number(1.0)), t_next)
         step_next = nodes("Mul", step, nodes("Where", accepted, number(1 / search.decrease),
                                              number(1 / search.increase)))
@@ -231,16 +232,16 @@ class CountsGraph(Graph):
     def _observed(self) -> str:
         return self.top("Greater", self.mask or "", _number(self.top, 0.0))
 
-    def _bregman(self, nodes: Nodes, eta: str, mean: str, change: str) -> str:
-        """How far the data term at eta + change lies above its tangent at eta (``Likelihood.bregman``, its series)."""
+    def _excess(self, nodes: Nodes, eta: str, change: str) -> str:
+        """How far the data term at eta + change lies above its tangent at eta (``Likelihood.step_excess``)."""
         def number(value: ArrayLike) -> str:
             return _number(nodes, value)
 
-        small = nodes("Less", nodes("Abs", change), number(_SMALL_CHANGE))
         if self.encoder.likelihood == "poisson":
-            series = _nested(nodes, change, [number(1.0)] * 3)
-            exact = nodes("Sub", nodes("Sub", nodes("Exp", change), number(1.0)), change)
-            return nodes("Mul", mean, nodes("Where", small, series, exact))
+            slope = nodes("Add", nodes("Div", change, number(36.0)), number(1 / 3))
+            between = nodes("Exp", nodes("Add", eta, nodes("Mul", change, slope)))
+            return nodes("Mul", nodes("Mul", nodes("Mul", change, number(0.5)), change), between)
+        small = nodes("Less", nodes("Abs", change), number(_SMALL_CHANGE))
         # The same for -eta and -change: eta is taken negative, where softplus keeps its digits.
         d = nodes("Where", nodes("Greater", eta, number(0.0)), nodes("Neg", change), change)
         eta = nodes("Neg", nodes("Abs", eta))

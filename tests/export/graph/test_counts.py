@@ -62,9 +62,11 @@ def encode(spec, counts, size=None, mask=None, baseline=None):
             new = shrink(w + step * adjoint(weight * (y - mean(eta)), kernel, stride), step * penalty)
             change = synthesis(new, kernel, stride) + mu - eta
             above = weight * (partition(eta + change) - partition(eta) - mean(eta) * change)
+            if spec.likelihood == "poisson":  # Likelihood.step_excess
+                above = weight * change**2 / 2 * np.exp(eta + change / 3 + change**2 / 36)
             allowed = np.square(new - w).sum(axis=(1, 2), keepdims=True) / (2 * step)
             taken = above.sum(axis=(1, 2), keepdims=True) <= (1 + 1e-4) * allowed + 1e-6
-            t_next = (1 + np.sqrt(1 + 4 * t**2)) / 2
+            t_next = np.minimum((1 + np.sqrt(1 + 4 * t**2)) / 2, 50)
             w = np.where(taken, new + (t - 1) / t_next * (new - x), w)
             x, t = np.where(taken, new, x), np.where(taken, t_next, t)
             step = step * np.where(taken, 1 / 0.97, 0.5)
