@@ -83,7 +83,7 @@ class Backtracking(Solver):
         accepted = descend.excess(v, synthesised - v) <= (1.0 + self.relative_slack) * allowed + self.absolute_slack
         t_next = ops.minimum((1.0 + ops.sqrt(1.0 + 4.0 * ops.square(t))) / 2.0, self.longest_momentum)
         pull = ops.where(accepted, (t - 1.0) / t_next, 0.0)
-        step_next = step * ops.where(accepted, 1.0 / self.decrease, 1.0 / self.increase)
+        step_next = ops.where(accepted, step / self.decrease, step / self.increase)
         x_next, u_next = descend.choose(accepted, proposed, x), descend.choose(accepted, synthesised, u)
         w_new, v_new = descend.choose(accepted, proposed, w), descend.choose(accepted, synthesised, v)
         w_next = ((1.0 + pull) * step / step_next) * w_new - (pull * scale / step_next) * x
