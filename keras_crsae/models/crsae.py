@@ -131,9 +131,7 @@ class CRsAE(SparseCodingModel):
         given = count_options.as_baseline(self.likelihood, baseline, baseline_scope, baseline_learning)
         self.baseline_init, self.baseline_scope, self.baseline_learning = given
         self.refit_distance = count_options.as_refit_distance(refit_distance, gradient)
-        self.sigma_learning, self.sigma_rate = bool(sigma_learning), as_positive(sigma_rate, "sigma_rate")
-        if self.sigma_rate > 1:
-            raise ValueError(f"`sigma_rate` must lie in (0, 1]. Received: sigma_rate={sigma_rate!r}")
+        self.sigma_learning, self.sigma_rate = bool(sigma_learning), _sigma_rate(sigma_rate)
         self.lambda_init = as_lambda(lambda_init, self.filters, lambda_shared)
         self.lambda_shared, self.lambda_learning = bool(lambda_shared), lambda_learning
         self.lambda_prior, self.tied = _rate_prior(lambda_prior, lambda_learning), bool(tied)
@@ -328,6 +326,13 @@ class CRsAE(SparseCodingModel):
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         self.build(tuple(config["input_shape"]))
+
+
+def _sigma_rate(rate: float) -> float:
+    """``sigma_rate`` after its checks."""
+    if as_positive(rate, "sigma_rate") > 1:
+        raise ValueError(f"`sigma_rate` must lie in (0, 1]. Received: sigma_rate={rate!r}")
+    return as_positive(rate, "sigma_rate")
 
 
 def _rate_prior(spec: Any, lambda_learning: str | None) -> RatePrior:
