@@ -149,10 +149,8 @@ class CRsAE(SparseCodingModel):
             else as_positive(step_size, "step_size"))
         self._coding_options: dict[str, Any] = dict(
             iterations=iterations if iterations == "auto" else as_positive_int(iterations, "iterations"),
-            gradient=gradient, baseline_scope=baseline_scope,
-            top_k=None if top_k is None else as_positive_int(top_k, "top_k"),
+            gradient=gradient, baseline_scope=baseline_scope, top_k=top_k, solver=solvers.get(solver),
             gradient_steps=as_positive_int(gradient_steps, "gradient_steps"), unroll=bool(unroll), remat=bool(remat),
-            solver=solvers.get(solver),
             tolerance=None if tolerance is None else as_positive(tolerance, "tolerance"), active=bool(active),
             block_size=block_size if isinstance(block_size, str) else as_positive_int(block_size, "block_size"))
         # What the layers refuse is refused here, before data arrives.
