@@ -82,6 +82,18 @@ def test_images_of_a_few_pixels_are_the_same_in_keras_and_onnxruntime(name, shap
             np.testing.assert_array_equal(made[..., -1], given[..., -1])
 
 
+def test_the_model_of_counts_beats_the_one_of_white_noise_and_equals_its_export():
+    clean = noisy_photograph(1, 0.1)[0]
+    clean = clean / clean.max()
+    encoder = SparseEncoder(zoo.path_of("denoise-poisson", zoo.ENCODER))
+    for peak in zoo.metadata("denoise-poisson")["peak"]:
+        counts = np.random.default_rng(0).poisson(peak * clean)
+        made, exported, other = (denoise(counts, model, noise="poisson", peak=peak) / peak
+                                 for model in (None, encoder, "denoise-gray"))
+        np.testing.assert_allclose(exported, made, atol=1e-3)
+        assert psnr(clean, made) > psnr(clean, other) + 0.2 > psnr(clean, counts / peak) + 8
+
+
 def test_few_shifts_cost_at_most_what_the_card_says():
     clean, noisy = noisy_photograph(1, 25 / 255, 180)
     every, few = (psnr(clean, denoise(noisy, "denoise-gray-25", sigma=25 / 255, shifts=n)) for n in (None, 8))
