@@ -211,7 +211,7 @@ class Poisson(CountLikelihood):
         return (0.5 * d) * d * ops.exp(eta + d * (d / 36.0 + 1.0 / 3.0))
 
     def start_curvature(self, y: Tensor, baseline: Tensor | float) -> Tensor:
-        """Mean of the zero code, or half of the largest y (FOLLOWUPS' "lazy backtracking")."""
+        """Mean of the zero code, or half of the largest y: a first guess, which the solver corrects."""
         axes = tuple(range(1, len(y.shape)))
         zero = ops.exp(ops.cast(baseline, y.dtype))
         if len(zero.shape) < len(y.shape):  # one a channel; else one a signal, or a sample

@@ -304,8 +304,9 @@ class EncoderSpec:
 class Reference(Protocol):
     """What an exported file is compared with: a model that computes as the file does."""
 
-    def encode(self, signal: Any, mask: Any = None, sigma: Any = None, **size: Any) -> NDArray[np.float32]:
-        """Code (batch, *positions, filters) of a signal (batch, *space, channels); ``size``: trials or exposure."""
+    def encode(self, signal: Any, mask: Any = None, sigma: Any = None, *, trials: Any = None,
+               exposure: Any = None) -> NDArray[np.float32]:
+        """Code (batch, *positions, filters) of a signal (batch, *space, channels)."""
         ...
 
     def decode(self, code: Any) -> NDArray[np.float32]:
