@@ -14,7 +14,8 @@ def test_a_step_is_as_long_as_without_a_support_or_longer():
     support[0], support[1, [5, 30]] = 1, 1
     found = np.asarray(longer_steps(layer, support))
     assert longer_steps(layer, None) == 1.0
-    np.testing.assert_allclose(found, [1, float(layer.largest_eigenvalue()), 1], rtol=1e-5)
+    bound = float(layer.largest_eigenvalue())  # up to .5 % above the eigenvalue, which is 9 for nine equal samples
+    np.testing.assert_allclose(found, [bound / 9, bound, 1], rtol=1e-5)
 
 
 def encoder(likelihood="poisson", **options):
