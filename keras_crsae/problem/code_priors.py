@@ -17,11 +17,11 @@ import numpy as np
 from keras import ops
 
 from keras_crsae.operators.shrinkage import soft_threshold
-from keras_crsae.problem.registry import Registry
+from keras_crsae.problem.registry import Configured, Registry
 from keras_crsae.typing import Tensor
 
 
-class CodePrior:
+class CodePrior(Configured):
     """exp(-lambda p(z)), prior of the code's values, p a convex penalty with p(a z) = a p(z) for a > 0.
 
     Attributes:
@@ -84,13 +84,6 @@ class CodePrior:
         lambda^n: N_e counts values, whatever the groups, and EM's lambda is the same formula.
         """
         return ops.abs(code)
-
-    def get_config(self) -> dict[str, Any]:
-        return {}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> CodePrior:
-        return cls(**config)
 
 
 registry = Registry("code prior", CodePrior, default="nonnegative_soft")

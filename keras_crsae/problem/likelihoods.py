@@ -15,11 +15,11 @@ from typing import Any
 
 from keras import ops
 
-from keras_crsae.problem.registry import Registry
+from keras_crsae.problem.registry import Configured, Registry
 from keras_crsae.typing import Tensor
 
 
-class Likelihood:
+class Likelihood(Configured):
     """sum_i value(y_i, eta_i): the negative log likelihood of y given eta, up to a factor and terms of y alone.
 
     ``value`` is convex in eta. All methods act elementwise on tensors of any equal shape, (batch, *space, channels)
@@ -116,13 +116,6 @@ class Likelihood:
         1 unless overridden; factors in [0, 1] must be allowed.
         """
         return ops.ones(ops.shape(y)[:1], dtype=y.dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Likelihood:
-        return cls(**config)
 
 
 registry = Registry("likelihood", Likelihood, default="gaussian")

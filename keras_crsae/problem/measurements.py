@@ -10,11 +10,11 @@ from typing import Any
 
 from keras import ops
 
-from keras_crsae.problem.registry import Registry
+from keras_crsae.problem.registry import Configured, Registry
 from keras_crsae.typing import Tensor
 
 
-class Measurement:
+class Measurement(Configured):
     """eta = Phi D z, Phi a linear operator on signals (batch, *space, channels).
 
     Attributes:
@@ -46,13 +46,6 @@ class Measurement:
     def column_norms(self, kernel: Tensor) -> Tensor:
         """Norms of Phi d_c, (filters,), for the thresholds; by default those of d_c."""
         return ops.sqrt(ops.sum(ops.square(kernel), axis=tuple(range(len(kernel.shape) - 1))))
-
-    def get_config(self) -> dict[str, Any]:
-        return {}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Measurement:
-        return cls(**config)
 
 
 registry = Registry("measurement", Measurement, default="identity")

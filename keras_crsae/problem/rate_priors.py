@@ -10,11 +10,11 @@ from typing import Any
 from crsae_onnx.core.validation import as_positive
 from keras import ops
 
-from keras_crsae.problem.registry import Registry
+from keras_crsae.problem.registry import Configured, Registry
 from keras_crsae.typing import Tensor
 
 
-class RatePrior:
+class RatePrior(Configured):
     """-log p(lambda), added to the lambda loss: prior on lambda, one per filter or one for all.
 
     Attributes:
@@ -37,13 +37,6 @@ class RatePrior:
     def closed_form(self, norms: Tensor, positions: Tensor, mean: Tensor, shared: bool) -> Tensor | None:
         """Minimiser of ``loss``, (filters,), or (1,) when shared; None: unknown."""
         return None
-
-    def get_config(self) -> dict[str, Any]:
-        return {}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> RatePrior:
-        return cls(**config)
 
 
 registry = Registry("prior of lambda", RatePrior, default="gamma")

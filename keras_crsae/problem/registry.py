@@ -7,12 +7,27 @@ names. What an object can do it declares itself, by the attributes of its base c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import keras
 
 Kind = TypeVar("Kind")
 Registered = TypeVar("Registered")
+
+
+class Configured:
+    """What the kinds have in common: ``get_config`` says all, for saving and for ``repr``."""
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, as Keras stores them."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.get_config().items())})"
 
 
 class Registry(Generic[Kind]):

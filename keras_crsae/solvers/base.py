@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from keras import ops
 
-from keras_crsae.problem.registry import Registry
+from keras_crsae.problem.registry import Configured, Registry
 from keras_crsae.typing import Tensor
 
 #: Tensors that one iteration hands to the next; the code comes first, see ``Solver.code``.
@@ -58,7 +58,7 @@ class Operations(Protocol):
         ...
 
 
-class Solver:
+class Solver(Configured):
     """Iterations x_0, x_1, ... towards the minimiser, as ``init`` and ``step``.
 
     Attributes:
@@ -117,13 +117,6 @@ class Solver:
         axes = list(range(1, len(code.shape)))
         moved, size = (ops.sum(ops.square(a), axis=axes) for a in (code - last, code))
         return ops.sqrt(ops.max(moved / ops.maximum(size, 1e-30)))
-
-    def get_config(self) -> dict[str, Any]:
-        return {}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Solver:
-        return cls(**config)
 
 
 registry = Registry("solver", Solver, default="fista")

@@ -98,3 +98,10 @@ def test_the_short_form_and_the_prior_must_agree():
     with pytest.raises(ValueError, match="`shrinkage` is a short form of `code_prior`"):
         kc.CRsAE(2, 5, shrinkage="soft", code_prior="nonnegative_soft")
     assert isinstance(rate_priors.get(None), GammaPrior)
+
+
+def test_objects_show_their_arguments():
+    from keras_crsae.problem import Laplace, Poisson, SignedByFilter
+
+    assert [repr(o) for o in (Laplace(), Poisson(exposure=2.0), SignedByFilter([1, -1]))] == [
+        "Laplace()", "Poisson(exposure=2.0)", "SignedByFilter(signs=[1, -1])"]
