@@ -28,6 +28,11 @@ BINS = (1, 2, 4)
 _STRONGEST_NOISE = 60 / 255
 #: A peak that is not given is this quantile of the counts' mean over squares of so many pixels a side.
 _PEAK_QUANTILE, _PEAK_SQUARE_PIXELS = 0.995, 6
+#: Rates fit the counts if in all but this share of squares their means differ by no more than these standard deviations
+#: and this part of the mean.
+_MOST_MISFITS, _SQUARE_PIXELS, _DEVIATIONS, _BIAS = 0.02, 8, 5.0, 0.15
+#: Factors of the peak that a model is given where its rates do not fit.
+_OTHER_PEAKS = (2.0, 4.0)
 
 
 def check_noise(noise: str, sigma: Any, peak: Any, bins: Any = None) -> None:
@@ -68,7 +73,7 @@ def denoise_counts(counts: Any, model: Any = None, peak: float | None = None, lo
     if not array.any():
         return np.zeros(counts.shape, np.float32)
     peak = estimate_peak(array, observed) if peak is None else as_positive(peak, "peak")
-    image_model = as_image_model(_model_for(peak) if model is None else model)
+    image_model = as_image_model(_model_for(peak * (bins or 1)**2) if model is None else model)
     grid, tile = image_model.shifts(shifts), as_tile(tile)
     shares = _bin_shares(bins, peak, image_model, observed is not None)
     rates = np.zeros(array.shape, np.float32)
@@ -76,20 +81,49 @@ def denoise_counts(counts: Any, model: Any = None, peak: float | None = None, lo
         done = 0.0
         for side, share in shares.items():
             work = side**-2 / sum(one**-2 for one in shares)
-            rates += np.float32(share) * _rates(array, side, noise_of_peak(peak * side**2), observed, image_model,
+            rates += np.float32(share) * _rates(array, side, peak * side**2, observed, image_model,
                                                 low_pass, grid, tile, _part(report, done, work))
             done += work
     return _with_sum_of(rates, array, observed).reshape(counts.shape)
 
 
-def _rates(counts: np.ndarray, side: int, sigma: float, observed: np.ndarray | None, model: ImageModel,
+def _rates(counts: np.ndarray, side: int, peak: float, observed: np.ndarray | None, model: ImageModel,
            low_pass: float | None, grid: np.ndarray, tile: int | None, progress: Progress) -> np.ndarray:
-    """Rate of each pixel (height, width, channels) from counts on bins of ``side`` pixels, whose noise is ``sigma``."""
-    planes = to_planes(_binned(counts, side), model.channels)
+    """Rate of each pixel (height, width, channels) from counts on bins of ``side`` pixels, of that peak a bin.
+
+    Filters that are free in each iteration may run away on images unlike those of the training (black and white alone,
+    one pixel far above the peak). Rates that do not fit the counts are therefore computed again, as of a higher peak,
+    which scales the signal down, and at last by the model of white noise.
+    """
+    binned = _binned(counts, side)
+    planes = to_planes(binned, model.channels)
     seen = None if observed is None else to_planes(observed, model.channels)
-    clean = remove_noise((anscombe(planes) - np.float32(ZERO)) * np.float32(sigma), seen, sigma, model, low_pass, grid,
-                         tile, progress)
-    return _unbinned(from_planes(inverse_anscombe(ZERO + clean / sigma), counts.shape[-1]), side, counts.shape)
+    attempts = [(model, peak)]
+    if model.peaks is not None:
+        attempts += [(model, factor * peak) for factor in _OTHER_PEAKS]
+        attempts += [(as_image_model(GRAY_MODEL), peak)] if model.channels == 1 else []
+    for candidate, of_peak in attempts:
+        sigma = noise_of_peak(of_peak)
+        shifts = grid if candidate is model else candidate.shifts()
+        clean = remove_noise((anscombe(planes) - np.float32(ZERO)) * np.float32(sigma), seen, sigma, candidate,
+                             low_pass, shifts, tile, progress)
+        rates = from_planes(inverse_anscombe(ZERO + clean / sigma), counts.shape[-1])
+        if candidate.peaks is None or _fits(rates, binned, observed):
+            break
+    return _unbinned(rates, side, counts.shape)
+
+
+def _fits(rates: np.ndarray, counts: np.ndarray, observed: np.ndarray | None) -> bool:
+    """Whether means of rates over small squares lie near those of the counts, in units of their standard deviation."""
+    from scipy.ndimage import uniform_filter
+
+    weight = np.ones(counts.shape) if observed is None else observed.astype(np.float64)
+    size = (_SQUARE_PIXELS, _SQUARE_PIXELS, 0)
+    difference, mean, share = (uniform_filter(part, size, mode="reflect")
+                               for part in (weight * (rates - counts), weight * counts, weight))
+    number = _SQUARE_PIXELS**2
+    limit = _DEVIATIONS * np.sqrt((mean + 1.0 / number) / number) + _BIAS * mean
+    return bool(np.mean((np.abs(difference) > limit)[share > 0]) < _MOST_MISFITS)
 
 
 def _part(report: Progress, done: float, share: float) -> Progress:
@@ -172,8 +206,8 @@ def _model_for(peak: float) -> str:
 def _bin_shares(bins: int | None, peak: float, model: ImageModel, masked: bool) -> dict[int, float]:
     """{side of the bins: share of their rates in the result}: given, or the smallest whose peak the model can take.
 
-    A model that learned on counts is also run on bins of twice that side, where it sees slow shapes farther: on the
-    images kept back from its training the mean of both was .1 dB better at peaks of 1 and 2, .04 dB at 4.
+    A model that learned on counts is also run on bins of twice that side, if their peak was in its training; there it
+    sees slow shapes farther: on images kept back from its training the mean of both was .1 dB better at peaks of 1, 2.
     """
     if bins is not None and bins not in BINS:
         raise ValueError(f"`bins` must be one of {BINS} pixels, or None. Received: {bins!r}")
@@ -184,12 +218,12 @@ def _bin_shares(bins: int | None, peak: float, model: ImageModel, masked: bool) 
         return {1: 1.0}
     if bins is not None:
         return {bins: 1.0}
-    least = model.least_peak or _peak_of(_STRONGEST_NOISE)
+    least, most = model.peaks or (_peak_of(_STRONGEST_NOISE), 0.0)
     side = next((side for side in BINS if peak * side**2 >= least), BINS[-1])
-    share = min(0.5, 0.7 - 0.2 * float(np.log2(peak * side**2)))
-    if model.least_peak is None or 2 * side not in BINS or share <= 0:
+    # Beyond the peaks of its training a network of free filters may give anything.
+    if 2 * side not in BINS or peak * (2 * side)**2 > most:
         return {side: 1.0}
-    return {side: 1.0 - share, 2 * side: share}
+    return {side: 0.5, 2 * side: 0.5}
 
 
 def noise_of_peak(peak: float) -> float:

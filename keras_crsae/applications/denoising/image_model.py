@@ -26,7 +26,7 @@ class ImageModel:
         channels, kernel_size, strides: of its dictionary.
         low_pass: standard deviation, in pixels, of the blur that was taken from its training images.
         sigma_power: see ``Denoiser``.
-        least_peak: of a model that learned on counts, the smallest peak in its training; else None.
+        peaks: of a model that learned on counts, the smallest and the largest peak in its training; else None.
     """
 
     reconstruct: Callable[[np.ndarray, float], np.ndarray]
@@ -36,7 +36,7 @@ class ImageModel:
     strides: tuple[int, ...]
     low_pass: float = LOW_PASS_PIXELS
     sigma_power: float = 0.0
-    least_peak: float | None = None
+    peaks: tuple[float, float] | None = None
 
     def shifts(self, count: int | None = None) -> np.ndarray:
         """(shifts, 2) of the stride's grid, ``count`` of them or all; ValueError for a number out of range."""
@@ -79,10 +79,10 @@ def zoo_denoiser(image: np.ndarray) -> str:
     return "denoise-color" if image.ndim == 3 and image.shape[-1] >= 3 else "denoise-gray"
 
 
-def least_peak_of(training_settings: Any) -> float | None:
-    """Smallest peak of the counts in a model's training, from its ``training_settings``; None: it saw no counts."""
+def peaks_of(training_settings: Any) -> tuple[float, float] | None:
+    """(smallest, largest) peak of a model's training, from its ``training_settings``; None: it saw no counts."""
     peak = (training_settings or {}).get("peak")
-    return None if peak is None else float(np.min(peak))
+    return None if peak is None else (float(np.min(peak)), float(np.max(peak)))
 
 
 def _load(model: str | os.PathLike[str]) -> Any:
@@ -111,7 +111,7 @@ def _of_encoder(encoder: Any) -> ImageModel:
 
     return ImageModel(reconstruct, info["rank"], info["channels"], tuple(info["kernel_size"]), tuple(info["strides"]),
                       config.get("low_pass", LOW_PASS_PIXELS), config.get("sigma_power", 0.0),
-                      least_peak_of(config.get("training_settings")))
+                      peaks_of(config.get("training_settings")))
 
 
 def _of_crsae(model: Any) -> ImageModel:
@@ -126,4 +126,4 @@ def _of_crsae(model: Any) -> ImageModel:
     return ImageModel(lambda batch, sigma: model.reconstruct(batch, sigma=sigma), model.rank,
                       dictionary.channels or 1, dictionary.kernel_size, dictionary.strides,  # built: never None
                       getattr(model, "low_pass", LOW_PASS_PIXELS), getattr(model, "sigma_power", 0.0),
-                      least_peak_of(getattr(model, "training_settings", None)))
+                      peaks_of(getattr(model, "training_settings", None)))
