@@ -46,7 +46,7 @@ def null_lambda(likelihood: Likelihood, filters: np.ndarray, positions: int, bas
         >>> round(null_lambda(Gaussian(), h, 1000, 0.0, 1.0), 2)       # sqrt(2 log(4 * 1000))
         4.07
         >>> round(null_lambda(Poisson(), h, 1000, np.log(1.0), 1.0), 2)
-        4.79
+        5.3
     """
     channels, count = filters.shape[-2:]
     eta = np.broadcast_to(baseline, (*np.shape(baseline)[:-1], channels)).reshape(-1, channels)
