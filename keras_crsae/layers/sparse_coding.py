@@ -259,7 +259,7 @@ class SparseCoding(keras.layers.Layer):
             mask = ops.broadcast_to(ops.cast(mask, signal.dtype), ops.shape(signal))
         if training and self.refresh_in_training:
             self.cell.refresh_step_size()
-        elif hasattr(signal, "numpy") and self.compute_dtype == self.variable_dtype:
+        elif _has_values(signal) and self.compute_dtype == self.variable_dtype:
             self.cell.restore_constraints()  # not in a graph, nor where Keras shows the filters rounded to bfloat16
         kernel = ops.cast(self.cell.dictionary.unit_kernel(), signal.dtype)
         own = None if self.baseline_scope == "signal" else self.cell.baseline
@@ -359,3 +359,7 @@ class SparseCoding(keras.layers.Layer):
             config[name] = keras.saving.deserialize_keras_object(config[name])
         return cls(**config)
 
+
+def _has_values(signal: Tensor) -> bool:
+    """Whether values can be read: not in a graph, also where it holds a signal that was made outside of it."""
+    return hasattr(signal, "numpy") and hasattr(ops.zeros(()), "numpy")

@@ -131,6 +131,8 @@ class CodingModel(Inference):
     def call(self, signal: Tensor, mask: Tensor | None = None, sigma: Any = None, trials: Any = None,
              exposure: Any = None, support: Any = None, training: bool = False) -> Tensor:
         """Reconstruction, for counts their mean; ``mask`` (0/1) marks the observed samples, others: see ``encode``."""
+        if isinstance(mask, dict):  # as Keras gives the masks of a dict's tensors, of which none has one
+            mask = mask.get("signal")
         parts = signal_parts(with_parts(signal, self.likelihood, trials, exposure, support), self.likelihood, "signal")
         signal, sigma = ops.cast(parts["signal"], self.compute_dtype), parts.get("sigma", sigma)
         refuse_sigma(self.likelihood, sigma)

@@ -36,19 +36,16 @@ def event_support(code: Tensor, distance: int) -> Tensor:
         [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]
     """
     magnitude = ops.abs(code)
-    gathered = magnitude
-    for _ in range(2):
-        gathered = _window_sum(gathered, distance)
+    gathered = _window_sum(_window_sum(_padded(magnitude, 2 * (distance // 2)), distance), distance)
     gathered = gathered + _TIE * magnitude
     highest = ops.max_pool(_padded(gathered, distance), 2 * distance + 1, strides=1, padding="valid")
     return ops.cast(ops.logical_and(gathered >= highest, gathered > 0), code.dtype)
 
 
 def _window_sum(values: Tensor, distance: int) -> Tensor:
-    """Sum over about ``distance`` positions on each axis, an odd number of them."""
-    half = distance // 2
-    size, axes = 2 * half + 1, len(values.shape) - 2
-    return size**axes * ops.average_pool(_padded(values, half), size, strides=1, padding="valid")
+    """Sum over about ``distance`` positions on each axis, an odd number of them, where all of them are there."""
+    size, axes = 2 * (distance // 2) + 1, len(values.shape) - 2
+    return size**axes * ops.average_pool(values, size, strides=1, padding="valid")
 
 
 def _padded(values: Tensor, width: int) -> Tensor:

@@ -37,6 +37,6 @@ def test_a_folded_encoder_keeps_the_plain_sizes_and_the_threshold(rng):
     assert (folded.kernel_size, folded.strides, folded.channels, folded.filters) == ((9,), (1,), 1, 3)
     (layer,) = folded.layers
     assert layer.kernel.shape == layer.adjoint_kernel.shape == (3, *folded.block, 3 * folded.block[0])
-    np.testing.assert_allclose(layer.scale * folded.sigma, spec.threshold)
+    np.testing.assert_allclose(layer.scale * folded.level, spec.threshold)
     np.testing.assert_array_equal(folded.decoder_kernel, -layer.kernel)
     assert folded.tolerance == 1e-2 and fold_encoder(spec, 1e-3).tolerance == 1e-3 and not folded.half

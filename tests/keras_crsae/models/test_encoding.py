@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import keras_crsae as kc
 from keras_crsae.models import encoding
+from keras_crsae.models.call_inputs import CallOptions
 
 
 def built(**options):
@@ -71,10 +72,10 @@ def sharing():
 def test_cores_share_one_signal(rng, sharing, strides):
     model = built(strides=strides, iterations=3)
     signal = rng.standard_normal((1, 4003, 1)).astype("float32")
-    given = dict(mask=signal > -1, sigma=0.7)
+    given = CallOptions(mask=signal > -1, sigma=0.7)
     parts, shared = sharing
-    expected = encoding.Encoding(model, workers=1).encode(signal, **given)
-    np.testing.assert_allclose(shared(model).encode(signal, **given), expected, atol=1e-6)
+    expected = encoding.Encoding(model, workers=1).encode(signal, given)
+    np.testing.assert_allclose(shared(model).encode(signal, given), expected, atol=1e-6)
     assert len(parts) == 2 and all(2000 < shape[1] < 2100 for shape in parts)
 
 
@@ -84,7 +85,8 @@ def test_cores_share_a_batch(rng, sharing, rank):
     signal = rng.standard_normal((5, *(24,) * rank, 1)).astype("float32")
     given = dict(mask=signal > -1, sigma=[0.5, 1.0, 1.5, 2.0, 2.5])
     parts, shared = sharing
-    code, made = shared(model).encode(signal, **given), shared(model).reconstruct(signal, **given)
+    options = CallOptions(**given)
+    code, made = shared(model).encode(signal, options), shared(model).reconstruct(signal, options)
     assert [shape[0] for shape in sorted(parts)] == [2, 2, 3, 3]
     np.testing.assert_allclose(code, model.encode(signal, batch_size=5, **given), atol=1e-6)
     np.testing.assert_allclose(made, model(signal, **given), atol=1e-5)
@@ -93,7 +95,7 @@ def test_cores_share_a_batch(rng, sharing, rank):
 @pytest.mark.parametrize("options", [dict(tolerance=1e-3), dict(active=True)])
 def test_what_stops_by_all_values_is_not_shared(rng, sharing, options):
     parts, shared = sharing
-    shared(built(iterations=10, **options)).encode(rng.standard_normal((4, 500, 1)))
+    shared(built(iterations=10, **options)).encode(rng.standard_normal((4, 500, 1)), CallOptions())
     assert parts == [(4, 500, 1)]
 
 
@@ -145,7 +147,7 @@ def test_xla_is_used_where_compile_asks_for_it(rng):
         coder = encoding.Encoding(model, **options)
         for compile_options in compiled:
             model.compile(**compile_options)
-            coder.encode(signal)
+            coder.encode(signal, CallOptions())
         return [key[1] for key in coder.graphs]
 
     assert graphs(built(), {}, by_xla, dict(jit_compile=False)) == [False, True]

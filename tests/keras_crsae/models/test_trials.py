@@ -42,9 +42,9 @@ def test_known_onsets_teach_the_filter_of_counts_and_streams_take_them(trials):
         model.compile(keras.optimizers.Adam(5e-2))
         if stream:
             batches = tf.data.Dataset.from_tensor_slices({"signal": counts, "support": support}).batch(6)
-            model.fit(batches, epochs=15, verbose=0)
+            model.fit(batches, epochs=25, verbose=0)
         else:
-            model.fit(counts, support=support, epochs=15, batch_size=6, verbose=0)
+            model.fit(counts, support=support, epochs=25, batch_size=6, verbose=0)
         kernels.append(np.asarray(model.dictionary.kernel))
     assert kc.metrics.dictionary_error(filters, kernels[0])[0] < 0.35
     np.testing.assert_allclose(kernels[1], kernels[0], atol=1e-4)
