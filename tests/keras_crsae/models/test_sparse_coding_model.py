@@ -27,7 +27,7 @@ def fresh(signal):
 @pytest.mark.parametrize("method", ["fit", "evaluate", "predict", "train_on_batch", "test_on_batch",
                                     "predict_on_batch"])
 def test_signatures_are_those_of_keras(model, method):
-    """Names, order, kinds and defaults; Keras has no annotations, we do. What is given of counts comes by name alone."""
+    """Names, order, kinds and defaults; Keras has no annotations, we do. Trials and others come by name alone."""
     ours, theirs = ([(p.name, p.kind, p.default) for p in inspect.signature(getattr(c, method)).parameters.values()]
                     for c in (model, keras.Model))
     further = {(name, inspect.Parameter.KEYWORD_ONLY, None) for name in ("trials", "exposure", "support")}
