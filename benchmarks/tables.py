@@ -69,6 +69,13 @@ PAGES = {
                "Ours: mean accuracy over three seeds, and their range; the others ran once."),
         Source("spike_limits", "With the true templates",
                "The search of `spike_sorting.sort`, given the true templates, whitened."))),
+    "neural-events": Page(
+        "How well are events found in spikes of trials?", (Source("neural_events"),),
+        "Simulated single trials of one neuron of 8 Hz, kernels of 125 ms, bins of 5 ms; a real unit in bins of 1 "
+        "ms. Width and thresholds of the smoothed raster and the matched filter are chosen with the truth of the "
+        "first half of the trials, ours without; all are scored on the other half, within 15 ms. The bins of a "
+        "held-out trial are predicted in five groups, each from the others; the PSTH's width is the one that makes "
+        "the held-out trials most likely."),
     "denoising": Page("How good are denoisers after minutes?", (
         Source("denoising_curves", "Over training time",
                "Each configuration differs from the first in what its name says. Nine images of `set68`, eight "
@@ -155,6 +162,14 @@ FIGURES = (
     Figure("Sort a semi-real tetrode, the confirmed unit: accuracy", "spike-sorting",
            ("spike_sorting", "hc1_semireal", ("crsae",), "accuracy"),
            ("spike_sorting", "hc1_semireal", ("simple",), "accuracy"), "simple", ratio=False, short=True),
+    Figure("Find overlapping events in single trials of spikes, 30 to 80 ms apart: F1", "neural-events",
+           ("neural_events", "overlapping", ("30 to 80",), "events: F1"),
+           ("neural_events", "overlapping", ("30 to 80",), "smoothed raster: F1"), "smoothed raster", ratio=False,
+           machine="1 core", short=True),
+    Figure("Predict hidden bins of held-out trials of a real unit: nats a trial", "neural-events",
+           ("neural_events", "50 trials", ("events on the PSTH",), "nats a held-out trial"),
+           ("neural_events", "50 trials", ("PSTH of the direction",), "nats a held-out trial"), "PSTH, best width",
+           ratio=False, machine="1 core"),
     Figure("Denoise `set68`, sigma 25, untied, 300 steps: PSNR, parameters", "paper",
            ("paper_short", "(d)", ("CRsAE, untied",), "PSNR (dB)", "trainable parameters"),
            ("paper_short", "(d)", ("LCSC",), "PSNR (dB)", "trainable parameters"), "LCSC", ratio=False,
