@@ -32,10 +32,10 @@ def test_no_page_prints_a_row_that_was_not_run(results):
     assert not [path for path, text in tables.documents(results).items() if "| not run" in text]
 
 
-def test_the_first_page_is_short_and_holds_fifteen_figures(results):
+def test_the_first_page_is_short_and_holds_every_figure(results):
     text = (tables.ROOT / "benchmarks" / "README.md").read_text()
-    assert len(text.splitlines()) <= 150 and len(tables.FIGURES) == 15
-    assert tables.figures(results, tables.ROOT / "benchmarks").count("\n") == 16
+    assert len(text.splitlines()) <= 150 and len(tables.FIGURES) <= 20
+    assert tables.figures(results, tables.ROOT / "benchmarks").count("\n") == len(tables.FIGURES) + 1
 
 
 def test_a_figure_is_its_cell_and_its_ratio(results):
