@@ -35,7 +35,7 @@ def as_baseline(given: Tensor | None, signal: Tensor, own: Tensor | None) -> Ten
     Args:
         given: None, or a number, (channels,), (batch, channels), or of the signal's rank.
         signal: (batch, *space, channels).
-        own: None, or what stands where none is given, (channels,).
+        own: None, or the default, (channels,).
 
     Raises:
         ValueError: another shape.

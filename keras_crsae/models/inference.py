@@ -133,7 +133,7 @@ class Inference(PrebuiltModel):
             >>> bool(np.allclose(model.mean(counts), np.exp(model.linear(counts)), rtol=1e-4))
             True
         """
-        return self._encoding.reconstruct(signal, CallOptions(mask, sigma, trials, exposure, support))
+        return self.reconstruct(signal, mask, sigma, trials=trials, exposure=exposure, support=support)
 
     def linear(self, signal: Any, mask: Any = None, sigma: Any = None, *, trials: Any = None, exposure: Any = None,
                support: Any = None) -> np.ndarray:

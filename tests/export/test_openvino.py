@@ -12,7 +12,7 @@ openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed: pi
 
 
 def computed(path, **given):
-    """All outputs in OpenVINO, in float32 (it rounds to bfloat16 where the processor has it, unless told otherwise)."""
+    """All outputs in OpenVINO, in float32 (its default is bfloat16 where the processor has it)."""
     core = openvino.Core()
     compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return {output.any_name: value for output, value in compiled(given).items()}

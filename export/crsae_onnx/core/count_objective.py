@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -12,6 +13,10 @@ from crsae_onnx.core.counts import as_size
 from crsae_onnx.core.spec import EncoderSpec
 
 Array = NDArray[np.floating]
+#: Likelihood -> its log partition A(eta), and A', the inverse link.
+_PARTITIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+    "poisson": (np.exp, np.exp),
+    "binomial": (lambda eta: np.logaddexp(0.0, eta), lambda eta: 1.0 / (1.0 + np.exp(-eta)))}
 
 
 def mean_of(likelihood: str, eta: Array) -> Array:
@@ -23,7 +28,7 @@ def mean_of(likelihood: str, eta: Array) -> Array:
         >>> float(mean_of("binomial", np.array(0.0)))
         0.5
     """
-    return np.exp(eta) if likelihood == "poisson" else 1.0 / (1.0 + np.exp(-eta))
+    return _PARTITIONS[likelihood][1](eta)
 
 
 def linear_of(spec: EncoderSpec, code: Array, space: tuple[int, ...], kernel: Array | None = None) -> Array:
@@ -61,7 +66,7 @@ def objective_of(spec: EncoderSpec, counts: Array, code: Array, size: Any = None
     axes = tuple(range(1, counts.ndim))
     largest = np.maximum(sizes.max(axis=axes), 1e-30)
     eta = linear_of(spec, code, counts.shape[1:-1], spec.kernel)
-    partition = np.exp(eta) if spec.likelihood == "poisson" else np.logaddexp(0.0, eta)
+    partition = _PARTITIONS[spec.likelihood][0](eta)
     y = np.where(sizes > 0, counts / np.where(sizes > 0, sizes, 1.0), 0.0)
     data = np.where(sizes > 0, sizes * (partition - y * eta), 0.0).sum(axis=axes)
     return (data + (np.abs(code) * spec.lambda_reg).sum(axis=axes)) / largest

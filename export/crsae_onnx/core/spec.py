@@ -50,8 +50,8 @@ class DenoiserSpec:
             reconstruction; 0: the image's mean alone.
         sigma_power: the penalty weight grows as sigma ** (1 + sigma_power) with the noise level sigma of images in
             [0, 1]; see ``effective_sigma``.
-        in_image_unit: whether thresholds are no multiples of the noise: images stay in [0, 1], and the encoder is told
-            the level.
+        in_image_unit: whether thresholds are no multiples of the noise: images stay in [0, 1], and the level is
+            an input of the encoder.
 
     Example:
         >>> from crsae_onnx.core.spec import DenoiserSpec

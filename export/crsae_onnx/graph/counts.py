@@ -234,26 +234,7 @@ class CountsGraph(Graph):
 
     def _excess(self, nodes: Nodes, eta: str, change: str) -> str:
         """How far the data term at eta + change lies above its tangent at eta (``Likelihood.step_excess``)."""
-        def number(value: ArrayLike) -> str:
-            return _number(nodes, value)
-
-        if self.encoder.likelihood == "poisson":
-            slope = nodes("Add", nodes("Div", change, number(36.0)), number(1 / 3))
-            between = nodes("Exp", nodes("Add", eta, nodes("Mul", change, slope)))
-            return nodes("Mul", nodes("Mul", nodes("Mul", change, number(0.5)), change), between)
-        small = nodes("Less", nodes("Abs", change), number(_SMALL_CHANGE))
-        # The same for -eta and -change: eta is taken negative, where softplus keeps its digits.
-        d = nodes("Where", nodes("Greater", eta, number(0.0)), nodes("Neg", change), change)
-        eta = nodes("Neg", nodes("Abs", eta))
-        p = nodes("Sigmoid", eta)
-        variance = nodes("Mul", p, nodes("Sub", number(1.0), p))
-        skew = nodes("Sub", number(1.0), nodes("Mul", p, number(2.0)))
-        kurtosis = nodes("Sub", number(1.0), nodes("Mul", variance, number(6.0)))
-        last = nodes("Mul", skew, nodes("Sub", number(1.0), nodes("Mul", variance, number(12.0))))
-        series = nodes("Mul", variance, _nested(nodes, d, [skew, kurtosis, last]))
-        exact = nodes("Sub", nodes("Sub", nodes("Softplus", nodes("Add", eta, d)), nodes("Softplus", eta)),
-                      nodes("Mul", p, d))
-        return nodes("Where", small, series, exact)
+        return {"poisson": _poisson_excess, "binomial": _binomial_excess}[self.encoder.likelihood](nodes, eta, change)
 
     # Outputs
 
@@ -284,3 +265,25 @@ def _nested(nodes: Nodes, d: str, factors: Sequence[str]) -> str:
     inner = nodes("Add", a, nodes("Mul", nodes("Div", d, _number(nodes, 4.0)), inner))
     inner = nodes("Add", _number(nodes, 1.0), nodes("Mul", nodes("Div", d, _number(nodes, 3.0)), inner))
     return nodes("Mul", nodes("Mul", nodes("Mul", d, d), _number(nodes, 0.5)), inner)
+
+
+def _poisson_excess(nodes: Nodes, eta: str, change: str) -> str:
+    slope = nodes("Add", nodes("Div", change, _number(nodes, 36.0)), _number(nodes, 1 / 3))
+    between = nodes("Exp", nodes("Add", eta, nodes("Mul", change, slope)))
+    return nodes("Mul", nodes("Mul", nodes("Mul", change, _number(nodes, 0.5)), change), between)
+
+
+def _binomial_excess(nodes: Nodes, eta: str, change: str) -> str:
+    small = nodes("Less", nodes("Abs", change), _number(nodes, _SMALL_CHANGE))
+    # The same for -eta and -change: eta is taken negative, where softplus keeps its digits.
+    d = nodes("Where", nodes("Greater", eta, _number(nodes, 0.0)), nodes("Neg", change), change)
+    eta = nodes("Neg", nodes("Abs", eta))
+    p = nodes("Sigmoid", eta)
+    variance = nodes("Mul", p, nodes("Sub", _number(nodes, 1.0), p))
+    skew = nodes("Sub", _number(nodes, 1.0), nodes("Mul", p, _number(nodes, 2.0)))
+    kurtosis = nodes("Sub", _number(nodes, 1.0), nodes("Mul", variance, _number(nodes, 6.0)))
+    last = nodes("Mul", skew, nodes("Sub", _number(nodes, 1.0), nodes("Mul", variance, _number(nodes, 12.0))))
+    series = nodes("Mul", variance, _nested(nodes, d, [skew, kurtosis, last]))
+    exact = nodes("Sub", nodes("Sub", nodes("Softplus", nodes("Add", eta, d)), nodes("Softplus", eta)),
+                  nodes("Mul", p, d))
+    return nodes("Where", small, series, exact)
