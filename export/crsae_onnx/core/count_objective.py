@@ -66,7 +66,7 @@ def objective_of(spec: EncoderSpec, counts: Array, code: Array, size: Any = None
     axes = tuple(range(1, counts.ndim))
     largest = np.maximum(sizes.max(axis=axes), 1e-30)
     eta = linear_of(spec, code, counts.shape[1:-1], spec.kernel)
-    partition = _PARTITIONS[spec.likelihood][0](eta)
+    partition = _PARTITIONS[str(spec.likelihood)][0](eta)
     y = np.where(sizes > 0, counts / np.where(sizes > 0, sizes, 1.0), 0.0)
     data = np.where(sizes > 0, sizes * (partition - y * eta), 0.0).sum(axis=axes)
     return (data + (np.abs(code) * spec.lambda_reg).sum(axis=axes)) / largest
