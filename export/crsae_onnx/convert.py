@@ -25,11 +25,11 @@ from crsae_onnx.core.spec import (
     PIPELINES,
     SIGMA,
     TOLERANCES,
-    DenoiserSpec,
     EncoderSpec,
     Exportable,
     select_names,
 )
+from crsae_onnx.core.spec_parts import DenoiserSpec
 from crsae_onnx.core.spikes.detector import SpikeReader
 from crsae_onnx.core.spikes.peak_rule import PeakRule, peak_rule
 from crsae_onnx.file_format import container

@@ -19,12 +19,11 @@ from crsae_onnx.core.spec import (
     SIGMA,
     TOLERANCES,
     TRIALS,
-    DenoiserSpec,
     EncoderSpec,
     Exportable,
     Reference,
-    effective_sigma,
 )
+from crsae_onnx.core.spec_parts import DenoiserSpec, effective_sigma
 from crsae_onnx.core.spikes.detector import SpikeReader
 from crsae_onnx.core.spikes.peak_rule import PeakRule
 from crsae_onnx.core.spikes.whitening import Whitening

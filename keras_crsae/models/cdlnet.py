@@ -7,7 +7,8 @@ from typing import Any
 
 import keras
 import numpy as np
-from crsae_onnx.core.spec import DenoiserSpec, EncoderSpec
+from crsae_onnx.core.spec import EncoderSpec
+from crsae_onnx.core.spec_parts import DenoiserSpec
 from crsae_onnx.core.validation import as_positive
 from keras import ops
 

@@ -14,7 +14,7 @@ from keras_crsae._validation import as_lambda, as_unit_filters
 from keras_crsae.data.batch_order import SEED_BOUND
 from keras_crsae.initializers import donoho_lambda
 from keras_crsae.layers import ConvDictionary, SparseCoding, SparseCodingCell
-from keras_crsae.models import count_options
+from keras_crsae.models import count_options, crsae_options
 from keras_crsae.models.adaptation import Adapted, first_filters, resolve, resolve_counts
 from keras_crsae.models.sparse_coding_model import SparseCodingModel
 from keras_crsae.problem import code_priors, likelihoods, rate_priors
@@ -124,17 +124,17 @@ class CRsAE(SparseCodingModel):
         self.filters = as_positive_int(filters, "filters")
         self.kernel_size = as_sizes(kernel_size, self.rank, "kernel_size")
         self.sigma_init: Any = sigma if isinstance(sigma, str) and sigma == "estimate" else as_positive(sigma, "sigma")
-        self.code_prior = _code_prior(code_prior, shrinkage, self.DEFAULT_CODE_PRIOR)
+        self.code_prior = crsae_options.as_code_prior(code_prior, shrinkage, self.DEFAULT_CODE_PRIOR)
         self.likelihood = count_options.as_likelihood(likelihood, trials, exposure)
         count_options.check_noise(self.likelihood, self.sigma_init, sigma_learning, active,
                                   None if self.takes_counts else type(self).__name__)
         given = count_options.as_baseline(self.likelihood, baseline, baseline_scope, baseline_learning)
         self.baseline_init, self.baseline_scope, self.baseline_learning = given
         self.refit_distance = count_options.as_refit_distance(refit_distance, gradient)
-        self.sigma_learning, self.sigma_rate = bool(sigma_learning), _sigma_rate(sigma_rate)
+        self.sigma_learning, self.sigma_rate = bool(sigma_learning), crsae_options.as_sigma_rate(sigma_rate)
         self.lambda_init = as_lambda(lambda_init, self.filters, lambda_shared)
         self.lambda_shared, self.lambda_learning = bool(lambda_shared), lambda_learning
-        self.lambda_prior, self.tied = _rate_prior(lambda_prior, lambda_learning), bool(tied)
+        self.lambda_prior, self.tied = crsae_options.as_rate_prior(lambda_prior, lambda_learning), bool(tied)
         self.seed = None if seed is None else int(seed)
         self.kernel_initializer = keras.initializers.get(kernel_initializer) \
             or keras.initializers.RandomNormal(seed=self.seed)
@@ -324,29 +324,3 @@ class CRsAE(SparseCodingModel):
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         self.build(tuple(config["input_shape"]))
-
-
-def _sigma_rate(rate: float) -> float:
-    """``sigma_rate`` after its checks."""
-    if as_positive(rate, "sigma_rate") > 1:
-        raise ValueError(f"`sigma_rate` must lie in (0, 1]. Received: sigma_rate={rate!r}")
-    return as_positive(rate, "sigma_rate")
-
-
-def _rate_prior(spec: Any, lambda_learning: str | None) -> RatePrior:
-    """The prior of lambda that ``spec`` stands for."""
-    prior, one = rate_priors.get(spec), ops.ones(1)
-    if lambda_learning == "em_closed_form" and prior.closed_form(one, 1.0, one, shared=False) is None:
-        raise ValueError(f"lambda_learning='em_closed_form' needs the minimum of the loss of lambda, and the prior "
-                         f"{type(prior).__name__} has no `closed_form`. Use lambda_learning='em'.")
-    return prior
-
-
-def _code_prior(code_prior: Any, shrinkage: str | None, default: str) -> CodePrior:
-    """The prior that ``code_prior`` (object or name) or its short form ``shrinkage`` (name) stands for."""
-    if code_prior is None:
-        return code_priors.get(default if shrinkage is None else shrinkage)
-    if shrinkage is not None and code_priors.serialize(code_priors.get(code_prior)) != shrinkage:
-        raise ValueError("`shrinkage` is a short form of `code_prior`: give one of them. "
-                         f"Received: shrinkage={shrinkage!r}, code_prior={code_prior!r}")
-    return code_priors.get(code_prior)

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import keras
-from crsae_onnx.core.spec import DenoiserSpec, EncoderSpec
+from crsae_onnx.core.spec import EncoderSpec
+from crsae_onnx.core.spec_parts import DenoiserSpec
 
 from keras_crsae.layers import ConvDictionary, FreeNormDictionary, SparseCoding, SparseCodingCell, UnrolledCoding
 from keras_crsae.models.crsae import CRsAE

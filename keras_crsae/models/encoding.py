@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from crsae_onnx.core.errors import SignalError
-from crsae_onnx.core.parallel import cores, ordered_thread_map
+from crsae_onnx.core.parallel import ordered_thread_map
 from crsae_onnx.core.signals import as_float32, check_layout, is_masked, refuse_other_containers, with_own_mask
 from crsae_onnx.core.validation import as_positive_int
 from crsae_onnx.core.windowing import (
@@ -26,71 +25,22 @@ from crsae_onnx.core.windowing import (
 )
 from keras import ops
 
-from keras_crsae.layers import ConvDictionary, SparseCoding
 from keras_crsae.models.call_inputs import CallInputs, CallOptions, call_inputs
 from keras_crsae.models.compiled_passes import concurrent_graph
+from keras_crsae.models.convergence import Convergence, convergence
+from keras_crsae.models.encoding_model import EncodingModel
 from keras_crsae.models.long_counts import CountWindows
-from keras_crsae.problem.code_priors import CodePrior
+from keras_crsae.models.workers import available_workers, runs_on_cpu
 from keras_crsae.problem.counts import pearson_dispersion
-from keras_crsae.problem.likelihoods import Likelihood
-from keras_crsae.problem.measurements import mask_or_identity, observation_mask
-from keras_crsae.problem.objective import Problem, dual_objective, objective
+from keras_crsae.problem.measurements import observation_mask
 from keras_crsae.solvers.proximal_step import in_place
 from keras_crsae.training.counts import given_size
-from keras_crsae.training.inputs import SignalLayout, checked_arrays, is_array, unshuffled
+from keras_crsae.training.inputs import checked_arrays, is_array, unshuffled
 from keras_crsae.typing import Tensor
 
-
-class Convergence(NamedTuple):
-    """How far each signal's code is from the optimum; float64 arrays (batch,)."""
-
-    objective: np.ndarray  #: 1/2 ||y - D z||^2 + sigma^2 sum_c lambda_c ||z_c||_1, or that of the likelihood
-    gap: np.ndarray  #: duality gap: the optimum is lower by at most this
-    remaining: np.ndarray  #: gap / (objective of the zero code - objective): bounds the share of the drop to come
-
-
-#: Passes over parts of a signal or batch that run at a time, at most; more cores work inside the operators.
-MOST_WORKERS = 4
 _TRACING = threading.Lock()
 #: Passes that take a code.
 _OF_CODES = ("decode", "synthesis")
-
-
-class EncodingModel(Protocol):
-    """What the encoding reads of the model that owns it; no more than this."""
-
-    rank: int
-    filters: int
-    kernel_size: tuple[int, ...]
-    built: bool
-    dictionary: ConvDictionary
-    decoder: ConvDictionary
-    encoder: SparseCoding
-    jit_compile: bool
-    code_prior: CodePrior
-    likelihood: Likelihood
-
-    @property
-    def layout(self) -> SignalLayout: ...
-
-    @property
-    def baseline(self) -> Any: ...
-
-    @property
-    def compute_dtype(self) -> str: ...
-
-    @property
-    def variable_dtype(self) -> str: ...
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None: ...
-
-    def crop(self, reconstruction: Tensor, signal: Tensor) -> Tensor: ...
-
-    def code_and_eta(self, signal: Tensor, training: bool = False, **options: Any) -> tuple[Tensor, Tensor]: ...
-
-    def check_built(self) -> None: ...
-
-    def restore_constraints(self) -> None: ...
 
 
 class Encoding:
@@ -193,26 +143,9 @@ class Encoding:
 
     def convergence(self, signal: Any, code: Any, given: CallOptions) -> Convergence:
         """See ``CRsAE.convergence``."""
-        model = self.model
         inputs = self.as_input(signal, given)
-        if inputs.support is not None:
-            raise ValueError("`convergence` bounds the optimum over all codes, and `support` forbids most. Omit it.")
         code = self._pass("encode", inputs) if code is None else as_float32(code, "code")
-        expected = (len(inputs.signal), *model.dictionary.code_space(inputs.signal.shape[1:-1]), model.filters)
-        if code.shape != expected:
-            raise ValueError(f"`code` must have shape {expected} for a signal {inputs.signal.shape}. "
-                             f"Received: {code.shape}")
-        signal, code = (ops.cast(array, model.variable_dtype) for array in (inputs.signal, code))
-        padded, observed = model.encoder.pad_to_strides(signal, observation_mask(inputs.mask, signal))
-        problem = Problem(model.likelihood, model.code_prior, mask_or_identity(observed), self._baseline(inputs))
-        padded = problem.measurement.forward(padded) if model.likelihood.quadratic else padded
-        weight = model.encoder.cell.penalty_weight(inputs.sigma, inputs.dispersion)
-        eta = ops.cast(model.dictionary(code), model.variable_dtype)
-        zero = objective(problem, padded, tf.zeros_like(code), tf.zeros_like(eta), weight)
-        value = objective(problem, padded, code, eta, weight)
-        lower = dual_objective(problem, padded, eta, model.dictionary.adjoint, weight)
-        gap = tf.maximum(value - lower, 0.0)
-        return Convergence(*(v.numpy() for v in (value, gap, gap / tf.maximum(zero - value, 1e-30))))
+        return convergence(self.model, inputs, code, self._baseline(inputs))
 
     def _baseline(self, inputs: CallInputs) -> Tensor | None:
         """Baseline of a call: the model's, or of each signal where the encoder finds it."""
@@ -372,26 +305,6 @@ class Encoding:
             graph = graph.get_concrete_function()
         run = (lambda *values: graph(*values).numpy()) if xla else concurrent_graph(graph, signature)
         return lambda **values: run(*(values[k] for k in order))
-
-
-def runs_on_cpu() -> bool:
-    """Whether TensorFlow sees no other device than CPUs."""
-    return all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
-
-
-def available_workers(cpus: int | None = None, on_cpu: bool | None = None) -> int:
-    """Number of concurrent passes: 1 on a GPU, else the core count capped by TensorFlow's inter-op thread limit.
-
-    Args:
-        cpus: number of cores; None: those of this machine that the process may use.
-        on_cpu: whether TensorFlow runs on CPUs alone; None: looked up.
-    """
-    if not (runs_on_cpu() if on_cpu is None else on_cpu):
-        return 1
-    cpus = cores() if cpus is None else cpus
-    variable = os.environ.get("TF_NUM_INTEROP_THREADS", "")
-    limit = tf.config.threading.get_inter_op_parallelism_threads() or (int(variable) if variable.isdigit() else 0)
-    return min(limit or cpus, cpus, MOST_WORKERS)
 
 
 def _is_long(signal: Any) -> bool:

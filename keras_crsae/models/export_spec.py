@@ -7,7 +7,8 @@ from typing import Any
 
 import keras
 import numpy as np
-from crsae_onnx.core.spec import EncoderSpec, LayerSpec, StepSearch
+from crsae_onnx.core.spec import EncoderSpec
+from crsae_onnx.core.spec_parts import LayerSpec, StepSearch
 from crsae_onnx.core.version import package_version
 from keras import ops
 

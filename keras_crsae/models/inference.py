@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from keras_crsae.models.call_inputs import CallOptions
-from keras_crsae.models.encoding import Convergence, Encoding
+from keras_crsae.models.convergence import Convergence
+from keras_crsae.models.encoding import Encoding
 from keras_crsae.training.keras_internals import PrebuiltModel
 from keras_crsae.training.weight_averages import with_constraints
 

@@ -10,6 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from crsae_onnx.core.spec_parts import DenoiserSpec, LayerSpec, StepSearch
+
 FORMAT_VERSION = 1
 OPSET = 18
 INPUT = "signal"
@@ -20,8 +22,6 @@ EXPOSURE = "exposure"
 BASELINE = "baseline"
 #: What counts are divided by, by their likelihood.
 SIZE_NAMES = {"binomial": TRIALS, "poisson": EXPOSURE}
-#: Noise level (of images in [0, 1]) at which a denoiser's ``sigma_power`` changes nothing.
-REFERENCE_SIGMA = 0.1
 #: Inputs that a file may have; the first is always there.
 INPUTS = (INPUT, MASK, SIGMA, TRIALS, EXPOSURE, BASELINE)
 OUTPUTS = ("code", "reconstruction")
@@ -39,83 +39,6 @@ TOLERANCES = {"float32": 1e-4, "float16": 5e-3}
 #: The metadata property that holds our JSON, and the one after it, the SHA-256 of all bytes before it.
 METADATA_KEY = "crsae"
 CHECKSUM_KEY = "crsae_sha256"
-
-
-@dataclass(frozen=True)
-class DenoiserSpec:
-    """How images are prepared for an encoder that removes noise.
-
-    Args:
-        low_pass: standard deviation, in pixels, of the Gaussian blur that is subtracted from an image and added to its
-            reconstruction; 0: the image's mean alone.
-        sigma_power: the penalty weight grows as sigma ** (1 + sigma_power) with the noise level sigma of images in
-            [0, 1]; see ``effective_sigma``.
-        in_image_unit: whether thresholds are no multiples of the noise: images stay in [0, 1], and the level is
-            an input of the encoder.
-
-    Example:
-        >>> from crsae_onnx.core.spec import DenoiserSpec
-        >>> DenoiserSpec(low_pass=0.0).preprocessing()[0]
-        'subtract its mean from the image; add it to the reconstruction'
-    """
-
-    low_pass: float = 2.0
-    sigma_power: float = 0.0
-    in_image_unit: bool = False
-
-    def preprocessing(self) -> list[str]:
-        """What an image goes through before it reaches the encoder, in order."""
-        slow = f"a Gaussian blur of {self.low_pass:g} pixels (edges mirrored)" if self.low_pass else "its mean"
-        power = f", the level replaced by level * (level / {REFERENCE_SIGMA:g}) ** {self.sigma_power:g}" \
-            if self.sigma_power else ""
-        level = "noise of another level than sigma: give the level as the input `sigma`; the image stays in [0, 1]" \
-            if self.in_image_unit else \
-            f"noise of another level than sigma: multiply by sigma / level, and the result by level / sigma{power}"
-        return [f"subtract {slow} from the image; add it to the reconstruction", level,
-                "average the reconstructions over all shifts of the image below the stride, edges reflected"]
-
-
-@dataclass(frozen=True)
-class StepSearch:
-    """How each signal finds its step size 1 / L, where the likelihood's curvature has no bound.
-
-    A step is accepted where the data term lies below the parabola of curvature L, up to the slacks; then L is lowered.
-    A refused one is tried again with a larger L (``keras_crsae.solvers.Backtracking``).
-
-    Args:
-        decrease: factor of L after an accepted step.
-        increase: factor of L after a refused one.
-        longest_momentum: bound of FISTA's t.
-        relative_slack, absolute_slack: what a step may lie above the parabola.
-        by_data: whether the first step size, ``EncoderSpec.step_size``, is divided by the curvature that the data let
-            expect: the largest mean of the zero code, or half of the largest y.
-    """
-
-    decrease: float = 0.97
-    increase: float = 2.0
-    longest_momentum: float = 50.0
-    relative_slack: float = 1e-4
-    absolute_slack: float = 1e-6
-    by_data: bool = True
-
-
-@dataclass(frozen=True)
-class LayerSpec:
-    """Parameters of one iteration that has parameters of its own, ``z' = prox(w + step_size A (y - D w), threshold)``.
-
-    The threshold is ``max(offset + slope * sigma, 0)`` at the noise level sigma.
-
-    Args:
-        kernel: filters of D, float32 (*kernel_size, channels, filters).
-        adjoint_kernel: filters of A, same shape.
-        slope: (filters,).
-        offset: (filters,), in the unit of the code.
-    """
-
-    kernel: NDArray[np.float32]
-    adjoint_kernel: NDArray[np.float32]
-    slope: NDArray[np.float64]
-    offset: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -358,11 +281,6 @@ def sizes(name: str, facts: Mapping[str, Any], unknown: int | None = -1) -> list
 def is_index(name: str) -> bool:
     """Whether a tensor holds whole numbers."""
     return name in SPIKE_TENSORS[:2]
-
-
-def effective_sigma(sigma: Any, power: float) -> Any:
-    """Noise level that a denoiser is given in place of sigma: ``sigma * (sigma / 0.1) ** power``."""
-    return sigma * (sigma / REFERENCE_SIGMA) ** power
 
 
 def select_names(names: str | Sequence[str], known: Sequence[str], argument: str) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from crsae_onnx.core.spec import EncoderSpec, StepSearch
+from crsae_onnx.core.spec import EncoderSpec
+from crsae_onnx.core.spec_parts import StepSearch
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ def fold_encoder(spec: EncoderSpec, tolerance: float | None = None, half: bool =
 
     Example:
         >>> import numpy as np
-        >>> from crsae_onnx.core.spec import EncoderSpec, StepSearch
+        >>> from crsae_onnx.core.spec import EncoderSpec
+        >>> from crsae_onnx.core.spec_parts import StepSearch
         >>> from crsae_onnx.graph.folding import fold_encoder
         >>> filters = np.ones((45, 1, 3), "float32")
         >>> encoder = fold_encoder(EncoderSpec(filters, filters, (1,), 1.0, [1.0], 1.0, np.zeros(9), block=(16,)))

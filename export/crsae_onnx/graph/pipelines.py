@@ -9,18 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crsae_onnx.core.cycle_spinning import all_shifts
-from crsae_onnx.core.spec import (
-    INPUT,
-    OPSET,
-    REFERENCE_SIGMA,
-    SIGMA,
-    SIZE_NAMES,
-    SPIKE_TENSORS,
-    DenoiserSpec,
-    is_index,
-    sizes,
-    tensors,
-)
+from crsae_onnx.core.spec import INPUT, OPSET, SIGMA, SIZE_NAMES, SPIKE_TENSORS, is_index, sizes, tensors
+from crsae_onnx.core.spec_parts import REFERENCE_SIGMA, DenoiserSpec
 from crsae_onnx.core.spikes.correlations import POOL_RADIUS
 from crsae_onnx.core.spikes.peak_rule import CENTRE_WEIGHT, PeakRule
 from crsae_onnx.core.spikes.whitening import Whitening

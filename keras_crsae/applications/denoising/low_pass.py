@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from crsae_onnx.core.spec import DenoiserSpec
+from crsae_onnx.core.spec_parts import DenoiserSpec
 from crsae_onnx.core.validation import as_positive
 
 #: Standard deviation of the Gaussian blur, where a model does not say what it was trained with.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from crsae_onnx.core.cycle_spinning import average_over_shifts
 from crsae_onnx.core.progress import Progress, progress_bar
-from crsae_onnx.core.spec import effective_sigma
+from crsae_onnx.core.spec_parts import effective_sigma
 from crsae_onnx.core.validation import as_positive_int
 
 from keras_crsae.applications.denoising.image_model import ImageModel

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from crsae_onnx.core.progress import ProgressBar
-from crsae_onnx.core.spec import effective_sigma
+from crsae_onnx.core.spec_parts import effective_sigma
 from crsae_onnx.core.validation import as_positive, as_positive_int
 
 from keras_crsae.applications.denoising.counts import check_noise, noise_of_peak

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
-from crsae_onnx.core.spec import REFERENCE_SIGMA
+from crsae_onnx.core.spec_parts import REFERENCE_SIGMA
 from crsae_onnx.core.validation import as_positive_int
 
 from keras_crsae.data.streams.noisy_crops import RandomCrops, noise_range

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from crsae_onnx.core.spec import REFERENCE_SIGMA, effective_sigma
+from crsae_onnx.core.spec_parts import REFERENCE_SIGMA, effective_sigma
 from crsae_onnx.core.validation import as_positive, as_positive_int
 
 from keras_crsae.typing import Tensor

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from crsae_onnx.core.spec import DenoiserSpec, EncoderSpec
+from crsae_onnx.core.spec import EncoderSpec
+from crsae_onnx.core.spec_parts import DenoiserSpec
 
 from keras_crsae.constraints import filter_norms
 from keras_crsae.layers import ConvDictionary, FreeNormDictionary, SparseCoding, SparseCodingCell

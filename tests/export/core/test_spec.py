@@ -4,16 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from crsae_onnx.core.spec import (
-    DenoiserSpec,
-    EncoderSpec,
-    LayerSpec,
-    axes,
-    effective_sigma,
-    select_names,
-    sizes,
-    tensors,
-)
+from crsae_onnx.core.spec import EncoderSpec, axes, select_names, sizes, tensors
+from crsae_onnx.core.spec_parts import DenoiserSpec, LayerSpec
 
 
 def spec(**changes):
@@ -67,7 +59,6 @@ def test_preprocessing_is_the_denoisers():
     assert spec().preprocessing() == []
     steps = spec(denoiser=DenoiserSpec(1.5, 0.2)).preprocessing()
     assert len(steps) == 3 and "blur of 1.5 pixels" in steps[0] and "(level / 0.1) ** 0.2" in steps[1]
-    assert "its mean" in DenoiserSpec(0.0).preprocessing()[0] and "**" not in DenoiserSpec(0.0).preprocessing()[1]
 
 
 def test_names_axes_and_sizes_of_tensors():
@@ -84,8 +75,3 @@ def test_selected_names_are_distinct_and_ordered():
     for wrong in ((), ("d",)):
         with pytest.raises(ValueError, match="`outputs`"):
             select_names(wrong, ("a", "b", "c"), "outputs")
-
-
-def test_the_reference_level_is_its_own_effective_sigma():
-    assert effective_sigma(0.1, 0.3) == pytest.approx(0.1)
-    assert effective_sigma(0.2, 1.0) == pytest.approx(0.4)

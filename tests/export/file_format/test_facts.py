@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from crsae_onnx.core.spec import ABOUT, DenoiserSpec, EncoderSpec
+from crsae_onnx.core.spec import ABOUT, EncoderSpec
+from crsae_onnx.core.spec_parts import DenoiserSpec
 from crsae_onnx.file_format.container import REQUIRED
 from crsae_onnx.file_format.facts import check_about, encoder_facts
 

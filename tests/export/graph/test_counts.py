@@ -6,7 +6,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from crsae_onnx.core.spec import SIZE_NAMES, EncoderSpec, StepSearch
+from crsae_onnx.core.spec import SIZE_NAMES, EncoderSpec
+from crsae_onnx.core.spec_parts import StepSearch
 from crsae_onnx.graph import pipelines
 from crsae_onnx.graph.folding import fold_encoder
 

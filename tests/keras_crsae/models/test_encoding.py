@@ -99,16 +99,6 @@ def test_what_stops_by_all_values_is_not_shared(rng, sharing, options):
     assert parts == [(4, 500, 1)]
 
 
-def test_workers_are_as_many_as_tensorflow_may_use(monkeypatch):
-    monkeypatch.delenv("TF_NUM_INTEROP_THREADS", raising=False)
-    assert encoding.available_workers(cpus=3) == 3
-    for limit, expected in (("1", 1), ("2", 2), ("8", 3), ("0", 3)):
-        monkeypatch.setenv("TF_NUM_INTEROP_THREADS", limit)
-        assert encoding.available_workers(cpus=3) == expected
-    assert encoding.available_workers(cpus=64) == 4
-    assert encoding.available_workers(cpus=64, on_cpu=False) == 1
-
-
 def test_batches_equal_one_call(signal):
     model = built()
     sigma = np.array([0.5, 1.5], "float32")

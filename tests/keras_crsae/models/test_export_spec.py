@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from crsae_onnx.core.spec import DenoiserSpec
+from crsae_onnx.core.spec_parts import DenoiserSpec
 
 import keras_crsae as kc
 from keras_crsae.models.baselines import LCSC

@@ -1,0 +1,54 @@
+"""How far codes are from the optimum of the objective."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from keras_crsae.models.call_inputs import CallInputs
+from keras_crsae.models.encoding_model import EncodingModel
+from keras_crsae.problem.measurements import mask_or_identity, observation_mask
+from keras_crsae.problem.objective import Problem, dual_objective, objective
+from keras_crsae.typing import Tensor
+
+
+class Convergence(NamedTuple):
+    """How far each signal's code is from the optimum; float64 arrays (batch,)."""
+
+    objective: np.ndarray  #: 1/2 ||y - D z||^2 + sigma^2 sum_c lambda_c ||z_c||_1, or that of the likelihood
+    gap: np.ndarray  #: duality gap: the optimum is lower by at most this
+    remaining: np.ndarray  #: gap / (objective of the zero code - objective): bounds the share of the drop to come
+
+
+def convergence(model: EncodingModel, inputs: CallInputs, code: np.ndarray, baseline: Tensor | None) -> Convergence:
+    """Objective, duality gap and share of the drop to come of a code.
+
+    Args:
+        model: a built model.
+        inputs: the call's signal and options.
+        code: (batch, *positions, filters).
+        baseline: None, or eta of the zero code.
+
+    Raises:
+        ValueError: a support, a code of another shape, a likelihood or prior without a dual.
+    """
+    if inputs.support is not None:
+        raise ValueError("`convergence` bounds the optimum over all codes, and `support` forbids most. Omit it.")
+    expected = (len(inputs.signal), *model.dictionary.code_space(inputs.signal.shape[1:-1]), model.filters)
+    if code.shape != expected:
+        raise ValueError(f"`code` must have shape {expected} for a signal {inputs.signal.shape}. "
+                         f"Received: {code.shape}")
+    signal, code = (ops.cast(array, model.variable_dtype) for array in (inputs.signal, code))
+    padded, observed = model.encoder.pad_to_strides(signal, observation_mask(inputs.mask, signal))
+    problem = Problem(model.likelihood, model.code_prior, mask_or_identity(observed), baseline)
+    padded = problem.measurement.forward(padded) if model.likelihood.quadratic else padded
+    weight = model.encoder.cell.penalty_weight(inputs.sigma, inputs.dispersion)
+    eta = ops.cast(model.dictionary(code), model.variable_dtype)
+    zero = objective(problem, padded, tf.zeros_like(code), tf.zeros_like(eta), weight)
+    value = objective(problem, padded, code, eta, weight)
+    lower = dual_objective(problem, padded, eta, model.dictionary.adjoint, weight)
+    gap = tf.maximum(value - lower, 0.0)
+    return Convergence(*(v.numpy() for v in (value, gap, gap / tf.maximum(zero - value, 1e-30))))
