@@ -16,7 +16,7 @@ import griffe
 ROOT = Path(__file__).parents[2]
 #: The packages, and the modules outside ``__all__`` whose public functions a user imports.
 PACKAGES = {"keras_crsae": ROOT, "crsae_onnx": ROOT / "export"}
-MODULES = ("crsae_onnx.convert", "crsae_onnx.validate", "crsae_onnx.runtime.cluster")
+MODULES = ("keras_crsae.sklearn", "crsae_onnx.convert", "crsae_onnx.validate", "crsae_onnx.runtime.cluster")
 FOLDER = "reference"
 
 

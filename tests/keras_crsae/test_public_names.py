@@ -88,6 +88,7 @@ def test_a_saved_model_loads_after_the_import_alone(tmp_path):
     ("keras", "kc.CRsAE", "CRsAE cannot be used: Keras is missing. "
                           "Install it with: pip install 'keras-crsae[train]'"),
     ("tensorflow", "kc.layers.SparseCoding", "keras-crsae[train]"),
+    ("sklearn", "from keras_crsae.sklearn import SparseCoder", "keras-crsae[sklearn]"),
     ("matplotlib", "kc.plots.plot_filters(__import__('numpy').ones((8, 1, 2)))", "keras-crsae[plots]"),
     ("PIL", "kc.data.read_image('docs/figures/before-after.png')", "keras-crsae[images]"),
     ("skimage", "kc.data.photographs()", "keras-crsae[images]"),

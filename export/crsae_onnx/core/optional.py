@@ -22,11 +22,12 @@ class MissingPackageError(ModuleNotFoundError):
     """A package is not installed; the message names what needs it, and the extra that brings it."""
 
 
-def install_hint(module: str) -> str | None:
+def install_hint(module: str, extra: str | None = None) -> str | None:
     """How to install what brings a module; None for one that no extra brings.
 
     Args:
         module: name of the module, dotted or not.
+        extra: the one to name; None: as ``EXTRAS`` says.
 
     Example:
         >>> from crsae_onnx.core.optional import install_hint
@@ -34,15 +35,18 @@ def install_hint(module: str) -> str | None:
         "matplotlib is missing. Install it with: pip install 'keras-crsae[plots]'"
     """
     known = EXTRAS.get(module.partition(".")[0])
-    return None if known is None else f"{known[0]} is missing. Install it with: pip install 'keras-crsae[{known[1]}]'"
+    if known is None:
+        return None
+    return f"{known[0]} is missing. Install it with: pip install 'keras-crsae[{extra or known[1]}]'"
 
 
-def missing_package(error: ModuleNotFoundError, purpose: str) -> ModuleNotFoundError:
+def missing_package(error: ModuleNotFoundError, purpose: str, extra: str | None = None) -> ModuleNotFoundError:
     """The error to raise for a package that is not installed.
 
     Args:
         error: what the import raised.
         purpose: what needs the package, the subject of a sentence.
+        extra: the one to name, where several bring the package; None: as ``EXTRAS`` says.
 
     Returns:
         A ``MissingPackageError`` with the same ``name``; ``error`` itself where no extra brings the module.
@@ -52,7 +56,7 @@ def missing_package(error: ModuleNotFoundError, purpose: str) -> ModuleNotFoundE
         >>> str(missing_package(ModuleNotFoundError("no", name="neo"), "A recording"))
         "A recording cannot be used: neo is missing. Install it with: pip install 'keras-crsae[spikes]'"
     """
-    hint = install_hint(error.name or "")
+    hint = install_hint(error.name or "", extra)
     return error if hint is None else MissingPackageError(f"{purpose} cannot be used: {hint}", name=error.name)
 
 
