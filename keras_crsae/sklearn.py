@@ -94,7 +94,7 @@ class SparseCoder(TransformerMixin, BaseEstimator):
         self.signal_shape = signal_shape
         self.penalty_ratio = penalty_ratio
         self.lambda_init = lambda_init
-        self.lambda_learning = lambda_learning
+        self.lambda_learning: LambdaLearning = lambda_learning
         self.sigma = sigma
         self.code_prior = code_prior
         self.iterations = iterations
