@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         read_image,
         write_image,
     )
+    from keras_crsae.data.mne import MneSignals, from_mne
     from keras_crsae.data.rasters import read_raster
     from keras_crsae.data.recordings import read_recording
     from keras_crsae.data.simulate import Simulation, perturb_filters, simulate_codes, simulate_spikes, spike_templates
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
     from keras_crsae.data.streams.tfrecords import record_batches
     from keras_crsae.data.streams.windows import cut_windows
 
-__all__ = ["EventSimulation", "FileError", "Simulation", "cut_windows", "gray_photograph", "image_batches",
-           "load_images", "noisy_crops", "perturb_filters", "photographs", "random_patches", "read_array", "read_image",
-           "read_raster", "read_recording", "record_batches", "response_kernels", "simulate", "simulate_codes",
-           "simulate_neural_events", "simulate_spikes", "spike_templates", "window_batches", "write_image"]
+__all__ = ["EventSimulation", "FileError", "MneSignals", "Simulation", "cut_windows", "from_mne", "gray_photograph",
+           "image_batches", "load_images", "noisy_crops", "perturb_filters", "photographs", "random_patches",
+           "read_array", "read_image", "read_raster", "read_recording", "record_batches", "response_kernels",
+           "simulate", "simulate_codes", "simulate_neural_events", "simulate_spikes", "spike_templates",
+           "window_batches", "write_image"]
 __getattr__, __dir__ = lazy_names(__name__, {
     "FileError": "crsae_onnx.core.errors", "read_array": "keras_crsae.data.arrays",
     **{name: "keras_crsae.data.images" for name in ("gray_photograph", "load_images", "photographs",
@@ -39,6 +41,7 @@ __getattr__, __dir__ = lazy_names(__name__, {
                                                       "simulate_spikes", "spike_templates")},
     **{name: "keras_crsae.data.simulate_events" for name in ("EventSimulation", "response_kernels",
                                                              "simulate_neural_events")},
+    "MneSignals": "keras_crsae.data.mne", "from_mne": "keras_crsae.data.mne",
     "read_raster": "keras_crsae.data.rasters", "read_recording": "keras_crsae.data.recordings",
     "image_batches": "keras_crsae.data.streams.folder_crops", "noisy_crops": "keras_crsae.data.streams.noisy_crops",
     "window_batches": "keras_crsae.data.streams.recording_windows",
