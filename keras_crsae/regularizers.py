@@ -86,3 +86,29 @@ class OfUnitFilters(keras.regularizers.Regularizer):
 
     def get_config(self) -> dict[str, Any]:
         return {"regularizer": keras.regularizers.serialize(self.regularizer)}
+
+
+@keras.saving.register_keras_serializable(package="keras_crsae")
+class OfCourses(keras.regularizers.Regularizer):
+    """regularizer of courses (*kernel_size, filters) as kernels of one channel, (*kernel_size, 1, filters).
+
+    What a dictionary of rank-one filters makes of its ``kernel_regularizer``.
+
+    Args:
+        regularizer: Keras regulariser, or a function of a kernel.
+
+    Example:
+        >>> import keras
+        >>> from keras_crsae.regularizers import OfCourses, Smoothness
+        >>> float(OfCourses(Smoothness(0.5))(keras.ops.convert_to_tensor([[0.0], [1.0], [3.0]])))
+        2.5
+    """
+
+    def __init__(self, regularizer: Any) -> None:
+        self.regularizer = keras.regularizers.get(regularizer)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.regularizer(ops.expand_dims(ops.convert_to_tensor(x), -2))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"regularizer": keras.regularizers.serialize(self.regularizer)}

@@ -107,7 +107,9 @@ def convert(model: Exportable, path: str | os.PathLike[str], outputs: str | Sequ
     _check_options(spec, inputs, tolerance, precision)
     about = _about(about, spikes)
     looped = _has_loop(loop, spec, spec.tolerance if tolerance is None else tolerance, outputs)
-    encoder = fold_encoder(spec, tolerance, half=precision == "float16", loop=looped)
+    # A mask may tell channels apart, and "denoised" prepares whole images.
+    whole = MASK in inputs or "denoised" in outputs
+    encoder = fold_encoder(spec, tolerance, half=precision == "float16", loop=looped, whole=whole)
     rule = _spike_rule(spikes, spec, outputs, inputs)
     denoiser = _denoiser(spec, outputs, inputs)
     _check_target(path, overwrite)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -19,6 +19,14 @@ from keras_crsae.typing import BlockSize, Sizes, Tensor
 
 #: Change of a filter's value above which it has left its constraint: rounding stays below.
 _MOST_ROUNDING = 1e-5
+
+
+class IteratedProblem(NamedTuple):
+    """What an encoder's iterations may run on in place of signal and filters: the code is the same."""
+
+    signal: Tensor  #: (batch, *space, inner channels)
+    kernel: Tensor  #: of D, (*kernel_size, inner channels, filters)
+    adjoint_kernel: Tensor | None  #: of D^T where it is another one; None: ``kernel``
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
@@ -77,14 +85,14 @@ class ConvDictionary(keras.layers.Layer):
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.kernel_constraint = keras.constraints.get(kernel_constraint)
         self.block_size = block_size
-        self.block = polyphase.resolve_block(block_size, self.kernel_size, self.strides, self.channels or 1)
+        self.block = polyphase.resolve_block(block_size, self.kernel_size, self.strides, self.inner_channels)
         self._seen: np.ndarray | None = None  # the kernel that was last compared with its constraint
 
     def set_channels(self, channels: int) -> None:
         """Fix the channels where they are open (None); before ``build``."""
         if self.channels is None:
             self.channels = as_positive_int(channels, "channels")
-            self.block = polyphase.resolve_block(self.block_size, self.kernel_size, self.strides, self.channels)
+            self.block = polyphase.resolve_block(self.block_size, self.kernel_size, self.strides, self.inner_channels)
 
     def build(self, input_shape: Any = None) -> None:
         self.set_channels(1)
@@ -98,6 +106,21 @@ class ConvDictionary(keras.layers.Layer):
             initializer=self.kernel_initializer, regularizer=regularizer, constraint=constraint)
         self.set_kernel(UnitNormFilters()(self.kernel.value) if self.unit_norm else self.kernel.value)
 
+    @property
+    def filter_variables(self) -> list[keras.Variable]:
+        """Variables that make up the filters."""
+        return [self.kernel]
+
+    @property
+    def spatial_variable(self) -> keras.Variable:
+        """The one of them that holds how filters run over the kernel's positions, (*kernel_size, ..., filters)."""
+        return self.kernel
+
+    @property
+    def inner_channels(self) -> int:
+        """Channels that the encoder's iterations work on."""
+        return self.channels or 1
+
     def filter_constraint(self) -> keras.constraints.Constraint | None:
         """What the norm of each filter is held to in training."""
         return UnitNormFilters()
@@ -106,6 +129,12 @@ class ConvDictionary(keras.layers.Layer):
         """Take filters, of norm 1 where they must be, brought to ``kernel_constraint`` where there is one."""
         self.kernel.assign(kernel if self.kernel_constraint is None else
                            self.kernel.constraint(ops.convert_to_tensor(kernel, self.kernel.dtype)))
+
+    def set_filter(self, which: int, values: Any) -> None:
+        """Replace one filter, (*kernel_size, channels), of norm 1 where filters must be."""
+        kernel = ops.convert_to_numpy(self.kernel).copy()
+        kernel[..., which] = values
+        self.set_kernel(kernel)
 
     def constrain_kernel(self) -> np.ndarray:
         """Put filters that others moved off their constraint back on it.
@@ -136,9 +165,28 @@ class ConvDictionary(keras.layers.Layer):
         kernel = ops.convert_to_tensor(self.kernel)
         return kernel / filter_norms(kernel)
 
+    def iterated_problem(self, signal: Tensor, differentiable: bool = True) -> IteratedProblem:
+        """Signal and kernels for the iterations on a Gaussian signal that is observed on all channels.
+
+        Args:
+            signal: (batch, *space, channels).
+            differentiable: whether a gradient is to reach the filters through the code.
+        """
+        return IteratedProblem(signal, ops.cast(self.unit_kernel(), signal.dtype), None)
+
+    def correlation_problem(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+        """Signal (batch, *space, some channels) and filters of unit norm with the same correlations, ``D^T y``."""
+        return signal, ops.cast(self.unit_kernel(), signal.dtype)
+
+    def channel_subspace(self) -> np.ndarray | None:
+        """Orthonormal columns (channels, inner channels) that span what the filters hold; None: all channels."""
+        return None
+
     def adjoint(self, signal: Tensor, kernel: Tensor | None = None) -> Tensor:
         """``D^T y``: (batch, *space, channels) -> (batch, *positions, filters); positions that fit whole."""
-        kernel = ops.cast(self.unit_kernel() if kernel is None else kernel, signal.dtype)
+        if kernel is None:
+            signal, kernel = self.correlation_problem(signal)
+        kernel = ops.cast(kernel, signal.dtype)
         if self.block is None:
             return adjoint(signal, kernel, self.strides)
         positions = [(n - k) // s + 1 for n, k, s in

@@ -11,7 +11,7 @@ from crsae_onnx.core.validation import as_positive_int
 from keras import ops
 
 from keras_crsae.layers import call_inputs
-from keras_crsae.layers.conv_dictionary import ConvDictionary
+from keras_crsae.layers.conv_dictionary import ConvDictionary, IteratedProblem
 from keras_crsae.layers.folded_problem import Tensors, fold_problem
 from keras_crsae.layers.largest_values import keep_largest
 from keras_crsae.layers.precision import layer_policy
@@ -115,7 +115,7 @@ class SparseCoding(keras.layers.Layer):
     def _block(self) -> Shape | None:
         dictionary, groups = self.cell.dictionary, self.cell.code_prior.group_axes
         block = polyphase.resolve_block(self.block_size, dictionary.kernel_size, dictionary.strides,
-                                        dictionary.channels or 1)
+                                        dictionary.inner_channels)
         if block is None or not groups:
             return block
         return tuple(1 if axis in groups else b for axis, b in enumerate(block, start=1))  # a group stays on its axis
@@ -261,20 +261,30 @@ class SparseCoding(keras.layers.Layer):
             self.cell.refresh_step_size()
         elif _has_values(signal) and self.compute_dtype == self.variable_dtype:
             self.cell.restore_constraints()  # not in a graph, nor where Keras shows the filters rounded to bfloat16
-        kernel = ops.cast(self.cell.dictionary.unit_kernel(), signal.dtype)
         own = None if self.baseline_scope == "signal" else self.cell.baseline
         baseline = call_inputs.as_baseline(baseline, signal, own)
         if baseline is not None and self.cell.likelihood.quadratic:
-            code, _ = self._encode(signal - baseline, mask, kernel, sigma, None, dispersion, support, training)
+            code, _ = self._encode(signal - baseline, mask, sigma, None, dispersion, support, training)
         else:
-            code, baseline = self._encode(signal, mask, kernel, sigma, baseline, dispersion, support, training)
+            code, baseline = self._encode(signal, mask, sigma, baseline, dispersion, support, training)
         return self._select(code), baseline
 
-    def _encode(self, signal: Tensor, mask: Tensor | None, kernel: Tensor, sigma: Tensor | None,
+    def _problem(self, signal: Tensor, mask: Tensor | None, active: bool) -> IteratedProblem:
+        """What the iterations run on: of the dictionary's choice, or as it is where samples are missing or counts."""
+        dictionary = self.cell.dictionary
+        if mask is None and self.cell.likelihood.quadratic and self.analysis is None and not self.solver.adaptive:
+            constant = active or self.gradient == "decoder" or is_in_place()
+            return dictionary.iterated_problem(signal, differentiable=not constant)
+        kernel, analysis = (None if layer is None else ops.cast(layer.unit_kernel(), signal.dtype)
+                            for layer in (dictionary, self.analysis))
+        return IteratedProblem(signal, kernel, analysis)
+
+    def _encode(self, signal: Tensor, mask: Tensor | None, sigma: Tensor | None,
                 baseline: Tensor | None, dispersion: Tensor | None, support: Tensor | None,
                 training: bool) -> tuple[Tensor, Tensor | None]:
-        cell = self.cell
-        if self.active and not training:
+        cell, active = self.cell, self.active and not training
+        signal, kernel, analysis = self._problem(signal, mask, active)
+        if active:
             weight = ops.cast(cell.penalty_weight(sigma, dispersion), signal.dtype)
             return self._encode_active(signal, mask, kernel, weight), None
         exists = call_inputs.as_support(support, signal, cell.dictionary)
@@ -286,10 +296,9 @@ class SparseCoding(keras.layers.Layer):
             size = call_inputs.sample_size(signal, mask, ops.square(cell.sigma) if dispersion is None else dispersion)
             axes = tuple(a for a in range(1, len(signal.shape) - 1) if a not in cell.code_prior.group_axes)
             baseline = ops.stop_gradient(cell.likelihood.initial_baseline(signal, size, axes=axes, keepdims=True))
-        analysis = None if self.analysis is None else ops.cast(self.analysis.unit_kernel(), signal.dtype)
         # The step size follows from the dictionary: no gradient is sent through it. It is read once, outside the loop:
         # a body that is computed again must hold tensors only.
-        own_steps = cell.step_size_init == "auto" and analysis is None
+        own_steps = cell.step_size_init == "auto" and self.analysis is None
         longer = call_inputs.longer_steps(cell.dictionary, exists if own_steps else None)
         if self.solver.adaptive:
             step = longer * cell.first_step(signal, mask, baseline)

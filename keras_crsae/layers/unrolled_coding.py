@@ -113,7 +113,7 @@ class UnrolledCoding(SparseCoding):
             taus.append(ops.relu(tau + at_own_sigma * self.offsets[k]) if self.threshold_offsets else tau)
         return taus
 
-    def _encode(self, signal: Tensor, mask: Tensor | None, kernel: Tensor, sigma: Tensor | None,
+    def _encode(self, signal: Tensor, mask: Tensor | None, sigma: Tensor | None,
                 baseline: Tensor | None, dispersion: Tensor | None, support: Tensor | None,
                 training: bool) -> tuple[Tensor, None]:
         exists = call_inputs.as_support(support, signal, self.cell.dictionary)
@@ -122,6 +122,7 @@ class UnrolledCoding(SparseCoding):
         analysis, synthesis = (None if layer is None else ops.cast(layer.unit_kernel(), signal.dtype)
                                for layer in (self.analysis, self.synthesis))
         taus = [ops.cast(tau, signal.dtype) for tau in self.thresholds(sigma)]
+        kernel = ops.cast(self.cell.dictionary.unit_kernel(), signal.dtype)
         first = Tensors(signal, mask, kernel, None, taus[0], step_size, exists)
         problem = fold_problem(first, self.cell.likelihood, self.cell.code_prior, self.cell.dictionary, self.block)
         code = self._iterate(problem, self._banks(analysis, synthesis, problem), taus)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -53,7 +55,8 @@ class Adapted:
 
 def resolve(data: np.ndarray, filters: np.ndarray, strides: Shape, sigma: float | str, donoho: bool,
             mask: np.ndarray | None = None, code_prior: CodePrior | str = "soft",
-            likelihood: Likelihood | str = "gaussian") -> Adapted:
+            likelihood: Likelihood | str = "gaussian",
+            correlation_problem: Callable[[Any], tuple[Any, Any]] | None = None) -> Adapted:
     """Sigma, lambda and its ceiling for these data.
 
     Args:
@@ -64,6 +67,7 @@ def resolve(data: np.ndarray, filters: np.ndarray, strides: Shape, sigma: float 
         donoho: True gives lambda Donoho's universal value for N_e of these data.
         mask: None or 0/1 of data's shape.
         code_prior, likelihood: of the model, for the ceiling.
+        correlation_problem: of the dictionary, see ``ConvDictionary``; None: signals and filters as they are.
 
     Raises:
         ValueError: the estimate is zero.
@@ -79,8 +83,10 @@ def resolve(data: np.ndarray, filters: np.ndarray, strides: Shape, sigma: float 
         value = initializers.donoho_lambda(filters.shape[-1], _positions(data, filters, strides), level)
     prior, ceiling = code_priors.get(code_prior), math.inf
     if prior.dual_excess(np.zeros((1, 1, 1), np.float32)) is not None:
-        observed = data if mask is None else data * mask
-        ceiling = 0.5 * max(lambda_max(observed[:_CEILING_EXAMPLES], sign * filters, strides, prior, likelihood)
+        observed = (data if mask is None else data * mask)[:_CEILING_EXAMPLES]
+        if correlation_problem is not None:
+            observed, filters = (ops.convert_to_numpy(a) for a in correlation_problem(ops.convert_to_tensor(observed)))
+        ceiling = 0.5 * max(lambda_max(observed, sign * filters, strides, prior, likelihood)
                             for sign in (1, -1))  # a filter may still turn round while it learns
     return Adapted(level, value, ceiling / likelihoods.get(likelihood).dispersion(level))
 

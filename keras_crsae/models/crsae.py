@@ -13,10 +13,11 @@ from keras import ops
 from keras_crsae._validation import as_lambda, as_unit_filters
 from keras_crsae.data.batch_order import SEED_BOUND
 from keras_crsae.initializers import donoho_lambda
-from keras_crsae.layers import ConvDictionary, SparseCoding, SparseCodingCell
+from keras_crsae.layers import ConvDictionary, RankOneDictionary, SparseCoding, SparseCodingCell
 from keras_crsae.models import count_options, crsae_options
 from keras_crsae.models.adaptation import Adapted, first_filters, resolve, resolve_counts
 from keras_crsae.models.sparse_coding_model import SparseCodingModel
+from keras_crsae.operators import rank_one
 from keras_crsae.problem import code_priors, likelihoods, rate_priors
 from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.problem.likelihoods import Likelihood
@@ -75,6 +76,8 @@ class CRsAE(SparseCodingModel):
         solver: object of ``solvers`` or its name, see ``SparseCoding``.
         kernel_regularizer, kernel_constraint: Keras regulariser of the filters (``regularizers.Smoothness``), which the
             first stage adds to its loss, and Keras constraint beside their norm ("non_neg"); see ``ConvDictionary``.
+        kernel_rank: None, or 1: each filter is a map over channels times a time course, see
+            ``layers.RankOneDictionary``; ``model.dictionary.maps`` and ``.time_courses`` hold them.
 
     Raises:
         ValueError: an option out of range; half-precision variables or float16 compute (lambda, step size and
@@ -94,8 +97,8 @@ class CRsAE(SparseCodingModel):
 
     #: Name of the code prior where none is given.
     DEFAULT_CODE_PRIOR = "nonnegative_soft"
-    #: Whether the data may be counts.
-    takes_counts = True
+    #: Whether the data may be counts, and filters of rank one.
+    takes_counts = takes_kernel_rank = True
 
     def __init__(self, filters: int, kernel_size: Sizes, strides: Sizes = 1, rank: int | None = None,
                  iterations: int = 100, shrinkage: str | None = None, sigma: float | str = 1.0,
@@ -110,7 +113,7 @@ class CRsAE(SparseCodingModel):
                  kernel_regularizer: Any = None, kernel_constraint: Any = None, trials: Any = None,
                  exposure: Any = None, baseline: Any = "estimate", baseline_scope: BaselineScope = "channel",
                  baseline_learning: bool = True, refit_distance: int | None = None, top_k: int | None = None,
-                 **kwargs: Any) -> None:
+                 kernel_rank: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if self.variable_dtype not in ("float32", "float64") or self.compute_dtype == "float16":
             raise ValueError("CRsAE keeps lambda, step size and losses in float32: use the dtype policy 'float32', "
@@ -141,6 +144,8 @@ class CRsAE(SparseCodingModel):
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.kernel_constraint = keras.constraints.get(kernel_constraint)
         self.strides = as_sizes(strides, self.rank, "strides")
+        refused_by = None if self.takes_kernel_rank else type(self).__name__
+        self.kernel_rank = crsae_options.as_kernel_rank(kernel_rank, refused_by)
         self._options: dict[str, Any] = dict(filters=self.filters, kernel_size=self.kernel_size, rank=self.rank,
                                              strides=self.strides)
         self._cell_options: dict[str, Any] = dict(
@@ -154,7 +159,8 @@ class CRsAE(SparseCodingModel):
             tolerance=None if tolerance is None else as_positive(tolerance, "tolerance"), active=bool(active),
             block_size=block_size if isinstance(block_size, str) else as_positive_int(block_size, "block_size"))
         # What the layers refuse is refused here, before data arrives.
-        SparseCoding(SparseCodingCell(ConvDictionary(**self._options), **self._cell_options), **self._coding_options)
+        SparseCoding(SparseCodingCell(self._dictionary_class()(**self._options), **self._cell_options),
+                     **self._coding_options)
 
     # Layers
 
@@ -188,7 +194,7 @@ class CRsAE(SparseCodingModel):
         """Make ``dictionary``, ``encoder`` and ``decoder``; subclasses with other layers override it."""
         options = self._dictionary_options(input_shape[-1])
         code_shape = (None,) * (self.rank + 1) + (self.filters,)
-        self.dictionary = ConvDictionary(**options, name="dictionary")
+        self.dictionary = self._dictionary_class()(**options, name="dictionary")
         self.dictionary.build(code_shape)
         cell = SparseCodingCell(self.dictionary, lambda_init=first_lambda, sigma=sigma, name="cell",
                                 dtype=self.dtype_policy, **self._cell_options)
@@ -199,7 +205,8 @@ class CRsAE(SparseCodingModel):
         if not self.tied:
             self.decoder = self._untied_decoder(options)
             self.decoder.build(code_shape)
-            self.decoder.kernel.assign(self.dictionary.kernel.value)
+            for own, first in zip(self.decoder.filter_variables, self.dictionary.filter_variables, strict=True):
+                own.assign(first.value)
 
     def _new_encoder(self, cell: SparseCodingCell) -> SparseCoding:
         """The encoder; subclasses may take another layer."""
@@ -207,7 +214,10 @@ class CRsAE(SparseCodingModel):
 
     def _untied_decoder(self, options: dict[str, Any]) -> ConvDictionary:
         """The decoder where it has a kernel of its own; subclasses may take another layer."""
-        return ConvDictionary(**options, name="decoder")
+        return self._dictionary_class()(**options, name="decoder")
+
+    def _dictionary_class(self) -> type[ConvDictionary]:
+        return ConvDictionary if self.kernel_rank is None else RankOneDictionary
 
     def _dictionary_options(self, channels: int | None) -> dict[str, Any]:
         return dict(self._options, kernel_initializer=self.kernel_initializer, channels=channels,
@@ -218,19 +228,22 @@ class CRsAE(SparseCodingModel):
     def dictionary_variables(self) -> list[keras.Variable]:
         """Variables of the first stage: the filters that the gradient reaches."""
         if self.tied:
-            return [self.dictionary.kernel]
-        reached = [] if self._coding_options["gradient"] == "decoder" else [self.dictionary.kernel]
-        return [*reached, self.decoder.kernel]
+            return self.dictionary.filter_variables
+        reached = [] if self._coding_options["gradient"] == "decoder" else self.dictionary.filter_variables
+        return [*reached, *self.decoder.filter_variables]
 
     # Values resolved from data
 
     def set_dictionary(self, filters: Any) -> None:
         """Set the filters, (*kernel_size, channels, filters); normalised, step size refreshed.
 
-        Filters that break ``kernel_constraint`` are brought to it: "non_neg" sets their negative values to zero.
+        Filters that break ``kernel_constraint`` are brought to it: "non_neg" sets their negative values to zero. With
+        ``kernel_rank=1`` the nearest filters of rank one are taken, with a warning where these are others.
         """
         filters = as_unit_filters(filters, (*self.kernel_size, self.dictionary.channels if self.built else None,
                                             self.filters))
+        if self.kernel_rank is not None:
+            crsae_options.warn_of_lost_energy(filters)
         if not self.built:
             self.build((None,) * (self.rank + 1) + (filters.shape[-2],))
         for layer in self.dictionaries:
@@ -263,13 +276,14 @@ class CRsAE(SparseCodingModel):
             # Without a seed of the model's own, the one of ``keras.utils.set_random_seed`` counts.
             seed = np.random.randint(SEED_BOUND) if self.seed is None else self.seed
             above = data if counts is None else count_options.above_baseline(self.likelihood, counts, baseline)
-            self.set_dictionary(first_filters(init, above, self.kernel_size, self.filters, seed))
+            first = first_filters(init, above, self.kernel_size, self.filters, seed)
+            self.set_dictionary(first if self.kernel_rank is None else rank_one.nearest_rank_one(first).kernel)
         elif not self.built:
             self.build((None,) * (self.rank + 1) + (channels,))
         kernel, donoho = ops.convert_to_numpy(self.dictionary.kernel), self.lambda_init == "donoho"
         if counts is None:
             resolved = resolve(data, kernel, self.dictionary.strides, self.sigma_init, donoho, mask, self.code_prior,
-                               self.likelihood)
+                               self.likelihood, self.dictionary.correlation_problem)
         else:
             variable, likelihood, dispersion = (cast(Any, a) for a in (
                 self.baseline, self.likelihood, counts.dispersion))
@@ -311,7 +325,7 @@ class CRsAE(SparseCodingModel):
                 "lambda_init": self.lambda_init, "lambda_learning": self.lambda_learning,
                 "lambda_prior": rate_priors.serialize(self.lambda_prior),
                 "baseline": self.baseline_init, "baseline_learning": self.baseline_learning,
-                "refit_distance": self.refit_distance,
+                "refit_distance": self.refit_distance, "kernel_rank": self.kernel_rank,
                 "tied": self.tied, "seed": self.seed, "name": self.name, "trainable": self.trainable,
                 "dtype": keras.saving.serialize_keras_object(self.dtype_policy)}
 

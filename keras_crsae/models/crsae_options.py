@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
+import numpy as np
 from crsae_onnx.core.validation import as_positive
 from keras import ops
 
+from keras_crsae.operators.rank_one import nearest_rank_one
 from keras_crsae.problem import code_priors, rate_priors
 from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.problem.rate_priors import RatePrior
+
+#: Share of a filter's energy that a rank-one dictionary may lose without a word: rounding of float32 stays below.
+_MOST_LOST = 1e-3
 
 
 def as_sigma_rate(rate: float) -> float:
@@ -26,6 +32,28 @@ def as_rate_prior(spec: Any, lambda_learning: str | None) -> RatePrior:
         raise ValueError(f"lambda_learning='em_closed_form' needs the minimum of the loss of lambda, and the prior "
                          f"{type(prior).__name__} has no `closed_form`. Use lambda_learning='em'.")
     return prior
+
+
+def as_kernel_rank(kernel_rank: Any, refused_by: str | None) -> int | None:
+    """``kernel_rank`` after its checks; ``refused_by``: class of models whose filters are free, or None."""
+    if kernel_rank is None:
+        return None
+    if isinstance(kernel_rank, bool) or kernel_rank != 1:
+        raise ValueError("`kernel_rank` must be None (filters of any rank) or 1 (a map over channels times a time "
+                         f"course). Received: kernel_rank={kernel_rank!r}")
+    if refused_by is not None:
+        raise ValueError(f"kernel_rank=1 is for CRsAE. Received: kernel_rank=1 with {refused_by}, whose filters have "
+                         "norms, or copies, of their own.")
+    return 1
+
+
+def warn_of_lost_energy(filters: np.ndarray) -> None:
+    """Warn where filters are not of rank one, so that a dictionary of rank one takes others, their nearest."""
+    lost = 1.0 - nearest_rank_one(filters).share
+    if lost.max() > _MOST_LOST:
+        warnings.warn(f"The model's filters are of rank one (kernel_rank=1), and these are not: it takes the nearest. "
+                      f"Filter {int(lost.argmax())} loses {lost.max():.1%} of its energy, the mean filter "
+                      f"{lost.mean():.1%}. Use kernel_rank=None to keep them as they are.", stacklevel=3)
 
 
 def as_code_prior(code_prior: Any, shrinkage: str | None, default: str) -> CodePrior:

@@ -47,7 +47,7 @@ class Denoiser(CRsAE):
     """
 
     DEFAULT_CODE_PRIOR = "soft"
-    takes_counts = False
+    takes_counts = takes_kernel_rank = False
 
     def __init__(self, filters: int, kernel_size: Any, strides: Any = 1, training_shifts: int | None = 4,
                  free_norms: bool = True, free_thresholds: bool = False, low_pass: float = 0.0,

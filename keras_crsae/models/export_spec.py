@@ -52,6 +52,7 @@ def encoder_spec(model: Any) -> EncoderSpec:
     return EncoderSpec(
         kernel=_unit_kernel(dictionary), decoder_kernel=_unit_kernel(model.decoder),
         adjoint_kernel=None if analysis is None or layers else _unit_kernel(analysis),
+        subspace=dictionary.channel_subspace() if model.decoder is dictionary and not layers else None,
         layers=layers, strides=dictionary.strides, block=encoder.block, step_size=float(model.step_size),
         lambda_reg=ops.convert_to_numpy(model.lambda_reg), sigma=float(model.sigma),
         code_prior=model.code_prior.onnx, likelihood=model.likelihood.onnx,

@@ -68,6 +68,8 @@ class EncoderSpec:
         search: how each signal finds its step size; None: ``step_size`` is that of all.
         block: code positions an axis that are folded into channels for speed; None: one.
         adjoint_kernel: filters of A where it is not the adjoint of D, same shape as ``kernel``; None: it is.
+        subspace: orthonormal columns (channels, fewer) that span what the filters of D and of the decoder hold of the
+            channels, as those of rank one do: a graph then mixes channels once and iterates on few; None: all channels.
         layers: parameters of each iteration in place of ``kernel``, ``adjoint_kernel`` and ``lambda_reg``, where each
             has its own; empty: all iterations have the same.
         tolerance: relative change of the code in one iteration below which the iterations end; None: all are done.
@@ -101,6 +103,7 @@ class EncoderSpec:
     likelihood: str | None = "gaussian"
     block: tuple[int, ...] | None = None
     adjoint_kernel: NDArray[np.float32] | None = None
+    subspace: NDArray[np.float32] | None = None
     size: float | NDArray[np.float64] = 1.0
     baseline: NDArray[np.float64] | None = None
     search: StepSearch | None = None
@@ -120,6 +123,8 @@ class EncoderSpec:
         put("decoder_kernel", np.asarray(self.decoder_kernel, np.float32))
         if self.adjoint_kernel is not None:
             put("adjoint_kernel", np.asarray(self.adjoint_kernel, np.float32))
+        if self.subspace is not None:
+            put("subspace", np.asarray(self.subspace, np.float32))
         put("strides", tuple(int(s) for s in self.strides))
         put("block", (1,) * len(self.strides) if self.block is None else tuple(int(b) for b in self.block))
         put("momentum", np.asarray(self.momentum, np.float32))
@@ -130,7 +135,7 @@ class EncoderSpec:
         if self.baseline is not None:
             put("baseline", np.broadcast_to(np.asarray(self.baseline, np.float64), self.channels).copy())
         for name in ("kernel", "decoder_kernel", "adjoint_kernel", "step_size", "lambda_reg", "sigma", "momentum",
-                     "baseline"):
+                     "baseline", "subspace"):
             value = getattr(self, name)
             if value is not None and not np.isfinite(value).all():
                 raise ValueError(f"The model's {name} is not finite: training diverged. Load the last good weights.")
@@ -159,6 +164,9 @@ class EncoderSpec:
             other = getattr(self, name)
             if other is not None and other.shape != kernel.shape:
                 raise ValueError(f"`{name}` must have the kernel's shape {kernel.shape}. Received: {other.shape}")
+        if self.subspace is not None and (self.subspace.ndim != 2 or len(self.subspace) != self.channels):
+            raise ValueError(f"`subspace` must have shape ({self.channels} channels, fewer). Received: "
+                             f"{self.subspace.shape}")
         if np.shape(self.lambda_reg) not in ((), (1,), (self.filters,)) or self.momentum.ndim != 1:
             raise ValueError(f"Expected one `lambda_reg` or one a filter ({self.filters}), and `momentum` of shape "
                              f"(iterations,). Received: {np.shape(self.lambda_reg)}, {self.momentum.shape}")

@@ -258,7 +258,11 @@ class Graph(Blocks):
         encoder = self.encoder
         signal = self.synthesis(self.top, folded, self.synthesis_weight(encoder.decoder_kernel),
                                 math.prod(self.period) * encoder.channels)
-        self.unfold(self.unscale(signal), self.period, encoder.channels, self.space, name)
+        if encoder.subspace is None:
+            self.unfold(self.unscale(signal), self.period, encoder.channels, self.space, name)
+            return
+        self.unfold(self.unscale(signal), self.period, encoder.channels, self.space, f"{name}_inner")
+        self.top("MatMul", f"{name}_inner", self.weight(encoder.subspace.T), name=name)
 
     def iterate(self) -> str:
         """Name of the folded code after all iterations."""

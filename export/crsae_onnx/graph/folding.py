@@ -45,7 +45,7 @@ class FoldedEncoder:
     Args:
         layers: one FoldedLayer for all iterations, or one an iteration.
         decoder_kernel: folded as the layers' kernels are.
-        kernel_size, strides, channels, filters: of the plain dictionary.
+        kernel_size, strides, channels, filters: of the plain dictionary; channels are those that the iterations work on.
         block: code positions an axis that one block holds.
         level: sigma where the file has no such input; of counts sigma^2, 1 / size.
         code_prior: "soft" or "nonnegative_soft".
@@ -57,6 +57,7 @@ class FoldedEncoder:
         likelihood: "gaussian", "poisson" or "binomial".
         size, baseline, search: see ``EncoderSpec``.
         first_step: step size with which a search begins.
+        subspace: (channels of the signal, ``channels``), by which the signal is multiplied first; None: not.
     """
 
     layers: tuple[FoldedLayer, ...]
@@ -78,10 +79,16 @@ class FoldedEncoder:
     baseline: NDArray[np.float64] | None = None
     search: StepSearch | None = None
     first_step: float = 1.0
+    subspace: NDArray[np.float32] | None = None
+
+    @property
+    def signal_channels(self) -> int:
+        """Channels of the file's signal."""
+        return self.channels if self.subspace is None else len(self.subspace)
 
 
 def fold_encoder(spec: EncoderSpec, tolerance: float | None = None, half: bool = False,
-                 loop: bool = True) -> FoldedEncoder:
+                 loop: bool = True, whole: bool = False) -> FoldedEncoder:
     """An encoder with its kernels folded into blocks of ``smallest_block`` positions.
 
     Args:
@@ -89,6 +96,7 @@ def fold_encoder(spec: EncoderSpec, tolerance: float | None = None, half: bool =
         tolerance: in place of the spec's; None: the spec's.
         half: whether convolutions are in float16.
         loop: whether the iterations are a Loop.
+        whole: whether the iterations work on all channels also where the filters span few, as masks need it.
 
     Example:
         >>> import numpy as np
@@ -103,10 +111,16 @@ def fold_encoder(spec: EncoderSpec, tolerance: float | None = None, half: bool =
     block = tuple(smallest_block(k, s, b) for k, s, b in
                   zip(spec.kernel_size, spec.strides, spec.block or (1,) * spec.rank, strict=True))
 
+    counts = spec.size_name is not None
+    subspace = None if whole or counts else spec.subspace
+    channels = spec.channels if subspace is None else subspace.shape[1]
+
     def fold(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+        kernel = kernel if subspace is None else \
+            np.einsum("...cf,ci->...if", kernel, subspace, dtype=np.float64).astype(np.float32)
         return fold_kernel(kernel, spec.strides, block)
 
-    counts, step_size = spec.size_name is not None, 1.0 if spec.search is not None else spec.step_size
+    step_size = 1.0 if spec.search is not None else spec.step_size
     if spec.layers:
         layers = tuple(FoldedLayer(fold(layer.kernel), fold(layer.adjoint_kernel), spec.step_size, layer.slope,
                                    layer.offset) for layer in spec.layers)
@@ -115,10 +129,10 @@ def fold_encoder(spec: EncoderSpec, tolerance: float | None = None, half: bool =
         scale = spec.lambda_reg * step_size if counts else spec.lambda_reg * spec.sigma * step_size
         layers = (FoldedLayer(fold(spec.kernel), adjoint, step_size, scale),)
     return FoldedEncoder(
-        layers, fold(spec.decoder_kernel), spec.kernel_size, spec.strides, spec.channels, spec.filters, block,
+        layers, fold(spec.decoder_kernel), spec.kernel_size, spec.strides, channels, spec.filters, block,
         spec.sigma**2 if counts else spec.sigma, spec.code_prior or "", spec.momentum, spec.check_every,
         spec.tolerance if tolerance is None else float(tolerance), half, loop, spec.likelihood or "", spec.size,
-        spec.baseline, spec.search, spec.step_size)
+        spec.baseline, spec.search, spec.step_size, subspace)
 
 
 def taps(kernel_size: int, stride: int, block: int) -> int:

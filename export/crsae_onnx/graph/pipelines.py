@@ -46,6 +46,8 @@ def build(encoder: FoldedEncoder, outputs: Sequence[str], inputs: Sequence[str],
 
     images, top = as_images(encoder), Nodes()
     signal = INPUT if whitening is None else whiten(top, INPUT, whitening)
+    if encoder.subspace is not None:
+        signal = top("MatMul", signal, top.constant(encoder.subspace, np.float32))
     if encoder.likelihood in SIZE_NAMES:
         counts = CountsGraph(images, inputs, len(encoder.strides) == 1, top)
         counts.outputs(counts.iterate(), outputs)
@@ -57,7 +59,7 @@ def build(encoder: FoldedEncoder, outputs: Sequence[str], inputs: Sequence[str],
         denoise(top, images, denoiser)
     if not encoder.loop:
         fold_constants(top, tensors(outputs))
-    facts = {"rank": len(encoder.strides), "channels": encoder.channels, "filters": encoder.filters}
+    facts = {"rank": len(encoder.strides), "channels": encoder.signal_channels, "filters": encoder.filters}
     graph = helper.make_graph(top.nodes, "crsae", [_value_info(n, facts) for n in inputs],
                               [_value_info(n, facts) for n in tensors(outputs)], top.used_constants(),
                               value_info=top.shapes)

@@ -67,17 +67,17 @@ def _lost(profile: np.ndarray, shift: int) -> float:
 
 
 def shift_filters(array: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-    """Shift each filter of (*kernel_size, channels, filters) by its row of ``shifts``; zeros move in."""
+    """Shift each filter of (*kernel_size, ..., filters) by its row of ``shifts``; zeros move in."""
     out = np.zeros_like(array)
     for c, shift in enumerate(shifts):
         to = tuple(slice(max(s, 0), n + min(s, 0)) for s, n in zip(shift, array.shape, strict=False))
         source = tuple(slice(max(-s, 0), n - max(s, 0)) for s, n in zip(shift, array.shape, strict=False))
-        out[(*to, slice(None), c)] = array[(*source, slice(None), c)]
+        out[(*to, ..., c)] = array[(*source, ..., c)]
     return out
 
 
 def _norms(kernel: np.ndarray) -> np.ndarray:
-    """(filters,) norms of (*kernel_size, channels, filters)."""
+    """(filters,) norms of (*kernel_size, ..., filters)."""
     return np.sqrt(np.square(kernel).sum(axis=tuple(range(kernel.ndim - 1))))
 
 
@@ -125,11 +125,12 @@ class RecentreFilters(keras.callbacks.Callback):
                                  **self.options)
         if not shifts.any():
             return shifts
-        for variable in filter_moments(model):
+        for variable in filter_moments(model, spatial=True):
             variable.assign(shift_filters(keras.ops.convert_to_numpy(variable), shifts))
         for layer in model.dictionaries:  # untied kernels move together: the code ties the one to the other
-            kernel = keras.ops.convert_to_numpy(layer.kernel)
+            variable = layer.spatial_variable
+            kernel = keras.ops.convert_to_numpy(variable)
             moved = shift_filters(kernel, shifts)
-            layer.kernel.assign(moved / (_norms(moved) if layer.unit_norm else _norms(moved) / _norms(kernel)))
+            variable.assign(moved / (_norms(moved) if layer.unit_norm else _norms(moved) / _norms(kernel)))
         model.encoder.cell.refresh_step_size()
         return shifts

@@ -68,9 +68,7 @@ class ReviveFilters(keras.callbacks.Callback):
             if not size > 0:  # nothing is left to explain
                 continue
             for layer in dict.fromkeys((model.decoder, model.dictionary)):
-                values = keras.ops.convert_to_numpy(layer.kernel).copy()
-                values[..., which] = window / size
-                layer.set_kernel(values)
+                layer.set_filter(which, window / size)
             for variable in filter_moments(model):
                 values = keras.ops.convert_to_numpy(variable).copy()
                 values[..., which] = 0
