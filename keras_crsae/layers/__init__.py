@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from keras_crsae.layers.sparse_coding_cell import SparseCodingCell
     from keras_crsae.layers.unrolled_coding import UnrolledCoding
 
-__all__ = ["ConvDictionary", "FreeNormDictionary", "RankOneDictionary", "SparseCoding", "SparseCodingCell", "UnrolledCoding"]
+__all__ = ["ConvDictionary", "FreeNormDictionary", "RankOneDictionary", "SparseCoding", "SparseCodingCell",
+           "UnrolledCoding"]
 __getattr__, __dir__ = lazy_names(__name__, {
     "ConvDictionary": "keras_crsae.layers.conv_dictionary",
     "FreeNormDictionary": "keras_crsae.layers.free_norm_dictionary",

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_crsae.constraints import ConstrainedFilters, UnitNormFilters, filter_norms
+from keras_crsae.constraints import ConstrainedFilters, filter_norms
 from keras_crsae.layers.conv_dictionary import ConvDictionary, IteratedProblem
 from keras_crsae.operators import rank_one
 from keras_crsae.operators.lipschitz import largest_eigenvalue

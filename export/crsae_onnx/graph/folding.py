@@ -45,7 +45,7 @@ class FoldedEncoder:
     Args:
         layers: one FoldedLayer for all iterations, or one an iteration.
         decoder_kernel: folded as the layers' kernels are.
-        kernel_size, strides, channels, filters: of the plain dictionary; channels are those that the iterations work on.
+        kernel_size, strides, channels, filters: of the plain dictionary; the channels are those of the iterations.
         block: code positions an axis that one block holds.
         level: sigma where the file has no such input; of counts sigma^2, 1 / size.
         code_prior: "soft" or "nonnegative_soft".
