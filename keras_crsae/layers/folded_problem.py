@@ -14,7 +14,7 @@ from keras_crsae.operators import polyphase
 from keras_crsae.operators.convolution import synthesis
 from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.problem.likelihoods import Likelihood
-from keras_crsae.problem.measurements import mask_or_identity
+from keras_crsae.problem.measurements import Measurement, mask_or_identity
 from keras_crsae.problem.objective import Problem
 from keras_crsae.solvers.operations import SignalOperations
 from keras_crsae.solvers.proximal_step import Tail, descent, last_filters
@@ -56,6 +56,7 @@ class FoldedProblem:
     in_place: bool = False  #: see ``solvers.proximal_step.descent``
     tail: Tail | None = None  #: in place of ``exists`` where only the last block is not whole
     channels: int = 1  #: of the signal itself
+    measurement: Measurement | None = None  #: Phi; None: a mask, or nothing
 
     @property
     def free_baseline(self) -> bool:
@@ -65,7 +66,8 @@ class FoldedProblem:
     def problem(self) -> Problem:
         """What is minimised."""
         t = self.tensors
-        return Problem(self.likelihood, self.code_prior, mask_or_identity(t.observed), t.baseline)
+        measurement = mask_or_identity(t.observed) if self.measurement is None else self.measurement
+        return Problem(self.likelihood, self.code_prior, measurement, t.baseline)
 
     def descent(self) -> Callable[[Tensor | None], Tensor]:
         """The step of the solver, see ``solvers.proximal_step.descent``."""

@@ -12,13 +12,14 @@ from keras import ops
 
 from keras_crsae.layers import call_inputs
 from keras_crsae.layers.conv_dictionary import ConvDictionary, IteratedProblem
-from keras_crsae.layers.folded_problem import Tensors, fold_problem
+from keras_crsae.layers.folded_problem import FoldedProblem, Tensors, fold_problem
 from keras_crsae.layers.largest_values import keep_largest
+from keras_crsae.layers.measured_coding import check_encoder, measured_problem
 from keras_crsae.layers.precision import layer_policy
 from keras_crsae.layers.solver_loop import SolverLoop
 from keras_crsae.layers.sparse_coding_cell import SparseCodingCell
 from keras_crsae.operators import polyphase
-from keras_crsae.problem.measurements import mask_or_identity
+from keras_crsae.problem.measurements import Mask, mask_or_identity
 from keras_crsae.problem.objective import Problem
 from keras_crsae.solvers import base as solvers
 from keras_crsae.solvers.active_set import ActiveSet
@@ -135,6 +136,8 @@ class SparseCoding(keras.layers.Layer):
         if self.top_k is not None and self.return_sequences:
             raise ValueError("`top_k` keeps the largest values after all iterations: use return_sequences=False.")
         self._check_steps()
+        check_encoder(self.cell.measurement, self.solver.adaptive, active=self.active,
+                      analysis=self.analysis is not None)
         if not self.active:
             return
         dictionary = self.cell.dictionary
@@ -182,7 +185,10 @@ class SparseCoding(keras.layers.Layer):
         return super().__call__(*given, **options)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        dictionary = self.cell.dictionary
+        dictionary, measurement = self.cell.dictionary, self.cell.measurement
+        if len(input_shape) == dictionary.rank + 2:  # from here on it is the signal's
+            input_shape = (input_shape[0], *measurement.signal_space(input_shape[1:-1]),
+                           measurement.signal_channels(input_shape[-1]))
         channels = input_shape[-1] if dictionary.channels is None else dictionary.channels
         if len(input_shape) != dictionary.rank + 2 or channels is None or input_shape[-1] != channels:
             space = "time" if dictionary.rank == 1 else "height, width"
@@ -217,7 +223,7 @@ class SparseCoding(keras.layers.Layer):
 
     def call(self, signal: Tensor, mask: Tensor | None = None, sigma: Tensor | None = None,
              baseline: Tensor | None = None, dispersion: Tensor | None = None, support: Tensor | None = None,
-             training: bool = False) -> Tensor:
+             operator: Tensor | None = None, training: bool = False) -> Tensor:
         """Code of ``signal``.
 
         Args:
@@ -231,21 +237,23 @@ class SparseCoding(keras.layers.Layer):
                 of each signal.
             support: None, or 0/1 broadcastable to the code, (batch, *positions, filters): 0 where it stays 0, as for
                 known onsets. The automatic step size then follows from the dictionary on the support, one a signal.
+            operator: None, or the number of the matrix of a ``problem.Matrix`` that is a stack, (), or (batch,).
             training: True refreshes the step size first, and takes the solver's iterations with ``active`` too.
 
         Raises:
             ValueError: options that exclude each other.
         """
         return self.code_and_baseline(signal, mask, sigma, baseline=baseline, dispersion=dispersion, support=support,
-                                      training=training)[0]
+                                      operator=operator, training=training)[0]
 
     def code_and_baseline(self, signal: Tensor, mask: Tensor | None = None, sigma: Tensor | None = None, *,
                           baseline: Tensor | None = None, dispersion: Tensor | None = None,
-                          support: Tensor | None = None, training: bool = False) -> tuple[Tensor, Tensor | None]:
+                          support: Tensor | None = None, operator: Tensor | None = None,
+                          training: bool = False) -> tuple[Tensor, Tensor | None]:
         """Code of ``signal``, and the baseline that eta = D z + baseline holds beside it; a built layer.
 
         Args:
-            signal, mask, sigma, baseline, dispersion, support, training: see ``call``.
+            signal, mask, sigma, baseline, dispersion, support, operator, training: see ``call``.
 
         Returns:
             Code (batch, *positions, filters), and None or the baseline, broadcastable to the signal: with
@@ -257,10 +265,18 @@ class SparseCoding(keras.layers.Layer):
                                   self.baseline_scope)
         if mask is not None:
             mask = ops.broadcast_to(ops.cast(mask, signal.dtype), ops.shape(signal))
+        elif isinstance(self.cell.measurement, Mask):  # a call's own mask takes its place
+            mask = self.cell.measurement.of_signal(signal)
         if training and self.refresh_in_training:
             self.cell.refresh_step_size()
         elif _has_values(signal) and self.compute_dtype == self.variable_dtype:
             self.cell.restore_constraints()  # not in a graph, nor where Keras shows the filters rounded to bfloat16
+        filled = self.cell.measurement.zero_filled(signal, mask)
+        if filled is not None:
+            signal, mask = filled
+        elif not self.cell.measurement.is_mask:
+            weight = self.cell.penalty_weight(sigma, dispersion)
+            return self._select(self._encode_measured(signal, mask, weight, support, operator, training)), None
         own = None if self.baseline_scope == "signal" else self.cell.baseline
         baseline = call_inputs.as_baseline(baseline, signal, own)
         if baseline is not None and self.cell.likelihood.quadratic:
@@ -312,11 +328,27 @@ class SparseCoding(keras.layers.Layer):
                           baseline, size)
         problem = fold_problem(tensors, cell.likelihood, cell.code_prior, cell.dictionary, self.block,
                                in_place=(is_in_place() or training) and not self.remat)
+        code, found = self._solve(problem)
+        return code, baseline if found is None else found
+
+    def _solve(self, problem: FoldedProblem) -> tuple[Tensor, Tensor | None]:
+        """Code after the iterations, or all of them, and the baseline where it is found with it."""
         iterates, found = self.loop().run(problem)
-        baseline = baseline if found is None else problem.unfold_baseline(found)
+        baseline = None if found is None else problem.unfold_baseline(found)
         if self.return_sequences:
             return ops.stack([problem.unfold(x) for x in iterates], axis=1), baseline
         return problem.unfold(iterates[-1]), baseline
+
+    def _encode_measured(self, data: Tensor, mask: Tensor | None, weight: Tensor, support: Tensor | None,
+                         operator: Tensor | None, training: bool) -> Tensor:
+        """Code of data that are no signals; ``weight``: penalty weight."""
+        kernel = ops.cast(self.cell.dictionary.unit_kernel(), data.dtype)
+        cell, in_place = self.cell, (is_in_place() or training) and not self.remat
+        step = ops.cast(ops.stop_gradient(cell.step_size.value), data.dtype)
+        threshold = ops.cast(weight * cell.step_size, data.dtype)
+        measurement = cell.measurement.of_batch(operator, data.dtype)
+        return self._solve(measured_problem(self, data, mask, kernel, threshold, step, support, measurement,
+                                            in_place))[0]
 
     def _select(self, code: Tensor) -> Tensor:
         """The code, or its largest values alone."""
@@ -349,7 +381,8 @@ class SparseCoding(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         dictionary = self.cell.dictionary
-        shape = (*dictionary.code_space(input_shape[1:-1]), dictionary.filters)
+        space = self.cell.measurement.signal_space(input_shape[1:-1])
+        shape = (*dictionary.code_space(space), dictionary.filters)
         return (input_shape[0], self.iterations, *shape) if self.return_sequences else (input_shape[0], *shape)
 
     def get_config(self) -> dict[str, Any]:

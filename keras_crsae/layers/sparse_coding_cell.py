@@ -12,10 +12,12 @@ from keras import ops
 
 from keras_crsae.constraints import AboveBound
 from keras_crsae.layers.conv_dictionary import ConvDictionary
+from keras_crsae.layers.measured_coding import check_measurement
 from keras_crsae.layers.precision import layer_policy
-from keras_crsae.problem import code_priors, likelihoods
+from keras_crsae.problem import code_priors, likelihoods, measurements, own_measurement
 from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.problem.likelihoods import Likelihood
+from keras_crsae.problem.measurements import Identity
 from keras_crsae.problem.objective import Problem
 from keras_crsae.solvers.base import Descend
 from keras_crsae.solvers.fista import FISTA
@@ -42,6 +44,8 @@ class SparseCodingCell(keras.layers.Layer):
             1 / size, takes its place.
         step_size: number, or "auto": 1 / L, L the largest eigenvalue of D^T D times the likelihood's curvature, which
             is taken as 1 where it has no bound: the encoder then finds the steps of each signal (``Backtracking``).
+        measurement: None, or an object of ``problem.measurements``: Phi of data y = Phi D z, for ``SparseCoding``; L is
+            then the largest eigenvalue of (Phi D)^T Phi D.
 
     Where the likelihood is one of counts the cell holds ``baseline``, eta of the zero code, (channels,), not trainable.
 
@@ -65,10 +69,13 @@ class SparseCodingCell(keras.layers.Layer):
 
     def __init__(self, dictionary: ConvDictionary, code_prior: CodePrior | str = "nonnegative_soft",
                  likelihood: Likelihood | str = "gaussian", lambda_init: Any = 1.0, lambda_shared: bool = False,
-                 sigma: float = 1.0, step_size: Any = "auto", dtype: Any = None, **kwargs: Any) -> None:
+                 sigma: float = 1.0, step_size: Any = "auto", dtype: Any = None, measurement: Any = None,
+                 **kwargs: Any) -> None:
         super().__init__(dtype=layer_policy(dtype), **kwargs)
         self.code_prior, self.likelihood = code_priors.get(code_prior), likelihoods.get(likelihood)
         self.code_prior.check(dictionary.filters, dictionary.rank)
+        self.measurement = own_measurement.get(measurement)
+        check_measurement(self.measurement, dictionary, self.likelihood)
         if step_size != "auto" and not step_size > 0:
             raise ValueError(f"`step_size` must be 'auto' or a positive number. Received: {step_size!r}")
         self.dictionary = dictionary
@@ -81,7 +88,7 @@ class SparseCodingCell(keras.layers.Layer):
         if not self.dictionary.built:
             self.dictionary.set_channels(input_shape[-1] or 1)
             self.dictionary.build()
-        self._space = tuple(input_shape[1:-1])
+        self._space = tuple(self.measurement.signal_space(input_shape[1:-1]))
         count = 1 if self.lambda_shared else self.dictionary.filters
         self.lambda_reg = self.add_weight(name="lambda_reg", shape=(count,), initializer="ones",
                                           constraint=AboveBound())
@@ -99,7 +106,15 @@ class SparseCodingCell(keras.layers.Layer):
     def safe_step_size(self) -> Tensor | None:
         """1 / L, with which no iteration diverges; None where the likelihood's curvature has no bound."""
         curvature = self.likelihood.curvature
-        return None if curvature is None else 1.0 / (curvature * self.dictionary.largest_eigenvalue())
+        return None if curvature is None else 1.0 / (curvature * self.largest_eigenvalue())
+
+    def largest_eigenvalue(self) -> Tensor:
+        """Upper bound of the largest eigenvalue of (Phi D)^T Phi D; of a stack of matrices, of each of them."""
+        dictionary = self.dictionary
+        if self.measurement.is_mask:
+            return dictionary.largest_eigenvalue()
+        return self.measurement.largest_eigenvalue(dictionary.unit_kernel(), dictionary.strides,
+                                                   dictionary.largest_eigenvalue)
 
     @property
     def finds_steps(self) -> bool:
@@ -109,7 +124,7 @@ class SparseCodingCell(keras.layers.Layer):
     def _auto_step_size(self) -> Tensor:
         """1 / L, the curvature taken as 1 where it has no bound."""
         safe = self.safe_step_size()
-        return 1.0 / self.dictionary.largest_eigenvalue() if safe is None else safe
+        return 1.0 / self.largest_eigenvalue() if safe is None else safe
 
     def first_step(self, signal: Tensor, observed: Tensor | None, baseline: Tensor | None) -> Tensor:
         """Step size with which a search for steps begins, scalar or (batch,).
@@ -167,7 +182,7 @@ class SparseCodingCell(keras.layers.Layer):
             space, batch, dtype = self._space, batch_size, self.compute_dtype
         else:
             batch, *space = ops.shape(signal)[:-1]
-            dtype = signal.dtype
+            space, dtype = self.measurement.signal_space(space), signal.dtype
         shape = (batch, *self.dictionary.code_space(space), self.dictionary.filters)
         return list(FISTA().init(ops.zeros(shape, dtype=dtype)))
 
@@ -210,6 +225,9 @@ class SparseCodingCell(keras.layers.Layer):
 
     def descent(self, signal: Tensor) -> Callable[[Tensor], Tensor]:
         """The step w -> prox(w + step D^T residual(y, D w)) on a signal of whole strides."""
+        if not isinstance(self.measurement, Identity):
+            raise ValueError(f"One iteration by hand is for data that are signals: use SparseCoding with the "
+                             f"measurement {self.measurement!r}.")
         kernel, step, threshold = (ops.cast(v, signal.dtype) for v in (
             self.dictionary.unit_kernel(), ops.stop_gradient(self.step_size.value), self.threshold()))
         baseline = None if self.baseline is None else ops.cast(self.baseline.value, signal.dtype)
@@ -222,7 +240,7 @@ class SparseCodingCell(keras.layers.Layer):
                 "code_prior": code_priors.serialize(self.code_prior),
                 "likelihood": likelihoods.serialize(self.likelihood), "lambda_init": self.lambda_init,
                 "lambda_shared": self.lambda_shared, "sigma": self.sigma_init,
-                "step_size": self.step_size_init}
+                "step_size": self.step_size_init, "measurement": measurements.serialize(self.measurement)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> SparseCodingCell:

@@ -14,6 +14,7 @@ from keras import ops
 from keras_crsae.layers import call_inputs
 from keras_crsae.layers.conv_dictionary import ConvDictionary
 from keras_crsae.layers.folded_problem import FoldedProblem, Tensors, fold_problem
+from keras_crsae.layers.measured_coding import check_encoder
 from keras_crsae.layers.sparse_coding import SparseCoding
 from keras_crsae.layers.sparse_coding_cell import SparseCodingCell
 from keras_crsae.operators import polyphase
@@ -73,6 +74,7 @@ class UnrolledCoding(SparseCoding):
         if not cell.likelihood.quadratic:
             raise ValueError("UnrolledCoding is for Gaussian noise. Received: likelihood="
                              f"{type(cell.likelihood).__name__}. Use SparseCoding.")
+        check_encoder(cell.measurement, UnrolledCoding=True)
         if self.solver.adaptive or self.solver.active:
             raise ValueError("UnrolledCoding needs a solver whose steps are the same for every signal, such as 'ista' "
                              f"or 'fista'. Received: solver={type(self.solver).__name__}")

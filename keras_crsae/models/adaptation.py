@@ -22,7 +22,7 @@ from keras_crsae.problem.objective import lambda_max, null_residual
 from keras_crsae.typing import Shape
 
 FIRST_FILTERS = ("dct", "energy", "windows")
-_CEILING_EXAMPLES = 64  # examples that the first ceiling looks at; training raises it where others are stronger
+CEILING_EXAMPLES = 64  # examples that the first ceiling looks at; training raises it where others are stronger
 
 
 def first_filters(kind: str, data: np.ndarray, kernel_size: Shape, filters: int, seed: int | None = None) -> np.ndarray:
@@ -35,7 +35,7 @@ def first_filters(kind: str, data: np.ndarray, kernel_size: Shape, filters: int,
     return initializers.window_filters(data, kernel_size, filters, rng, energy=kind == "energy")
 
 
-def _span(data: np.ndarray, mask: np.ndarray | None) -> str:
+def span(data: np.ndarray, mask: np.ndarray | None) -> str:
     """Shape and range of data, for messages."""
     seen = data[np.isfinite(data) if mask is None else np.isfinite(data) & (mask > 0)]
     return f"shape {data.shape}, " + (f"values from {seen.min():.4g} to {seen.max():.4g}" if seen.size else "no value")
@@ -49,7 +49,7 @@ class Adapted:
     """
 
     sigma: float
-    lambda_reg: float | None
+    lambda_reg: float | np.ndarray | None  # one, or one a filter
     lambda_ceiling: float
 
 
@@ -77,13 +77,13 @@ def resolve(data: np.ndarray, filters: np.ndarray, strides: Shape, sigma: float 
     if sigma == "estimate" and not level > 0:
         raise ValueError("sigma='estimate' found a noise level of zero: what is not constant, missing or masked is too "
                          "little, or holds no noise. Give sigma a positive number in the data's unit. Received: "
-                         f"{_span(data, mask)}.")
+                         f"{span(data, mask)}.")
     value = None
     if donoho:
         value = initializers.donoho_lambda(filters.shape[-1], _positions(data, filters, strides), level)
     prior, ceiling = code_priors.get(code_prior), math.inf
     if prior.dual_excess(np.zeros((1, 1, 1), np.float32)) is not None:
-        observed = (data if mask is None else data * mask)[:_CEILING_EXAMPLES]
+        observed = (data if mask is None else data * mask)[:CEILING_EXAMPLES]
         if correlation_problem is not None:
             observed, filters = (ops.convert_to_numpy(a) for a in correlation_problem(ops.convert_to_tensor(observed)))
         ceiling = 0.5 * max(lambda_max(observed, sign * filters, strides, prior, likelihood)
@@ -115,7 +115,7 @@ def resolve_counts(means: np.ndarray, filters: np.ndarray, strides: Shape, likel
         value = null_lambda(likelihood, filters, _positions(means, filters, strides), baseline, 1.0 / dispersion,
                             code_prior.signed)
     if code_prior.dual_excess(np.zeros((1, 1, 1), np.float32)) is not None:
-        few = slice(0, _CEILING_EXAMPLES)
+        few = slice(0, CEILING_EXAMPLES)
         residual = null_residual(ops.convert_to_tensor(means[few]), likelihood,
                                  None if observed is None else ops.convert_to_tensor(observed[few], means.dtype),
                                  baseline if np.ndim(baseline) < 2 else baseline[few], dispersion[few])

@@ -17,9 +17,10 @@ from keras_crsae.models.export_spec import encoder_spec, reference_model
 from keras_crsae.models.inference import Inference
 from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.problem.likelihoods import Likelihood
-from keras_crsae.problem.measurements import observation_mask
+from keras_crsae.problem.measurements import Identity, Measurement, observation_mask
 from keras_crsae.training.counts import as_means, refuse_sigma
 from keras_crsae.training.inputs import SignalLayout, signal_parts, with_parts
+from keras_crsae.training.measured_inputs import as_vectors, with_mask
 from keras_crsae.typing import Tensor
 
 #: Attributes that exist once a model is built.
@@ -35,7 +36,7 @@ class CodingModel(Inference):
     Attributes:
         rank: 1 (signals) or 2 (images).
         filters, kernel_size, strides: of the dictionary.
-        code_prior, likelihood: objects of ``problem``.
+        code_prior, likelihood, measurement: objects of ``problem``.
         dictionary, encoder, decoder: layers, made by ``build``.
     """
 
@@ -45,6 +46,7 @@ class CodingModel(Inference):
     strides: tuple[int, ...]
     code_prior: CodePrior
     likelihood: Likelihood
+    measurement: Measurement = Identity()
     dictionary: ConvDictionary
     encoder: SparseCoding
     decoder: ConvDictionary
@@ -79,7 +81,7 @@ class CodingModel(Inference):
     def layout(self) -> SignalLayout:
         """What signals are checked against."""
         return SignalLayout(self.rank, self.dictionary.channels if self.built else None, self.kernel_size, self.strides,
-                            self.filters, self.likelihood)
+                            self.filters, self.likelihood, self.measurement)
 
     @property
     def baseline(self) -> keras.Variable | None:
@@ -129,18 +131,20 @@ class CodingModel(Inference):
     # Forward pass
 
     def call(self, signal: Tensor, mask: Tensor | None = None, sigma: Any = None, trials: Any = None,
-             exposure: Any = None, support: Any = None, training: bool = False) -> Tensor:
+             exposure: Any = None, support: Any = None, operator: Any = None, training: bool = False) -> Tensor:
         """Reconstruction, for counts their mean; ``mask`` (0/1) marks the observed samples, others: see ``encode``."""
         if isinstance(mask, dict):  # as Keras gives the masks of a dict's tensors, of which none has one
             mask = mask.get("signal")
-        parts = signal_parts(with_parts(signal, self.likelihood, trials, exposure, support), self.likelihood, "signal")
+        parts = signal_parts(with_parts(signal, self.likelihood, trials, exposure, support, operator), self.likelihood,
+                             "signal")
         signal, sigma = ops.cast(parts["signal"], self.compute_dtype), parts.get("sigma", sigma)
         refuse_sigma(self.likelihood, sigma)
         if training and self.encoder.cell.step_size_init == "auto":  # in another model, or a loop, that changes filters
             self.encoder.cell.refresh_step_size()
-        means = as_means(self.likelihood, signal, parts.get(str(self.likelihood.size_name)),
-                         observation_mask(mask, signal))
-        further = {"dispersion": means.dispersion, "support": parts.get("support")}
+        signal = as_vectors(signal, self.measurement, self.rank)
+        observed = with_mask(self.measurement, observation_mask(mask, signal), signal)
+        means = as_means(self.likelihood, signal, parts.get(str(self.likelihood.size_name)), observed)
+        further = {"dispersion": means.dispersion, "support": parts.get("support"), "operator": parts.get("operator")}
         eta = self.code_and_eta(means.signal, mask=means.observed, sigma=sigma, training=training,
                                 **{name: value for name, value in further.items() if value is not None})[1]
         return self.likelihood.mean(eta)
@@ -164,12 +168,16 @@ class CodingModel(Inference):
         return None
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
-        return tuple(input_shape["signal"] if isinstance(input_shape, dict) else input_shape)
+        shape = tuple(input_shape["signal"] if isinstance(input_shape, dict) else input_shape)
+        if self.measurement.is_mask:
+            return shape
+        if len(shape) == 2:
+            shape = (*shape, *(1,) * self.rank)
+        return (shape[0], *self.measurement.signal_space(shape[1:-1]), self.measurement.signal_channels(shape[-1]))
 
-    @staticmethod
-    def crop(reconstruction: Tensor, signal: Tensor) -> Tensor:
-        """Samples that the stride padded are cut off again."""
-        space = ops.shape(signal)[1:-1]
+    def crop(self, reconstruction: Tensor, signal: Tensor) -> Tensor:
+        """Samples that the stride padded are cut off again; ``signal``: the data."""
+        space = self.measurement.signal_space(ops.shape(signal)[1:-1])
         for axis, n in enumerate(space, start=1):
             if n is not None:
                 index = [slice(None)] * (axis - 1) + [slice(None, n)]
@@ -193,7 +201,7 @@ class CodingModel(Inference):
         self.check_built()
         self.restore_constraints()
         if input_signature is None:
-            shape = (None,) * (self.rank + 1) + (self.dictionary.channels,)
+            shape = (None,) * (self.rank + 1) + (self.measurement.data_channels(self.dictionary.channels),)
             input_signature = [keras.InputSpec(shape=shape, dtype=self.compute_dtype, name="signal")]
         super().export(filepath, format=format, verbose=verbose, input_signature=input_signature, **kwargs)
 

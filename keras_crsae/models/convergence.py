@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_crsae.layers.measured_coding import measured_signal
 from keras_crsae.models.call_inputs import CallInputs
 from keras_crsae.models.encoding_model import EncodingModel
 from keras_crsae.problem.measurements import mask_or_identity, observation_mask
@@ -37,14 +38,22 @@ def convergence(model: EncodingModel, inputs: CallInputs, code: np.ndarray, base
     """
     if inputs.support is not None:
         raise ValueError("`convergence` bounds the optimum over all codes, and `support` forbids most. Omit it.")
-    expected = (len(inputs.signal), *model.dictionary.code_space(inputs.signal.shape[1:-1]), model.filters)
+    space = model.measurement.signal_space(inputs.signal.shape[1:-1])
+    expected = (len(inputs.signal), *model.dictionary.code_space(space), model.filters)
     if code.shape != expected:
         raise ValueError(f"`code` must have shape {expected} for a signal {inputs.signal.shape}. "
                          f"Received: {code.shape}")
     signal, code = (ops.cast(array, model.variable_dtype) for array in (inputs.signal, code))
-    padded, observed = model.encoder.pad_to_strides(signal, observation_mask(inputs.mask, signal))
-    problem = Problem(model.likelihood, model.code_prior, mask_or_identity(observed), baseline)
-    padded = problem.measurement.forward(padded) if model.likelihood.quadratic else padded
+    observed = observation_mask(inputs.mask, signal)
+    if model.measurement.is_mask:
+        padded, observed = model.encoder.pad_to_strides(signal, observed)
+        measurement = mask_or_identity(observed)
+    else:
+        phi = model.measurement.of_batch(inputs.operator, model.variable_dtype)
+        padded, measurement = signal, measured_signal(phi, model.dictionary, space, observed)
+    problem = Problem(model.likelihood, model.code_prior, measurement, baseline)
+    if model.measurement.is_mask and model.likelihood.quadratic:
+        padded = problem.measurement.forward(padded)
     weight = model.encoder.cell.penalty_weight(inputs.sigma, inputs.dispersion)
     eta = ops.cast(model.dictionary(code), model.variable_dtype)
     zero = objective(problem, padded, tf.zeros_like(code), tf.zeros_like(eta), weight)

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import keras
 import numpy as np
-from crsae_onnx.core.signals import as_signal, refuse_other_containers, split_masked
+from crsae_onnx.core.signals import refuse_other_containers, split_masked
 from crsae_onnx.core.validation import as_positive, as_positive_int, as_rank, as_sizes
 from keras import ops
 
@@ -16,9 +16,10 @@ from keras_crsae.initializers import donoho_lambda
 from keras_crsae.layers import ConvDictionary, RankOneDictionary, SparseCoding, SparseCodingCell
 from keras_crsae.models import count_options, crsae_options
 from keras_crsae.models.adaptation import Adapted, first_filters, resolve, resolve_counts
+from keras_crsae.models.measured_adaptation import check_first_filters, resolve_measured
 from keras_crsae.models.sparse_coding_model import SparseCodingModel
 from keras_crsae.operators import rank_one
-from keras_crsae.problem import code_priors, likelihoods, rate_priors
+from keras_crsae.problem import code_priors, likelihoods, measurements, rate_priors
 from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.problem.likelihoods import Likelihood
 from keras_crsae.problem.measurements import observation_mask
@@ -26,6 +27,7 @@ from keras_crsae.problem.rate_priors import RatePrior
 from keras_crsae.solvers import base as solvers
 from keras_crsae.solvers.base import Solver
 from keras_crsae.training.counts import Means
+from keras_crsae.training.measured_inputs import as_data, as_operator, with_mask
 from keras_crsae.training.state import TrainingState
 from keras_crsae.typing import BaselineScope, Gradient, LambdaLearning, Sizes
 
@@ -73,6 +75,10 @@ class CRsAE(SparseCodingModel):
             within so many positions, its amplitude refitted at a tenth of the penalty, in place of the code. Counts
             need it: behind their link shrunk codes bend a filter's shape. For gradient="decoder".
         top_k: None, or how many values of each filter's code in each signal are kept, see ``SparseCoding``.
+        measurement: None (data are the signals), or what of the signals the data are, y = Phi D z + noise: an object of
+            ``problem`` (``Mask``, ``Matrix``, ``Subsample``, ``Blur``), or any with ``forward``, ``adjoint`` and
+            ``norm`` (``problem.OwnMeasurement``). Losses and sigma are then those of the data; ``model(y)`` is the
+            signal. A target in ``fit`` is the clean signal.
         solver: object of ``solvers`` or its name, see ``SparseCoding``.
         kernel_regularizer, kernel_constraint: Keras regulariser of the filters (``regularizers.Smoothness``), which the
             first stage adds to its loss, and Keras constraint beside their norm ("non_neg"); see ``ConvDictionary``.
@@ -113,7 +119,7 @@ class CRsAE(SparseCodingModel):
                  kernel_regularizer: Any = None, kernel_constraint: Any = None, trials: Any = None,
                  exposure: Any = None, baseline: Any = "estimate", baseline_scope: BaselineScope = "channel",
                  baseline_learning: bool = True, refit_distance: int | None = None, top_k: int | None = None,
-                 kernel_rank: int | None = None, **kwargs: Any) -> None:
+                 measurement: Any = None, kernel_rank: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if self.variable_dtype not in ("float32", "float64") or self.compute_dtype == "float16":
             raise ValueError("CRsAE keeps lambda, step size and losses in float32: use the dtype policy 'float32', "
@@ -131,6 +137,8 @@ class CRsAE(SparseCodingModel):
         self.likelihood = count_options.as_likelihood(likelihood, trials, exposure)
         count_options.check_noise(self.likelihood, self.sigma_init, sigma_learning, active,
                                   None if self.takes_counts else type(self).__name__)
+        self.measurement = crsae_options.as_measurement(measurement, self.sigma_init,
+                                                        None if self.takes_counts else type(self).__name__)
         given = count_options.as_baseline(self.likelihood, baseline, baseline_scope, baseline_learning)
         self.baseline_init, self.baseline_scope, self.baseline_learning = given
         self.refit_distance = count_options.as_refit_distance(refit_distance, gradient)
@@ -150,7 +158,7 @@ class CRsAE(SparseCodingModel):
                                              strides=self.strides)
         self._cell_options: dict[str, Any] = dict(
             code_prior=self.code_prior, likelihood=self.likelihood, lambda_shared=self.lambda_shared,
-            step_size=step_size if isinstance(step_size, str) and step_size == "auto"
+            measurement=self.measurement, step_size=step_size if isinstance(step_size, str) and step_size == "auto"
             else as_positive(step_size, "step_size"))
         self._coding_options: dict[str, Any] = dict(
             iterations=iterations if iterations == "auto" else as_positive_int(iterations, "iterations"),
@@ -167,7 +175,10 @@ class CRsAE(SparseCodingModel):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         if self.built:
             return
-        channels = input_shape[-1]
+        channels = self.measurement.signal_channels(input_shape[-1])
+        if len(input_shape) == 2 and self.measurement.flat:
+            input_shape = (None,) * (self.rank + 2)
+        input_shape = (*input_shape[:-1], channels)
         if len(input_shape) != self.rank + 2 or not channels:
             raise ValueError(f"Expected an input shape of {self.rank + 2} axes with the channels last. "
                              f"Received: input_shape={input_shape}")
@@ -220,9 +231,11 @@ class CRsAE(SparseCodingModel):
         return ConvDictionary if self.kernel_rank is None else RankOneDictionary
 
     def _dictionary_options(self, channels: int | None) -> dict[str, Any]:
+        # Filters as long as the signal have one position: there is nothing to fold.
+        dense = self.measurement.signal_space((None,) * self.rank) == self.kernel_size
         return dict(self._options, kernel_initializer=self.kernel_initializer, channels=channels,
                     kernel_regularizer=self.kernel_regularizer, kernel_constraint=self.kernel_constraint,
-                    block_size=self._coding_options["block_size"], dtype=self.dtype_policy)
+                    block_size=1 if dense else self._coding_options["block_size"], dtype=self.dtype_policy)
 
     @property
     def dictionary_variables(self) -> list[keras.Variable]:
@@ -251,7 +264,7 @@ class CRsAE(SparseCodingModel):
         self.encoder.cell.refresh_step_size()
 
     def adapt(self, data: Any, init: str | None = None, mask: Any = None, *, trials: Any = None,
-              exposure: Any = None) -> None:
+              exposure: Any = None, operator: Any = None) -> None:
         """Resolve sigma, lambda, its prior and, on request, first filters from data; ``fit`` calls it once.
 
         Of counts the baseline is taken from their mean, and sigma^2 is 1 / size.
@@ -261,14 +274,19 @@ class CRsAE(SparseCodingModel):
             init: first filters: None (keep), "windows" (random windows), "energy" (strong ones) or "dct".
             mask: None or a 0/1 mask of observed samples, broadcastable to data.
             trials, exposure: what counts are divided by, see ``encode``.
+            operator: number of the matrix of a stack that measured each signal, see ``encode``.
         """
         data, observed = split_masked(data)
-        data = as_signal(data, self.rank, self.dictionary.channels if self.built else None, self.kernel_size)
+        data = as_data(data, self.layout, "data")
+        operator = as_operator(operator, self.measurement, len(data))
+        check_first_filters(self.measurement, init)
         if mask is not None:
             refuse_other_containers(mask, "mask")
             mask = ops.convert_to_numpy(observation_mask(ops.convert_to_tensor(mask), ops.convert_to_tensor(data)))
         if observed is not None:
             mask = np.asarray(observed, np.float32) * (1.0 if mask is None else mask)
+        if self.measurement.observed is not None:
+            mask = ops.convert_to_numpy(with_mask(self.measurement, mask, data))
         counts = count_options.adapted_counts(self.likelihood, data, mask, trials, exposure)
         channels = data.shape[-1]
         baseline: Any = None if counts is None else self._first_baseline(counts)
@@ -281,7 +299,10 @@ class CRsAE(SparseCodingModel):
         elif not self.built:
             self.build((None,) * (self.rank + 1) + (channels,))
         kernel, donoho = ops.convert_to_numpy(self.dictionary.kernel), self.lambda_init == "donoho"
-        if counts is None:
+        if not self.measurement.is_mask:
+            resolved = resolve_measured(data, self.dictionary, self.sigma_init, donoho, self.code_prior,
+                                        self.measurement, mask, operator)
+        elif counts is None:
             resolved = resolve(data, kernel, self.dictionary.strides, self.sigma_init, donoho, mask, self.code_prior,
                                self.likelihood, self.dictionary.correlation_problem)
         else:
@@ -303,7 +324,8 @@ class CRsAE(SparseCodingModel):
         """Values that data gave into the variables."""
         self.sigma.assign(resolved.sigma)
         if resolved.lambda_reg is not None:
-            self.lambda_reg.assign(ops.full(self.lambda_reg.shape, resolved.lambda_reg))
+            lambda_reg = np.max(resolved.lambda_reg) if self.lambda_shared else resolved.lambda_reg
+            self.lambda_reg.assign(np.broadcast_to(np.asarray(lambda_reg, np.float64), self.lambda_reg.shape))
         if self.lambda_prior.mean is None:
             self.training_state.prior_mean.assign(self.lambda_reg.value)
         self.training_state.lambda_ceiling.assign(resolved.lambda_ceiling)
@@ -317,6 +339,7 @@ class CRsAE(SparseCodingModel):
         return {**super().get_config(), **self._options, **self._cell_options, **self._coding_options,
                 "code_prior": code_priors.serialize(self.code_prior),
                 "likelihood": likelihoods.serialize(self.likelihood),
+                "measurement": measurements.serialize(self.measurement),
                 "solver": solvers.registry.serialize(self._coding_options["solver"]),
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
                 "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),

@@ -9,9 +9,11 @@ import numpy as np
 from crsae_onnx.core.validation import as_positive
 from keras import ops
 
+from keras_crsae.models.measured_adaptation import check_sigma
 from keras_crsae.operators.rank_one import nearest_rank_one
-from keras_crsae.problem import code_priors, rate_priors
+from keras_crsae.problem import code_priors, own_measurement, rate_priors
 from keras_crsae.problem.code_priors import CodePrior
+from keras_crsae.problem.measurements import Identity, Measurement
 from keras_crsae.problem.rate_priors import RatePrior
 
 #: Share of a filter's energy that a rank-one dictionary may lose without a word: rounding of float32 stays below.
@@ -64,3 +66,19 @@ def as_code_prior(code_prior: Any, shrinkage: str | None, default: str) -> CodeP
         raise ValueError("`shrinkage` is a short form of `code_prior`: give one of them. "
                          f"Received: shrinkage={shrinkage!r}, code_prior={code_prior!r}")
     return code_priors.get(code_prior)
+
+
+def as_measurement(spec: Any, sigma: Any, plain_model: str | None = None) -> Measurement:
+    """The measurement that ``spec`` stands for.
+
+    Args:
+        spec: object, name, or None.
+        sigma: of the model.
+        plain_model: None, or the name of a class of models whose data are signals.
+    """
+    measurement = own_measurement.get(spec)
+    if plain_model is not None and not isinstance(measurement, Identity):
+        raise ValueError(f"{plain_model} has no choice of `measurement`: its data are images. Use CRsAE(measurement=), "
+                         f"with the filters of a {plain_model} where you have one. Received: {measurement!r}")
+    check_sigma(measurement, sigma)
+    return measurement

@@ -32,7 +32,7 @@ from keras_crsae.models.encoding_model import EncodingModel
 from keras_crsae.models.long_counts import CountWindows
 from keras_crsae.models.workers import available_workers, runs_on_cpu
 from keras_crsae.problem.counts import pearson_dispersion
-from keras_crsae.problem.measurements import observation_mask
+from keras_crsae.problem.measurements import Identity, observation_mask
 from keras_crsae.solvers.proximal_step import in_place
 from keras_crsae.training.counts import given_size
 from keras_crsae.training.inputs import checked_arrays, is_array, unshuffled
@@ -66,7 +66,10 @@ class Encoding:
                progress: Any = None) -> Any:
         """See ``CRsAE.encode``."""
         in_windows = sparse or progress or any(v is not None for v in (out, window, overlap))
-        if self.model.rank == 1 and (in_windows or _is_long(signal)):
+        if in_windows and not self._is_whole:
+            raise ValueError(f"The measurement {self.model.measurement!r} acts on whole signals, and `out`, `sparse`, "
+                             "`window`, `overlap` and `progress` are of windows. Leave them out.")
+        if self.model.rank == 1 and (in_windows or _is_long(signal) and self._is_whole):
             signal, mask = with_own_mask(signal, given.mask)
             self._check_long(signal)
             options = self._windows(window, overlap, batch_size, self._max_workers())
@@ -100,7 +103,7 @@ class Encoding:
         """See ``CRsAE.separate``."""
         inputs = self.as_input(signal, given)
         code = self._pass("encode", inputs)
-        space = tuple(slice(0, n) for n in inputs.signal.shape[1:-1])
+        space = tuple(slice(0, n) for n in self.model.measurement.signal_space(inputs.signal.shape[1:-1]))
         parts = [self.run_graph("synthesis", np.where(np.arange(self.model.filters) == c, code, 0))
                  [(slice(None), *space)] for c in range(self.model.filters)]
         return np.stack(parts, axis=-1)
@@ -118,7 +121,7 @@ class Encoding:
 
     def predicts_in_windows(self, signal: Any) -> bool:
         """Whether ``predict`` reconstructs this signal in windows: rank 1 and more than 2^20 samples."""
-        return self.model.rank == 1 and _is_long(signal)
+        return self.model.rank == 1 and _is_long(signal) and self._is_whole
 
     def predict_in_windows(self, signal: Any, batch_size: int | None, verbose: int | str) -> np.ndarray:
         """Reconstruction of a signal that is too long for one piece."""
@@ -158,6 +161,11 @@ class Encoding:
 
     # Pieces
 
+    @property
+    def _is_whole(self) -> bool:
+        """Whether data are signals of which everything is observed, so that a window of them is one too."""
+        return isinstance(self.model.measurement, Identity)
+
     def _build_for(self, signal: Any) -> None:
         if not self.model.built:
             self.model.build((None,) * (self.model.rank + 1) + (signal.shape[-1],))
@@ -187,9 +195,11 @@ class Encoding:
         steps, or baseline, are found on the whole of it.
         """
         model, signal = self.model, inputs.signal
+        own = model.measurement.is_mask
         whole = model.encoder.tolerance is not None or model.encoder.active
         workers = 1 if whole or batch_size is not None else self._max_workers()
-        if len(signal) == 1 and model.rank == 1 and name == "encode" and self._divides() and inputs.support is None:
+        if own and len(signal) == 1 and model.rank == 1 and name == "encode" and self._divides() \
+                and inputs.support is None:
             (size,), (stride,) = model.kernel_size, model.dictionary.strides
             window = shared_window(signal.shape[1], kernel_size=size, strides=stride, filters=model.filters,
                                    overlap=receptive_field(model.encoder.iterations, size, stride), workers=workers,
@@ -249,14 +259,16 @@ class Encoding:
         Args:
             name: "encode", "reconstruct", "linear" (eta), "decode" or "synthesis" (D z).
             signal: (batch, *space, channels), or a code.
-            **options: ``mask``, ``sigma``, ``dispersion``, ``support``, see ``SparseCoding.call``; None: left out.
+            **options: ``mask``, ``sigma``, ``dispersion``, ``support``, ``operator``, see ``SparseCoding.call``; None:
+                left out.
         """
         given = {"signal": tf.convert_to_tensor(signal, self.model.compute_dtype)}
         for key, value in options.items():
             if key == "mask" and value is not None:
                 given[key] = observation_mask(value, given["signal"])
             elif value is not None:
-                kind = self.model.compute_dtype if key == "support" else self.model.variable_dtype
+                kind = "int32" if key == "operator" else \
+                    self.model.compute_dtype if key == "support" else self.model.variable_dtype
                 given[key] = tf.convert_to_tensor(np.asarray(value), kind)
         encoder, xla = self.model.encoder, name not in _OF_CODES and self._by_xla()
         # An option of the encoder that was changed by hand asks for a graph of its own.
@@ -293,10 +305,11 @@ class Encoding:
             return model.likelihood.mean(eta + ops.cast(model.baseline, eta.dtype))
 
         forward = {"encode": encode, "linear": linear, "reconstruct": reconstruct}.get(name, decode)
-        last = model.filters if name in _OF_CODES else model.dictionary.channels
+        last = model.filters if name in _OF_CODES else model.measurement.data_channels(model.dictionary.channels)
         array = (None,) * (model.rank + 1) + (last,)
         shapes = {"signal": array, "mask": array, "support": (None,) * (model.rank + 2)}
-        shapes.update({key: (None,) * given[key].shape.rank for key in ("sigma", "dispersion") if key in given})
+        shapes.update({key: (None,) * given[key].shape.rank for key in ("sigma", "dispersion", "operator")
+                       if key in given})
         order = list(given)
         signature = [tf.TensorSpec(shapes[k], given[k].dtype, name=k) for k in order]
         graph = tf.function(lambda *v: tf.cast(forward(**dict(zip(order, v, strict=True))), tf.float32),

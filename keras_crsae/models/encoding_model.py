@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from keras_crsae.layers import ConvDictionary, SparseCoding
 from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.problem.likelihoods import Likelihood
+from keras_crsae.problem.measurements import Measurement
 from keras_crsae.training.inputs import SignalLayout
 from keras_crsae.typing import Tensor
 
@@ -24,6 +25,7 @@ class EncodingModel(Protocol):
     jit_compile: bool
     code_prior: CodePrior
     likelihood: Likelihood
+    measurement: Measurement
 
     @property
     def layout(self) -> SignalLayout: ...

@@ -19,8 +19,9 @@ class Inference(PrebuiltModel):
     _encoding: Encoding
 
     def encode(self, signal: Any, mask: Any = None, sigma: Any = None, *, trials: Any = None, exposure: Any = None,
-               support: Any = None, out: Any = None, sparse: bool = False, window: int | None = None,
-               overlap: int | None = None, batch_size: int | None = None, progress: Any = None) -> Any:
+               support: Any = None, operator: Any = None, out: Any = None, sparse: bool = False,
+               window: int | None = None, overlap: int | None = None, batch_size: int | None = None,
+               progress: Any = None) -> Any:
         """Sparse code of a signal of any length.
 
         Signals (rank 1) of more than 2^20 samples are read and encoded in windows, in constant memory, equal to the
@@ -34,6 +35,8 @@ class Inference(PrebuiltModel):
             trials, exposure: what the counts of this call are divided by, whichever the likelihood names: a number, one
                 a signal, or one a sample; None: the model's.
             support: None or 0/1 of the code's shape: 0 where the code stays 0, as for known onsets.
+            operator: number of the matrix that measured the signals, or one a signal, where the model's measurement is
+                a stack of matrices.
             out: array, memmap or dataset (batch, positions, filters) that receives the code.
             sparse: return a ``crsae_onnx.core.windowing.SparseCode`` (index, filter, value) in place of the dense code.
             window: samples that one window keeps (2^18); on the CPU as many as four are in memory.
@@ -58,7 +61,7 @@ class Inference(PrebuiltModel):
             >>> model.encode(recording, sparse=True).shape
             (1, 4956, 3)
         """
-        return self._encoding.encode(signal, CallOptions(mask, sigma, trials, exposure, support), out=out,
+        return self._encoding.encode(signal, CallOptions(mask, sigma, trials, exposure, support, operator), out=out,
                                      sparse=sparse, window=window, overlap=overlap, batch_size=batch_size,
                                      progress=progress)
 
@@ -86,12 +89,12 @@ class Inference(PrebuiltModel):
         return self._encoding.decode(code)
 
     def reconstruct(self, signal: Any, mask: Any = None, sigma: Any = None, *, trials: Any = None,
-                    exposure: Any = None, support: Any = None) -> np.ndarray:
+                    exposure: Any = None, support: Any = None, operator: Any = None) -> np.ndarray:
         """As ``model(signal)`` on NumPy arrays, by one compiled graph for every size.
 
         Args:
             signal: (batch, *space, channels).
-            mask, sigma, trials, exposure, support: as in ``encode``.
+            mask, sigma, trials, exposure, support, operator: as in ``encode``.
 
         Returns:
             float32 NumPy of the signal's shape.
@@ -108,16 +111,16 @@ class Inference(PrebuiltModel):
             >>> model.reconstruct(signal).shape == signal.shape
             True
         """
-        return self._encoding.reconstruct(signal, CallOptions(mask, sigma, trials, exposure, support))
+        return self._encoding.reconstruct(signal, CallOptions(mask, sigma, trials, exposure, support, operator))
 
     def mean(self, signal: Any, mask: Any = None, sigma: Any = None, *, trials: Any = None, exposure: Any = None,
-             support: Any = None) -> np.ndarray:
+             support: Any = None, operator: Any = None) -> np.ndarray:
         """Mean of the data, the inverse link of ``linear(signal)``: for counts those expected of one trial, or at an
         exposure of 1. It is what ``reconstruct`` gives.
 
         Args:
             signal: (batch, *space, channels).
-            mask, sigma, trials, exposure, support: as in ``encode``.
+            mask, sigma, trials, exposure, support, operator: as in ``encode``.
 
         Returns:
             float32 NumPy of the signal's shape.
@@ -134,12 +137,14 @@ class Inference(PrebuiltModel):
             >>> bool(np.allclose(model.mean(counts), np.exp(model.linear(counts)), rtol=1e-4))
             True
         """
-        return self.reconstruct(signal, mask, sigma, trials=trials, exposure=exposure, support=support)
+        return self.reconstruct(signal, mask, sigma, trials=trials, exposure=exposure, support=support,
+                                operator=operator)
 
     def linear(self, signal: Any, mask: Any = None, sigma: Any = None, *, trials: Any = None, exposure: Any = None,
-               support: Any = None) -> np.ndarray:
+               support: Any = None, operator: Any = None) -> np.ndarray:
         """Natural parameter eta = D z, for counts with the baseline; see ``mean``."""
-        return self._encoding.reconstruct(signal, CallOptions(mask, sigma, trials, exposure, support), "linear")
+        options = CallOptions(mask, sigma, trials, exposure, support, operator)
+        return self._encoding.reconstruct(signal, options, "linear")
 
     def overdispersion(self, signal: Any, mask: Any = None, *, trials: Any = None, exposure: Any = None,
                        support: Any = None) -> float:
@@ -157,14 +162,14 @@ class Inference(PrebuiltModel):
         return self._encoding.overdispersion(signal, CallOptions(mask, None, trials, exposure, support))
 
     def separate(self, signal: Any, mask: Any = None, sigma: Any = None, *, trials: Any = None, exposure: Any = None,
-                 support: Any = None) -> np.ndarray:
+                 support: Any = None, operator: Any = None) -> np.ndarray:
         """Each filter's own reconstruction; their sum over filters is ``model(signal)``.
 
         For counts each filter's part of eta; their sum and the baseline are ``linear(signal)``.
 
         Args:
             signal: (batch, *space, channels).
-            mask, sigma, trials, exposure, support: as in ``encode``.
+            mask, sigma, trials, exposure, support, operator: as in ``encode``.
 
         Returns:
             float32 NumPy (batch, *space, channels, filters).
@@ -181,7 +186,7 @@ class Inference(PrebuiltModel):
             >>> model.separate(signal).shape == (*signal.shape, model.filters)
             True
         """
-        return self._encoding.separate(signal, CallOptions(mask, sigma, trials, exposure, support))
+        return self._encoding.separate(signal, CallOptions(mask, sigma, trials, exposure, support, operator))
 
     def predict(self, x: Any, batch_size: int | None = None, verbose: int | str = "auto", steps: int | None = None,
                 callbacks: Any = None) -> np.ndarray:
@@ -199,13 +204,13 @@ class Inference(PrebuiltModel):
         return super().predict_on_batch(self._encoding.prediction_data(x))
 
     def convergence(self, signal: Any, code: Any = None, mask: Any = None, sigma: Any = None, *, trials: Any = None,
-                    exposure: Any = None) -> Convergence:
+                    exposure: Any = None, operator: Any = None) -> Convergence:
         """Objective and duality gap of a code: a bound on what more iterations could still gain.
 
         Args:
             signal: (batch, *space, channels).
             code: (batch, *positions, filters); None: ``encode(signal)``.
-            mask, sigma, trials, exposure: as in ``encode``.
+            mask, sigma, trials, exposure, operator: as in ``encode``.
 
         Returns:
             Convergence.
@@ -222,4 +227,4 @@ class Inference(PrebuiltModel):
             >>> bool((model.convergence(signal).remaining < 0.1).all())
             True
         """
-        return self._encoding.convergence(signal, code, CallOptions(mask, sigma, trials, exposure))
+        return self._encoding.convergence(signal, code, CallOptions(mask, sigma, trials, exposure, operator=operator))

@@ -62,7 +62,7 @@ class SparseCodingModel(CodingModel):
         self._trainer.forward = forward
 
     def adapt(self, data: Any, init: str | None = None, mask: Any = None, *, trials: Any = None,
-              exposure: Any = None) -> None:
+              exposure: Any = None, operator: Any = None) -> None:
         """Take first values from data; ``fit`` calls it once where nobody did."""
         raise NotImplementedError
 
@@ -116,7 +116,7 @@ class SparseCodingModel(CodingModel):
             validation_data: Any = None, shuffle: bool = True, class_weight: Any = None, sample_weight: Any = None,
             initial_epoch: int = 0, steps_per_epoch: int | None = None, validation_steps: int | None = None,
             validation_batch_size: int | None = None, validation_freq: int = 1, *, trials: Any = None,
-            exposure: Any = None, support: Any = None) -> keras.callbacks.History:
+            exposure: Any = None, support: Any = None, operator: Any = None) -> keras.callbacks.History:
         """As ``keras.Model.fit``; arrays are checked first, and ``adapt`` runs on the first batch if it has not.
 
         Args:
@@ -125,10 +125,11 @@ class SparseCodingModel(CodingModel):
             sample_weight: (batch,) weighs the losses; x's shape (or without its channels): 0/1, observed samples.
             trials, exposure: what the counts of an array ``x`` are divided by, see ``encode``.
             support: 0/1 of the code's shape, where events may start; see ``encode``.
+            operator: numbers of the matrices that measured the signals; see ``encode``.
             batch_size, epochs and the others: see ``keras.Model.fit``.
 
-        A batch of a stream may be a dict in place of its signal: "signal", and "trials" or "exposure" and "support",
-        each (batch, ...). So may ``x`` and the signal of ``validation_data``.
+        A batch of a stream may be a dict in place of its signal: "signal", and "trials" or "exposure", "support" and
+        "operator", each (batch, ...). So may ``x`` and the signal of ``validation_data``.
 
         Returns:
             ``keras.callbacks.History`` with loss, reconstruction_loss, lambda_loss, sparsity, sigma. ``loss`` is the
@@ -144,16 +145,18 @@ class SparseCodingModel(CodingModel):
         ``keras.callbacks.BackupAndRestore``) goes on exactly.
         """
         arguments = {name: value for name, value in locals().items()
-                     if name not in ("self", "__class__", "trials", "exposure", "support")}
-        arguments["x"] = inputs.with_parts(x, self.likelihood, trials, exposure, support)
+                     if name not in ("self", "__class__", "trials", "exposure", "support",
+                                          "operator")}
+        arguments["x"] = inputs.with_parts(x, self.likelihood, trials, exposure, support, operator)
         with self._trainer.session(arguments) as prepared:
             return super().fit(**prepared)
 
     def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: int | str = "auto",
                  sample_weight: Any = None, steps: int | None = None, callbacks: Any = None, return_dict: bool = False,
-                 *, trials: Any = None, exposure: Any = None, support: Any = None, **kwargs: Any) -> Any:
+                 *, trials: Any = None, exposure: Any = None, support: Any = None, operator: Any = None,
+                 **kwargs: Any) -> Any:
         """As ``keras.Model.evaluate``; arrays are checked first. The first number is ``loss``, see ``fit``."""
-        x = inputs.with_parts(x, self.likelihood, trials, exposure, support)
+        x = inputs.with_parts(x, self.likelihood, trials, exposure, support, operator)
         x, y, sample_weight = self._trainer.evaluation_data(x, y, sample_weight)
         return super().evaluate(x, y, batch_size=batch_size, verbose=verbose, sample_weight=sample_weight, steps=steps,
                                 callbacks=with_constraints(callbacks), return_dict=return_dict, **kwargs)

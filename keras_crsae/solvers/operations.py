@@ -51,7 +51,7 @@ class SignalOperations:
         observed = problem.measurement.observed
         self._weight = None if observed is None else ops.cast(observed, signal.dtype)
         # In a gap of the data D w may be anything, also where its exponential overflows: 0 * inf must not occur.
-        self._seen = None if self._weight is None else self._weight > 0
+        self._seen = self._weight > 0 if self._weight is not None and problem.measurement.projection else None
         plain = proximal_step.is_plain(strides)
         self._synthesis = proximal_step.synthesis_of(kernel, strides, plain)
         self._as_bias = problem.code_prior.bias_form and len(penalty_weight.shape) == 1

@@ -200,7 +200,10 @@ def _residual(problem: Problem, signal: Tensor, kernel: Tensor, strides: Shape,
               fuse: bool) -> Callable[[Tensor | None], Tensor]:
     """The function ``w -> Phi^T residual(y, Phi D w)``; w None stands for the code 0."""
     measurement = problem.measurement
-    if not problem.likelihood.quadratic or not measurement.projection or problem.baseline is not None:
+    if problem.likelihood.quadratic and not measurement.projection and problem.baseline is None:
+        synthesise = synthesis_of(kernel, strides, fuse)
+        return lambda w: measurement.adjoint(signal) if w is None else problem.residual(signal, synthesise(w))
+    if not problem.likelihood.quadratic or problem.baseline is not None:
         synthesise = synthesis_of(kernel, strides, fuse)
         return lambda w: problem.residual(signal, tf.zeros_like(signal) if w is None else synthesise(w))
     subtract = _subtract(signal, kernel, strides, fuse)

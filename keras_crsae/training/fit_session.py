@@ -171,11 +171,14 @@ def adapt_once(trainer: SessionTrainer, first: Any) -> None:
     if is_adapted(model):
         return
     likelihood = trainer.layout().likelihood
-    batch, size = inputs.raw_batch(first, model.rank, "float32", likelihood)
-    signal, observed = batch.signal, batch.observed
+    batch, size = inputs.raw_batch(first, model.rank, "float32", likelihood, model.measurement)
+    signal, observed, operator = batch.signal, batch.observed, batch.operator
     if trainer.nonfinite == "skip":
-        signal, observed, size = inputs.finite_signals(signal, observed, size)
-    model.adapt(signal, mask=observed, **({} if size is None else {str(likelihood.size_name): size}))
+        each = operator if operator is not None and operator.shape.rank else None
+        signal, observed, size, each = inputs.finite_signals(signal, observed, size, each)
+        operator = operator if each is None else each
+    options = {str(likelihood.size_name): size, "operator": operator}
+    model.adapt(signal, mask=observed, **{name: value for name, value in options.items() if value is not None})
 
 
 def _prepare_state(trainer: SessionTrainer, initial_epoch: int) -> None:

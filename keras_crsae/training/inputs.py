@@ -18,14 +18,16 @@ from keras_crsae.data.streams.batch_source import BatchSource, is_from_source
 from keras_crsae.operators.convolution import code_length
 from keras_crsae.problem import likelihoods
 from keras_crsae.problem.likelihoods import Likelihood
-from keras_crsae.problem.measurements import observation_mask
+from keras_crsae.problem.measurements import Identity, Mask, Measurement, observation_mask
 from keras_crsae.training import counts, distribution
+from keras_crsae.training.measured_inputs import as_data, as_operator, as_vectors, with_mask
 from keras_crsae.typing import Tensor
 
 #: Signals, or a dict of them and what belongs to each (``PARTS``); their targets; their weights or mask.
 Arrays = tuple[Any, np.ndarray | None, np.ndarray | None]
-#: Keys of a batch that is a dict: the signal, its noise level or what counts are divided by, where a code may be.
-PARTS = ("signal", "sigma", *counts.SIZE_NAMES, "support")
+#: Keys of a batch that is a dict: the signal, its noise level or what counts are divided by, where a code may be, the
+#: number of the matrix that measured it, and, of measured data, the weight or mask.
+PARTS = ("signal", "sigma", *counts.SIZE_NAMES, "support", "operator", "weight")
 
 
 class Batch(NamedTuple):
@@ -40,10 +42,13 @@ class Batch(NamedTuple):
     dispersion: Tensor | None = None  # (batch,), 1 / size of the signal's counts; None: the model's own
     size: Tensor | None = None  # (batch,), size of the signal's counts
     support: Tensor | None = None  # 0/1 of the code's shape: 0 where the code stays 0
+    operator: Tensor | None = None  # () or (batch,), number of the matrix of a stack that measured each signal
+    supervised: bool = False  # whether the target is a clean signal, not the data
 
     def coding(self) -> dict[str, Tensor | None]:
         """Options of the encoder for this batch."""
-        given = {"sigma": self.sigma, "dispersion": self.dispersion, "support": self.support}
+        given = {"sigma": self.sigma, "dispersion": self.dispersion, "support": self.support,
+                 "operator": self.operator}
         return {"mask": self.observed, **{k: v for k, v in given.items() if v is not None}}
 
     @property
@@ -63,11 +68,12 @@ class SignalLayout(NamedTuple):
     strides: tuple[int, ...] | None = None  # None: ones
     filters: int | None = None
     likelihood: Likelihood = likelihoods.get()
+    measurement: Measurement = Identity()
 
     def code_shape(self, shape: tuple[int, ...]) -> tuple[Any, ...]:
-        """(batch, *positions, filters) of the code of a signal of this shape."""
-        strides = self.strides or (1,) * self.rank
-        positions = (code_length(*sizes) for sizes in zip(shape[1:-1], self.kernel_size, strides, strict=True))
+        """(batch, *positions, filters) of the code of data of this shape."""
+        strides, space = self.strides or (1,) * self.rank, self.measurement.signal_space(shape[1:-1])
+        positions = (code_length(*sizes) for sizes in zip(space, self.kernel_size, strides, strict=True))
         return (shape[0], *positions, self.filters)
 
 
@@ -87,22 +93,34 @@ def checked_arrays(x: Any, y: Any, sample_weight: Any, layout: SignalLayout, nam
     """
     parts = signal_parts(x, layout.likelihood, name)
     x, observed = split_masked(parts.pop("signal"))
-    x = as_signal(x, layout.rank, layout.channels, layout.kernel_size, name, finite)
+    x = as_data(x, layout, name, finite)
     if y is not None:
         y, present = split_masked(y)
         y = as_signal(y, layout.rank, name=f"target of {name}", finite=finite)
-        if y.shape != x.shape:
-            raise ValueError(f"The target of `{name}` must have its shape {x.shape}: it is the clean signal. "
-                             f"Received: shape {y.shape}")
+        _check_target(y, x, layout, name)
         if present is not None:
             observed = present if observed is None else np.asarray(observed) & np.asarray(present)
     sample_weight = as_sample_weight(with_observed(sample_weight, observed, x), x)
     parts = checked_parts(parts, x, sample_weight, layout, name, finite)
     if y is not None and layout.likelihood.size_name is not None and (y < 0).any():
         raise ValueError(f"The target of `{name}` must hold expected counts, 0 or more. Received: {y.min():.6g}")
+    if not layout.measurement.is_mask and sample_weight is not None:
+        parts, sample_weight = {**parts, "weight": sample_weight}, None  # a target would be a clean signal
     # Keras drops sample_weight where the target is None.
     target = x if y is None and sample_weight is not None else y
     return {"signal": x, **parts} if parts else x, target, sample_weight
+
+
+def _check_target(y: np.ndarray, x: np.ndarray, layout: SignalLayout, name: str) -> None:
+    """ValueError where a target is no clean signal of the data ``x``."""
+    measurement = layout.measurement
+    channels = layout.channels or measurement.signal_channels(x.shape[-1])
+    expected = (len(x), *measurement.signal_space(x.shape[1:-1]), channels)
+    if y.shape != expected:
+        raise ValueError(f"The target of `{name}` must have its shape {expected}: it is the clean signal. "
+                         f"Received: shape {y.shape}" if measurement.is_mask else
+                         f"The target of `{name}` must be the clean signals, of shape {expected}: what was measured. "
+                         f"Received: shape {y.shape}")
 
 
 def signal_parts(x: Any, likelihood: Likelihood, name: str = "x") -> dict[str, Any]:
@@ -119,9 +137,10 @@ def signal_parts(x: Any, likelihood: Likelihood, name: str = "x") -> dict[str, A
     return {key: value for key, value in x.items() if value is not None}
 
 
-def with_parts(x: Any, likelihood: Likelihood, trials: Any = None, exposure: Any = None, support: Any = None) -> Any:
+def with_parts(x: Any, likelihood: Likelihood, trials: Any = None, exposure: Any = None, support: Any = None,
+               operator: Any = None) -> Any:
     """``x`` of ``fit`` with what its options give for each signal: a dict where there are any."""
-    parts = {"trials": trials, "exposure": exposure, "support": support}
+    parts = {"trials": trials, "exposure": exposure, "support": support, "operator": operator}
     parts = {key: value for key, value in parts.items() if value is not None}
     if not parts:
         return x
@@ -136,7 +155,7 @@ def with_parts(x: Any, likelihood: Likelihood, trials: Any = None, exposure: Any
 
 
 def checked_parts(parts: dict[str, Any], signal: np.ndarray, observed: Any, layout: SignalLayout, name: str = "x",
-                  finite: bool = True) -> dict[str, np.ndarray]:
+                  finite: bool = True, one_number: bool = False) -> dict[str, np.ndarray]:
     """What belongs to each signal, as float32 arrays of the signal's number of axes, after its checks.
 
     Args:
@@ -146,6 +165,7 @@ def checked_parts(parts: dict[str, Any], signal: np.ndarray, observed: Any, layo
         layout: of the model.
         name: of the signal, for messages.
         finite: False: values that are not finite are left to training, which omits their batches.
+        one_number: whether ``operator`` may stay one number for all.
     """
     likelihood, found = layout.likelihood, {}
     if likelihood.size_name is not None:
@@ -160,6 +180,9 @@ def checked_parts(parts: dict[str, Any], signal: np.ndarray, observed: Any, layo
         found["sigma"] = np.broadcast_to(as_sigma(parts["sigma"], len(signal)), (len(signal),))
     if "support" in parts:
         found["support"] = as_support(parts["support"], layout.code_shape(signal.shape))
+    operator = as_operator(parts.get("operator"), layout.measurement, len(signal))
+    if operator is not None:
+        found["operator"] = operator if one_number else np.broadcast_to(operator, (len(signal),))
     return found
 
 
@@ -288,13 +311,14 @@ def first_batch(x: Any) -> tuple[Any, Any]:
     return first, (batch for batch in itertools.chain([first], iterator))
 
 
-def replica_batch(data: Any, rank: int, dtype: str, likelihood: Likelihood | str = "gaussian") -> Batch:
+def replica_batch(data: Any, rank: int, dtype: str, likelihood: Likelihood | str = "gaussian",
+                  measurement: Measurement | None = None) -> Batch:
     """``unpack`` of a replica's part of a batch.
 
     The last batch of an epoch may leave a replica without any. It then works on a signal of zeros whose weight is zero:
     convolutions of nothing fail in places.
     """
-    batch = unpack(data, rank, dtype, likelihood)
+    batch = unpack(data, rank, dtype, likelihood, measurement)
     if not distribution.several():
         return batch
     weight = tf.ones([batch.count], dtype) if batch.weight is None else batch.weight
@@ -305,8 +329,9 @@ def replica_batch(data: Any, rank: int, dtype: str, likelihood: Likelihood | str
 
     signal, target, observed, weight, sigma, support = (
         pad(a) for a in (batch.signal, batch.target, batch.observed, weight, batch.sigma, batch.support))
+    operator = batch.operator if batch.operator is None or not batch.operator.shape.rank else pad(batch.operator, 0)
     return Batch(signal, target, observed, weight, batch.count, sigma, pad(batch.dispersion, 1.0),
-                 pad(batch.size, 1.0), support)
+                 pad(batch.size, 1.0), support, operator, batch.supervised)
 
 
 def is_levelled(signal: Any) -> bool:
@@ -314,10 +339,13 @@ def is_levelled(signal: Any) -> bool:
     return isinstance(signal, dict) and set(signal) == {"signal", "sigma"}
 
 
-def unpack(data: Any, rank: int, dtype: str, likelihood: Likelihood | str = "gaussian") -> Batch:
+def unpack(data: Any, rank: int, dtype: str, likelihood: Likelihood | str = "gaussian",
+           measurement: Measurement | None = None) -> Batch:
     """One batch of Keras' forms as tensors, counts divided by their size, or a ValueError."""
     likelihood = likelihoods.get(likelihood)
-    batch, size = raw_batch(data, rank, dtype, likelihood)
+    batch, size = raw_batch(data, rank, dtype, likelihood, measurement)
+    if isinstance(measurement, Mask):
+        batch = batch._replace(observed=with_mask(measurement, batch.observed, batch.signal))
     if likelihood.size_name is None:
         return batch
     means = counts.as_means(likelihood, batch.signal, size, batch.observed)
@@ -327,7 +355,8 @@ def unpack(data: Any, rank: int, dtype: str, likelihood: Likelihood | str = "gau
                           size=means.size)
 
 
-def raw_batch(data: Any, rank: int, dtype: str, likelihood: Likelihood) -> tuple[Batch, Tensor | None]:
+def raw_batch(data: Any, rank: int, dtype: str, likelihood: Likelihood,
+              measurement: Measurement | None = None) -> tuple[Batch, Tensor | None]:
     """One batch of Keras' forms as tensors, counts as they are, and the size of the counts where the batch has it."""
     signal, target, weight = keras.utils.unpack_x_y_sample_weight(data)
     parts = signal_parts(signal, likelihood, "batch") if isinstance(signal, dict) and "signal" in signal else {}
@@ -341,13 +370,19 @@ def raw_batch(data: Any, rank: int, dtype: str, likelihood: Likelihood) -> tuple
     signal = tf.convert_to_tensor(signal)
     if signal.dtype.is_complex or not (signal.dtype.is_floating or signal.dtype.is_integer or signal.dtype.is_bool):
         raise ValueError(f"Batches must hold real numbers. Received: dtype {signal.dtype.name}")
+    if signal.shape.rank == 2 and measurement is not None:
+        signal = as_vectors(signal, measurement, rank)
     if signal.shape.rank not in (None, rank + 2):
         raise ValueError(f"Expected batches of signals {layout}. Received: shape {signal.shape}")
     signal = tf.cast(signal, dtype)
     target, count = signal if target is None else tf.cast(target, dtype), tf.shape(signal)[0]
     size, sigma, support = (None if parts.get(key) is None else tf.cast(parts[key], dtype) for key in
                             (str(likelihood.size_name), "sigma", "support"))
-    batch = Batch(signal, target, None, None, count, sigma, support=support)
+    operator = None if parts.get("operator") is None else tf.cast(parts["operator"], "int32")
+    if operator is not None and operator.shape.rank == 2:
+        operator = operator[:, 0]
+    batch = Batch(signal, target, None, None, count, sigma, None, None, support, operator, target is not signal)
+    weight = parts.get("weight") if weight is None else weight
     if weight is None:
         return batch, size
     weight = tf.cast(weight, dtype)

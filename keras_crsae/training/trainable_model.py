@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_crsae.layers import ConvDictionary, SparseCoding
 from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.problem.likelihoods import Likelihood
+from keras_crsae.problem.measurements import Measurement
 from keras_crsae.problem.rate_priors import RatePrior
 from keras_crsae.training.inputs import SignalLayout
 from keras_crsae.training.state import TrainingState
@@ -32,6 +33,7 @@ class TrainableModel(Protocol):
     lambda_optimizer: keras.optimizers.Optimizer
     code_prior: CodePrior
     likelihood: Likelihood
+    measurement: Measurement
     lambda_learning: str | None
     lambda_shared: bool
     lambda_prior: RatePrior

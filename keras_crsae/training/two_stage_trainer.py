@@ -26,6 +26,7 @@ from keras_crsae.training.failure_handling import (
 )
 from keras_crsae.training.fit_session import Arguments, batch_session, check_compiled, fit_session
 from keras_crsae.training.inputs import Batch
+from keras_crsae.training.measured_inputs import compared, dictionary_of
 from keras_crsae.training.trainable_model import TrainableModel
 from keras_crsae.typing import Tensor
 
@@ -147,8 +148,8 @@ class TwoStageTrainer:
         """Code of the batch, and error and weight of its reconstruction, in the variables' precision."""
         code, eta = self._code_and_eta(batch, training)
         return (tf.cast(code, batch.target.dtype),
-                weighted_error(batch.target, tf.cast(eta, batch.target.dtype), batch.observed, batch.loss_weight,
-                               self.model.likelihood))
+                weighted_error(*compared(self.model.measurement, batch, tf.cast(eta, batch.target.dtype)),
+                               batch.loss_weight, self.model.likelihood))
 
     def _code_and_eta(self, batch: Batch, training: bool) -> tuple[Tensor, Tensor]:
         """The code, and the eta that the filters learn from: where events are refitted, that of the refitted code."""
@@ -166,7 +167,7 @@ class TwoStageTrainer:
         """Both stages on one batch of Keras' form; the means so far, by name."""
         self.model.check_built()
         model, state = self.model, self.model.training_state
-        batch = inputs.replica_batch(data, model.rank, model.variable_dtype, model.likelihood)
+        batch = inputs.replica_batch(data, model.rank, model.variable_dtype, model.likelihood, model.measurement)
         lasting = {id(v) for v in state.lasting}
         changing = [v for v in self.variables() if id(v) not in lasting]
         before = snapshot(changing)
@@ -187,7 +188,7 @@ class TwoStageTrainer:
         """The losses of one batch of Keras' form; the means so far, by name."""
         self.model.check_built()
         model = self.model
-        batch = inputs.replica_batch(data, model.rank, model.variable_dtype, model.likelihood)
+        batch = inputs.replica_batch(data, model.rank, model.variable_dtype, model.likelihood, model.measurement)
         code, error = self.forward(batch, False)
         error, observed = total(list(error))
         loss = error / tf.maximum(observed, 1e-12)
@@ -203,11 +204,11 @@ class TwoStageTrainer:
         """
         model = self.model
         batch = inputs.unpack((y if x is None else x, y, sample_weight), model.rank, model.variable_dtype,
-                              model.likelihood)
+                              model.likelihood, model.measurement)
         eta = tf.cast(reconstruction, batch.target.dtype)
         likelihood: Any = model.likelihood
         eta = eta if likelihood.size_name is None else likelihood.link(eta)
-        error, observed = weighted_error(batch.target, eta, batch.observed, batch.loss_weight, model.likelihood)
+        error, observed = weighted_error(*compared(model.measurement, batch, eta), batch.loss_weight, model.likelihood)
         return self._with_penalty(error / tf.maximum(observed, 1e-12))
 
     # The stages
@@ -285,7 +286,8 @@ class TwoStageTrainer:
                 model.lambda_reg.assign(model.lambda_prior.closed_form(*statistics, shared=model.lambda_shared))
         # The ceiling follows the strongest batch seen: a silent batch must not lower it.
         baseline = None if model.baseline is None else model.baseline.value
-        here = em_updates.half_lambda_max(batch.signal, model.dictionary, model.sigma.value, batch.observed,
+        dictionary = dictionary_of(model.measurement, model.dictionary, batch)
+        here = em_updates.half_lambda_max(batch.signal, dictionary, model.sigma.value, batch.observed,
                                           model.code_prior, model.likelihood, batch.dispersion, baseline)
         state.lambda_ceiling.assign(tf.maximum(state.lambda_ceiling.value, here))
         if model.lambda_learning is not None:
@@ -297,9 +299,12 @@ class TwoStageTrainer:
 
     def _sigma_step(self, batch: Batch, code: Tensor) -> None:
         model, state = self.model, self.model.training_state
-        signal, observed = model.encoder.pad_to_strides(batch.signal, batch.observed)
+        signal, observed = batch.signal, batch.observed
+        if model.measurement.is_mask:
+            signal, observed = model.encoder.pad_to_strides(signal, observed)
+        dictionary = dictionary_of(model.measurement, model.dictionary, batch)
         present = tf.cast(tf.minimum(batch.count, 1), signal.dtype)
-        new = em_updates.noise_variance(signal, code, model.dictionary, observed, present)
+        new = em_updates.noise_variance(signal, code, dictionary, observed, present)
         old = model.sigma.value
         sigma = tf.sqrt((1.0 - model.sigma_rate) * tf.square(old) + model.sigma_rate * new)
         energy, count = total(list(weighted_error(signal, tf.zeros_like(signal), observed)))
