@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks import common
 
-SAMPLES, MEASUREMENTS, ATOMS, ACTIVE, SIGNALS = 100, 50, 60, 4, 8000
+SAMPLES, MEASUREMENTS, ATOMS, ACTIVE, SIGNALS = 100, 50, 60, 4, 4000
 FRACTIONS = (1.0, 0.5, 0.3)
 PIXELS, LEARN, FILTERS, PENALTY, BATCH = (28, 28, 1), 4000, 400, 0.5, 100
 MATRICES = 40
@@ -27,7 +27,7 @@ def main(arguments=None):
     """Measure and write the tables."""
     parser = common.parser(__doc__.splitlines()[0], threads=1)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--only", choices=("recovery", "digits"), help="one table alone")
     args = parser.parse_args(arguments)
     common.limit_threads(args.threads)

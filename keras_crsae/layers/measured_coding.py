@@ -73,23 +73,23 @@ class MeasuredDictionary:
         return self.dictionary.adjoint(self._measured.adjoint(data))
 
 
-def measured_problem(encoder: Any, data: Tensor, mask: Tensor | None, kernel: Tensor, threshold: Tensor,
-                     step_size: Tensor, support: Tensor | None, measurement: Measurement,
-                     in_place: bool) -> FoldedProblem:
+def measured_problem(encoder: Any, data: Tensor, mask: Tensor | None, threshold: Tensor, support: Tensor | None,
+                     operator: Tensor | None, in_place: bool) -> FoldedProblem:
     """What the iterations run on.
 
     Args:
         encoder: ``SparseCoding``.
         data: y, (batch, *space, channels).
         mask: None, or weights of its shape.
-        kernel: D's.
-        threshold: of a step of ``encoder.cell.step_size``.
-        step_size: of the cell; longer ones are taken where a batch's own matrix allows them.
+        threshold: of a step of ``encoder.cell.step_size``; longer ones are taken where a batch's matrix allows them.
         support: None, or 0/1 broadcastable to the code.
-        measurement: Phi of this batch.
+        operator: None, or the number of each signal's matrix, () or (batch,).
         in_place: whether operations may work in place.
     """
     cell, dictionary = encoder.cell, encoder.cell.dictionary
+    kernel, threshold, step_size = (ops.cast(v, data.dtype) for v in (
+        dictionary.unit_kernel(), threshold, ops.stop_gradient(cell.step_size.value)))
+    measurement = cell.measurement.of_batch(operator, data.dtype)
     space = measurement_space(cell.measurement, data)
     positions = dictionary.code_space(space)
     batch, filters = ops.shape(data)[0], kernel.shape[-1]

@@ -275,8 +275,9 @@ class SparseCoding(keras.layers.Layer):
         if filled is not None:
             signal, mask = filled
         elif not self.cell.measurement.is_mask:
-            weight = self.cell.penalty_weight(sigma, dispersion)
-            return self._select(self._encode_measured(signal, mask, weight, support, operator, training)), None
+            threshold = self.cell.threshold(sigma, dispersion)
+            problem = measured_problem(self, signal, mask, threshold, support, operator, self._in_place(training))
+            return self._select(self._solve(problem)[0]), None
         own = None if self.baseline_scope == "signal" else self.cell.baseline
         baseline = call_inputs.as_baseline(baseline, signal, own)
         if baseline is not None and self.cell.likelihood.quadratic:
@@ -327,9 +328,12 @@ class SparseCoding(keras.layers.Layer):
         tensors = Tensors(signal, mask, kernel, analysis, ops.cast(threshold, signal.dtype), step, exists,
                           baseline, size)
         problem = fold_problem(tensors, cell.likelihood, cell.code_prior, cell.dictionary, self.block,
-                               in_place=(is_in_place() or training) and not self.remat)
+                               in_place=self._in_place(training))
         code, found = self._solve(problem)
         return code, baseline if found is None else found
+
+    def _in_place(self, training: bool) -> bool:
+        return (is_in_place() or training) and not self.remat
 
     def _solve(self, problem: FoldedProblem) -> tuple[Tensor, Tensor | None]:
         """Code after the iterations, or all of them, and the baseline where it is found with it."""
@@ -338,17 +342,6 @@ class SparseCoding(keras.layers.Layer):
         if self.return_sequences:
             return ops.stack([problem.unfold(x) for x in iterates], axis=1), baseline
         return problem.unfold(iterates[-1]), baseline
-
-    def _encode_measured(self, data: Tensor, mask: Tensor | None, weight: Tensor, support: Tensor | None,
-                         operator: Tensor | None, training: bool) -> Tensor:
-        """Code of data that are no signals; ``weight``: penalty weight."""
-        kernel = ops.cast(self.cell.dictionary.unit_kernel(), data.dtype)
-        cell, in_place = self.cell, (is_in_place() or training) and not self.remat
-        step = ops.cast(ops.stop_gradient(cell.step_size.value), data.dtype)
-        threshold = ops.cast(weight * cell.step_size, data.dtype)
-        measurement = cell.measurement.of_batch(operator, data.dtype)
-        return self._solve(measured_problem(self, data, mask, kernel, threshold, step, support, measurement,
-                                            in_place))[0]
 
     def _select(self, code: Tensor) -> Tensor:
         """The code, or its largest values alone."""
