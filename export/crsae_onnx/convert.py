@@ -21,6 +21,7 @@ from crsae_onnx.core.spec import (
     INPUT,
     INPUTS,
     MASK,
+    OPERATOR,
     OUTPUTS,
     PIPELINES,
     SIGMA,
@@ -37,6 +38,7 @@ from crsae_onnx.file_format.facts import Facts, check_about, encoder_facts
 from crsae_onnx.graph import pipelines
 from crsae_onnx.graph.encoder import CODE_PRIORS, LIKELIHOODS
 from crsae_onnx.graph.folding import fold_encoder
+from crsae_onnx.graph.measured import build_measured
 
 Spikes = SpikeReader | ArrayLike
 #: Most iterations that ``convert(loop="auto")`` writes out.
@@ -62,7 +64,8 @@ def convert(model: Exportable, path: str | os.PathLike[str], outputs: str | Sequ
         inputs: "signal", and optionally "mask" (0/1 of the signal's shape: the observed samples) and "sigma"
             ((batch,): the noise of each signal, in its unit). The signal of a model of counts is the counts; its file
             may take "trials" (binomial) or "exposure" (Poisson) in place of the model's: (batch, *space, channels), of
-            the signal's sizes or 1, and "baseline", (batch, channels).
+            the signal's sizes or 1, and "baseline", (batch, channels). The signal of a model with a measurement is its
+            data; the input "operator", (batch,), which picks one of a stack of matrices, is there by itself.
         tolerance: end the iterations once the code's relative change in one of them is below it for every signal of the
             batch (compared every 10 iterations); None: the model's own.
         overwrite: replace an existing file.
@@ -109,6 +112,10 @@ def convert(model: Exportable, path: str | os.PathLike[str], outputs: str | Sequ
     looped = _has_loop(loop, spec, spec.tolerance if tolerance is None else tolerance, outputs)
     # A mask may tell channels apart, and "denoised" prepares whole images.
     whole = MASK in inputs or "denoised" in outputs
+    if spec.measurement is not None:
+        _check_target(path, overwrite)
+        return _convert_measured(spec, path, outputs, inputs, spec.tolerance if tolerance is None else tolerance, about,
+                                 looped)
     encoder = fold_encoder(spec, tolerance, half=precision == "float16", loop=looped, whole=whole)
     rule = _spike_rule(spikes, spec, outputs, inputs)
     denoiser = _denoiser(spec, outputs, inputs)
@@ -126,6 +133,18 @@ def convert(model: Exportable, path: str | os.PathLike[str], outputs: str | Sequ
     return path
 
 
+def _convert_measured(spec: EncoderSpec, path: Path, outputs: Sequence[str], inputs: Sequence[str],
+                      tolerance: float | None, about: Facts, looped: bool) -> Path:
+    """Write the file of an encoder of measured data."""
+    onnx, checker = (import_optional(name, "Conversion") for name in ("onnx", "onnx.checker"))
+    graph = build_measured(spec, outputs, inputs, tolerance, looped)
+    checker.check_model(graph, full_check=True)
+    facts = encoder_facts(spec, block=(1,) * spec.rank, outputs=outputs, inputs=inputs, tolerance=tolerance,
+                          precision="float32", versions={"onnx": onnx.__version__}, loop=looped)
+    container.write(path, container.pack(graph.SerializeToString(), {**facts, **about}))
+    return path
+
+
 def _names(spec: EncoderSpec, outputs: str | Sequence[str] | None,
            inputs: str | Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the file's outputs and inputs, checked."""
@@ -134,6 +153,13 @@ def _names(spec: EncoderSpec, outputs: str | Sequence[str] | None,
     taken = (INPUT, MASK, SIGMA) if size is None else (INPUT, MASK, size, BASELINE)
     usual = OUTPUTS if size is None else (COUNT_OUTPUTS[0], COUNT_OUTPUTS[-1])
     chosen = select_names(inputs, INPUTS, "inputs")
+    if spec.measurement is not None:
+        known, choice = OUTPUTS, spec.measurement.count is not None
+        taken = (*taken, OPERATOR) if choice else taken
+        chosen = tuple(dict.fromkeys((*chosen, OPERATOR))) if choice else chosen
+    elif OPERATOR in chosen:
+        raise ValueError(f"The input {OPERATOR!r} picks one of several matrices, which the model's data were not "
+                         f"measured by. Received: inputs={chosen}")
     if set(chosen) - set(taken):
         kind = "no counts" if size is None else f"counts ({spec.likelihood}): their noise follows from their mean"
         raise ValueError(f"`inputs` must be some of {taken}: the model's data are {kind}. Received: {chosen}")
@@ -141,6 +167,8 @@ def _names(spec: EncoderSpec, outputs: str | Sequence[str] | None,
 
 
 def _check_options(spec: EncoderSpec, inputs: Sequence[str], tolerance: float | None, precision: str) -> None:
+    if spec.measurement is not None and precision == "float16":
+        raise ValueError("Files of measured data are in float32. Use precision='float32'.")
     if spec.size_name is not None and precision == "float16":
         raise ValueError("Files of counts are in float32: the steps of their encoder are accepted or refused by sums "
                          "that half precision would decide by its rounding. Use precision='float32'.")

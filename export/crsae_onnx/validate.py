@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from crsae_onnx.core.count_objective import linear_of, mean_of, objective_of
 from crsae_onnx.core.counts import as_size
-from crsae_onnx.core.cycle_spinning import average_over_shifts
+from crsae_onnx.core.measurement_spec import MeasurementSpec
+from crsae_onnx.core.reference_denoiser import denoise_by_reference
 from crsae_onnx.core.spec import (
     COUNT_OUTPUTS,
     MASK,
@@ -23,7 +24,6 @@ from crsae_onnx.core.spec import (
     Exportable,
     Reference,
 )
-from crsae_onnx.core.spec_parts import DenoiserSpec, effective_sigma
 from crsae_onnx.core.spikes.detector import SpikeReader
 from crsae_onnx.core.spikes.peak_rule import PeakRule
 from crsae_onnx.core.spikes.whitening import Whitening
@@ -114,7 +114,8 @@ def validate(model: Exportable, path: str | os.PathLike[str], shapes: Sequence[S
     _compare_names(spec, encoder.info)
     tolerance = TOLERANCES[encoder.info["precision"]] if tolerance is None else tolerance
     comparison = _Comparison(spec, model.export_reference(encoder.info["tolerance"]), encoder, tolerance, seed)
-    report = Report(row for shape in shapes or _default_shapes(encoder.info) for row in comparison.rows(tuple(shape)))
+    shapes = shapes or _default_shapes(encoder.info, spec.measurement)
+    report = Report(row for shape in shapes for row in comparison.rows(tuple(shape)))
     if record:
         _record(path, report, tolerance, encoder, spec)
     return report
@@ -140,7 +141,13 @@ def _compare_names(spec: EncoderSpec, info: dict[str, Any]) -> None:
                                "from this model. Convert the model again.")
 
 
-def _default_shapes(info: dict[str, Any]) -> list[tuple[int, ...]]:
+def _default_shapes(info: dict[str, Any], measurement: MeasurementSpec | None = None) -> list[tuple[int, ...]]:
+    if measurement is not None and measurement.matrix is not None:
+        channels = 1 if measurement.flat else info["channels"]
+        return [(batch, *measurement.data_space(()), channels) for batch in (1, 3)]
+    if measurement is not None:
+        signals = _default_shapes(info)
+        return [(shape[0], *measurement.data_space(shape[1:-1]), shape[-1]) for shape in signals]
     period = [(k, s * b) for k, s, b in zip(info["kernel_size"], info["strides"], info["block"], strict=True)]
     return [(batch, *(k + (p * 5 if whole else 0) + extra + axis for axis, (k, p) in enumerate(period)),
              info["channels"])
@@ -171,6 +178,9 @@ class _Comparison:
 
     def _encoded(self, shape: tuple[int, ...]) -> Iterator[dict[str, Any]]:
         """Code and reconstruction, without and with the optional inputs."""
+        if self.spec.measurement is not None:
+            yield from self._measured(self.spec.measurement, shape)
+            return
         signal = self._signal(shape) if self.whitening is None else self._recording(self.whitening, shape)
         for inputs in self._inputs(signal):
             code = self.reference.encode(_whiten(self.whitening, signal), **inputs)
@@ -182,6 +192,22 @@ class _Comparison:
                     expected = self._decode(code, shape)
                     received = self.encoder.reconstruct(signal, inputs.get(MASK), inputs.get(SIGMA))
                 yield self._row(name, shape, sorted(inputs), nonzero, expected, received)
+
+    def _measured(self, measurement: MeasurementSpec, shape: tuple[int, ...]) -> Iterator[dict[str, Any]]:
+        """As ``_encoded`` of data of this shape, by one matrix after another where there is a choice."""
+        space = measurement.signal_space(shape[1:-1])
+        whole = (shape[0], *space, self.spec.channels)
+        numbers = [None] if measurement.count is None else sorted({0, measurement.count - 1})
+        for number in numbers:
+            data = measurement.forward(self._signal(whole), number).astype(np.float32)
+            choice = {} if number is None else {"operator": number}
+            for inputs in self._inputs(data):
+                code = self.reference.encode(data, **inputs, **choice)
+                nonzero = _share_of_nonzeros(code, shape)
+                received = self.encoder.run(self.outputs, data, inputs.get(MASK), inputs.get(SIGMA), **choice)
+                for name in self.outputs:
+                    expected = code if name == "code" else self._decode(code, whole)
+                    yield self._row(name, shape, sorted([*inputs, *choice]), nonzero, expected, received[name])
 
     def _counted(self, shape: tuple[int, ...]) -> Iterator[dict[str, Any]]:
         """Code, eta and mean of random counts, without and with the optional inputs."""
@@ -329,43 +355,6 @@ def _whiten(whitening: Whitening | None, signal: Array) -> Array:
 def _by_place(index: NDArray, unit: NDArray, amplitude: Array) -> dict[tuple[int, ...], float]:
     """{(batch entry, sample, unit): amplitude}."""
     return {(*at, u): a for at, u, a in zip(index.tolist(), unit.tolist(), amplitude.tolist(), strict=True)}
-
-
-def denoise_by_reference(reference: Reference, spec: EncoderSpec, image: Array, sigma: float) -> Array:
-    """One image (1, height, width, channels) in [0, 1] without its noise, as the output "denoised" is defined (NumPy).
-
-    Args:
-        reference: encodes and decodes.
-        spec: of the model.
-        image: with noise of standard deviation ``sigma``.
-        sigma: in units of [0, 1].
-
-    Returns:
-        float array of the image's shape.
-    """
-    denoiser = spec.denoiser or DenoiserSpec()
-    slow = gaussian_blur(image, denoiser.low_pass) if denoiser.low_pass else image.mean(axis=(1, 2, 3), keepdims=True)
-    level = np.float32(effective_sigma(sigma, denoiser.sigma_power))
-
-    def reconstruct(batch: Array) -> Array:
-        code = reference.encode(batch.astype(np.float32), sigma=level)
-        return reference.decode(code)[:, :batch.shape[1], :batch.shape[2]]
-
-    rest = average_over_shifts(reconstruct, image - slow, spec.kernel_size, spec.strides)
-    return np.clip(slow + rest, 0.0, 1.0)
-
-
-def gaussian_blur(images: Array, width: float) -> Array:
-    """Gaussian blur of standard deviation ``width`` pixels, cut at 4 of them, edges mirrored with the edge repeated."""
-    radius = int(4 * width + 0.5)
-    weight = np.exp(-0.5 * (np.arange(-radius, radius + 1) / width) ** 2)
-    for axis in (1, 2):
-        pads = [(radius, radius) if at == axis else (0, 0) for at in range(images.ndim)]
-        padded = np.pad(images, pads, mode="symmetric")
-        shifted = [w * np.take(padded, range(i, i + images.shape[axis]), axis=axis)
-                   for i, w in enumerate(weight / weight.sum())]
-        images = np.sum(shifted, axis=0)
-    return images
 
 
 def _share_of_nonzeros(code: Array, shape: tuple[int, ...]) -> float:

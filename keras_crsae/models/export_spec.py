@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from crsae_onnx.core.measurement_spec import MeasurementSpec
 from crsae_onnx.core.spec import EncoderSpec
 from crsae_onnx.core.spec_parts import LayerSpec, StepSearch
 from crsae_onnx.core.version import package_version
@@ -14,6 +15,7 @@ from keras import ops
 
 from keras_crsae.layers import UnrolledCoding
 from keras_crsae.layers.solver_loop import LOOP_BODY
+from keras_crsae.problem import Blur, Identity, Mask, Matrix, Subsample
 from keras_crsae.solvers import Backtracking
 
 __all__ = ["encoder_spec", "reference_model"]
@@ -58,8 +60,47 @@ def encoder_spec(model: Any) -> EncoderSpec:
         code_prior=model.code_prior.onnx, likelihood=model.likelihood.onnx,
         **counts, search=_search(model), momentum=np.array(encoder.solver.momentum(encoder.iterations), np.float32),
         tolerance=encoder.tolerance, check_every=LOOP_BODY, active=encoder.active,
-        config=json.loads(json.dumps(model.get_config(), default=str)),
+        config=_config(model), measurement=_measurement(model),
         versions={"keras-crsae": package_version(), "keras": keras.__version__, "backend": keras.backend.backend()})
+
+
+def _config(model: Any) -> dict[str, Any]:
+    """The model's configuration as plain JSON; of a measurement its name alone: its numbers are in the graph."""
+    config = {**model.get_config()}
+    if not isinstance(model.measurement, Identity):
+        config["measurement"] = repr(model.measurement)
+    return json.loads(json.dumps(config, default=str))
+
+
+def _measurement(model: Any) -> MeasurementSpec | None:
+    """What of the signal the data are."""
+    measurement = model.measurement
+    if isinstance(measurement, Identity):
+        return None
+    if isinstance(measurement, Subsample):
+        rank = model.rank
+        factor, offset = (tuple(np.broadcast_to(v, rank).tolist()) for v in (measurement.factor, measurement.offset))
+        return MeasurementSpec("subsample", factor=factor, offset=offset)
+    if isinstance(measurement, Blur):
+        return MeasurementSpec("blur", kernel=measurement.kernel, padding=tuple(measurement.padding))
+    if isinstance(measurement, Matrix):
+        matrix = measurement.matrix if isinstance(measurement.matrix, np.ndarray) else measurement.matrix.toarray()
+        steps = None if measurement.count is None else _step_sizes(model)
+        return MeasurementSpec("matrix", matrix=matrix, signal_shape=measurement.signal_shape, step_sizes=steps)
+    way_out = "convert the model without it, inputs=('signal', 'mask'), and give the mask with each signal" \
+        if isinstance(measurement, Mask) else "encode with Keras"
+    raise ValueError(f"The measurement {measurement!r} has no form in an exported graph: {way_out}.")
+
+
+def _step_sizes(model: Any) -> np.ndarray:
+    """The step size of each matrix of a stack, as the encoder takes it for a batch that it measured."""
+    cell = model.encoder.cell
+    if cell.step_size_init != "auto":
+        return np.full(model.measurement.count, float(cell.step_size))
+    kernel, own = cell.dictionary.unit_kernel(), float(cell.step_size)
+    largest = [float(model.measurement.of_batch(i, "float32").largest_eigenvalue(
+        kernel, cell.dictionary.strides, lambda: 1.0 / own)) for i in range(model.measurement.count)]
+    return np.maximum(own, 1.0 / np.array(largest))
 
 
 def _counts(model: Any) -> dict[str, Any]:

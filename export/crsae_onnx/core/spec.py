@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from crsae_onnx.core.measurement_spec import MeasurementSpec, measured_layout
 from crsae_onnx.core.spec_parts import DenoiserSpec, LayerSpec, StepSearch
 
 FORMAT_VERSION = 1
@@ -20,10 +21,11 @@ SIGMA = "sigma"
 TRIALS = "trials"
 EXPOSURE = "exposure"
 BASELINE = "baseline"
+OPERATOR = "operator"
 #: What counts are divided by, by their likelihood.
 SIZE_NAMES = {"binomial": TRIALS, "poisson": EXPOSURE}
 #: Inputs that a file may have; the first is always there.
-INPUTS = (INPUT, MASK, SIGMA, TRIALS, EXPOSURE, BASELINE)
+INPUTS = (INPUT, MASK, SIGMA, TRIALS, EXPOSURE, BASELINE, OPERATOR)
 OUTPUTS = ("code", "reconstruction")
 #: In place of these where the data are counts: eta = D z + baseline, and the mean, the inverse link of eta.
 COUNT_OUTPUTS = ("code", "eta", "mean")
@@ -76,6 +78,7 @@ class EncoderSpec:
         check_every: iterations after each of which ``tolerance`` is compared.
         active: whether the model, unlike its file, goes on to the optimum where the signal holds events.
         denoiser: how images are prepared, for models that remove noise; None: not given.
+        measurement: what of the signal the data are, y = Phi D z; None: the signal itself.
         config: the model's configuration, for the file's metadata.
         versions: names and versions of the software that made the model.
 
@@ -112,6 +115,7 @@ class EncoderSpec:
     check_every: int = 10
     active: bool = False
     denoiser: DenoiserSpec | None = None
+    measurement: MeasurementSpec | None = None
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])
     versions: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -224,6 +228,8 @@ class EncoderSpec:
         digest = hashlib.sha256()
         if self.baseline is not None:
             values |= {"baseline": self.baseline, "size": self.size}
+        for name, part in (vars(self.measurement) if self.measurement is not None else {}).items():
+            values |= {f"measurement {name}": part} if isinstance(part, np.ndarray) else {}
         for number, layer in enumerate(self.layers):
             values |= {f"layer {number} {name}": value for name, value in vars(layer).items()}
         for name, value in {**values, "lambda": self.lambda_reg, "sigma": self.sigma, "step": self.step_size}.items():
@@ -236,7 +242,7 @@ class Reference(Protocol):
     """What an exported file is compared with: a model that computes as the file does."""
 
     def encode(self, signal: Any, mask: Any = None, sigma: Any = None, *, trials: Any = None,
-               exposure: Any = None) -> NDArray[np.float32]:
+               exposure: Any = None, operator: Any = None) -> NDArray[np.float32]:
         """Code (batch, *positions, filters) of a signal (batch, *space, channels)."""
         ...
 
@@ -260,7 +266,7 @@ class Exportable(Protocol):
 
 def axes(name: str, rank: int) -> tuple[str | int, ...]:
     """Names of the axes of a tensor of the file, e.g. ("batch", "time", "channels")."""
-    if name == SIGMA:
+    if name in (SIGMA, OPERATOR):
         return ("batch",)
     if name in SPIKE_TENSORS:
         return ("spikes", 2)[:2 if name == SPIKE_TENSORS[0] else 1]
@@ -282,13 +288,18 @@ def tensors(outputs: Iterable[str]) -> list[str]:
 def sizes(name: str, facts: Mapping[str, Any], unknown: int | None = -1) -> list[Any]:
     """Sizes of the axes of a tensor of a file with these facts; ``unknown`` where any size will do, None: its name."""
     fixed: dict[str | int, Any] = {axis: facts[axis] for axis in ("channels", "filters")}
+    if facts.get("measurement") is not None and name in (INPUT, MASK):  # sizes of the data, not of the signal
+        space, channels = measured_layout(facts)
+        named = [f"data_{axis}" if unknown is None else unknown for axis in SPACE_AXES[facts["rank"]]]
+        return ["batch" if unknown is None else unknown,
+                *(other if n is None else n for n, other in zip(space, named, strict=True)), channels]
     return [fixed.get(axis, axis if isinstance(axis, int) or unknown is None else unknown)
             for axis in axes(name, facts["rank"])]
 
 
 def is_index(name: str) -> bool:
     """Whether a tensor holds whole numbers."""
-    return name in SPIKE_TENSORS[:2]
+    return name in (*SPIKE_TENSORS[:2], OPERATOR)
 
 
 def select_names(names: str | Sequence[str], known: Sequence[str], argument: str) -> tuple[str, ...]:

@@ -52,6 +52,7 @@ def encoder_facts(spec: EncoderSpec, *, block: Sequence[int], outputs: Sequence[
         "lambda_reg": spec.lambda_reg.tolist(), "penalty_weight": spec.penalty_weight.tolist(),
         "threshold": spec.threshold.tolist(), "config": dict(spec.config),
         "versions": {**spec.versions, **versions},
+        **({} if spec.measurement is None else {"measurement": spec.measurement.facts()}),
         **_count_facts(spec), **({} if loop else {"loop": False}),
         **({"layers": len(spec.layers)} if spec.layers else {}),
     }

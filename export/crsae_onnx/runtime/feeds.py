@@ -9,8 +9,9 @@ import numpy as np
 
 from crsae_onnx.core.counts import as_size, check_counts
 from crsae_onnx.core.errors import SignalError
+from crsae_onnx.core.measurement_spec import measured_layout
 from crsae_onnx.core.signals import as_finite, as_float32, as_sigma, check_layout, with_own_mask
-from crsae_onnx.core.spec import BASELINE, EXPOSURE, INPUT, MASK, SIGMA, TRIALS
+from crsae_onnx.core.spec import BASELINE, EXPOSURE, INPUT, MASK, OPERATOR, SIGMA, TRIALS
 from crsae_onnx.runtime.inputs import as_array, spread_mask
 
 Feed = dict[str, np.ndarray]
@@ -24,6 +25,7 @@ class Given(NamedTuple):
     trials: Any = None
     exposure: Any = None
     baseline: Any = None
+    operator: Any = None
 
     @property
     def size(self) -> Any:
@@ -63,13 +65,29 @@ class Feeds:
                 raise ValueError(f"The file takes no {name!r}; its inputs are {self.inputs}. {self._way_out(name)}")
         signal = as_array(signal, INPUT)
         info = self.info
-        check_layout(signal, info["rank"], info["kernel_size"] if least is None else least, info["channels"],
-                     original=original)
+        if info.get("measurement") is not None:
+            signal = self._measured(signal)
+        else:
+            check_layout(signal, info["rank"], info["kernel_size"] if least is None else least, info["channels"],
+                         original=original)
         if mask is not None:
             mask = spread_mask(as_array(mask, MASK), tuple(signal.shape))
         return signal, given._replace(mask=mask)
 
+    def _measured(self, signal: Any) -> Any:
+        """Data of a measurement after their checks; (batch, measurements) with the axes that the file wants."""
+        space, channels = measured_layout(self.info)
+        if len(signal.shape) == 2 and self.info["measurement"].get("signal_shape") is not None:
+            signal = np.asarray(signal)[(..., *(None,) * self.info["rank"])]
+        check_layout(signal, self.info["rank"], None, channels)
+        if any(n not in (None, m) for n, m in zip(space, signal.shape[1:-1], strict=True)):
+            raise SignalError(f"`signal` must hold the measurements of each signal, (batch, *{space}, {channels}). "
+                              f"Received: shape {tuple(signal.shape)}")
+        return signal
+
     def _way_out(self, name: str) -> str:
+        if name == OPERATOR:
+            return "Its model's data were not measured by a choice of matrices."
         if self.size_name is None and name in (TRIALS, EXPOSURE, BASELINE):
             return "Its model is one of data that are no counts."
         if self.size_name is not None and name in (SIGMA, TRIALS, EXPOSURE) and name != self.size_name:
@@ -115,7 +133,19 @@ class Feeds:
                 raise SignalError(f"`baseline` must be a number, one a channel, or (batch, channels) = "
                                   f"{(shape[0], shape[-1])}. Received: {np.shape(baseline)}") from error
             baseline = as_finite(baseline, name="baseline")
-        return Given(given.mask, sigma, None, size, baseline)
+        return Given(given.mask, sigma, None, size, baseline, self._operator(given.operator, shape[0]))
+
+    def _operator(self, operator: Any, batch: int) -> np.ndarray | None:
+        """Number of each signal's matrix, int64 (batch,); None where the file has no choice."""
+        if OPERATOR not in self.inputs:
+            return None
+        count = self.info["measurement"]["count"]
+        numbers = np.asarray(-1 if operator is None else operator)
+        if numbers.shape not in ((), (batch,)) or numbers.dtype.kind not in "iu" or numbers.min() < 0 \
+                or numbers.max() >= count:
+            raise SignalError(f"`operator` must say which of {count} matrices measured the signals: a whole number "
+                              f"from 0 to {count - 1}, or one a signal. Received: operator={operator!r}")
+        return np.broadcast_to(numbers, (batch,)).astype(np.int64)
 
     def feed(self, piece: np.ndarray, given: Given = Given()) -> Feed:  # noqa: B008  immutable
         """The session's inputs for checked arrays; those not given take the training's values."""
@@ -131,6 +161,8 @@ class Feeds:
                 size = self.own_size(piece.shape)
                 size = np.broadcast_to(size, (len(piece), *(size.shape[1:] or (1,) * (piece.ndim - 1))))
             feed[str(self.size_name)] = np.ascontiguousarray(size, np.float32)
+        if OPERATOR in self.inputs:
+            feed[OPERATOR] = np.ascontiguousarray(given.operator)
         if BASELINE in self.inputs:
             own = self.info["baseline"] if given.baseline is None else given.baseline
             feed[BASELINE] = np.ascontiguousarray(np.broadcast_to(np.asarray(own, np.float32),

@@ -128,17 +128,19 @@ class SparseEncoder:
 
     @overload
     def encode(self, signal: Any, mask: Any = None, sigma: Any = None, *, sparse: Literal[True], trials: Any = None,
-               exposure: Any = None, baseline: Any = None, out: Any = None, window: int | None = None,
+               exposure: Any = None, baseline: Any = None, operator: Any = None, out: Any = None,
+               window: int | None = None,
                overlap: int | None = None, batch_size: int | None = None, progress: Progress = None) -> SparseCode: ...
 
     @overload
     def encode(self, signal: Any, mask: Any = None, sigma: Any = None, *, sparse: Literal[False] = False,
-               trials: Any = None, exposure: Any = None, baseline: Any = None, out: Any = None,
+               trials: Any = None, exposure: Any = None, baseline: Any = None, operator: Any = None, out: Any = None,
                window: int | None = None, overlap: int | None = None, batch_size: int | None = None,
                progress: Progress = None) -> np.ndarray: ...
 
     def encode(self, signal: Any, mask: Any = None, sigma: Any = None, *, trials: Any = None, exposure: Any = None,
-               baseline: Any = None, out: Any = None, sparse: bool = False, window: int | None = None,
+               baseline: Any = None, operator: Any = None, out: Any = None, sparse: bool = False,
+               window: int | None = None,
                overlap: int | None = None, batch_size: int | None = None,
                progress: Progress = None) -> np.ndarray | SparseCode:
         """Sparse code of a signal.
@@ -152,6 +154,7 @@ class SparseEncoder:
             trials, exposure: what counts are divided by, in place of the model's: a number, one a batch entry, or one a
                 sample; the file must have this input, and so for
             baseline: eta of the zero code, a number, one a channel, or (batch, channels).
+            operator: which of the file's matrices measured the signals, a number or one a batch entry.
             out, sparse, window, overlap, batch_size, progress: see ``core.windowing.encode_windows``. Signals
                 of more than 2^20 samples (over the batch), and any with one of these options, are encoded in windows
                 (rank 1 only); ``batch_size=None`` takes as many batch entries at a time as stay below that.
@@ -177,16 +180,17 @@ class SparseEncoder:
             (1, 4956, 3)
         """
         windowed = partial(encode_windows, sparse=sparse)
-        given = Given(mask, sigma, trials, exposure, baseline)
+        given = Given(mask, sigma, trials, exposure, baseline, operator)
         return self._encode("code", windowed, signal, given, sparse, out=out, window=window, overlap=overlap,
                             batch_size=batch_size, progress=progress)
 
     def reconstruct(self, signal: Any, mask: Any = None, sigma: Any = None, *, trials: Any = None,
-                    exposure: Any = None, baseline: Any = None, out: Any = None, window: int | None = None,
-                    overlap: int | None = None, batch_size: int | None = None, progress: Progress = None) -> np.ndarray:
+                    exposure: Any = None, baseline: Any = None, operator: Any = None, out: Any = None,
+                    window: int | None = None, overlap: int | None = None, batch_size: int | None = None,
+                    progress: Progress = None) -> np.ndarray:
         """Reconstruction, float32, of the signal's shape (of counts their mean); arguments as for ``encode``."""
         return self._encode("reconstruction" if self.feeds.size_name is None else "mean", reconstruct_windows, signal,
-                            Given(mask, sigma, trials, exposure, baseline), False, out=out, window=window,
+                            Given(mask, sigma, trials, exposure, baseline, operator), False, out=out, window=window,
                             overlap=overlap, batch_size=batch_size, progress=progress)
 
     def mean(self, signal: Any, mask: Any = None, **options: Any) -> np.ndarray:
@@ -262,12 +266,13 @@ class SparseEncoder:
         return self.run(["denoised"], images, sigma=sigma)["denoised"]
 
     def run(self, outputs: Sequence[str], signal: Any, mask: Any = None, sigma: Any = None, *, trials: Any = None,
-            exposure: Any = None, baseline: Any = None, options: Any = None) -> dict[str, np.ndarray]:
+            exposure: Any = None, baseline: Any = None, operator: Any = None,
+            options: Any = None) -> dict[str, np.ndarray]:
         """Several outputs of one run, of a signal in one piece: what a server needs.
 
         Args:
             outputs: names of the file's tensors, such as "code" or "spike_index".
-            signal, mask, sigma, trials, exposure, baseline: as for ``encode``.
+            signal, mask, sigma, trials, exposure, baseline, operator: as for ``encode``.
             options: None, or ``sessions.run_options()``, whose ``terminate`` ends this run from another thread.
 
         Returns:
@@ -292,7 +297,7 @@ class SparseEncoder:
             self._needs(name, name)
         # Denoising pads: any size will do.
         least = (1,) * self.info["rank"] if set(outputs) == {"denoised"} else None
-        signal, given = self.feeds.checked(signal, Given(mask, sigma, trials, exposure, baseline), least)
+        signal, given = self.feeds.checked(signal, Given(mask, sigma, trials, exposure, baseline, operator), least)
         self.level.warn(signal)
         arrays = self._fetch(list(outputs), self.feeds.feed(*self._read(signal, given)), options)
         return dict(zip(outputs, arrays, strict=True))
@@ -324,7 +329,7 @@ class SparseEncoder:
         options["progress"] = options["progress"] or None
         in_windows = sparse or window is not None or any(value is not None for value in options.values())
         info = self.info
-        if info["rank"] == 1:
+        if info["rank"] == 1 and info.get("measurement") is None:
             # Threads share one signal by its windows, a batch by its signals (``_fetch``). What stops, or finds its
             # steps, by the values of a whole signal is not shared.
             whole = info["tolerance"] is not None or info.get("steps") == "searched"
@@ -333,8 +338,9 @@ class SparseEncoder:
             if most is not None:
                 return self._encode_windows(windowed, output, signal, given, workers, most, window, options)
         elif in_windows:
+            what = "images" if info["rank"] == 2 else "measurements of whole signals"
             raise ValueError("Windows, out=, sparse= and progress= are for one-dimensional signals; this file encodes "
-                             "images. Omit the option.")
+                             f"{what}. Omit the option.")
         return self._run(output, *self._read(signal, given))
 
     def _read(self, signal: Any, given: Given) -> tuple[np.ndarray, Given]:
