@@ -50,7 +50,7 @@ def encoder_spec(model: Any) -> EncoderSpec:
     dictionary, encoder, analysis = model.dictionary, model.encoder, model.encoder.analysis
     layers = tuple(LayerSpec(*parameters) for parameters in encoder.parameters_of_iterations()) \
         if isinstance(encoder, UnrolledCoding) else ()
-    counts = _counts(model)
+    counts, measurement = _counts(model), _measurement(model)
     return EncoderSpec(
         kernel=_unit_kernel(dictionary), decoder_kernel=_unit_kernel(model.decoder),
         adjoint_kernel=None if analysis is None or layers else _unit_kernel(analysis),
@@ -60,7 +60,7 @@ def encoder_spec(model: Any) -> EncoderSpec:
         code_prior=model.code_prior.onnx, likelihood=model.likelihood.onnx,
         **counts, search=_search(model), momentum=np.array(encoder.solver.momentum(encoder.iterations), np.float32),
         tolerance=encoder.tolerance, check_every=LOOP_BODY, active=encoder.active,
-        config=_config(model), measurement=_measurement(model),
+        config=_config(model), measurement=measurement,
         versions={"keras-crsae": package_version(), "keras": keras.__version__, "backend": keras.backend.backend()})
 
 

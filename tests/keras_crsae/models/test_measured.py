@@ -29,6 +29,10 @@ class Doubled:
     def get_config(self):
         return {}
 
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
 
 @pytest.fixture(scope="module")
 def signals():
