@@ -52,7 +52,8 @@ def convert(model: Exportable, path: str | os.PathLike[str], outputs: str | Sequ
     """Write a built ``CRsAE`` as an ONNX file.
 
     The file encodes as ``model.encode`` does, in float32 and at every position. A model with ``active=True`` goes on to
-    the optimum in ``encode``: the file takes its ``iterations`` towards that, and ``crsae-onnx info`` says so.
+    the optimum in ``encode``: the file's graph takes its ``iterations`` towards that, and ``crsae-onnx info`` says so;
+    ``SparseEncoder(path, active=True)`` goes on to it as well.
 
     Args:
         model: ``keras_crsae.CRsAE``, built, or any object with ``export_spec()``.

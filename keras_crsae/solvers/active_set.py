@@ -15,6 +15,8 @@ every round a descent (majorisation) and the optimum the same.
 Code and correlation are kept in rows of some positions, and a window is two whole rows: what is read and written
 costs by the row. A window is solved by the alternating direction method of multipliers, which needs a third of
 FISTA's iterations there: neighbouring positions are much alike, and one inverse serves all windows.
+
+``crsae_onnx.core.active_set`` is the same search in NumPy, for exported files.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from crsae_onnx.core.active_windows import ActiveSetParameters, row_size
 from keras import ops
 
 from keras_crsae.problem.code_priors import CodePrior
@@ -33,6 +36,8 @@ from keras_crsae.solvers.base import register_solver
 from keras_crsae.solvers.fista import FISTA
 from keras_crsae.solvers.window_problems import movement, solve_windows, strongest_apart, window_correlation
 from keras_crsae.typing import Tensor
+
+_USUAL = ActiveSetParameters()
 
 
 @register_solver("active_set")
@@ -57,8 +62,10 @@ class ActiveSet(FISTA):
 
     active = True
 
-    def __init__(self, tolerance: float = 1e-3, window_rows: int = 2, window_values: int = 512, penalty: float = 0.5,
-                 relaxation: float = 1.6, least_iterations: int = 50, rounds: int = 1000) -> None:
+    def __init__(self, tolerance: float = _USUAL.tolerance, window_rows: int = _USUAL.window_rows,
+                 window_values: int = _USUAL.window_values, penalty: float = _USUAL.penalty,
+                 relaxation: float = _USUAL.relaxation, least_iterations: int = _USUAL.least_iterations,
+                 rounds: int = _USUAL.rounds) -> None:
         self.tolerance, self.window_rows, self.window_values = tolerance, window_rows, window_values
         self.penalty, self.relaxation = penalty, relaxation
         self.least_iterations, self.rounds = least_iterations, rounds
@@ -177,12 +184,6 @@ class Rows:
         ends = movement(0.0, tf.gather(correlation, index), self.weight(index, weight), prior)
         ends = tf.reduce_max(tf.abs(ends), axis=1)
         return tf.tensor_scatter_nd_update(tf.reshape(score, (-1,)), index[:, None], ends)
-
-
-def row_size(kernel_size: int, filters: int, window_rows: int = 2, window_values: int = 512) -> int:
-    """Code positions of a row: a power of two, at most a fifth of a kernel's length, fewer with many filters."""
-    most = max(1, min(kernel_size // 5, window_values // (window_rows * filters)))
-    return 2 ** (most.bit_length() - 1)
 
 
 def rows_of(signal: Tensor, kernel: Tensor, window_rows: int, window_values: int) -> Rows:

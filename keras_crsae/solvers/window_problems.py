@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
+from crsae_onnx.core.active_windows import PASS
 
 from keras_crsae.operators.convolution import adjoint
 from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.typing import Tensor
-
-#: Iterations between two evaluations of the windows' own condition.
-PASS = 10
 
 
 def strongest_apart(score: Tensor, threshold: Tensor, spacing: int) -> Tensor:

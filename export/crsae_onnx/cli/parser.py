@@ -75,6 +75,9 @@ def _add_run(sub: argparse.ArgumentParser) -> None:
                      help="write time (s), unit, amplitude and sample of each spike; the file must come from a sorter")
     sub.add_argument("--chunk", type=float, metavar="SECONDS",
                      help="with --spikes: give the recording in such chunks, as it would arrive")
+    sub.add_argument("--active", action="store_true",
+                     help="work only where the signal holds events, and go on to the optimum there: for signals of "
+                          "stride 1, several times faster where events are rare")
     add_recording_options(sub, "default: the file's; another one is refused", "default: the encoder's")
     sub.add_argument("--window", type=positive_int, metavar="SAMPLES", help="samples that one window keeps")
     sub.add_argument("--scheduler", metavar="ADDRESS",

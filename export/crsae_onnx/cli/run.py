@@ -26,7 +26,7 @@ def run(args: Namespace) -> None:
     if args.scheduler is not None or output.suffix == ".zarr":
         return _run_cluster(args)
     _check_output(args, output)
-    encoder = SparseEncoder(args.file)
+    encoder = SparseEncoder(args.file, active=args.active)
     _check_frequency(args, encoder)
     signal = open_signal(args.input, args.channels or encoder.info["channels"], args.dtype, args.key)
     if args.channels is not None and encoder.info["channels"] != args.channels:
@@ -43,7 +43,7 @@ def run(args: Namespace) -> None:
 def _run_cluster(args: Namespace) -> None:
     from crsae_onnx.runtime.cluster import run_cluster
 
-    _refuse(args, ("sparse", "spikes", "sigma", "chunk", "fs", "channels", "dtype", "key"),
+    _refuse(args, ("sparse", "spikes", "sigma", "chunk", "fs", "channels", "dtype", "key", "active"),
             "On a cluster a dense array is written")
     local = args.scheduler in (None, "local")
     shape = run_cluster(args.file, args.input, args.output, None if local else args.scheduler,

@@ -11,6 +11,7 @@ import numpy as np
 
 from crsae_onnx.core.spec import ABOUT, FORMAT_VERSION, OPSET, EncoderSpec
 from crsae_onnx.core.windowing import receptive_field
+from crsae_onnx.file_format.active_search import search_facts
 
 Facts = dict[str, Any]
 
@@ -53,7 +54,7 @@ def encoder_facts(spec: EncoderSpec, *, block: Sequence[int], outputs: Sequence[
         "threshold": spec.threshold.tolist(), "config": dict(spec.config),
         "versions": {**spec.versions, **versions},
         **({} if spec.measurement is None else {"measurement": spec.measurement.facts()}),
-        **_count_facts(spec), **({} if loop else {"loop": False}),
+        **_count_facts(spec), **search_facts(spec), **({} if loop else {"loop": False}),
         **({"layers": len(spec.layers)} if spec.layers else {}),
     }
 

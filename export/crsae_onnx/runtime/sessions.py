@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -88,7 +88,7 @@ def session(ort: ModuleType, content: bytes, path: Path, providers: Provider | S
     if first not in running:
         reason = reason or missing_provider_reason(ort, first)
         warnings.warn(f"{path.name} runs on {running[0]}, not on {first}: {reason}. Mend that, or pass "
-                      f"providers=[{CPU!r}].", RuntimeWarning, stacklevel=3)
+                      f"providers=[{CPU!r}].", RuntimeWarning, stacklevel=4)
     return created
 
 
@@ -222,3 +222,25 @@ def run_bound(ort: ModuleType, created: Any, names: Sequence[str], feed: Feed, o
         binding.bind_output(name, device, number)
     created.run_with_iobinding(binding, options)
     return binding.copy_outputs_to_cpu()
+
+
+class Engine(NamedTuple):
+    """What computes an encoder's file."""
+
+    whole: Runner
+    split: BatchSplitter
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    provider: str  #: onnxruntime's (it hands single operators that it lacks to the CPU), or "NumPy"
+
+
+def engine(content: bytes, path: Path, providers: Provider | Sequence[Provider] | None, threads: int | None,
+           arena: bool, optimization: str, spinning: bool, precision: str) -> Engine:
+    """A file's graph in onnxruntime; arguments and errors as of ``session``."""
+    ort = import_onnxruntime()
+    created = session(ort, content, path, providers, threads, arena, optimization, spinning, precision)
+    whole, provider = runner(ort, created), created.get_providers()[0]
+    split = BatchSplitter(lambda: runner(ort, session(ort, content, path, [CPU], 1, arena, optimization)), whole,
+                          provider == CPU, threads)
+    return Engine(whole, split, tuple(i.name for i in created.get_inputs()),
+                  tuple(o.name for o in created.get_outputs()), provider)

@@ -11,6 +11,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
+from crsae_onnx.core.active_windows import ActiveSetParameters
 from crsae_onnx.core.signals import as_finite, check_layout
 from crsae_onnx.core.spec import COUNT_OUTPUTS, INPUT, INPUTS, OUTPUTS, PIPELINES, SPIKE_TENSORS
 from crsae_onnx.core.validation import as_positive_int
@@ -27,6 +28,7 @@ from crsae_onnx.file_format import container
 from crsae_onnx.file_format.container import ModelFileError
 from crsae_onnx.file_format.facts import file_receptive_field
 from crsae_onnx.runtime import sessions
+from crsae_onnx.runtime.active_runner import active_engine
 from crsae_onnx.runtime.feeds import Feeds, Given, windows_of
 from crsae_onnx.runtime.inputs import as_array
 from crsae_onnx.runtime.level_check import LevelCheck
@@ -55,11 +57,15 @@ class SparseEncoder:
         spinning: let threads wait actively for the next operator. It can help where nothing else runs, and costs up to
             twice the time where something does.
         limits: how much one run computes; None: ``RunLimits()``.
+        active: True: work only where a signal holds events, until no code value would move by more than a fraction of
+            its penalty weight, as Keras does with ``active=True``. NumPy computes that, from the filters in the file;
+            the graph and onnxruntime are not used.
+        active_tolerance: that fraction; None: the model's own, else 1e-3.
 
     Raises:
         ModelFileError: the file cannot be read, is damaged, foreign, or of a newer format.
         ModuleNotFoundError: onnxruntime is not installed.
-        ValueError: a provider that is not installed, an invalid option.
+        ValueError: a provider that is not installed, an invalid option, a model without a search for events.
 
     Warns:
         RuntimeWarning: another provider runs than the first one given, and why.
@@ -83,8 +89,8 @@ class SparseEncoder:
     def __init__(self, path: str | os.PathLike[str] | bytes,
                  providers: sessions.Provider | Sequence[sessions.Provider] | None = None, *,
                  threads: int | None = None, arena: bool = True, optimization: str = "all", spinning: bool = False,
-                 limits: RunLimits | None = None) -> None:
-        ort = sessions.import_onnxruntime()
+                 limits: RunLimits | None = None, active: bool = False,
+                 active_tolerance: float | None = None) -> None:
         self.path = Path("bytes.onnx" if isinstance(path, bytes) else path)
         self.limits = limits or RunLimits()
         # Checked before any parser sees it: onnxruntime's was made for whole files.
@@ -92,17 +98,22 @@ class SparseEncoder:
         self._content = content
         self.level = LevelCheck(self.info, self.path.name)  #: whether recordings have the noise that the file expects
         self._arguments = {"providers": providers, "threads": threads, "arena": arena, "optimization": optimization,
-                           "spinning": spinning, "limits": limits}
-        self._session = sessions.session(ort, content, self.path, providers, threads, arena, optimization,
-                                         spinning, self.info["precision"])
-        self._whole = sessions.runner(ort, self._session)
-        self._split = sessions.BatchSplitter(
-            lambda: sessions.runner(ort, sessions.session(ort, content, self.path, [sessions.CPU], 1, arena,
-                                                          optimization)),
-            self._whole, self.provider == sessions.CPU, threads)
-        self._inputs = tuple(i.name for i in self._session.get_inputs())
+                           "spinning": spinning, "limits": limits, "active": active,
+                           "active_tolerance": active_tolerance}
+        self.active = bool(active)  #: whether codes are searched for where signals hold events
+        self._reach = dict(self.info)  #: facts that say how far a code depends on the signal
+        if self.active:
+            engine = active_engine(self.info, self.path.name, providers, threads, active_tolerance)
+            self._reach["iterations"] = max(self.info["iterations"], ActiveSetParameters().least_iterations)
+        else:
+            if active_tolerance is not None:
+                raise ValueError(f"`active_tolerance` is for active=True. Received: {active_tolerance!r}. Omit it.")
+            engine = sessions.engine(content, self.path, providers, threads, arena, optimization, spinning,
+                                     self.info["precision"])
+        self.provider = engine.provider  #: what runs the file: onnxruntime's provider, or "NumPy"
+        self._whole, self._split = engine.whole, engine.split
+        self._inputs, self._outputs = engine.inputs, engine.outputs
         self.feeds = Feeds(self.info, self._inputs)  #: how arguments become inputs of the session
-        self._outputs = tuple(o.name for o in self._session.get_outputs())
         known = {*OUTPUTS, *COUNT_OUTPUTS, "denoised", *SPIKE_TENSORS}
         if INPUT not in self._inputs or set(self._inputs) - set(INPUTS) or set(self._outputs) - known:
             raise ModelFileError(f"{self.path} has inputs {self._inputs} and outputs {self._outputs}; expected some of "
@@ -120,11 +131,6 @@ class SparseEncoder:
     def whitening_inside(self) -> bool:
         """Whether the graph whitens: the signal then is the recording as it is."""
         return bool(self.info.get("whitening_inside"))
-
-    @property
-    def provider(self) -> str:
-        """The onnxruntime provider that runs the session (it hands single operators that it lacks to the CPU)."""
-        return self._session.get_providers()[0]
 
     @overload
     def encode(self, signal: Any, mask: Any = None, sigma: Any = None, *, sparse: Literal[True], trials: Any = None,
@@ -232,7 +238,7 @@ class SparseEncoder:
         given, signal = signal, as_array(signal, INPUT)
         check_layout(signal, self.info["rank"], self.info["kernel_size"], self.info["channels"], original=given)
         if signal.shape[0] * signal.shape[1] > self.limits.signal_samples:
-            return spikes_in_windows(lambda piece: tuple(self.run(SPIKE_TENSORS, piece).values()), signal, self.info,
+            return spikes_in_windows(lambda piece: tuple(self.run(SPIKE_TENSORS, piece).values()), signal, self._reach,
                                      min(WINDOW_SAMPLES, self.limits.signal_samples))
         index, unit, amplitude = self.run(SPIKE_TENSORS, signal).values()
         return index, unit, amplitude
@@ -305,14 +311,15 @@ class SparseEncoder:
     def _fetch(self, names: list[str], feed: sessions.Feed, options: Any = None) -> list[np.ndarray]:
         """The outputs of one feed; large signals of a batch one by one, which is the faster way.
 
-        A file with a tolerance stops for all signals of a batch at once, and spikes are one list over the batch: these
+        A graph with a tolerance stops for all signals of a batch at once, and spikes are one list over the batch: these
         stay whole.
         """
         info, shape = self.info, feed[INPUT].shape
         code = math.prod(shape[1:-1]) * info["filters"] // math.prod(info["strides"])  # numbers of one signal's
-        most = self.limits.code_values if self.provider == sessions.CPU else self.limits.code_values_gpu
+        most = self.limits.code_values if self._split.on_cpu else self.limits.code_values_gpu
         size = max(1, most // max(1, code))
-        if size >= shape[0] or info["tolerance"] is not None or set(names) & set(SPIKE_TENSORS):
+        stops = info["tolerance"] is not None and not self.active
+        if size >= shape[0] or stops or set(names) & set(SPIKE_TENSORS):
             return self._whole(names, feed, options)
         return self._split(names, feed, size, options)
 
@@ -331,8 +338,10 @@ class SparseEncoder:
         info = self.info
         if info["rank"] == 1 and info.get("measurement") is None:
             # Threads share one signal by its windows, a batch by its signals (``_fetch``). What stops, or finds its
-            # steps, by the values of a whole signal is not shared.
+            # steps, by the values of a whole signal is not shared; nor is one whose events are searched for, if short.
+            long = in_windows or signal.shape[1] > self.limits.signal_samples
             whole = info["tolerance"] is not None or info.get("steps") == "searched"
+            whole = not long if self.active else whole
             workers = self._split.threads if signal.shape[0] == 1 and not whole else 1
             most = self._window(signal.shape, workers, in_windows)
             if most is not None:
@@ -359,7 +368,7 @@ class SparseEncoder:
             workers = 1  # fewer windows than threads: each has all threads
         overlap, batch_size = options["overlap"], options["batch_size"]
         if overlap is None:
-            overlap = file_receptive_field(info)
+            overlap = file_receptive_field(self._reach)
         if batch_size is None:
             batch_size = max(1, self.limits.signal_samples // min(signal.shape[1], most))
         sizes = WindowOptions(info["kernel_size"], info["filters"], info["iterations"], info["strides"], window=window,
@@ -370,10 +379,10 @@ class SparseEncoder:
 
     def _window(self, shape: Sequence[int], workers: int, in_windows: bool) -> int | None:
         """Samples of a window of a long signal, or of one that the threads share; None where it stays whole."""
-        overlap, longest = file_receptive_field(self.info), self.limits.signal_samples
+        overlap, longest = file_receptive_field(self._reach), self.limits.signal_samples
         if in_windows or shape[0] * shape[1] > longest:
             least = min(WINDOW_SAMPLES, max(2**16, MIN_PART_OVERLAPS * overlap))
-            return max(least, min(WINDOW_SAMPLES, longest // workers)) if self.provider == sessions.CPU else longest
+            return max(least, min(WINDOW_SAMPLES, longest // workers)) if self._split.on_cpu else longest
         (size,), (stride,), filters = (self.info[name] for name in ("kernel_size", "strides", "filters"))
         window = shared_window(shape[1], kernel_size=size, strides=stride, filters=filters, overlap=overlap,
                                workers=workers, min_values=self.limits.shared_code_values)

@@ -80,3 +80,13 @@ def test_arrays_are_mapped_not_read(tmp_path):
     np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
     with pytest.raises(ValueError, match="objects.npy is not a .npy array"):
         open_npy(tmp_path / "objects.npy")
+
+
+def test_active_goes_on_to_the_optimum(files, capsys):
+    onnx_file, signal_file, output, model, signal = files
+    assert main(["run", onnx_file, signal_file, output("z.npy"), "--active"]) == 0
+    code = np.load(output("z.npy"))
+    assert model.convergence(signal, code).remaining.max() < min(1e-3, model.convergence(signal).remaining.max())
+    capsys.readouterr()
+    assert main(["run", onnx_file, signal_file, output("z.zarr"), "--active"]) == 2
+    assert "omit --active" in capsys.readouterr().err

@@ -20,11 +20,6 @@ def test_rows_of_positions_come_back_as_positions(rng):
     assert np.isfinite(rows.weight(tf.range(18), tf.ones(3))).sum() == 2 * 18 * 3
 
 
-@pytest.mark.parametrize("size, filters, expected", [(61, 3, 8), (45, 3, 8), (21, 3, 4), (1, 2, 1), (45, 300, 1)])
-def test_a_row_is_a_fifth_of_a_kernel_unless_there_are_many_filters(size, filters, expected):
-    assert active.row_size(size, filters) == expected
-
-
 @pytest.fixture(scope="module")
 def sparse_recording():
     return simulate_spikes(spike_templates(21, 3), windows=3, samples=1500, events_per_window=4, seed=3)

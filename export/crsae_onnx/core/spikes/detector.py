@@ -7,19 +7,19 @@ so that chunks of any size give the spikes of the whole recording, a frame and a
 
 from __future__ import annotations
 
-import base64
 import json
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from crsae_onnx.core.json_arrays import from_plain, to_plain
 from crsae_onnx.core.signals import check_recording, refuse_other_containers
 from crsae_onnx.core.spikes.noise_level import whitens
 from crsae_onnx.core.spikes.template_matching import MatchedSpikes, TemplateMatcher
 from crsae_onnx.core.spikes.whitening import Whitening
-from crsae_onnx.core.typing import Array, ArraySource, Encode, FloatArray, IntArray, Progress, is_array
+from crsae_onnx.core.typing import Array, ArraySource, Encode, FloatArray, IntArray, Progress
 
 #: Format of ``SpikeReader.to_json``.
 FORMAT = 2
@@ -175,8 +175,8 @@ class SpikeReader:
 
     def to_json(self) -> str:
         """Everything as one JSON string; arrays in base64."""
-        return json.dumps({"format": FORMAT, **{name: _to_plain(getattr(self, name)) for name in _FIELDS},
-                           "whitening": {k: _to_plain(v) for k, v in self.whitening.state().items()}})
+        return json.dumps({"format": FORMAT, **{name: to_plain(getattr(self, name)) for name in _FIELDS},
+                           "whitening": {k: to_plain(v) for k, v in self.whitening.state().items()}})
 
     @classmethod
     def from_json(cls, text: str) -> SpikeReader:
@@ -189,8 +189,8 @@ class SpikeReader:
             state = json.loads(text)
             if state.pop("format") > FORMAT:
                 raise ValueError("The spike reader was written by a newer version of keras-crsae. Update it.")
-            whitening = Whitening(**{k: _from_plain(v) for k, v in state.pop("whitening").items()})
-            return cls(whitening, **{k: _from_plain(v) for k, v in state.items()})
+            whitening = Whitening(**{k: from_plain(v) for k, v in state.pop("whitening").items()})
+            return cls(whitening, **{k: from_plain(v) for k, v in state.items()})
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"Not a spike reader: {error!r}. Expected what `keras-crsae sort` wrote.") from error
 
@@ -288,21 +288,3 @@ class _Buffer:
 
     def __getitem__(self, index: slice) -> Array:
         return self._values[index.start - self._first:index.stop - self._first]
-
-
-def _to_plain(value: Any) -> Any:
-    """``value`` as JSON can hold it."""
-    if not is_array(value):
-        return value
-    little = value.astype(value.dtype.newbyteorder("<"))
-    return {"dtype": little.dtype.str, "shape": little.shape, "base64": base64.b64encode(little.tobytes()).decode()}
-
-
-def _from_plain(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    stored = cast("dict[str, Any]", value)
-    dtype: np.dtype[Any] = np.dtype(stored["dtype"])
-    if dtype.kind not in "fi":
-        raise ValueError(f"Not a spike reader: an array of dtype {dtype}.")
-    return np.frombuffer(base64.b64decode(stored["base64"], validate=True), dtype).reshape(stored["shape"])
