@@ -23,8 +23,8 @@ def convert(args: Namespace) -> None:
     facts = describe(path)[0]
     print(f"{path}: {path.stat().st_size / 1024:.0f} KiB, outputs {', '.join(facts['outputs'])}")
     if facts["active"]:
-        print("The model has active=True and goes on to the optimum; the file's graph computes every position and stops "
-              f"after {facts['iterations']} iterations. `crsae-onnx run --active` goes on as the model does.")
+        print("The model has active=True and goes on to the optimum; the file's graph computes every position and "
+              f"stops after {facts['iterations']} iterations. `crsae-onnx run --active` goes on as the model does.")
 
 
 def validate(args: Namespace) -> None:

@@ -26,7 +26,7 @@ from crsae_onnx.core.active_windows import (
     row_size,
     strongest_apart,
 )
-from crsae_onnx.core.typing import Array, FloatArray, IntArray
+from crsae_onnx.core.typing import Array, IntArray
 
 #: Multiply-adds of a matrix product, about: OpenBLAS computes it on one thread.
 PRODUCT = 2**19
@@ -79,7 +79,7 @@ class ActiveSetEncoder:
         while self.block * self.filters < _COLUMNS and self.block < 64:
             self.block *= 2
 
-    def __call__(self, signal: Array, mask: Array | None = None) -> FloatArray:
+    def __call__(self, signal: Array, mask: Array | None = None) -> Array:
         """Optimal code, float32 (batch, time - kernel_size + 1, filters).
 
         Args:
@@ -101,7 +101,7 @@ class ActiveSetEncoder:
         return np.ascontiguousarray(code[:, start:start + search.positions])
 
     @cached_property
-    def _analysis(self) -> FloatArray:
+    def _analysis(self) -> Array:
         """((block + kernel_size - 1) * channels, block * filters): D^T of a block."""
         matrix = np.zeros((self.block + self.size - 1, self.channels, self.block, self.filters), np.float32)
         for position in range(self.block):
@@ -109,7 +109,7 @@ class ActiveSetEncoder:
         return matrix.reshape(-1, self.block * self.filters)
 
     @cached_property
-    def _window_factors(self) -> tuple[FloatArray, FloatArray]:
+    def _window_factors(self) -> tuple[Array, Array]:
         """D of a window, (values, samples * channels), and D^T of its samples to all positions that it overlaps."""
         width, around = self.parameters.window_rows * self.row, self.reach * self.row
         samples = width + self.size - 1
@@ -124,7 +124,7 @@ class ActiveSetEncoder:
         return (synthesis.reshape(width * self.filters, -1),
                 adjoint.reshape(samples * self.channels, -1))
 
-    def _padded(self, array: Array, rows: int) -> FloatArray:
+    def _padded(self, array: Array, rows: int) -> Array:
         """Signals with zeros before and after them, (batch, samples of so many rows of code, channels)."""
         batch, time, channels = array.shape
         before = self.margin * self.row
@@ -138,10 +138,10 @@ class ActiveSetEncoder:
         total = -(-(positions + 2 * self.margin * self.row) // self.block) * self.block
         rows, width = total // self.row, self.row * self.filters
         search = _Search(rows, positions, np.zeros((batch * rows, width), np.float32),
-                         np.empty((batch * rows, width), np.float32), np.zeros(batch * rows, np.float32), 0.0)
+                         np.empty((batch * rows, width), np.float32), np.zeros((batch * rows,), np.float32), 0.0)
         padded = self._padded(signal, rows)
-        part = max(1, PRODUCT // self._analysis.size)  # blocks of a product
-        weight, largest = np.tile(self.weight, self.row), np.float32(0)
+        part = max(32, PRODUCT // self._analysis.size)  # blocks of a product
+        weight, largest = np.tile(self.weight, self.row), 0.0
         each = self.block // self.row  # rows of a block
         for entry, samples in enumerate(padded.reshape(batch, -1)):
             blocks = sliding_window_view(samples, len(self._analysis))[::self.block * self.channels]
@@ -151,12 +151,12 @@ class ActiveSetEncoder:
                 where = slice(start, start + len(piece) * each)
                 found = search.correlation[where]
                 np.matmul(piece, self._analysis, out=found.reshape(len(piece), -1))
-                largest = max(largest, found.max(), -found.min())
+                largest = max(largest, float(found.max()), -float(found.min()))
                 np.max(self.shrinkage.excess(found) - weight, axis=1, out=search.score[where])
         np.maximum(search.score, 0, out=search.score)
         self._close(search)
         # What the rounding of a correlation alone may move is no reason for another round.
-        rounding = 16.0 * np.finfo(np.float32).eps * float(largest)
+        rounding = 16.0 * float(np.finfo(np.float32).eps) * largest
         search.threshold = max(rounding, float(self.weight.min()) * self.parameters.tolerance)
         return search
 
@@ -166,9 +166,10 @@ class ActiveSetEncoder:
         score = search.score.reshape(-1, search.rows)
         score[:, :self.margin] = 0
         score[:, last + 1:] = 0
-        self._take_score(search, np.arange(last, score.size, search.rows))
+        ends: IntArray = np.arange(last, len(search.score), search.rows, dtype=np.int64)
+        self._take_score(search, ends)
 
-    def _weight(self, search: _Search, index: IntArray) -> FloatArray:
+    def _weight(self, search: _Search, index: IntArray) -> Array:
         """Penalty weights of rows, infinite where a position is closed; one row for all where none is."""
         place = (index % search.rows - self.margin) * self.row
         if place.min() >= 0 and place.max() + self.row <= search.positions:
@@ -193,7 +194,7 @@ class ActiveSetEncoder:
                 self._subtract(search, group[part], explained)
         self._take_score(search, _rows_from(first, self.reach, self.reach + self.parameters.window_rows))
 
-    def _solve(self, search: _Search, first: IntArray) -> FloatArray:
+    def _solve(self, search: _Search, first: IntArray) -> Array:
         """Solve windows; returns what changed in each, (windows, values)."""
         index, values = _rows_from(first, 0, self.parameters.window_rows), len(self.windows.gram)
         old, slope = (array[index].reshape(-1, values) for array in (search.code, search.correlation))
@@ -204,7 +205,7 @@ class ActiveSetEncoder:
         search.code[index] = new.reshape(len(index), -1)
         return new - old
 
-    def _explained(self, search: _Search, change: FloatArray, first: IntArray) -> FloatArray:
+    def _explained(self, search: _Search, change: Array, first: IntArray) -> Array:
         """What a change of windows' codes does to ``D^T D z`` in the rows that they overlap."""
         if search.observed is None:
             return change @ self.windows.cross
@@ -215,7 +216,7 @@ class ActiveSetEncoder:
         observed = sliding_window_view(search.observed, synthesis.shape[1])[start * self.channels]
         return (change @ synthesis * observed) @ adjoint
 
-    def _subtract(self, search: _Search, first: IntArray, explained: FloatArray) -> None:
+    def _subtract(self, search: _Search, first: IntArray, explained: Array) -> None:
         """Take what is explained off the correlation. Rows of neighbouring windows may be the same: every other one."""
         rows = 2 * self.reach + self.parameters.window_rows
         index = _rows_from(first, self.reach, self.reach + self.parameters.window_rows).reshape(-1, rows)
@@ -230,11 +231,11 @@ class _Search:
 
     rows: int  #: of one signal, closed ones before and after it included
     positions: int  #: code positions of one signal
-    code: FloatArray  #: (rows of all signals, row * filters)
-    correlation: FloatArray  #: D^T (y - D z), the same shape
-    score: FloatArray  #: (rows of all signals,), how far a row's strongest coordinate would move
+    code: Array  #: (rows of all signals, row * filters)
+    correlation: Array  #: D^T (y - D z), the same shape
+    score: Array  #: (rows of all signals,), how far a row's strongest coordinate would move
     threshold: float  #: least movement worth another round
-    observed: FloatArray | None = None  #: 0/1 of all samples, closed ones included; None: all are
+    observed: Array | None = None  #: 0/1 of all samples, closed ones included; None: all are
 
 
 def _rows_from(first: IntArray, before: int, after: int) -> IntArray:

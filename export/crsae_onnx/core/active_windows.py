@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crsae_onnx.core.typing import Array, FloatArray, IntArray
+from crsae_onnx.core.typing import Array, IntArray
 
 #: Iterations between two evaluations of the windows' own condition.
 PASS = 10
@@ -40,7 +40,7 @@ class Shrinkage(NamedTuple):
     """A code prior with penalty weight * |z|, on arrays."""
 
     prox: Callable[[Array, Array, Array], object]  #: (x, threshold, out) -> prox(x, threshold) in ``out``, not x
-    excess: Callable[[FloatArray], FloatArray]  #: of D^T r: zero is optimal where it is at most the penalty weight
+    excess: Callable[[Array], Array]  #: of D^T r: zero is optimal where it is at most the penalty weight
 
 
 def _relu_prox(x: Array, threshold: Array, out: Array) -> None:
@@ -53,9 +53,12 @@ def _soft_prox(x: Array, threshold: Array, out: Array) -> None:
     np.subtract(x, out, out=out)
 
 
+def _itself(correlation: Array) -> Array:
+    return correlation
+
+
 #: By the name of a code prior's form in a graph.
-SHRINKAGES = {"nonnegative_soft": Shrinkage(_relu_prox, lambda correlation: correlation),
-              "soft": Shrinkage(_soft_prox, np.abs)}
+SHRINKAGES = {"nonnegative_soft": Shrinkage(_relu_prox, _itself), "soft": Shrinkage(_soft_prox, np.abs)}
 
 
 def row_size(kernel_size: int, filters: int, window_rows: int = 2, window_values: int = 512) -> int:
@@ -70,7 +73,7 @@ def row_size(kernel_size: int, filters: int, window_rows: int = 2, window_values
     return 2 ** (most.bit_length() - 1)
 
 
-def strongest_apart(score: FloatArray, threshold: float, spacing: int) -> IntArray:
+def strongest_apart(score: Array, threshold: float, spacing: int) -> IntArray:
     """One place at most in each block of ``spacing``: its strongest, unless a stronger one is too near.
 
     Args:
@@ -139,8 +142,8 @@ class WindowProblems:
         self.turn = (parameters.penalty * inverse - np.eye(values)).astype(np.float32)
         self.step_size = np.float32(1.0 / np.abs(gram).sum(1).max())
 
-    def solve(self, code: FloatArray, slope: FloatArray, linear: FloatArray, weight: FloatArray, iterations: int,
-              tolerance: float) -> FloatArray:
+    def solve(self, code: Array, slope: Array, linear: Array, weight: Array, iterations: int,
+              tolerance: float) -> Array:
         """The windows' codes, (windows, values).
 
         Args:
@@ -164,8 +167,8 @@ class WindowProblems:
             solution[rose] = step
         return solution
 
-    def _admm(self, code: FloatArray, slope: FloatArray, linear: FloatArray, weight: FloatArray, iterations: int,
-              tolerance: float) -> FloatArray:
+    def _admm(self, code: Array, slope: Array, linear: Array, weight: Array, iterations: int,
+              tolerance: float) -> Array:
         """The iterations; a window leaves them where its condition holds."""
         penalty, keep = np.float32(self.parameters.penalty), np.float32(2.0 - self.parameters.relaxation)
         solution, left = np.empty_like(code), np.arange(len(code))
@@ -192,15 +195,15 @@ class WindowProblems:
         solution[left] = z
         return solution
 
-    def _movement(self, z: FloatArray, linear: FloatArray, weight: FloatArray) -> FloatArray:
+    def _movement(self, z: Array, linear: Array, weight: Array) -> Array:
         """How far the coordinate of each window that would move most would move."""
         return movement(z, linear - z @ self.gram, weight, self.shrinkage)
 
-    def _objective(self, x: FloatArray, linear: FloatArray, weight: FloatArray) -> FloatArray:
+    def _objective(self, x: Array, linear: Array, weight: Array) -> Array:
         return np.sum(x * (0.5 * (x @ self.gram) - linear) + weight * np.abs(x), axis=1)
 
 
-def movement(code: FloatArray, correlation: FloatArray, weight: FloatArray, shrinkage: Shrinkage) -> FloatArray:
+def movement(code: Array, correlation: Array, weight: Array, shrinkage: Shrinkage) -> Array:
     """(rows,): how far each row's strongest coordinate would move, prox(code + correlation, weight) - code."""
     moved = np.empty_like(code)
     shrinkage.prox(code + correlation, weight, moved)

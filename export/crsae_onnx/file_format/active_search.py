@@ -22,7 +22,7 @@ class ActiveSearch(NamedTuple):
 
     kernel: NDArray[np.float32]  #: (kernel_size, channels, filters), of norm 1
     decoder_kernel: NDArray[np.float32]
-    tolerance: float | None  #: of a model with ``active=True``: the fraction of its penalty weight that a value may move
+    tolerance: float | None  #: of a model with ``active=True``: see ``ActiveSetParameters``
 
 
 def search_facts(spec: EncoderSpec) -> dict[str, Any]:

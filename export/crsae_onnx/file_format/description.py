@@ -50,7 +50,8 @@ def _model(facts: Facts) -> dict[str, object]:
     stop += "" if facts.get("loop", True) else ", written out (no Loop)"
     stop += ", each with parameters of its own" if facts.get("layers") else ""
     unit = _WHITENED if facts.get("whitening_inside") else _UNIT
-    active = ", these iterations; the model, active=True, goes on to the optimum, as run --active does" if facts["active"] else ""
+    active = ", these iterations; the model, active=True, goes on to the optimum, as run --active does" \
+        if facts["active"] else ""
     return {"dictionary": f"{facts['filters']} filters of {_sizes(facts['kernel_size'])}, stride "
                           f"{_sizes(facts['strides'])}",
             "encoder": f"{facts['iterations']} iterations{' at most' if facts['tolerance'] else ''}{stop}",

@@ -98,8 +98,8 @@ class ActiveRunner:
         self.decoder, self.sigma = found.decoder_kernel, float(info["sigma"])
         self.whitening = SpikeReader.from_json(info["spikes"]).whitening if info.get("whitening_inside") else None
         rule = info.get("spike_rule")
-        self.rule = None if rule is None else PeakRule(**{k: np.asarray(v) if isinstance(v, list) else v
-                                                          for k, v in rule.items()})
+        arrays: dict[str, Any] = {k: np.asarray(v) if isinstance(v, list) else v for k, v in (rule or {}).items()}
+        self.rule = PeakRule(**arrays) if rule else None
 
     def __call__(self, names: Sequence[str], feed: Mapping[str, np.ndarray], options: object = None
                  ) -> list[np.ndarray]:

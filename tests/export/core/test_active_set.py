@@ -21,7 +21,7 @@ def simulated(rng, batch=2, time=900, size=21, channels=1, filters=3, events=8):
 
 
 def correlate(signal, kernel):
-    windows = np.lib.stride_tricks.sliding_window_view(signal, len(kernel), axis=1)  # (batch, positions, channels, size)
+    windows = np.lib.stride_tricks.sliding_window_view(signal, len(kernel), axis=1)  # (batch, position, channel, size)
     return np.einsum("bpck,kcf->bpf", windows, kernel)
 
 
