@@ -6,7 +6,9 @@ the same threads, in the same run.
 """
 
 import math
+import tempfile
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -82,19 +84,31 @@ def one_dimension(arguments, peak, repeats, budget):
                          {"times": times, "peak": peak, "useful_flops": work}, title)
 
 
+def without_tensorflow(model):
+    """``encode`` of the model's exported file with ``active=True``."""
+    from crsae_onnx import SparseEncoder
+    from crsae_onnx.convert import convert
+
+    with tempfile.TemporaryDirectory() as folder:
+        return SparseEncoder(convert(model, Path(folder) / "encoder.onnx"), active=True).encode
+
+
 def real_time(arguments, repeats, budget):
     signal, templates, origin = common.recording(10)
     filters, signal = templates.astype("float32"), signal[None, :, None]
-    encoders, rows = {}, []
+    encoders, rows, notes = {}, [], {}
     for name, options in (("CRsAE", {}), ("CRsAE, XLA", {"xla": True}), ("CRsAE, active", {"active": True})):
         model, missing = common.encoder_model(filters, REAL_TIME_ITERATIONS, **options)
         if missing:
             rows.append([name, "", "", f"this release has no {', '.join(missing)}"])
             continue
-        model.encode(signal)
         encoders[name] = partial(model.encode, signal)
+        if options.get("active"):
+            encoders["SparseEncoder, active"] = partial(without_tensorflow(model), signal)
+    for name, encode in encoders.items():  # warms up, too
+        notes[name] = f"remaining {model.convergence(signal, encode()).remaining.max():.0e}, {origin}"
     data = common.alternate(encoders, repeats, budget)
-    rows = [[name, common.seconds(t["median"]), f"{10 / t['median']:.1f}", origin] for name, t in data.items()] + rows
+    rows = [[name, common.seconds(t["median"]), f"{10 / t['median']:.1f}", notes[name]] for name, t in data.items()] + rows
     return common.report("peak", arguments, ["encoder", "median of 10 s", "times real time", "note"], rows, data,
                          f"30 kHz, three units of {len(filters)}, {REAL_TIME_ITERATIONS} iterations")
 

@@ -12,7 +12,9 @@ from typing import Any
 #: What ``__reduce__`` of an encoder returns.
 Pickled = tuple[Callable[..., Any], tuple[Callable[..., Any], bytes, str, dict[str, Any]]]
 _LOCK = threading.Lock()
-#: Encoders of this process by what they were made of, the last one used at the end; at most so many.
+#: Encoders by what they were made of and their process, the last one used at the end; of a process at most so many.
+#: A forked process has those of its parent, too, and keeps them: to end their sessions would wait for threads for ever,
+#: which exist in the parent alone.
 _KEPT: dict[tuple[Any, ...], Any] = {}
 _MOST_KEPT = 4
 
@@ -39,13 +41,15 @@ def restore(create: Callable[..., Any], content: bytes, path: str, arguments: di
         ('encoder.onnx', True)
     """
     # A session does not survive a fork: another process starts its own. Arguments are a key by their bytes.
-    key = (create, content, path, pickle.dumps(arguments), os.getpid())
+    process = os.getpid()
+    key = (create, content, path, pickle.dumps(arguments), process)
     with _LOCK:  # or two threads would start one each
         encoder = _KEPT.pop(key, None)
         if encoder is None:
             encoder = create(content, **arguments)
             encoder.path, encoder.level.name = Path(path), Path(path).name
         _KEPT[key] = encoder
-        if len(_KEPT) > _MOST_KEPT:
-            del _KEPT[next(iter(_KEPT))]
+        own = [kept for kept in _KEPT if kept[-1] == process]
+        if len(own) > _MOST_KEPT:
+            del _KEPT[own[0]]
         return encoder

@@ -112,7 +112,7 @@ class SparseEncoder:
                                      self.info["precision"])
         self.provider = engine.provider  #: what runs the file: onnxruntime's provider, or "NumPy"
         self._whole, self._split = engine.whole, engine.split
-        self._inputs, self._outputs = engine.inputs, engine.outputs
+        self._inputs, self._outputs, self._on_cpu = engine.inputs, engine.outputs, engine.split.on_cpu
         self.feeds = Feeds(self.info, self._inputs)  #: how arguments become inputs of the session
         known = {*OUTPUTS, *COUNT_OUTPUTS, "denoised", *SPIKE_TENSORS}
         if INPUT not in self._inputs or set(self._inputs) - set(INPUTS) or set(self._outputs) - known:
@@ -316,7 +316,7 @@ class SparseEncoder:
         """
         info, shape = self.info, feed[INPUT].shape
         code = math.prod(shape[1:-1]) * info["filters"] // math.prod(info["strides"])  # numbers of one signal's
-        most = self.limits.code_values if self._split.on_cpu else self.limits.code_values_gpu
+        most = self.limits.code_values if self._on_cpu else self.limits.code_values_gpu
         size = max(1, most // max(1, code))
         stops = info["tolerance"] is not None and not self.active
         if size >= shape[0] or stops or set(names) & set(SPIKE_TENSORS):
@@ -382,7 +382,7 @@ class SparseEncoder:
         overlap, longest = file_receptive_field(self._reach), self.limits.signal_samples
         if in_windows or shape[0] * shape[1] > longest:
             least = min(WINDOW_SAMPLES, max(2**16, MIN_PART_OVERLAPS * overlap))
-            return max(least, min(WINDOW_SAMPLES, longest // workers)) if self._split.on_cpu else longest
+            return max(least, min(WINDOW_SAMPLES, longest // workers)) if self._on_cpu else longest
         (size,), (stride,), filters = (self.info[name] for name in ("kernel_size", "strides", "filters"))
         window = shared_window(shape[1], kernel_size=size, strides=stride, filters=filters, overlap=overlap,
                                workers=workers, min_values=self.limits.shared_code_values)

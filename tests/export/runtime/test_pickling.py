@@ -4,11 +4,13 @@ import copy
 import multiprocessing
 import pickle
 from concurrent.futures import ProcessPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from crsae_onnx import SparseEncoder
 from crsae_onnx.convert import convert
+from crsae_onnx.runtime import pickling
 from crsae_onnx.runtime.sessions import RunLimits
 
 import keras_crsae as kc
@@ -55,6 +57,19 @@ def test_the_file_may_be_gone(file, signals, tmp_path):
 def test_a_process_keeps_one_session(file):
     sent = pickle.dumps(SparseEncoder(file, threads=1))
     assert pickle.loads(sent) is pickle.loads(sent)
+
+
+def test_a_forked_process_never_ends_the_sessions_of_its_parent(monkeypatch):
+    # Their threads exist in the parent alone: the child would wait for them for ever.
+    monkeypatch.setattr(pickling, "_KEPT", {})
+    def made(number):
+        return pickling.restore(lambda content: SimpleNamespace(level=SimpleNamespace()), bytes([number]), "x", {})
+
+    inherited = [made(number) for number in range(4)]
+    monkeypatch.setattr(pickling.os, "getpid", lambda: -1)
+    own = [made(number) for number in range(6)]
+    kept = list(pickling._KEPT.values())
+    assert kept == inherited + own[2:]
 
 
 @pytest.mark.parametrize("start", sorted({"spawn", "fork"} & set(multiprocessing.get_all_start_methods())))
