@@ -108,7 +108,8 @@ def real_time(arguments, repeats, budget):
     for name, encode in encoders.items():  # warms up, too
         notes[name] = f"remaining {model.convergence(signal, encode()).remaining.max():.0e}, {origin}"
     data = common.alternate(encoders, repeats, budget)
-    rows = [[name, common.seconds(t["median"]), f"{10 / t['median']:.1f}", notes[name]] for name, t in data.items()] + rows
+    rows = [[name, common.seconds(t["median"]), f"{10 / t['median']:.1f}", notes[name]]
+            for name, t in data.items()] + rows
     return common.report("peak", arguments, ["encoder", "median of 10 s", "times real time", "note"], rows, data,
                          f"30 kHz, three units of {len(filters)}, {REAL_TIME_ITERATIONS} iterations")
 
