@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from crsae_onnx.core.measurement_spec import MeasurementSpec
 from crsae_onnx.core.spec import EncoderSpec
 from crsae_onnx.file_format.active_search import active_search, search_facts
 
@@ -28,6 +29,7 @@ def test_the_tolerance_of_a_graph_is_no_tolerance_of_the_search():
     ({"strides": (2,)}, "codes of every sample"), ({"likelihood": "poisson"}, "likelihood 'poisson'"),
     ({"code_prior": "other"}, "the model's is 'other'"), ({"adjoint_kernel": KERNEL}, "filters of norm 1"),
     ({"kernel": 2 * KERNEL}, "filters of norm 1"),
+    ({"measurement": MeasurementSpec("subsample", factor=(2,), offset=(0,))}, "windows are of the signal itself"),
     ({"kernel": KERNEL[None], "decoder_kernel": KERNEL[None], "strides": (1, 1), "block": None}, "images")], ids=str)
 def test_the_reason_is_said_where_there_is_no_search(changes, reason):
     facts = search_facts(replace(SPEC, **changes))
