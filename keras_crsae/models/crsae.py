@@ -32,7 +32,6 @@ from keras_crsae.training.state import TrainingState
 from keras_crsae.typing import BaselineScope, Gradient, LambdaLearning, Sizes
 
 __all__ = ["CRsAE"]
-LAMBDA_LEARNING = ("em", "em_closed_form", "backprop", None)
 _POSITIONS_BEFORE_DATA = 1000  # N_e of Donoho's lambda before adapt has seen data
 
 
@@ -124,21 +123,16 @@ class CRsAE(SparseCodingModel):
         if self.variable_dtype not in ("float32", "float64") or self.compute_dtype == "float16":
             raise ValueError("CRsAE keeps lambda, step size and losses in float32: use the dtype policy 'float32', "
                              f"'float64' or 'mixed_bfloat16'. Received: dtype={self.dtype_policy.name!r}")
-        if lambda_learning not in LAMBDA_LEARNING:
-            raise ValueError(f"`lambda_learning` must be one of {LAMBDA_LEARNING}. Received: {lambda_learning!r}")
-        if lambda_learning == "backprop" and gradient == "decoder":
-            raise ValueError("lambda_learning='backprop' needs a gradient through the encoder, and gradient='decoder' "
-                             "holds the code constant. Use gradient='unrolled' or 'truncated', or other learning.")
+        crsae_options.check_learning(lambda_learning, gradient)
         self.rank = as_rank(rank, kernel_size, strides)
         self.filters = as_positive_int(filters, "filters")
         self.kernel_size = as_sizes(kernel_size, self.rank, "kernel_size")
         self.sigma_init: Any = sigma if isinstance(sigma, str) and sigma == "estimate" else as_positive(sigma, "sigma")
         self.code_prior = crsae_options.as_code_prior(code_prior, shrinkage, self.DEFAULT_CODE_PRIOR)
         self.likelihood = count_options.as_likelihood(likelihood, trials, exposure)
-        count_options.check_noise(self.likelihood, self.sigma_init, sigma_learning, active,
-                                  None if self.takes_counts else type(self).__name__)
-        self.measurement = crsae_options.as_measurement(measurement, self.sigma_init,
-                                                        None if self.takes_counts else type(self).__name__)
+        of_images = None if self.takes_counts else type(self).__name__
+        count_options.check_noise(self.likelihood, self.sigma_init, sigma_learning, active, of_images)
+        self.measurement = crsae_options.as_measurement(measurement, self.sigma_init, of_images)
         given = count_options.as_baseline(self.likelihood, baseline, baseline_scope, baseline_learning)
         self.baseline_init, self.baseline_scope, self.baseline_learning = given
         self.refit_distance = count_options.as_refit_distance(refit_distance, gradient)

@@ -20,6 +20,18 @@ from keras_crsae.problem.rate_priors import RatePrior
 _MOST_LOST = 1e-3
 
 
+LAMBDA_LEARNING = ("em", "em_closed_form", "backprop", None)
+
+
+def check_learning(lambda_learning: str | None, gradient: str) -> None:
+    """ValueError for a way to learn lambda that does not exist, or not with this gradient."""
+    if lambda_learning not in LAMBDA_LEARNING:
+        raise ValueError(f"`lambda_learning` must be one of {LAMBDA_LEARNING}. Received: {lambda_learning!r}")
+    if lambda_learning == "backprop" and gradient == "decoder":
+        raise ValueError("lambda_learning='backprop' needs a gradient through the encoder, and gradient='decoder' "
+                         "holds the code constant. Use gradient='unrolled' or 'truncated', or other learning.")
+
+
 def as_sigma_rate(rate: float) -> float:
     """``sigma_rate`` after its checks."""
     if as_positive(rate, "sigma_rate") > 1:

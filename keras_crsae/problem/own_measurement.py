@@ -67,12 +67,16 @@ class OwnMeasurement(Measurement):
         return self.operator.adjoint(y)
 
     def signal_space(self, space: Any) -> tuple[Any, ...]:
-        given = getattr(self.operator, "signal_space", None)
-        return tuple(space) if given is None else tuple(given(tuple(space)))
+        return self._sizes("signal_space", tuple(space))
 
     def data_space(self, space: Any) -> tuple[Any, ...]:
-        given = getattr(self.operator, "data_space", None)
-        return tuple(space) if given is None else tuple(given(tuple(space)))
+        return self._sizes("data_space", tuple(space))
+
+    def _sizes(self, name: str, space: tuple[Any, ...]) -> tuple[Any, ...]:
+        given = getattr(self.operator, name, None)
+        if given is None or any(n is None for n in space):  # sizes that are unknown stay so
+            return space
+        return tuple(given(space))
 
     def check_data(self, shape: tuple[int, ...]) -> None:
         """ValueError where it does not do what it says on data of this shape, (*space, channels); once a shape."""

@@ -4,7 +4,7 @@ from typing import get_args
 
 from keras_crsae import typing
 from keras_crsae.layers.sparse_coding import GRADIENTS
-from keras_crsae.models.crsae import LAMBDA_LEARNING
+from keras_crsae.models.crsae_options import LAMBDA_LEARNING
 
 
 def test_literals_are_the_accepted_options():
