@@ -76,13 +76,12 @@ PAGES = {
         "first half of the trials, ours without; all are scored on the other half, within 15 ms. The bins of a "
         "held-out trial are predicted in five groups, each from the others; the PSTH's width is the one that makes "
         "the held-out trials most likely."),
-    "compressed": Page("What is learned from half as many measurements as samples?", (
-        Source("compressed_recovery", "A dictionary without shifts",
-               "Sums of 4 of 60 random atoms, seen through Gaussian matrices; mean error of the atoms, three seeds. "
-               "The filters are as long as the signal: one matrix for all shows them only through its rows."),
-        Source("compressed_digits", "Codes of digits",
-               "A linear classifier (scikit-learn) on the codes of 5,000 digits, 4,000 to learn from and 1,000 to "
-               "test."))),
+    "compressed": Page(
+        "What is learned from half as many measurements as samples?", (Source("compressed"),),
+        "Recovery: sums of 4 of 60 random atoms, seen through Gaussian matrices; mean error of the atoms, three seeds. "
+        "The filters are as long as the signal: one matrix for all shows them only through its rows. Digits: logistic "
+        "regression on the codes of 5,000 digits, 4,000 to learn from and 1,000 to test, another matrix in each "
+        "batch."),
     "denoising": Page("How good are denoisers after minutes?", (
         Source("denoising_curves", "Over training time",
                "Each configuration differs from the first in what its name says. Nine images of `set68`, eight "

@@ -16,7 +16,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from crsae_onnx.core.errors import SignalError
-from crsae_onnx.core.spec import BASELINE, EXPOSURE, INPUT, MASK, SIGMA, TRIALS, is_index, sizes, tensors
+from crsae_onnx.core.spec import (
+    BASELINE,
+    EXPOSURE,
+    INPUT,
+    MASK,
+    OPERATOR,
+    SIGMA,
+    TRIALS,
+    is_index,
+    sizes,
+    tensors,
+)
 from crsae_onnx.runtime.sparse_encoder import SparseEncoder
 from crsae_onnx.serving.binary_tensors import (
     LENGTH_HEADER,
@@ -103,7 +114,7 @@ class Models:
 
         described = ("unit", "sampling_frequency", "pixel_range", "sigma", "penalty_weight", "precision",
                      "weights_sha256", "preprocessing", "whitening_inside", "likelihood", "size_name", "size",
-                     "baseline")
+                     "baseline", "measurement")
         return {"name": name, "versions": ["1"], "platform": "onnxruntime_onnx",
                 "inputs": [tensor(n) for n in info["inputs"]], "outputs": [tensor(n) for n in tensors(info["outputs"])],
                 "parameters": {key: info[key] for key in described if key in info}}
@@ -151,6 +162,7 @@ class Models:
             raise RequestError(413, f"The code of this signal has {size:,} numbers; at most {self.largest_code:,} are "
                                "computed. Send shorter signals.")
         more = {name: given[name] for name in (TRIALS, EXPOSURE, BASELINE) if name in given}
+        more |= {OPERATOR: np.ravel(given[OPERATOR])} if OPERATOR in given else {}
         arrays = encoder.run(wanted, given[INPUT], mask=given.get(MASK),
                              sigma=None if sigma is None else np.ravel(sigma), **more, options=options)
         if not all(np.isfinite(array).all() for array in arrays.values()):
