@@ -127,7 +127,8 @@ def test_counts_and_images_have_filters_of_rank_one_too(rng):
     counts.compile(keras.optimizers.Adam(1e-2))
     history = counts.fit(rng.poisson(3, (4, 60, 5)), epochs=1, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
-    images = model_of(kernel_size=(4, 4), filters=2, code_prior="soft", strides=2, lambda_learning=None, sigma=1.0)
+    images = model_of(kernel_size=(4, 4), filters=2, code_prior="soft", strides=2, lambda_learning=None, sigma=1.0,
+                      lambda_init=1.0)
     images.compile(keras.optimizers.Adam(1e-2))
     images.fit(rng.standard_normal((2, 16, 16, 3)), epochs=1, verbose=0)
     assert images.dictionary.maps.shape == (3, 2) and images.dictionary.time_courses.shape == (4, 4, 2)
