@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from keras_crsae.plots.curves import plot_curves, plot_lambda
     from keras_crsae.plots.filters import align_filters, plot_filters, plot_templates
     from keras_crsae.plots.images import plot_denoising
+    from keras_crsae.plots.maps import plot_maps
 
 __all__ = ["align_filters", "plot_code", "plot_curves", "plot_denoising", "plot_filters", "plot_lambda",
-           "plot_templates"]
+           "plot_maps", "plot_templates"]
 __getattr__, __dir__ = lazy_names(__name__, {
     **{name: "keras_crsae.plots.filters" for name in ("align_filters", "plot_filters", "plot_templates")},
     **{name: "keras_crsae.plots.curves" for name in ("plot_curves", "plot_lambda")},
     "plot_code": "keras_crsae.plots.codes", "plot_denoising": "keras_crsae.plots.images",
+    "plot_maps": "keras_crsae.plots.maps",
 })
