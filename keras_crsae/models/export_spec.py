@@ -54,7 +54,7 @@ def encoder_spec(model: Any) -> EncoderSpec:
     return EncoderSpec(
         kernel=_unit_kernel(dictionary), decoder_kernel=_unit_kernel(model.decoder),
         adjoint_kernel=None if analysis is None or layers else _unit_kernel(analysis),
-        subspace=dictionary.channel_subspace() if model.decoder is dictionary and not layers else None,
+        subspace=_subspace(model),
         layers=layers, strides=dictionary.strides, block=encoder.block, step_size=float(model.step_size),
         lambda_reg=ops.convert_to_numpy(model.lambda_reg), sigma=float(model.sigma),
         code_prior=model.code_prior.onnx, likelihood=model.likelihood.onnx,
@@ -62,6 +62,13 @@ def encoder_spec(model: Any) -> EncoderSpec:
         tolerance=encoder.tolerance, check_every=LOOP_BODY, active=encoder.active,
         config=_config(model), measurement=measurement,
         versions={"keras-crsae": package_version(), "keras": keras.__version__, "backend": keras.backend.backend()})
+
+
+def _subspace(model: Any) -> np.ndarray | None:
+    """What the filters of encoder and decoder span of the channels, where a graph may iterate on that alone."""
+    plain = model.decoder is model.dictionary and isinstance(model.measurement, Identity) \
+        and not isinstance(model.encoder, UnrolledCoding)
+    return model.dictionary.channel_subspace() if plain else None
 
 
 def _config(model: Any) -> dict[str, Any]:

@@ -25,8 +25,9 @@ def plot_maps(maps: ArrayLike, time_courses: ArrayLike, positions: ArrayLike | N
     Args:
         maps: (channels, filters), as ``model.dictionary.maps``.
         time_courses: (time, filters), as ``model.dictionary.time_courses``.
-        positions: (channels, 2), where each channel's sensor lies in the plane, in any unit, the nose at the top: maps
-            are then drawn as topographies. None: as bars over channels.
+        positions: where each channel's sensor lies, in any unit: (channels, 2) in the plane, the nose at the top, or
+            (channels, 3) around the head, y to the nose and z up, as MNE has it. Maps are then drawn as topographies.
+            None: as bars over channels.
         sampling_frequency: Hz; None: the axis counts samples.
         title: of the figure; None: a plain one.
 
@@ -74,11 +75,17 @@ def plot_maps(maps: ArrayLike, time_courses: ArrayLike, positions: ArrayLike | N
 
 
 def _as_positions(positions: ArrayLike, channels: int) -> np.ndarray:
-    """Positions (channels, 2), moved and scaled so that the outermost lies at distance 1 from the middle."""
+    """Positions (channels, 2), moved and scaled so that the outermost lies at distance 1 from the middle.
+
+    Those around the head are unrolled: the angle from its top becomes the distance from the middle.
+    """
     places = np.asarray(positions, np.float64)
-    if places.shape != (channels, 2) or not np.isfinite(places).all():
-        raise ValueError(f"`positions` must be finite and of shape ({channels} channels, 2). "
+    if places.shape not in ((channels, 2), (channels, 3)) or not np.isfinite(places).all():
+        raise ValueError(f"`positions` must be finite and of shape ({channels} channels, 2) or ({channels}, 3). "
                          f"Received: shape {places.shape}")
+    if places.shape[1] == 3:
+        across = np.linalg.norm(places[:, :2], axis=1)
+        places = places[:, :2] * (np.arctan2(across, places[:, 2]) / np.maximum(across, 1e-12))[:, None]
     places = places - (places.max(axis=0) + places.min(axis=0)) / 2
     size = float(np.linalg.norm(places, axis=1).max())
     if channels < 3 or not size > 0 or np.linalg.matrix_rank(places - places.mean(axis=0), tol=1e-6 * size) < 2:

@@ -12,7 +12,7 @@ from crsae_onnx.validate import validate
 import keras_crsae as kc
 
 CASES = [dict(), dict(shrinkage="soft", strides=3), dict(iterations=25), dict(tied=False), dict(kernel_size=(5, 4)),
-         dict(active=True), dict(tolerance=1e-4), dict(filters=7)]
+         dict(active=True, tolerance=1e-4), dict(tolerance=1e-4), dict(filters=7)]
 
 
 def built(channels=6, **options):
@@ -34,6 +34,9 @@ def test_a_file_computes_what_the_model_does(options, tmp_path):
     report = validate(model, path, shapes=[(1, *(41, 13)[:model.rank], 6), (3, *(80, 31)[:model.rank], 6)])
     assert report.difference <= 1e-5
     assert SparseEncoder(path).info["channels"] == 6
+    if model.encoder.active:  # found in NumPy from the filters in the file
+        signal = np.random.default_rng(0).standard_normal((2, 80, 6)).astype("float32")
+        np.testing.assert_allclose(SparseEncoder(path, active=True).encode(signal), model.encode(signal), atol=1e-3)
 
 
 def test_the_iterations_work_on_as_few_channels_as_there_are_filters(tmp_path):

@@ -121,12 +121,16 @@ def test_moments_of_maps_and_courses_of_equal_shape_are_told_apart(simulated):
     assert len(filter_moments(model, spatial=True)) == 2
 
 
-def test_counts_and_images_have_filters_of_rank_one_too(rng):
+def test_counts_measured_signals_and_images_have_filters_of_rank_one_too(rng):
     counts = model_of(likelihood="poisson", sigma=1.0, exposure=2.0, gradient="decoder", filters=1, lambda_init=0.2,
                       lambda_learning=None)
     counts.compile(keras.optimizers.Adam(1e-2))
     history = counts.fit(rng.poisson(3, (4, 60, 5)), epochs=1, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
+    seen = model_of(measurement=kc.problem.Subsample(2), sigma=1.0, lambda_init=1.0, lambda_learning=None)
+    seen.compile(keras.optimizers.Adam(1e-2))
+    seen.fit(rng.standard_normal((2, 40, CHANNELS)), epochs=1, verbose=0)
+    assert seen.dictionary.maps.shape == (CHANNELS, FILTERS)
     images = model_of(kernel_size=(4, 4), filters=2, code_prior="soft", strides=2, lambda_learning=None, sigma=1.0,
                       lambda_init=1.0)
     images.compile(keras.optimizers.Adam(1e-2))

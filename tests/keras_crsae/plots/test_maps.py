@@ -31,8 +31,18 @@ def test_each_filter_has_its_map_above_its_time_course(parts, rng, located, tmp_
     figure.savefig(tmp_path / "maps.png")
 
 
+def test_sensors_around_a_head_are_unrolled(parts):
+    around = np.zeros((16, 3))
+    angle = np.linspace(0, np.pi / 2, 16)  # from the top to the nose
+    around[:, 1], around[:, 2] = np.sin(angle), np.cos(angle)
+    around[0, 0], around[5, 0] = 0.01, 0.3
+    y = plot_maps(*parts, positions=0.1 * around).axes[0].lines[0].get_ydata()
+    np.testing.assert_allclose(np.diff(y)[6:], np.diff(y)[6], rtol=1e-6)
+
+
 @pytest.mark.parametrize("wrong, words", [
-    (dict(time_courses=np.zeros((40, 2))), "as many filters"), (dict(positions=np.zeros((3, 2))), r"\(16 channels, 2\)"),
+    (dict(time_courses=np.zeros((40, 2))), "as many filters"),
+    (dict(positions=np.zeros((3, 2))), r"\(16 channels, 2\)"),
     (dict(positions=np.full((16, 2), np.nan)), "finite"),
     (dict(positions=np.outer(np.arange(16), [1, 2])), "do not lie on a line")])
 def test_what_does_not_fit_is_refused(parts, wrong, words):
