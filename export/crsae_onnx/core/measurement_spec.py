@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +97,7 @@ class MeasurementSpec:
         return found
 
 
-def measured_layout(facts: dict[str, Any]) -> tuple[tuple[int | None, ...], int]:
+def measured_layout(facts: Mapping[str, Any]) -> tuple[tuple[int | None, ...], int]:
     """Sizes of a file's data on each axis of space, None where any will do, and their channels.
 
     Args:

@@ -52,8 +52,8 @@ def build_measured(spec: EncoderSpec, outputs: Sequence[str], inputs: Sequence[s
     if not looped:
         fold_constants(top, list(outputs))
     facts = {"rank": spec.rank, "channels": spec.channels, "filters": spec.filters, "measurement": measurement.facts()}
-    infos = [[_info(name, facts) for name in names] for names in (inputs, outputs)]
-    made = helper.make_graph(top.nodes, "crsae", *infos, top.used_constants(), value_info=top.shapes)
+    made = helper.make_graph(top.nodes, "crsae", [_info(name, facts) for name in inputs],
+                             [_info(name, facts) for name in outputs], top.used_constants(), value_info=top.shapes)
     opsets = [helper.make_opsetid("", OPSET)]
     return helper.make_model(made, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets),
                              producer_name="keras-crsae")
@@ -86,7 +86,7 @@ class _MeasuredGraph:
         self.dense = self._columns()  #: (Phi D)^T, (filters, measurements), where the code has one position
         self.picked: list[str] = []
         step = top.constant(np.float32(spec.step_size), np.float32)
-        if measurement.count is not None:
+        if measurement.count is not None and measurement.step_sizes is not None:
             self._pick()
             step = top("Gather", constant(measurement.step_sizes, np.float32), OPERATOR)
         self.step_size = self._each(step)

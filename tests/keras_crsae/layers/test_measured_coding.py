@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse
 import tensorflow as tf
 from keras import ops
 
@@ -16,6 +17,7 @@ PHI, STACK = RNG.standard_normal((10, 20)) / 3, RNG.standard_normal((3, 10, 20))
 CASES = {
     "matrix": (Matrix(PHI), (2, 10, 1), dict(kernel_size=5), {}),
     "matrix, strides, channels": (Matrix(PHI), (2, 10, 2), dict(kernel_size=6, strides=4), {}),
+    "sparse": (Matrix(scipy.sparse.csr_matrix(PHI * (np.abs(PHI) > 0.3))), (2, 10, 1), dict(kernel_size=5), {}),
     "dense": (Matrix(PHI), (2, 10, 1), dict(kernel_size=20, filters=7), {}),
     "dense images": (Matrix(PHI, (4, 5, 1)), (2, 10, 1, 1), dict(kernel_size=(4, 5), filters=6), {}),
     "images": (Matrix(PHI, (4, 5, 1)), (2, 10, 1, 1), dict(kernel_size=(2, 3)), {}),

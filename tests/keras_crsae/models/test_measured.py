@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import scipy.sparse
 import tensorflow as tf
 
 import keras_crsae as kc
@@ -44,6 +45,7 @@ def signals():
 CASES = {
     "matrix": (lambda: Matrix(PHI), lambda x: np.einsum("mn,bnc->bmc", PHI, x), {}, {}),
     "vectors": (lambda: Matrix(PHI, (60, 1)), lambda x: x[..., 0] @ PHI.T, {}, dict(gradient="decoder")),
+    "sparse": (lambda: Matrix(scipy.sparse.coo_matrix(PHI)), lambda x: np.einsum("mn,bnc->bmc", PHI, x), {}, {}),
     "stack": (lambda: Matrix(STACK), lambda x: np.einsum("bmn,bnc->bmc", STACK[NUMBERS], x), dict(operator=NUMBERS),
               dict(lambda_learning="em_closed_form", sigma_learning=True)),
     "dense": (lambda: Matrix(PHI), lambda x: np.einsum("mn,bnc->bmc", PHI, x), {}, dict(kernel_size=60, filters=6)),
