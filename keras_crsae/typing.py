@@ -16,7 +16,7 @@ Shape: TypeAlias = tuple[int, ...]
 BlockSize: TypeAlias = int | Literal["auto"]
 
 #: How far the gradient goes back through the encoder, see ``SparseCoding``.
-Gradient: TypeAlias = Literal["unrolled", "truncated", "decoder"]
+Gradient: TypeAlias = Literal["unrolled", "truncated", "decoder", "implicit"]
 #: What shares one baseline, see ``SparseCoding``.
 BaselineScope: TypeAlias = Literal["channel", "shared", "signal"]
 #: How lambda learns, see ``CRsAE``.

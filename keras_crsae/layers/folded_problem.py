@@ -129,6 +129,9 @@ def fold_problem(tensors: Tensors, likelihood: Likelihood, code_prior: CodePrior
     """
     positions, strides = dictionary.code_space(ops.shape(tensors.signal)[1:-1]), dictionary.strides
     batch, filters = ops.shape(tensors.signal)[0], tensors.kernel.shape[-1]
+    if tensors.baseline is None and all(isinstance(m, int) and m == 1 for m in positions):
+        return FoldedProblem(_as_one_position(tensors), likelihood, code_prior, (1,) * len(strides),
+                             (batch, *positions, filters), positions, None, in_place)
     if block is None:
         return FoldedProblem(tensors, likelihood, code_prior, strides, (batch, *positions, filters), positions, None,
                              in_place, channels=tensors.kernel.shape[-2])
@@ -163,6 +166,19 @@ def _fold_tensors(tensors: Tensors, strides: Shape, block: Shape, count: list[Te
     threshold = ops.tile(threshold, (1,) * (len(threshold.shape) - 1) + (kernel.shape[-1] // threshold.shape[-1],))
     return Tensors(signal, observed, kernel, adjoint_kernel, threshold, tensors.step_size,
                    baseline=_fold_baseline(tensors, space, period), sample_size=size)
+
+
+def _as_one_position(tensors: Tensors) -> Tensors:
+    """Filters as long as the signal: all its values as channels of one sample, so that D is a plain matrix product.
+
+    A kernel of 784 samples ran 7 times slower as a convolution of 784 taps, and 100 times slower in blocks.
+    """
+    one, values = (1,) * (len(tensors.kernel.shape) - 2), math.prod(tensors.kernel.shape[:-1])
+    signal, observed = (None if a is None else ops.reshape(a, (ops.shape(a)[0], *one, values))
+                        for a in (tensors.signal, tensors.observed))
+    kernel, adjoint_kernel = (None if k is None else ops.reshape(k, (*one, values, k.shape[-1]))
+                              for k in (tensors.kernel, tensors.adjoint_kernel))
+    return tensors._replace(signal=signal, observed=observed, kernel=kernel, adjoint_kernel=adjoint_kernel)
 
 
 def _fold_baseline(tensors: Tensors, space: list[Tensor], period: Shape) -> Tensor | None:

@@ -36,7 +36,7 @@ class SolverLoop:
 
     def run(self, problem: FoldedProblem) -> tuple[list[Tensor], Tensor | None]:
         """The last iterate as a list, or all of them with ``return_sequences``, and the baseline where it is free."""
-        held = {"unrolled": 0, "decoder": self.iterations,
+        held = {"unrolled": 0, "decoder": self.iterations, "implicit": self.iterations,
                 "truncated": max(0, self.iterations - self.gradient_steps)}[self.gradient]
         factors = np.array(self.solver.momentum(self.iterations), "float32")
         sequence: list[Tensor] = []

@@ -13,6 +13,7 @@ from keras import ops
 from keras_crsae.layers import call_inputs
 from keras_crsae.layers.conv_dictionary import ConvDictionary, IteratedProblem
 from keras_crsae.layers.folded_problem import FoldedProblem, Tensors, fold_problem
+from keras_crsae.layers.implicit_gradient import with_implicit_gradient
 from keras_crsae.layers.largest_values import keep_largest
 from keras_crsae.layers.measured_coding import check_encoder, measured_problem
 from keras_crsae.layers.precision import layer_policy
@@ -29,7 +30,7 @@ from keras_crsae.solvers.fista import FISTA
 from keras_crsae.solvers.proximal_step import is_in_place
 from keras_crsae.typing import BaselineScope, BlockSize, Gradient, Shape, Tensor
 
-GRADIENTS: tuple[Gradient, ...] = ("unrolled", "truncated", "decoder")
+GRADIENTS: tuple[Gradient, ...] = ("unrolled", "truncated", "decoder", "implicit")
 #: Iterations for ``iterations="auto"``.
 AUTO_ITERATIONS = {"plain": 1000, "gentle": 2000, "adaptive": 1000, "active": 100}
 BASELINE_SCOPES: tuple[BaselineScope, ...] = ("channel", "shared", "signal")
@@ -46,7 +47,8 @@ class SparseCoding(keras.layers.Layer):
         unroll: True: a Python loop; False: one graph loop (smaller graph, less to compile).
         return_sequences: give every iterate, (batch, iterations, *positions, filters).
         gradient: "unrolled" (through every iteration), "truncated" (through the last ``gradient_steps``),
-            "decoder" (the code is held constant). Memory of the last two does not grow with ``iterations``.
+            "decoder" (the code is held constant), "implicit" (that of the optimum, which the iterations must have come
+            close to; see ``layers.implicit_gradient``). Memory of the last three does not grow with ``iterations``.
         gradient_steps: iterations that "truncated" differentiates.
         tolerance: None, or stop once the code's relative change in one iteration, ||x - x_last|| / ||x||, is below
             it for every signal of the batch; tested every 10 iterations, ``iterations`` being the most.
@@ -138,6 +140,8 @@ class SparseCoding(keras.layers.Layer):
         self._check_steps()
         check_encoder(self.cell.measurement, self.solver.adaptive, active=self.active,
                       analysis=self.analysis is not None)
+        if self.gradient == "implicit":
+            self._check_implicit()
         if not self.active:
             return
         dictionary = self.cell.dictionary
@@ -149,6 +153,18 @@ class SparseCoding(keras.layers.Layer):
         if self.analysis is not None or not dictionary.unit_norm:
             raise ValueError("active=True needs filters of norm 1 that stand in D^T too. Use active=False.")
         ActiveSet.check(Problem(self.cell.likelihood, self.cell.code_prior))
+
+    def _check_implicit(self) -> None:
+        """Refuse what has no implicit gradient."""
+        cell = self.cell
+        if not cell.likelihood.quadratic or cell.code_prior.group_axes or self.analysis is not None:
+            raise ValueError("gradient='implicit' differentiates the conditions of optimality of a Gaussian likelihood "
+                             "with a penalty of each value by itself, and the same filters in D^T. Use "
+                             f"gradient='unrolled'. Received: likelihood={type(cell.likelihood).__name__}, "
+                             f"code_prior={type(cell.code_prior).__name__}")
+        if self.return_sequences or self.top_k is not None:
+            raise ValueError("gradient='implicit' is that of the optimum alone: omit return_sequences and top_k, or "
+                             "use gradient='unrolled'.")
 
     def _check_steps(self) -> None:
         """Refuse what a search for step sizes, or for baselines, cannot have."""
@@ -338,6 +354,8 @@ class SparseCoding(keras.layers.Layer):
     def _solve(self, problem: FoldedProblem) -> tuple[Tensor, Tensor | None]:
         """Code after the iterations, or all of them, and the baseline where it is found with it."""
         iterates, found = self.loop().run(problem)
+        if self.gradient == "implicit":
+            iterates = [with_implicit_gradient(problem, iterates[-1])]
         baseline = None if found is None else problem.unfold_baseline(found)
         if self.return_sequences:
             return ops.stack([problem.unfold(x) for x in iterates], axis=1), baseline
