@@ -22,18 +22,19 @@ if TYPE_CHECKING:
     from keras_crsae._version import __version__ as __version__
     from keras_crsae.constraints import UnitNormFilters
     from keras_crsae.layers import ConvDictionary, FreeNormDictionary, SparseCoding, SparseCodingCell
-    from keras_crsae.models import CRsAE, Denoiser
+    from keras_crsae.models import CRsAE, Denoiser, SparseCodingClassifier
     from keras_crsae.problem import GammaPrior, lambda_max
     from keras_crsae.zoo import load_model_from_zoo
 
 __all__ = ["CRsAE", "ConvDictionary", "Denoiser", "FreeNormDictionary", "GammaPrior", "SparseCoding",
-           "SparseCodingCell", "UnitNormFilters", "applications", "callbacks", "data", "lambda_max", "layers",
-           "load_model_from_zoo", "metrics", "models", "plots", "problem", "regularizers", "solvers", "zoo"]
+           "SparseCodingCell", "SparseCodingClassifier", "UnitNormFilters", "applications", "callbacks", "data",
+           "lambda_max", "layers", "load_model_from_zoo", "metrics", "models", "plots", "problem", "regularizers",
+           "solvers", "zoo"]
 _SOURCES = {
     **{name: f"keras_crsae.{name}" for name in __all__ if name.islower() and "_" not in name},
     **{name: "keras_crsae.layers" for name in ("ConvDictionary", "FreeNormDictionary", "SparseCoding",
                                                "SparseCodingCell")},
-    **{name: "keras_crsae.models" for name in ("CRsAE", "Denoiser")},
+    **{name: "keras_crsae.models" for name in ("CRsAE", "Denoiser", "SparseCodingClassifier")},
     **{name: "keras_crsae.problem" for name in ("GammaPrior", "lambda_max")},
     "UnitNormFilters": "keras_crsae.constraints",
     "load_model_from_zoo": "keras_crsae.zoo", "__version__": "keras_crsae._version",
@@ -46,6 +47,7 @@ def _register_classes() -> None:
     try:
         importlib.import_module("keras_crsae.models.baselines")
         importlib.import_module("keras_crsae.models.denoiser")
+        importlib.import_module("keras_crsae.models.classifier")
     except ImportError:  # a module that these need is the one that imports Keras, and is not complete yet
         after_next_name(_register_classes)
 

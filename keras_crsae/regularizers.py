@@ -61,6 +61,68 @@ class Smoothness(keras.regularizers.Regularizer):
 
 
 @keras.saving.register_keras_serializable(package="keras_crsae")
+class Coherence(keras.regularizers.Regularizer):
+    """weight * ||D^T D - I||_F^2: filters are to be orthogonal to each other, and to their own shifts.
+
+    The columns of D are the filters at all positions that matter: at the same one (``lags=0``, all that there is where
+    filters are as long as the signal), and shifted against each other by up to ``lags``. Codes of incoherent filters
+    move less when the signal is disturbed; certificates of them are larger (arXiv 2010.12088).
+
+    Args:
+        weight: non-negative.
+        lags: largest shift on each axis of space: an int, one an axis, or None, all that overlap.
+
+    Raises:
+        ValueError: a negative weight or lag.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_crsae.regularizers import Coherence
+        >>> pair = np.array([[1.0, 0.6], [0.0, 0.8]], "float32").reshape(2, 1, 2)  # <d_1, d_2> = 0.6, counted twice
+        >>> round(float(Coherence(1.0)(pair)), 4)
+        0.72
+        >>> round(float(Coherence(1.0, lags=None)(pair)), 4)  # shifts by 1: 0.8^2 twice and 0.48^2 twice
+        2.4608
+    """
+
+    def __init__(self, weight: float = 1e-2, lags: int | tuple[int, ...] | None = 0) -> None:
+        if isinstance(weight, str) or not 0 <= float(weight) < float("inf"):
+            raise ValueError(f"`weight` must be a non-negative number. Received: weight={weight!r}")
+        self.weight = float(weight)
+        self.lags = lags if lags is None else int(lags) if isinstance(lags, int) else tuple(int(n) for n in lags)
+        if self.lags is not None and min(self.lags if isinstance(self.lags, tuple) else (self.lags,)) < 0:
+            raise ValueError(f"`lags` must be None or non-negative ints. Received: lags={lags!r}")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The penalty of a kernel (*kernel_size, channels, filters), or of a matrix (values, filters), a scalar."""
+        x = ops.convert_to_tensor(x)
+        if len(x.shape) == 2:
+            x = x[None]
+        sizes, filters = tuple(x.shape[:-2]), x.shape[-1]
+        lags = self.lags if isinstance(self.lags, tuple) else (self.lags,) * len(sizes)
+        if len(lags) != len(sizes):
+            raise ValueError(f"`lags` must be one int, or one for each of the {len(sizes)} axes of the filters. "
+                             f"Received: lags={self.lags} and a kernel of shape {tuple(x.shape)}")
+        widths = [k - 1 if n is None else min(n, k - 1) for n, k in zip(lags, sizes, strict=True)]
+        if not any(widths):
+            matrix = ops.reshape(x, (-1, filters))
+            return self.weight * ops.sum(ops.square(ops.matmul(ops.transpose(matrix), matrix) - ops.eye(
+                filters, dtype=x.dtype)))
+        signals = ops.pad(ops.moveaxis(x, -1, 0), [(0, 0), *((n, n) for n in widths), (0, 0)])
+        products = ops.conv(signals, x, padding="valid", data_format="channels_last")
+        same = ops.sum(ops.square(products)) - ops.sum(ops.square(_diagonal(products, widths)))
+        return self.weight * (same + ops.sum(ops.square(_diagonal(products, widths) - 1.0)))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"weight": self.weight, "lags": self.lags}
+
+
+def _diagonal(products: Tensor, widths: list[int]) -> Tensor:
+    """Squared norms of filters, (filters,), in their products at all lags (filters, *lags, filters)."""
+    return ops.diagonal(products[(slice(None), *widths)])
+
+
+@keras.saving.register_keras_serializable(package="keras_crsae")
 class OfUnitFilters(keras.regularizers.Regularizer):
     """regularizer(d / ||d||): a penalty of the filters' shapes, whose gradient is tangent to the unit sphere.
 

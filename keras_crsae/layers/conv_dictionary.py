@@ -13,7 +13,7 @@ from keras_crsae.constraints import ConstrainedFilters, UnitNormFilters, filter_
 from keras_crsae.layers.precision import layer_policy
 from keras_crsae.operators import polyphase
 from keras_crsae.operators.convolution import adjoint, code_length, signal_length, synthesis
-from keras_crsae.operators.lipschitz import largest_eigenvalue
+from keras_crsae.operators.lipschitz import largest_eigenvalue, matrix_eigenvalue
 from keras_crsae.regularizers import OfUnitFilters
 from keras_crsae.typing import BlockSize, Sizes, Tensor
 
@@ -208,8 +208,11 @@ class ConvDictionary(keras.layers.Layer):
                  zip(ops.shape(code)[1:-1], self.kernel_size, self.strides, strict=True)]
         return signal[(slice(None), *(slice(0, n) for n in space))]
 
-    def largest_eigenvalue(self) -> Tensor:
-        """Upper bound of the largest eigenvalue of ``D^T D``."""
+    def largest_eigenvalue(self, one_position: bool = False) -> Tensor:
+        """Upper bound of the largest eigenvalue of ``D^T D``; ``one_position``: for signals as long as the filters."""
+        if one_position:
+            kernel = self.unit_kernel()
+            return matrix_eigenvalue(ops.reshape(kernel, (-1, kernel.shape[-1])))
         return largest_eigenvalue(self.unit_kernel(), self.strides)
 
     def restricted_eigenvalue(self, support: Tensor) -> Tensor:

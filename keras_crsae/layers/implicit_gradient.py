@@ -14,12 +14,32 @@ import tensorflow as tf
 from keras import ops
 
 from keras_crsae.layers.folded_problem import FoldedProblem
+from keras_crsae.layers.sparse_coding_cell import SparseCodingCell
 from keras_crsae.operators.convolution import adjoint, synthesis
 from keras_crsae.typing import Tensor
 
 #: Conjugate-gradient steps at most, and the share of the first squared residual at which a signal is done.
 MOST_STEPS, _ENOUGH = 100, 1e-12
+#: Curvature d^T G d / d^T d, filters of norm 1, below which a direction is not followed. A code that has not converged
+#: may hold more values than the signal has samples: the system has then no solution, and the steps would run away.
+_LEAST_CURVATURE = 1e-3
 _TINY = 1e-30
+
+
+def check_implicit(cell: SparseCodingCell, optimum: bool) -> None:
+    """ValueError for an encoder whose code has no implicit gradient.
+
+    Args:
+        cell: of the encoder.
+        optimum: whether what it returns is the code alone that the iterations end with, by one dictionary.
+    """
+    if not cell.likelihood.quadratic or cell.code_prior.group_axes:
+        raise ValueError("gradient='implicit' differentiates the conditions of optimality of a Gaussian likelihood with "
+                         "a penalty of each value by itself. Use gradient='unrolled'. Received: "
+                         f"likelihood={type(cell.likelihood).__name__}, code_prior={type(cell.code_prior).__name__}")
+    if not optimum:
+        raise ValueError("gradient='implicit' is that of the optimum alone: omit return_sequences, top_k and analysis, "
+                         "or use gradient='unrolled'.")
 
 
 def with_implicit_gradient(problem: FoldedProblem, code: Tensor) -> Tensor:
@@ -27,8 +47,8 @@ def with_implicit_gradient(problem: FoldedProblem, code: Tensor) -> Tensor:
 
     Args:
         problem: quadratic likelihood, penalty of each value by itself; as the iterations ran on it.
-        code: (batch, *positions, filters) of the problem. The gradient is exact where the code is the optimum, and
-            where D_S has full column rank; else it is that of the least-norm change, as the steps allow.
+        code: (batch, *positions, filters) of the problem. The gradient is exact where the code is the optimum and
+            the squared singular values of D_S are above 1e-3; what lies along smaller ones is left out in part.
 
     Returns:
         Tensor of code's values and shape.
@@ -64,8 +84,9 @@ def solve(gram: Callable[[Tensor], Tensor], right: Tensor, steps: int = MOST_STE
 
     Args:
         gram: symmetric positive semidefinite map of (batch, ...) to its shape, that of each signal by itself.
-        right: (batch, ...), in the range of ``gram``.
-        steps: at most; a signal's solution stays as it is once its residual has fallen to 1e-6 of its first.
+        right: (batch, ...).
+        steps: at most. A signal's solution stays as it is once its residual has fallen to 1e-6 of its first, or where
+            ``gram`` hardly changes the direction of the next step.
 
     Returns:
         Tensor of right's shape.
@@ -89,11 +110,14 @@ def solve(gram: Callable[[Tensor], Tensor], right: Tensor, steps: int = MOST_STE
 
     def body(found: Tensor, residual: Tensor, direction: Tensor, power: Tensor) -> tuple[Tensor, ...]:
         image = gram(direction)
-        step = ops.where(power > enough, power / (total(direction * image) + _TINY), 0.0)
+        curvature = total(direction * image)
+        goes_on = (power > enough) & (curvature > _LEAST_CURVATURE * total(ops.square(direction)))
+        step = ops.where(goes_on, power / (curvature + _TINY), 0.0)
         found, residual = found + step * direction, residual - step * image
         new = total(ops.square(residual))
-        direction = ops.where(new > enough, residual + new / (power + _TINY) * direction, 0.0)
-        return found, residual, direction, ops.where(step > 0, new, 0.0)
+        goes_on = goes_on & (new > enough)
+        direction = ops.where(goes_on, residual + new / (power + _TINY) * direction, 0.0)
+        return found, residual, direction, ops.where(goes_on, new, 0.0)
 
     start = (ops.zeros_like(right), right, right, total(ops.square(right)))
     return ops.while_loop(lambda found, residual, direction, power: ops.any(power > enough), body, start,

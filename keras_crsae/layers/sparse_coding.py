@@ -13,7 +13,7 @@ from keras import ops
 from keras_crsae.layers import call_inputs
 from keras_crsae.layers.conv_dictionary import ConvDictionary, IteratedProblem
 from keras_crsae.layers.folded_problem import FoldedProblem, Tensors, fold_problem
-from keras_crsae.layers.implicit_gradient import with_implicit_gradient
+from keras_crsae.layers.implicit_gradient import check_implicit, with_implicit_gradient
 from keras_crsae.layers.largest_values import keep_largest
 from keras_crsae.layers.measured_coding import check_encoder, measured_problem
 from keras_crsae.layers.precision import layer_policy
@@ -141,7 +141,7 @@ class SparseCoding(keras.layers.Layer):
         check_encoder(self.cell.measurement, self.solver.adaptive, active=self.active,
                       analysis=self.analysis is not None)
         if self.gradient == "implicit":
-            self._check_implicit()
+            check_implicit(self.cell, self.analysis is None and self.top_k is None and not self.return_sequences)
         if not self.active:
             return
         dictionary = self.cell.dictionary
@@ -153,18 +153,6 @@ class SparseCoding(keras.layers.Layer):
         if self.analysis is not None or not dictionary.unit_norm:
             raise ValueError("active=True needs filters of norm 1 that stand in D^T too. Use active=False.")
         ActiveSet.check(Problem(self.cell.likelihood, self.cell.code_prior))
-
-    def _check_implicit(self) -> None:
-        """Refuse what has no implicit gradient."""
-        cell = self.cell
-        if not cell.likelihood.quadratic or cell.code_prior.group_axes or self.analysis is not None:
-            raise ValueError("gradient='implicit' differentiates the conditions of optimality of a Gaussian likelihood "
-                             "with a penalty of each value by itself, and the same filters in D^T. Use "
-                             f"gradient='unrolled'. Received: likelihood={type(cell.likelihood).__name__}, "
-                             f"code_prior={type(cell.code_prior).__name__}")
-        if self.return_sequences or self.top_k is not None:
-            raise ValueError("gradient='implicit' is that of the optimum alone: omit return_sequences and top_k, or "
-                             "use gradient='unrolled'.")
 
     def _check_steps(self) -> None:
         """Refuse what a search for step sizes, or for baselines, cannot have."""
@@ -305,7 +293,8 @@ class SparseCoding(keras.layers.Layer):
     def _problem(self, signal: Tensor, mask: Tensor | None, active: bool) -> IteratedProblem:
         """What the iterations run on: of the dictionary's choice, or as it is where samples are missing or counts."""
         dictionary = self.cell.dictionary
-        if mask is None and self.cell.likelihood.quadratic and self.analysis is None and not self.solver.adaptive:
+        if mask is None and self.cell.likelihood.quadratic and self.analysis is None and not self.solver.adaptive \
+                and self.gradient != "implicit":
             constant = active or self.gradient == "decoder" or is_in_place()
             return dictionary.iterated_problem(signal, differentiable=not constant)
         kernel, analysis = (None if layer is None else ops.cast(layer.unit_kernel(), signal.dtype)

@@ -81,6 +81,9 @@ class SparseCodingCell(keras.layers.Layer):
         self.dictionary = dictionary
         self.lambda_init, self.lambda_shared = lambda_init, lambda_shared
         self.sigma_init, self.step_size_init = sigma, step_size
+        #: Whether all signals are as long as the filters, so that the automatic step size may be that of a matrix: many
+        #: times longer. The owner of a cell that knows so sets it.
+        self.one_position = False
         self._space: tuple[int | None, ...] | None = None
         self._seen: np.ndarray | None = None  # the kernel that the step size was last compared with
 
@@ -112,7 +115,7 @@ class SparseCodingCell(keras.layers.Layer):
         """Upper bound of the largest eigenvalue of (Phi D)^T Phi D; of a stack of matrices, of each of them."""
         dictionary = self.dictionary
         if self.measurement.is_mask:
-            return dictionary.largest_eigenvalue()
+            return dictionary.largest_eigenvalue(**{"one_position": True} if self.one_position else {})
         return self.measurement.largest_eigenvalue(dictionary.unit_kernel(), dictionary.strides,
                                                    dictionary.largest_eigenvalue)
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_crsae as kc
-from keras_crsae.regularizers import OfUnitFilters, Smoothness
+from keras_crsae.regularizers import Coherence, OfUnitFilters, Smoothness
 
 
 def gradient_of(penalty, kernel):
@@ -126,3 +126,29 @@ def test_an_untied_decoder_is_held_smooth_as_the_encoder_is(noise):
     model.compile(keras.optimizers.SGD(0.0))
     logs = model.evaluate(noise, return_dict=True, verbose=0)
     assert logs["loss"] - logs["reconstruction_loss"] == pytest.approx(2 * each, rel=1e-4)
+
+
+def products(kernel, lags):
+    """Inner products of filters (length, filters) at all lags up to ``lags``, by NumPy."""
+    padded = [np.pad(kernel, ((lag, lags - lag), (0, 0))) for lag in range(lags + 1)]
+    return [shifted.T @ padded[0] for shifted in padded]
+
+
+@pytest.mark.parametrize("lags", [0, 2, None])
+def test_coherence_is_the_sum_of_squared_products_less_the_identity(lags, rng):
+    kernel = rng.standard_normal((5, 1, 3))
+    kernel /= np.linalg.norm(kernel, axis=0)
+    first, *shifted = products(kernel[:, 0], 4 if lags is None else lags)
+    expected = np.square(first - np.eye(3)).sum() + 2 * sum(np.square(p).sum() for p in shifted)
+    assert gradient_of(Coherence(0.5, lags=lags), kernel)[0] == pytest.approx(0.5 * expected)
+
+
+@pytest.mark.parametrize("given", [{"weight": -1.0}, {"weight": "much"}, {"lags": -1}, {"lags": (1, -2)}])
+def test_coherence_refuses_negative_numbers(given):
+    with pytest.raises(ValueError, match="non-negative"):
+        Coherence(**given)
+
+
+def test_coherence_refuses_lags_of_other_axes():
+    with pytest.raises(ValueError, match="axes of the filters"):
+        Coherence(lags=(1, 1))(np.ones((5, 1, 2), "float32"))

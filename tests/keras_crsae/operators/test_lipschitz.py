@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 from keras_crsae.operators.convolution import adjoint, synthesis
-from keras_crsae.operators.lipschitz import largest_eigenvalue
+from keras_crsae.operators.lipschitz import largest_eigenvalue, matrix_eigenvalue
 from tests.twin import dictionary_matrix
 
 SHAPES = [((7,), 1, 3, (1,)), ((7,), 3, 2, (1,)), ((6,), 2, 3, (4,)), ((5, 4), 1, 3, (1, 1)), ((5, 6), 2, 4, (2, 3))]
@@ -40,3 +40,11 @@ def test_it_grows_with_the_square_of_the_filters(rng):
     kernel = ops.convert_to_tensor(rng.standard_normal((7, 2, 3)))
     one, three = (float(largest_eigenvalue(factor * kernel, (1,))) for factor in (1.0, 3.0))
     np.testing.assert_allclose(three, 9 * one, rtol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(6, 9), (9, 6), (1, 4)])
+def test_of_a_matrix_it_bounds_the_largest_eigenvalue_from_above(shape, rng):
+    matrix = rng.standard_normal(shape).astype("float32")
+    true = np.linalg.norm(matrix.astype(float), 2)**2
+    for found in (matrix_eigenvalue(matrix), largest_eigenvalue(matrix[None], (1,))):
+        assert true <= float(found) <= 1.02 * true
