@@ -100,3 +100,8 @@ def longer_steps(dictionary: ConvDictionary, exists: Tensor | None) -> Tensor:
         return 1.0
     return ops.stop_gradient(ops.cast(dictionary.largest_eigenvalue(), exists.dtype)
                              / dictionary.restricted_eigenvalue(exists))
+
+
+def has_values(signal: Tensor) -> bool:
+    """Whether values can be read: not in a graph, also where it holds a signal that was made outside of it."""
+    return hasattr(signal, "numpy") and hasattr(ops.zeros(()), "numpy")

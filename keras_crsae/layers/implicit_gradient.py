@@ -34,8 +34,8 @@ def check_implicit(cell: SparseCodingCell, optimum: bool) -> None:
         optimum: whether what it returns is the code alone that the iterations end with, by one dictionary.
     """
     if not cell.likelihood.quadratic or cell.code_prior.group_axes:
-        raise ValueError("gradient='implicit' differentiates the conditions of optimality of a Gaussian likelihood with "
-                         "a penalty of each value by itself. Use gradient='unrolled'. Received: "
+        raise ValueError("gradient='implicit' differentiates the conditions of optimality of a Gaussian likelihood "
+                         "with a penalty of each value by itself. Use gradient='unrolled'. Received: "
                          f"likelihood={type(cell.likelihood).__name__}, code_prior={type(cell.code_prior).__name__}")
     if not optimum:
         raise ValueError("gradient='implicit' is that of the optimum alone: omit return_sequences, top_k and analysis, "

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_crsae.layers.folded_problem import FoldedProblem, Tensors
+from keras_crsae.layers.implicit_gradient import with_implicit_gradient
 from keras_crsae.solvers.base import Solver
 from keras_crsae.typing import Gradient, Tensor
 
@@ -47,7 +48,10 @@ class SolverLoop:
         if self.iterations > held:
             states = self._run(problem, states, factors[max(done, held):], sequence)
         baseline = states[-1] if problem.free_baseline else None
-        return sequence if self.return_sequences else [self._code(problem, states)], baseline
+        code = self._code(problem, states)
+        if self.gradient == "implicit":
+            code = with_implicit_gradient(problem, code)
+        return sequence if self.return_sequences else [code], baseline
 
     def _code(self, problem: FoldedProblem, states: list[Tensor]) -> Tensor:
         return self.solver.code(tuple(states[:-1] if problem.free_baseline else states))

@@ -13,7 +13,7 @@ from keras import ops
 from keras_crsae.layers import call_inputs
 from keras_crsae.layers.conv_dictionary import ConvDictionary, IteratedProblem
 from keras_crsae.layers.folded_problem import FoldedProblem, Tensors, fold_problem
-from keras_crsae.layers.implicit_gradient import check_implicit, with_implicit_gradient
+from keras_crsae.layers.implicit_gradient import check_implicit
 from keras_crsae.layers.largest_values import keep_largest
 from keras_crsae.layers.measured_coding import check_encoder, measured_problem
 from keras_crsae.layers.precision import layer_policy
@@ -273,7 +273,7 @@ class SparseCoding(keras.layers.Layer):
             mask = self.cell.measurement.of_signal(signal)
         if training and self.refresh_in_training:
             self.cell.refresh_step_size()
-        elif _has_values(signal) and self.compute_dtype == self.variable_dtype:
+        elif call_inputs.has_values(signal) and self.compute_dtype == self.variable_dtype:
             self.cell.restore_constraints()  # not in a graph, nor where Keras shows the filters rounded to bfloat16
         filled = self.cell.measurement.zero_filled(signal, mask)
         if filled is not None:
@@ -343,8 +343,6 @@ class SparseCoding(keras.layers.Layer):
     def _solve(self, problem: FoldedProblem) -> tuple[Tensor, Tensor | None]:
         """Code after the iterations, or all of them, and the baseline where it is found with it."""
         iterates, found = self.loop().run(problem)
-        if self.gradient == "implicit":
-            iterates = [with_implicit_gradient(problem, iterates[-1])]
         baseline = None if found is None else problem.unfold_baseline(found)
         if self.return_sequences:
             return ops.stack([problem.unfold(x) for x in iterates], axis=1), baseline
@@ -400,8 +398,3 @@ class SparseCoding(keras.layers.Layer):
         for name in ("cell", "analysis"):
             config[name] = keras.saving.deserialize_keras_object(config[name])
         return cls(**config)
-
-
-def _has_values(signal: Tensor) -> bool:
-    """Whether values can be read: not in a graph, also where it holds a signal that was made outside of it."""
-    return hasattr(signal, "numpy") and hasattr(ops.zeros(()), "numpy")

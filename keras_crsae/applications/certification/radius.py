@@ -28,7 +28,7 @@ for ``paper_radius``; the other two are this package's.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def levels(problem: CodeClassifier, inactive_for: np.ndarray, differences: np.nd
     end = float(later.min()) if len(later) else np.inf
     active = int(np.count_nonzero(inactive_for[order] <= 0))
     most = min(len(order), problem.matrix.shape[0])
-    factor = np.linalg.qr(problem.matrix[:, order[:most]], mode="r")
+    factor: Any = np.linalg.qr(problem.matrix[:, order[:most]], mode="r")
     dependent = np.abs(np.diag(factor)) <= _INDEPENDENT * np.maximum(problem.norms[order[:most]], 1e-300)
     rank = int(np.argmax(dependent)) if dependent.any() else most
     if rank < len(order):
@@ -147,7 +147,8 @@ def babel_function(matrix: np.ndarray) -> np.ndarray:
     largest = np.zeros(atoms)
     for start in range(0, atoms, _ROWS):
         products = np.abs(matrix[:, start:start + _ROWS].T @ matrix)
-        np.fill_diagonal(products[:, start:], 0.0)
+        own = np.arange(len(products))
+        products[own, start + own] = 0.0
         products.sort(axis=1)
         sums = np.cumsum(products[:, :0:-1], axis=1)
         largest[1:] = np.maximum(largest[1:], sums.max(axis=0))

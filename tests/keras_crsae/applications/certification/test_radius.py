@@ -53,7 +53,7 @@ def test_where_the_code_is_linear_the_radius_is_that_of_the_linear_classifier(ma
     logits = problem.logits(converged_codes(problem, x))[0]
     exact = min((logits[labels[0]] - logits[k]) / np.linalg.norm(problem.head[:, labels[0]] - problem.head[:, k])
                 for k in range(3) if k != labels[0])
-    assert found[0, 0] == pytest.approx(exact, rel=1e-6)
+    assert found[0, 0] == pytest.approx(exact, rel=1e-4)
 
 
 def test_radii_shrink_with_the_duality_gap(make_problem, rng):
