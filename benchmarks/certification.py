@@ -17,10 +17,13 @@ import numpy as np
 
 from benchmarks import common
 
-#: Settings of each data set: atoms, lambda, coherence, head's L2, epochs, radius names.
+#: Settings of each data set: atoms, lambda, weights of the coherence and of the head's L2 penalty, epochs, batch size,
+#: and the first atoms (None: random; "windows": training images).
 SETTINGS: dict[str, dict[str, Any]] = {
-    "digits": {"atoms": 64, "lambda": 0.1, "coherence": 0.01, "head": 1e-3, "noise": 0.0, "epochs": 20},
-    "mnist5k": {"atoms": 200, "lambda": 0.1, "coherence": 0.003, "head": 3e-4, "noise": 0.0, "epochs": 12},
+    "digits": {"atoms": 64, "lambda": 0.1, "coherence": 0.01, "head": 1e-3, "epochs": 20, "batch": 64,
+               "first": None},
+    "mnist5k": {"atoms": 200, "lambda": 0.1, "coherence": 0.003, "head": 3e-4, "epochs": 8, "batch": 128,
+                "first": "windows"},
 }
 COMPONENTS = 100
 
@@ -58,10 +61,11 @@ def train(x: np.ndarray, y: np.ndarray, settings: dict[str, Any], seed: int = 0)
     keras.utils.set_random_seed(seed)
     encoder = kc.CRsAE(settings["atoms"], 1, iterations=100, lambda_init=settings["lambda"], sigma=1.0, seed=seed,
                        gradient="implicit", kernel_regularizer=kc.regularizers.Coherence(settings["coherence"]))
+    encoder.adapt(x, init=settings["first"])
     model = kc.SparseCodingClassifier(encoder, 10, head_regularizer=keras.regularizers.L2(settings["head"]))
-    steps = settings["epochs"] * -(-len(x) // 64)
+    steps = settings["epochs"] * -(-len(x) // settings["batch"])
     model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-2, steps)))
-    model.fit(x, y, epochs=settings["epochs"], batch_size=64, verbose=2)
+    model.fit(x, y, epochs=settings["epochs"], batch_size=settings["batch"], verbose=2)
     return model
 
 

@@ -118,7 +118,8 @@ def test_streams_weights_and_validation_data_are_taken(bumps):
 
 
 @pytest.mark.parametrize("change, message", [
-    (lambda x, y: (x[:, :12], y), "built for signals of|kernel_size|shorter"), (lambda x, y: (x[..., 0], y), "must have shape"),
+    (lambda x, y: (x[:, :12], y), "built for signals of|kernel_size|shorter"),
+    (lambda x, y: (x[..., 0], y), "must have shape"),
     (lambda x, y: (np.where(x > 0.3, np.nan, x), y), "NaN|finite"), (lambda x, y: (x, y + 1), "3 at index"),
     (lambda x, y: (x, y[:-1]), "shape"), (lambda x, y: (x, None), "label for each signal"),
     (lambda x, y: (x, np.eye(3)[y]), "one-hot"), (lambda x, y: (x.astype(complex), y), "complex")])
