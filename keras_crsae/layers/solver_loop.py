@@ -121,7 +121,7 @@ class SolverLoop:
         table = ops.convert_to_tensor(factors, problem.tensors.signal.dtype)
 
         def body(i: Tensor, change: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-            row = table[i]
+            row = ops.take(table, i, axis=0)  # OpenVINO runs no slice at a computed place in a loop
             if self.remat:
                 return i + 1, change, *self._remat_pass(problem, list(states), row)
             steps = self._steps(problem, list(states), ops.unstack(row, body_length))

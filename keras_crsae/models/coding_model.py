@@ -196,9 +196,13 @@ class CodingModel(Inference):
         """As ``keras.Model.export``: reconstructions of signals of any length. For codes see ``crsae_onnx.convert``.
 
         Raises:
-            ValueError: the model is not built.
+            ValueError: the model is not built, or has active=True where the format has no such operators.
         """
         self.check_built()
+        if format in ("onnx", "openvino") and self.encoder.active:
+            raise ValueError(f"active=True needs operators that format={format!r} lacks. Use format='tf_saved_model', or "
+                             "set model.encoder.active = False for the export, which then runs the model's iterations; "
+                             "crsae_onnx.convert.convert writes such a file by itself.")
         self.restore_constraints()
         if input_signature is None:
             shape = (None,) * (self.rank + 1) + (self.measurement.data_channels(self.dictionary.channels),)

@@ -79,7 +79,8 @@ def unfold(array: Tensor, period: Shape) -> Tensor:
     if rank == 2:
         array = ops.reshape(array, (*shape[:-1], *period, channels))
         array = ops.transpose(array, (0, 1, 3, 2, 4, 5))
-    return ops.reshape(array, (shape[0], *(n * p for n, p in zip(shape[1:-1], period, strict=True)), channels))
+    # -1: OpenVINO takes a batch that it has traced as 1 for one that is always 1.
+    return ops.reshape(array, (-1, *(n * p for n, p in zip(shape[1:-1], period, strict=True)), channels))
 
 
 def pad_to(array: Tensor, space: Sequence[Tensor]) -> Tensor:

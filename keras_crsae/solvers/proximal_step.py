@@ -222,6 +222,7 @@ def synthesis_of(kernel: Tensor, strides: Shape, fuse: bool) -> Callable[[Tensor
     """The function ``w -> D w``; ``fuse``: both operators are plain convolutions."""
     if not fuse or is_thin(kernel, strides):
         return lambda w: synthesis(w, kernel, strides)
-    reverse = tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))
+    # Axis by axis: OpenVINO converts no other reversal.
+    reverse = tf.transpose(tf.reverse(tf.reverse(kernel, (0,)), (1,)), (0, 1, 3, 2))
     padding = [[0, 0], *([n - 1, n - 1] for n in kernel.shape[:2]), [0, 0]]
     return lambda w: tf.nn.conv2d(w, reverse, strides=1, padding=padding)

@@ -90,6 +90,13 @@ def test_keras_own_export_takes_signals_of_any_length(signal, tmp_path, trained)
         np.testing.assert_allclose(saved.serve(signal[:, :length]), expected, atol=1e-6)
 
 
+def test_keras_own_export_refuses_what_onnx_has_no_operators_for(tmp_path):
+    model = kc.CRsAE(2, 9, iterations=6, active=True)
+    model.build((None, None, 1))
+    with pytest.raises(ValueError, match="tf_saved_model.*encoder.active = False"):
+        model.export(tmp_path / "m.onnx", format="onnx", verbose=False)
+
+
 def changed(model, tied):
     """The model with filters of other norms and a larger L; and one that was given them as it should be."""
     kernel = 2 * np.ones_like(TEMPLATES) + TEMPLATES
