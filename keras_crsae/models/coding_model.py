@@ -200,8 +200,8 @@ class CodingModel(Inference):
         """
         self.check_built()
         if format in ("onnx", "openvino") and self.encoder.active:
-            raise ValueError(f"active=True needs operators that format={format!r} lacks. Use format='tf_saved_model', or "
-                             "set model.encoder.active = False for the export, which then runs the model's iterations; "
+            raise ValueError(f"active=True needs operators that format={format!r} lacks. Use 'tf_saved_model' or set "
+                             "model.encoder.active = False for the export, which then runs the model's iterations; "
                              "crsae_onnx.convert.convert writes such a file by itself.")
         self.restore_constraints()
         if input_signature is None:
