@@ -12,6 +12,7 @@ from crsae_onnx.file_format.description import describe
 from crsae_onnx.validate import validate
 
 import keras_crsae as kc
+from tests.export import operator_support
 
 ALL_INPUTS = ("signal", "mask", "sigma")
 CONFIGS = {
@@ -141,12 +142,6 @@ def test_few_iterations_are_written_out(options, arguments, expected, tmp_path):
     assert ("written out" in describe(path)[1]) is not expected
 
 
-#: What a file of a known size computes with once onnxruntime has evaluated its sizes: real numbers, no control flow.
-#: onnxruntime's WebGPU and CUDA providers have a kernel for each, TensorRT's parser and OpenVINO take each.
-PLAIN_OPERATORS = {"Add", "Clip", "Concat", "Conv", "Div", "Expand", "Gather", "Max", "Min", "Mul", "Neg", "Pad",
-                   "Relu", "Reshape", "Slice", "Squeeze", "Sub", "Tile", "Transpose", "Unsqueeze"}
-
-
 @pytest.mark.parametrize("name, arguments", [
     *((name, dict(inputs=ALL_INPUTS)) for name in CONFIGS),
     ("strided images", dict(outputs="denoised", inputs=("signal", "sigma")))])
@@ -161,7 +156,19 @@ def test_written_out_for_one_size_only_plain_operators_are_left(name, arguments,
     for axis, size in (("batch", 2), ("time", 61), ("height", 33), ("width", 31)):
         options.add_free_dimension_override_by_name(axis, size)
     ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    assert {node.op_type for node in onnx.load(tmp_path / "one_size.onnx").graph.node} <= PLAIN_OPERATORS
+    assert {node.op_type for node in onnx.load(tmp_path / "one_size.onnx").graph.node} <= operator_support.PLAIN
+    graph = onnx.load(path).graph
+    kinds = {node.op_type for node in graph.node}
+    assert kinds <= operator_support.TENSORRT and not kinds & operator_support.NOT_IN_CUDA_GRAPHS
+    constants = {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        number = operator_support.TENSORRT_CONSTANT_INPUTS.get(node.op_type, len(node.input))
+        assert set(node.input[number:number + 1]) <= constants, node.name
+
+
+def test_plain_operators_run_everywhere():
+    assert operator_support.PLAIN <= operator_support.TENSORRT & operator_support.WEBGPU
+    assert not operator_support.PLAIN & operator_support.NOT_IN_CUDA_GRAPHS
 
 
 def test_onnxruntime_fuses_each_convolution_with_its_sum(exported, tmp_path):

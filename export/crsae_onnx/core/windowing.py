@@ -163,7 +163,7 @@ def split_windows(length: int, *, kernel_size: int, strides: int = 1, overlap: i
 
 
 def shared_window(length: int, *, kernel_size: int, strides: int, filters: int, overlap: int, workers: int,
-                  min_values: int = MIN_PART_VALUES) -> int | None:
+                  min_values: int = MIN_PART_VALUES, min_overlaps: int = MIN_PART_OVERLAPS) -> int | None:
     """Window, in samples, that shares one signal among ``workers``; None where the parts would be too small to pay.
 
     Args:
@@ -172,6 +172,7 @@ def shared_window(length: int, *, kernel_size: int, strides: int, filters: int, 
         overlap: code positions read beyond the kept ones on each side.
         workers: parts at most.
         min_values: code values of a part at least.
+        min_overlaps: a part is at least so many times as long as its overlap.
 
     Example:
         >>> from crsae_onnx.core.windowing import shared_window
@@ -179,7 +180,7 @@ def shared_window(length: int, *, kernel_size: int, strides: int, filters: int, 
         147338
     """
     positions = code_positions(length, kernel_size, strides)
-    parts = min(workers, positions * filters // min_values, positions // max(1, MIN_PART_OVERLAPS * overlap))
+    parts = min(workers, positions * filters // min_values, positions // max(1, min_overlaps * overlap))
     return None if parts < 2 else -(-(positions - 2 * overlap) // parts) * strides
 
 

@@ -385,7 +385,8 @@ class SparseEncoder:
             return max(least, min(WINDOW_SAMPLES, longest // workers)) if self._on_cpu else longest
         (size,), (stride,), filters = (self.info[name] for name in ("kernel_size", "strides", "filters"))
         window = shared_window(shape[1], kernel_size=size, strides=stride, filters=filters, overlap=overlap,
-                               workers=workers, min_values=self.limits.shared_code_values)
+                               workers=workers, min_values=self.limits.shared_code_values,
+                               min_overlaps=self.limits.shared_overlaps)
         return None if window is None or -(-shape[1] // window) < workers else window
 
     def _run(self, output: str, piece: np.ndarray, given: Given = Given(),  # noqa: B008  immutable

@@ -144,6 +144,11 @@ def test_a_small_signal_is_not_shared(change):
                             **change}) is None
 
 
+def test_a_signal_is_shared_where_its_parts_are_so_many_times_as_long_as_their_overlap():
+    sizes = dict(length=10**6, kernel_size=10, strides=1, filters=3, overlap=60_000, workers=2)
+    assert shared_window(**sizes) is None and shared_window(**sizes, min_overlaps=8) > 8 * 50_000
+
+
 def test_memmap_in_memmap_out(tmp_path, rng):
     values = rng.standard_normal((1, 1000, 1)).astype(np.float32)
     np.save(tmp_path / "y.npy", values)
