@@ -326,7 +326,20 @@ class SparseCodingClassifier(keras.Model):
                              f"Received: `x` of shape {x.shape}")
         return x
 
-    # Saving
+    # Export and saving
+
+    def export_spec(self) -> Any:
+        """Refused: an exported file holds the encoder.
+
+        Raises:
+            ValueError: always, with the way out.
+        """
+        raise ValueError("A classifier has no form in an ONNX file yet. Convert its encoder, "
+                         "convert(model.autoencoder, path), and take logits = code.reshape(len(code), -1) @ "
+                         "model.position_weights(positions).reshape(-1, classes) + model.head.bias. Certificates are "
+                         "computed by `certify`, not exported.")
+
+    export_reference = export_spec
 
     def get_config(self) -> dict[str, Any]:
         return {"autoencoder": keras.saving.serialize_keras_object(self.autoencoder), "classes": self.classes,

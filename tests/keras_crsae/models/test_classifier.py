@@ -144,3 +144,17 @@ def test_data_that_do_not_fit_are_refused(change, message, bumps):
 def test_options_that_do_not_fit_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_the_encoder_is_exported_and_the_classifier_refused_with_the_way_out(bumps, tmp_path):
+    pytest.importorskip("onnxruntime")
+    from crsae_onnx import SparseEncoder
+    from crsae_onnx.convert import convert
+
+    model, (x, _) = classifier(), bumps
+    logits = model.logits(x)
+    with pytest.raises(ValueError, match="model.autoencoder"):
+        convert(model, tmp_path / "model.onnx")
+    code = SparseEncoder(convert(model.autoencoder, tmp_path / "encoder.onnx")).encode(x)
+    weights = model.position_weights(code.shape[1:-1]).reshape(-1, 3)
+    np.testing.assert_allclose(code.reshape(len(x), -1) @ weights + model.head.bias.numpy(), logits, atol=1e-4)
