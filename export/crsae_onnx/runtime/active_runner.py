@@ -11,7 +11,7 @@ import numpy as np
 
 from crsae_onnx.core.active_set import ActiveSetEncoder
 from crsae_onnx.core.active_windows import ActiveSetParameters
-from crsae_onnx.core.spec import INPUT, MASK, SIGMA, SPIKE_TENSORS, tensors
+from crsae_onnx.core.spec import INPUT, MASK, OUTPUTS, SIGMA, SPIKE_TENSORS, tensors
 from crsae_onnx.core.spikes.detector import SpikeReader
 from crsae_onnx.core.spikes.peak_rule import PeakRule
 from crsae_onnx.core.validation import as_positive_int
@@ -103,7 +103,15 @@ class ActiveRunner:
 
     def __call__(self, names: Sequence[str], feed: Mapping[str, np.ndarray], options: object = None
                  ) -> list[np.ndarray]:
-        """Some outputs of the file for one feed; ``options``, of onnxruntime's runs, have no meaning here."""
+        """Some outputs of the file for one feed; ``options``, of onnxruntime's runs, have no meaning here.
+
+        Raises:
+            ValueError: an output that is more than a code, its reconstruction and its spikes.
+        """
+        others = sorted(set(names) - {*OUTPUTS, *SPIKE_TENSORS})
+        if others:
+            raise ValueError(f"active=True gives codes, reconstructions and spikes. Received: {others}, which the "
+                             "file's graph computes: use active=False.")
         signal = feed[INPUT]
         if self.whitening is not None:
             signal = np.stack([self.whitening(recording, 0, len(recording)) for recording in signal])

@@ -10,7 +10,7 @@ import pytest
 from crsae_onnx import SignalError, SparseEncoder
 from crsae_onnx.convert import convert
 from crsae_onnx.core.spikes.detector import SpikeReader
-from crsae_onnx.runtime.active_runner import decode
+from crsae_onnx.runtime.active_runner import ActiveRunner, decode
 from crsae_onnx.runtime.sessions import RunLimits
 
 import keras_crsae as kc
@@ -154,6 +154,12 @@ def test_decoding_is_the_sum_of_the_filters(rng):
     for k in range(7):
         expected[:, k:k + 50] += code @ kernel[k].T
     np.testing.assert_allclose(decode(code, kernel, 56), expected, atol=1e-5)
+
+
+def test_other_outputs_are_refused(made):
+    info = SparseEncoder(made["soft"][1]).info
+    with pytest.raises(ValueError, match="use active=False"):
+        ActiveRunner(info, "file.onnx")(["logits"], {"signal": np.zeros((1, 100, 1), "float32")})
 
 
 def test_a_file_keeps_its_filters_once_where_the_decoder_has_the_same(made):
