@@ -54,7 +54,10 @@ def with_implicit_gradient(problem: FoldedProblem, code: Tensor) -> Tensor:
         Tensor of code's values and shape.
     """
     t, code = problem.tensors, ops.stop_gradient(code)
-    weight = t.threshold / t.step_size
+    step = t.step_size
+    if len(ops.shape(step)):  # one a signal
+        step = ops.reshape(step, (-1,) + (1,) * (len(t.signal.shape) - 1))
+    weight = t.threshold / step
 
     @tf.custom_gradient
     def attached(signal: Tensor, kernel: Tensor, weight: Tensor) -> tuple[Tensor, Callable[[Tensor], list[Tensor]]]:

@@ -101,6 +101,22 @@ def test_the_gradient_reaches_the_filters_through_the_matrix():
     assert np.abs(np.asarray(gradient)).max() > 1e-3
 
 
+@pytest.mark.parametrize("name", ["matrix", "dense", "stack, one each"])
+def test_the_gradient_of_the_optimum_is_that_of_many_iterations(name):
+    measurement, shape, options, call = CASES[name]
+    y, gradients = tf.constant(RNG.standard_normal(shape)), []
+    kernel = None
+    for gradient in ("unrolled", "implicit"):
+        made = encoder(measurement, shape, options, gradient=gradient)
+        kernel = made.cell.dictionary.kernel.value if kernel is None else kernel
+        made.cell.dictionary.kernel.assign(kernel)
+        made.cell.refresh_step_size()
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(made(y, **call) ** 2)
+        gradients.append(np.asarray(tape.gradient(loss, made.cell.dictionary.kernel.value)))
+    np.testing.assert_allclose(gradients[1], gradients[0], atol=0.05 * np.abs(gradients[0]).max())
+
+
 def test_a_mask_of_the_cell_is_that_of_a_call_and_gives_way_to_it():
     observed, y = (RNG.random((30, 1)) < 0.6).astype("float64"), RNG.standard_normal((2, 30, 1))
     plain = encoder(Identity(), y.shape, dict(kernel_size=5), iterations=20)
