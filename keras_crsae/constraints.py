@@ -88,6 +88,7 @@ class AboveBound(keras.constraints.Constraint):
 
     Args:
         bound: smallest value.
+        zeros: how many values at the end are held at 0: lambda of dense filters.
 
     Example:
         >>> import numpy as np
@@ -96,14 +97,18 @@ class AboveBound(keras.constraints.Constraint):
         [0.5, 2.0]
     """
 
-    def __init__(self, bound: float = 1e-6) -> None:
-        self.bound = bound
+    def __init__(self, bound: float = 1e-6, zeros: int = 0) -> None:
+        self.bound, self.zeros = bound, zeros
 
     def __call__(self, value: Tensor) -> Tensor:
-        return ops.maximum(value, self.bound)
+        above = ops.maximum(value, self.bound)
+        if not self.zeros:
+            return above
+        count = above.shape[0] - self.zeros
+        return ops.concatenate([above[:count], ops.zeros_like(above[count:])])
 
     def get_config(self) -> dict[str, Any]:
-        return {"bound": self.bound}
+        return {"bound": self.bound, "zeros": self.zeros}
 
 
 def filter_norms(kernel: Tensor) -> Tensor:

@@ -8,10 +8,12 @@ from typing import Any
 
 import keras
 import numpy as np
+from crsae_onnx.core.validation import as_positive
 from keras import ops
 
 from keras_crsae.constraints import AboveBound
 from keras_crsae.layers.conv_dictionary import ConvDictionary
+from keras_crsae.layers.dense_filters import check_data, with_dense_filters
 from keras_crsae.layers.measured_coding import check_measurement
 from keras_crsae.layers.precision import layer_policy
 from keras_crsae.problem import code_priors, likelihoods, measurements, own_measurement
@@ -46,6 +48,9 @@ class SparseCodingCell(keras.layers.Layer):
             is taken as 1 where it has no bound: the encoder then finds the steps of each signal (``Backtracking``).
         measurement: None, or an object of ``problem.measurements``: Phi of data y = Phi D z, for ``SparseCoding``; L is
             then the largest eigenvalue of (Phi D)^T Phi D.
+        dense_filters: how many of the dictionary's filters, the last ones, are dense: their lambda is 0, and their
+            codes have both signs whatever ``code_prior``, which is that of the others.
+        dense_penalty: None, or the weight r of a penalty r/2 ||x||^2 of the dense filters' code x.
 
     Where the likelihood is one of counts the cell holds ``baseline``, eta of the zero code, (channels,), not trainable.
 
@@ -70,11 +75,16 @@ class SparseCodingCell(keras.layers.Layer):
     def __init__(self, dictionary: ConvDictionary, code_prior: CodePrior | str = "nonnegative_soft",
                  likelihood: Likelihood | str = "gaussian", lambda_init: Any = 1.0, lambda_shared: bool = False,
                  sigma: float = 1.0, step_size: Any = "auto", dtype: Any = None, measurement: Any = None,
-                 **kwargs: Any) -> None:
+                 dense_filters: int = 0, dense_penalty: float | None = None, **kwargs: Any) -> None:
         super().__init__(dtype=layer_policy(dtype), **kwargs)
         self.code_prior, self.likelihood = code_priors.get(code_prior), likelihoods.get(likelihood)
-        self.code_prior.check(dictionary.filters, dictionary.rank)
+        self.sparse_prior, self.dense_filters = self.code_prior, int(dense_filters)
+        self.dense_penalty = None if dense_penalty is None else as_positive(dense_penalty, "dense_penalty")
         self.measurement = own_measurement.get(measurement)
+        if self.dense_filters or self.dense_penalty is not None:
+            check_data(self.likelihood, self.measurement)
+            self.code_prior = with_dense_filters(self.sparse_prior, dictionary, self.dense_filters, self.dense_penalty)
+        self.code_prior.check(dictionary.filters, dictionary.rank)
         check_measurement(self.measurement, dictionary, self.likelihood)
         if step_size != "auto" and not step_size > 0:
             raise ValueError(f"`step_size` must be 'auto' or a positive number. Received: {step_size!r}")
@@ -92,10 +102,12 @@ class SparseCodingCell(keras.layers.Layer):
             self.dictionary.set_channels(input_shape[-1] or 1)
             self.dictionary.build()
         self._space = tuple(self.measurement.signal_space(input_shape[1:-1]))
-        count = 1 if self.lambda_shared else self.dictionary.filters
-        self.lambda_reg = self.add_weight(name="lambda_reg", shape=(count,), initializer="ones",
-                                          constraint=AboveBound())
-        self.lambda_reg.assign(ops.broadcast_to(ops.cast(self.lambda_init, self.lambda_reg.dtype), (count,)))
+        zeros = 0 if self.lambda_shared else self.dense_filters
+        count = 1 if self.lambda_shared else self.dictionary.filters - zeros
+        self.lambda_reg = self.add_weight(name="lambda_reg", shape=(count + zeros,), initializer="ones",
+                                          constraint=AboveBound(zeros=zeros) if zeros else AboveBound())
+        first = ops.broadcast_to(ops.cast(self.lambda_init, self.lambda_reg.dtype), (count,))
+        self.lambda_reg.assign(ops.pad(first, [(0, zeros)]) if zeros else first)
         self.sigma = self.add_weight(name="sigma", shape=(), trainable=False,
                                      initializer=keras.initializers.Constant(
                                          math.sqrt(self.likelihood.dispersion(self.sigma_init))))
@@ -192,6 +204,8 @@ class SparseCodingCell(keras.layers.Layer):
     def penalty_weight(self, sigma: Tensor | None = None, dispersion: Tensor | None = None) -> Tensor:
         """Weight of the l1 norm, lambda sigma^2, in the signal's unit: (filters,) or (batch, 1, ..., filters).
 
+        Of dense filters it is ``dense_penalty``, or 0, a number without unit.
+
         Args:
             sigma: None, or a noise level of the call, scalar or (batch,). lambda * sigma is then kept: the weight is
                 lambda * self.sigma * sigma, as if the signal were scaled to the model's sigma and back.
@@ -204,7 +218,19 @@ class SparseCodingCell(keras.layers.Layer):
         """Bias of the shrinkage, ``penalty_weight(sigma, dispersion) * step_size``."""
         return self._penalty_weight(sigma, dispersion, self.step_size)
 
+    @property
+    def dense_weight(self) -> float:
+        """Weight of the dense filters' quadratic penalty, 0 where they have none."""
+        return self.dense_penalty or 0.0
+
     def _penalty_weight(self, sigma: Tensor | None, dispersion: Tensor | None, factor: Tensor) -> Tensor:
+        if self.dense_filters:
+            dense = ops.cast(np.arange(self.dictionary.filters) >= self.dictionary.filters - self.dense_filters,
+                             self.lambda_reg.dtype)
+            return (1.0 - dense) * self._l1_weight(sigma, dispersion, factor) + dense * self.dense_weight * factor
+        return self._l1_weight(sigma, dispersion, factor)
+
+    def _l1_weight(self, sigma: Tensor | None, dispersion: Tensor | None, factor: Tensor) -> Tensor:
         if dispersion is not None:
             return self.lambda_reg * factor * self._of_signals(dispersion)
         scale = self.lambda_reg * self.sigma * factor
@@ -240,9 +266,10 @@ class SparseCodingCell(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(),
                 "dictionary": _shared(self.dictionary),
-                "code_prior": code_priors.serialize(self.code_prior),
+                "code_prior": code_priors.serialize(self.sparse_prior),
                 "likelihood": likelihoods.serialize(self.likelihood), "lambda_init": self.lambda_init,
                 "lambda_shared": self.lambda_shared, "sigma": self.sigma_init,
+                "dense_filters": self.dense_filters, "dense_penalty": self.dense_penalty,
                 "step_size": self.step_size_init, "measurement": measurements.serialize(self.measurement)}
 
     @classmethod

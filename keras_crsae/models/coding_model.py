@@ -35,13 +35,15 @@ class CodingModel(Inference):
 
     Attributes:
         rank: 1 (signals) or 2 (images).
-        filters, kernel_size, strides: of the dictionary.
+        filters, kernel_size, strides: of the dictionary; dense filters are among ``filters``, the last of them.
+        dense_filters: how many filters are dense.
         code_prior, likelihood, measurement: objects of ``problem``.
         dictionary, encoder, decoder: layers, made by ``build``.
     """
 
     rank: int
     filters: int
+    dense_filters: int = 0
     kernel_size: tuple[int, ...]
     strides: tuple[int, ...]
     code_prior: CodePrior
@@ -90,8 +92,27 @@ class CodingModel(Inference):
 
     @property
     def lambda_reg(self) -> keras.Variable:
-        """Rate of the prior on the code, (filters,) or (1,) when shared."""
+        """Rate of the prior on the code, (filters,) or (1,) when shared; 0 of dense filters."""
         return self.encoder.cell.lambda_reg
+
+    @property
+    def sparse_filters(self) -> int:
+        """How many filters are sparse, the first of the dictionary."""
+        return self.filters - self.dense_filters
+
+    @property
+    def sparse_rates(self) -> Tensor:
+        """lambda of the sparse filters, (sparse_filters,) or (1,) when shared."""
+        return self.lambda_reg.value[:self.sparse_filters] if self.dense_filters else self.lambda_reg.value
+
+    def assign_rates(self, rates: Tensor) -> None:
+        """Set lambda of the sparse filters; that of dense ones is 0."""
+        missing = self.lambda_reg.shape[0] - rates.shape[0]
+        self.lambda_reg.assign(ops.pad(rates, [(0, missing)]) if missing else rates)
+
+    def sparse_part(self, code: Tensor) -> Tensor:
+        """The sparse filters' part of a code."""
+        return code[..., :self.sparse_filters] if self.dense_filters else code
 
     @property
     def sigma(self) -> keras.Variable:

@@ -8,12 +8,16 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_crsae.layers.dense_filters import DensePart
 from keras_crsae.layers.measured_coding import measured_signal
 from keras_crsae.models.call_inputs import CallInputs
 from keras_crsae.models.encoding_model import EncodingModel
 from keras_crsae.problem.measurements import mask_or_identity, observation_mask
 from keras_crsae.problem.objective import Problem, dual_objective, objective
 from keras_crsae.typing import Tensor
+
+#: Of conjugate gradients, that bring a residual into the dual's feasible set where dense filters have no penalty.
+_PROJECTION_STEPS = 200
 
 
 class Convergence(NamedTuple):
@@ -51,13 +55,50 @@ def convergence(model: EncodingModel, inputs: CallInputs, code: np.ndarray, base
     else:
         phi = model.measurement.of_batch(inputs.operator, model.variable_dtype)
         padded, measurement = signal, measured_signal(phi, model.dictionary, space, observed)
-    problem = Problem(model.likelihood, model.code_prior, measurement, baseline)
+    prior = model.encoder.cell.code_prior  # that of dense filters, too
+    problem = Problem(model.likelihood, prior, measurement, baseline)
     if model.measurement.is_mask and model.likelihood.quadratic:
         padded = problem.measurement.forward(padded)
     weight = model.encoder.cell.penalty_weight(inputs.sigma, inputs.dispersion)
     eta = ops.cast(model.dictionary(code), model.variable_dtype)
     zero = objective(problem, padded, tf.zeros_like(code), tf.zeros_like(eta), weight)
     value = objective(problem, padded, code, eta, weight)
-    lower = dual_objective(problem, padded, eta, model.dictionary.adjoint, weight)
+    lower = _dual_with_dense_filters(model, padded, observed, eta, weight) if model.dense_filters else \
+        dual_objective(problem, padded, eta, model.dictionary.adjoint, weight)
     gap = tf.maximum(value - lower, 0.0)
     return Convergence(*(v.numpy() for v in (value, gap, gap / tf.maximum(zero - value, 1e-30))))
+
+
+def _dual_with_dense_filters(model: EncodingModel, signal: Tensor, observed: Tensor | None, eta: Tensor,
+                             weight: Tensor) -> Tensor:
+    """As ``dual_objective`` where the last filters are dense.
+
+    Dense filters A with a penalty r/2 ||x||^2 add -||A^T u||^2 / (2 r) to the dual; without one they ask for A^T u = 0,
+    which the residual is brought to by a fit of A to it, to the rounding of that fit.
+
+    Args:
+        model: built, with dense filters.
+        signal: (batch, *space, channels), of whole strides, 0 where a sample is missing.
+        observed: None, or 0/1 of signal's shape.
+        eta: D z.
+        weight: penalty weight of every filter.
+    """
+    cell = model.encoder.cell
+    dense = DensePart(model.dictionary, cell.dense_filters, cell.dense_weight)
+    dual = signal - eta if observed is None else observed * (signal - eta)
+    if not dense.ridge:
+        dual = dense.residual(dual, observed, _PROJECTION_STEPS)
+    excess = cell.sparse_prior.dual_excess(dense.adjoint_of_sparse(dual))
+    if excess is None:
+        raise ValueError(f"The code prior {type(cell.sparse_prior).__name__} has no dual excess, so there is no bound "
+                         "of the optimum. Give its class a method `dual_excess`, or compare codes after more "
+                         "iterations.")
+    axes = tuple(range(1, len(signal.shape)))
+    least = 1.0 / tf.maximum(tf.reduce_max(excess / weight[..., :dense.sparse_filters], axis=axes), 1e-30)
+    correlation = model.dictionary.adjoint(dual, dense.kernel()) if dense.ridge else tf.zeros_like(dual)
+    y, dual, correlation, least = (tf.cast(v, "float64") for v in (signal, dual, correlation, least))
+    slope, curvature = tf.reduce_sum(y * dual, axes), tf.reduce_sum(tf.square(dual), axes)
+    if dense.ridge:
+        curvature += tf.reduce_sum(tf.square(correlation), axes) / dense.ridge
+    scale = tf.clip_by_value(slope / tf.maximum(curvature, 1e-30), 0.0, least)
+    return scale * slope - 0.5 * tf.square(scale) * curvature

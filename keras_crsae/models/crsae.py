@@ -14,7 +14,7 @@ from keras_crsae._validation import as_lambda, as_unit_filters
 from keras_crsae.data.batch_order import SEED_BOUND
 from keras_crsae.initializers import donoho_lambda
 from keras_crsae.layers import ConvDictionary, RankOneDictionary, SparseCoding, SparseCodingCell
-from keras_crsae.models import count_options, crsae_options
+from keras_crsae.models import count_options, crsae_options, dense_options
 from keras_crsae.models.adaptation import Adapted, first_filters, resolve, resolve_counts
 from keras_crsae.models.measured_adaptation import check_first_filters, resolve_measured
 from keras_crsae.models.sparse_coding_model import SparseCodingModel
@@ -81,6 +81,13 @@ class CRsAE(SparseCodingModel):
         solver: object of ``solvers`` or its name, see ``SparseCoding``.
         kernel_regularizer, kernel_constraint: Keras regulariser of the filters (``regularizers.Smoothness``), which the
             first stage adds to its loss, and Keras constraint beside their norm ("non_neg"); see ``ConvDictionary``.
+        dense_filters: filters beside the ``filters`` sparse ones, the last of the dictionary, so that the model has
+            ``filters + dense_filters`` in all: for what is there all the time (drift, hum, shading). Their lambda is
+            0, their codes have both signs, and training leaves them out of lambda; see ``docs/dense.md``. They begin as
+            the slowest atoms of a cosine transform.
+        dense_penalty: None, or the weight r, a number without unit, of a penalty r/2 ||x||^2 of the dense filters'
+            code x: alone they then fit frequencies by |a|^2 / (|a|^2 + r), a their response (at most the root of
+            ``kernel_size``, of norm 1 in the mean). Needed where they are as many as a stride has samples.
         kernel_rank: None, or 1: each filter is a map over channels times a time course, see
             ``layers.RankOneDictionary``; ``model.dictionary.maps`` and ``.time_courses`` hold them.
 
@@ -102,8 +109,8 @@ class CRsAE(SparseCodingModel):
 
     #: Name of the code prior where none is given.
     DEFAULT_CODE_PRIOR = "nonnegative_soft"
-    #: Whether the data may be counts, and filters of rank one.
-    takes_counts = takes_kernel_rank = True
+    #: Whether the data may be counts, filters of rank one, and some of them dense.
+    takes_counts = takes_kernel_rank = takes_dense_filters = True
 
     def __init__(self, filters: int, kernel_size: Sizes, strides: Sizes = 1, rank: int | None = None,
                  iterations: int = 100, shrinkage: str | None = None, sigma: float | str = 1.0,
@@ -118,14 +125,19 @@ class CRsAE(SparseCodingModel):
                  kernel_regularizer: Any = None, kernel_constraint: Any = None, trials: Any = None,
                  exposure: Any = None, baseline: Any = "estimate", baseline_scope: BaselineScope = "channel",
                  baseline_learning: bool = True, refit_distance: int | None = None, top_k: int | None = None,
-                 measurement: Any = None, kernel_rank: int | None = None, **kwargs: Any) -> None:
+                 measurement: Any = None, dense_filters: int = 0, dense_penalty: float | None = None,
+                 kernel_rank: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if self.variable_dtype not in ("float32", "float64") or self.compute_dtype == "float16":
             raise ValueError("CRsAE keeps lambda, step size and losses in float32: use the dtype policy 'float32', "
                              f"'float64' or 'mixed_bfloat16'. Received: dtype={self.dtype_policy.name!r}")
         crsae_options.check_learning(lambda_learning, gradient)
         self.rank = as_rank(rank, kernel_size, strides)
-        self.filters = as_positive_int(filters, "filters")
+        sparse_filters = as_positive_int(filters, "filters")
+        self.dense_filters, dense_penalty = dense_options.as_dense_options(
+            dense_filters, dense_penalty, type(self), active, solver, top_k=top_k, refit_distance=refit_distance,
+            kernel_rank=kernel_rank)
+        self.filters = sparse_filters + self.dense_filters
         self.kernel_size = as_sizes(kernel_size, self.rank, "kernel_size")
         self.sigma_init: Any = sigma if isinstance(sigma, str) and sigma == "estimate" else as_positive(sigma, "sigma")
         self.code_prior = crsae_options.as_code_prior(code_prior, shrinkage, self.DEFAULT_CODE_PRIOR)
@@ -137,7 +149,7 @@ class CRsAE(SparseCodingModel):
         self.baseline_init, self.baseline_scope, self.baseline_learning = given
         self.refit_distance = count_options.as_refit_distance(refit_distance, gradient)
         self.sigma_learning, self.sigma_rate = bool(sigma_learning), crsae_options.as_sigma_rate(sigma_rate)
-        self.lambda_init = as_lambda(lambda_init, self.filters, lambda_shared)
+        self.lambda_init = as_lambda(lambda_init, sparse_filters, lambda_shared)
         self.lambda_shared, self.lambda_learning = bool(lambda_shared), lambda_learning
         self.lambda_prior, self.tied = crsae_options.as_rate_prior(lambda_prior, lambda_learning), bool(tied)
         self.seed = None if seed is None else int(seed)
@@ -152,6 +164,7 @@ class CRsAE(SparseCodingModel):
                                              strides=self.strides)
         self._cell_options: dict[str, Any] = dict(
             code_prior=self.code_prior, likelihood=self.likelihood, lambda_shared=self.lambda_shared,
+            dense_filters=self.dense_filters, dense_penalty=dense_penalty,
             measurement=self.measurement, step_size=step_size if isinstance(step_size, str) and step_size == "auto"
             else as_positive(step_size, "step_size"))
         self._coding_options: dict[str, Any] = dict(
@@ -183,14 +196,15 @@ class CRsAE(SparseCodingModel):
         sigma = 1.0 if isinstance(self.sigma_init, str) else self.sigma_init
         first = self.lambda_init
         if first == "donoho":
-            first = donoho_lambda(self.filters, _POSITIONS_BEFORE_DATA, sigma)
+            first = donoho_lambda(self.sparse_filters, _POSITIONS_BEFORE_DATA, sigma)
         self._build_layers(first, sigma, input_shape)
         if self.baseline is not None and self.baseline_init != "estimate":
             self.baseline.assign(count_options.of_channels(self.baseline_init, self.baseline.shape[0]))
-        state = TrainingState(self.lambda_reg.shape[0], name="training_state", dtype=self.dtype_policy)
+        rates = self.sparse_rates
+        state = TrainingState(rates.shape[0], name="training_state", dtype=self.dtype_policy)
         state.build((None,))
-        state.prior_mean.assign(self.lambda_reg.value if self.lambda_prior.mean is None
-                                else ops.full(self.lambda_reg.shape, self.lambda_prior.mean))
+        state.prior_mean.assign(rates if self.lambda_prior.mean is None
+                                else ops.full(rates.shape, self.lambda_prior.mean))
         self.training_state = state
         self.built = True
         self._trainer.build_optimizers()
@@ -201,6 +215,7 @@ class CRsAE(SparseCodingModel):
         code_shape = (None,) * (self.rank + 1) + (self.filters,)
         self.dictionary = self._dictionary_class()(**options, name="dictionary")
         self.dictionary.build(code_shape)
+        dense_options.begin_dense_filters(self.dictionary, self.dense_filters)
         cell = SparseCodingCell(self.dictionary, lambda_init=first_lambda, sigma=sigma, name="cell",
                                 dtype=self.dtype_policy, **self._cell_options)
         self.encoder = self._new_encoder(cell)
@@ -265,7 +280,8 @@ class CRsAE(SparseCodingModel):
 
         Args:
             data: (batch, *space, channels); masked values of a NumPy masked array are missing.
-            init: first filters: None (keep), "windows" (random windows), "energy" (strong ones) or "dct".
+            init: first filters: None (keep), "windows" (random windows), "energy" (strong ones) or "dct". Sparse ones
+                then begin with what the dense ones, which are kept, leave of the data.
             mask: None or a 0/1 mask of observed samples, broadcastable to data.
             trials, exposure: what counts are divided by, see ``encode``.
             operator: number of the matrix of a stack that measured each signal, see ``encode``.
@@ -288,12 +304,14 @@ class CRsAE(SparseCodingModel):
             # Without a seed of the model's own, the one of ``keras.utils.set_random_seed`` counts.
             seed = np.random.randint(SEED_BOUND) if self.seed is None else self.seed
             above = data if counts is None else count_options.above_baseline(self.likelihood, counts, baseline)
-            first = first_filters(init, above, self.kernel_size, self.filters, seed)
+            first = self._first_filters(init, above, mask, seed)
             self.set_dictionary(first if self.kernel_rank is None else rank_one.nearest_rank_one(first).kernel)
         elif not self.built:
             self.build((None,) * (self.rank + 1) + (channels,))
         kernel, donoho = ops.convert_to_numpy(self.dictionary.kernel), self.lambda_init == "donoho"
-        if not self.measurement.is_mask:
+        if self.dense_filters:
+            resolved = dense_options.resolve(self.encoder, data, self.sigma_init, donoho, mask, self.code_prior)
+        elif not self.measurement.is_mask:
             resolved = resolve_measured(data, self.dictionary, self.sigma_init, donoho, self.code_prior,
                                         self.measurement, mask, operator)
         elif counts is None:
@@ -307,6 +325,14 @@ class CRsAE(SparseCodingModel):
                                       self.code_prior, dispersion, baseline, counts.observed)
         self._take(resolved)
 
+    def _first_filters(self, init: str, data: np.ndarray, mask: np.ndarray | None, seed: int) -> np.ndarray:
+        """First filters from data; dense ones stay as they are."""
+        if not self.dense_filters:
+            return first_filters(init, data, self.kernel_size, self.filters, seed)
+        if not self.built:
+            self.build((None,) * (self.rank + 1) + (data.shape[-1],))
+        return dense_options.first_sparse_filters(init, self.encoder, data, mask, seed)
+
     def _first_baseline(self, counts: Means) -> np.ndarray:
         """Baseline to begin with, (channels,)."""
         channels = counts.signal.shape[-1]
@@ -319,9 +345,10 @@ class CRsAE(SparseCodingModel):
         self.sigma.assign(resolved.sigma)
         if resolved.lambda_reg is not None:
             lambda_reg = np.max(resolved.lambda_reg) if self.lambda_shared else resolved.lambda_reg
-            self.lambda_reg.assign(np.broadcast_to(np.asarray(lambda_reg, np.float64), self.lambda_reg.shape))
+            lambda_reg = np.broadcast_to(np.asarray(lambda_reg, np.float64), self.sparse_rates.shape)
+            self.assign_rates(ops.cast(lambda_reg, self.lambda_reg.dtype))
         if self.lambda_prior.mean is None:
-            self.training_state.prior_mean.assign(self.lambda_reg.value)
+            self.training_state.prior_mean.assign(self.sparse_rates)
         self.training_state.lambda_ceiling.assign(resolved.lambda_ceiling)
         self.training_state.adapted.assign(1.0)
         if self._trainer.default_lambda_optimizer:
@@ -331,6 +358,7 @@ class CRsAE(SparseCodingModel):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self._options, **self._cell_options, **self._coding_options,
+                "filters": self.sparse_filters,
                 "code_prior": code_priors.serialize(self.code_prior),
                 "likelihood": likelihoods.serialize(self.likelihood),
                 "measurement": measurements.serialize(self.measurement),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from keras import ops
 from keras_crsae.models.call_inputs import CallInputs, CallOptions, call_inputs
 from keras_crsae.models.compiled_passes import concurrent_graph
 from keras_crsae.models.convergence import Convergence, convergence
+from keras_crsae.models.dense_options import part_of
 from keras_crsae.models.encoding_model import EncodingModel
 from keras_crsae.models.long_counts import CountWindows
 from keras_crsae.models.workers import available_workers, runs_on_cpu
@@ -61,10 +63,14 @@ class Encoding:
         self.model, self.workers, self.min_values, self.on_cpu = model, workers, min_values, on_cpu
         self.graphs: dict[tuple[Any, ...], Callable[..., np.ndarray]] = {}
 
-    def encode(self, signal: Any, given: CallOptions, *, out: Any = None, sparse: bool = False,
-               window: int | None = None, overlap: int | None = None, batch_size: int | None = None,
-               progress: Any = None) -> Any:
+    def encode(self, signal: Any, given: CallOptions, *, part: str | None = None, out: Any = None,
+               sparse: bool = False, window: int | None = None, overlap: int | None = None,
+               batch_size: int | None = None, progress: Any = None) -> Any:
         """See ``CRsAE.encode``."""
+        kept = part_of(part, self.model.filters, self.model.dense_filters)
+        if sparse and self.model.dense_filters and part != "sparse":
+            raise ValueError("sparse=True lists the values that are not zero, and those of dense filters all are. Use "
+                             f"part='sparse', or sparse=False. Received: part={part!r}")
         in_windows = sparse or progress or any(v is not None for v in (out, window, overlap))
         if in_windows and not self._is_whole:
             raise ValueError(f"The measurement {self.model.measurement!r} acts on whole signals, and `out`, `sparse`, "
@@ -74,12 +80,16 @@ class Encoding:
             self._check_long(signal)
             options = self._windows(window, overlap, batch_size, self._max_workers())
             encode, mask, sigma = self._window_pass("encode", signal, given._replace(mask=mask))
+            if part is not None:
+                options = replace(options, filters=kept.stop - kept.start)
+                encode = _of_filters(encode, kept)
             return encode_windows(encode, signal, options, out=out, sparse=sparse, progress=progress, mask=mask,
                                   sigma=sigma)
         if in_windows:
             raise ValueError("`out`, `sparse`, `window`, `overlap` and `progress` are for signals (rank 1). "
                              f"Received: rank={self.model.rank}. Encode images without them.")
-        return self._pass("encode", self.as_input(signal, given), batch_size)
+        code = self._pass("encode", self.as_input(signal, given), batch_size)
+        return code if part is None else np.ascontiguousarray(code[..., kept])
 
     def decode(self, code: Any) -> np.ndarray:
         """See ``CRsAE.decode``."""
@@ -99,14 +109,21 @@ class Encoding:
         """See ``CRsAE.reconstruct``; ``name`` "linear": see ``CRsAE.linear``."""
         return self._pass(name, self.as_input(signal, given))
 
-    def separate(self, signal: Any, given: CallOptions) -> np.ndarray:
+    def separate(self, signal: Any, given: CallOptions, by: str = "filter") -> Any:
         """See ``CRsAE.separate``."""
-        inputs = self.as_input(signal, given)
+        if by not in ("filter", "part"):
+            raise ValueError(f"`by` must be 'filter' or 'part'. Received: by={by!r}")
+        inputs, filters = self.as_input(signal, given), np.arange(self.model.filters)
         code = self._pass("encode", inputs)
         space = tuple(slice(0, n) for n in self.model.measurement.signal_space(inputs.signal.shape[1:-1]))
-        parts = [self.run_graph("synthesis", np.where(np.arange(self.model.filters) == c, code, 0))
-                 [(slice(None), *space)] for c in range(self.model.filters)]
-        return np.stack(parts, axis=-1)
+
+        def synthesis(chosen: np.ndarray) -> np.ndarray:
+            return self.run_graph("synthesis", np.where(chosen, code, 0))[(slice(None), *space)]
+
+        if by == "part":
+            sparse = filters < self.model.filters - self.model.dense_filters
+            return {"sparse": synthesis(sparse), "dense": synthesis(~sparse)}
+        return np.stack([synthesis(filters == c) for c in filters], axis=-1)
 
     def overdispersion(self, signal: Any, given: CallOptions) -> float:
         """See ``CRsAE.overdispersion``."""
@@ -323,3 +340,8 @@ class Encoding:
 def _is_long(signal: Any) -> bool:
     shape = getattr(signal, "shape", None)
     return shape is not None and len(shape) == 3 and shape[1] > MAX_WHOLE_SAMPLES
+
+
+def _of_filters(encode: Callable[..., np.ndarray], kept: slice) -> Callable[..., np.ndarray]:
+    """``encode`` of some of the filters."""
+    return lambda piece, **given: encode(piece, **given)[..., kept]

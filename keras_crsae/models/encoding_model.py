@@ -17,6 +17,7 @@ class EncodingModel(Protocol):
 
     rank: int
     filters: int
+    dense_filters: int
     kernel_size: tuple[int, ...]
     built: bool
     dictionary: ConvDictionary

@@ -57,7 +57,7 @@ def encoder_spec(model: Any) -> EncoderSpec:
         subspace=_subspace(model),
         layers=layers, strides=dictionary.strides, block=encoder.block, step_size=float(model.step_size),
         lambda_reg=ops.convert_to_numpy(model.lambda_reg), sigma=float(model.sigma),
-        code_prior=model.code_prior.onnx, likelihood=model.likelihood.onnx,
+        code_prior=encoder.cell.code_prior.onnx, likelihood=model.likelihood.onnx, **_of_filters(encoder.cell),
         **counts, search=_search(model), momentum=np.array(encoder.solver.momentum(encoder.iterations), np.float32),
         tolerance=encoder.tolerance, check_every=LOOP_BODY, active=encoder.active,
         config=_config(model), measurement=measurement,
@@ -108,6 +108,16 @@ def _step_sizes(model: Any) -> np.ndarray:
     largest = [float(model.measurement.of_batch(i, "float32").largest_eigenvalue(
         kernel, cell.dictionary.strides, lambda: 1.0 / own)) for i in range(model.measurement.count)]
     return np.maximum(own, 1.0 / np.array(largest))
+
+
+def _of_filters(cell: Any) -> dict[str, Any]:
+    """Signs of the filters' codes where they differ, and the penalty of dense filters."""
+    ridge = None
+    if cell.dense_weight:
+        ridge = np.zeros(cell.dictionary.filters)
+        ridge[cell.dictionary.filters - cell.dense_filters:] = cell.dense_weight
+    by_filter = cell.code_prior.onnx == "signed_by_filter"
+    return {"signs": cell.code_prior.signs if by_filter else None, "ridge": ridge}
 
 
 def _counts(model: Any) -> dict[str, Any]:

@@ -19,9 +19,9 @@ class Inference(PrebuiltModel):
     _encoding: Encoding
 
     def encode(self, signal: Any, mask: Any = None, sigma: Any = None, *, trials: Any = None, exposure: Any = None,
-               support: Any = None, operator: Any = None, out: Any = None, sparse: bool = False,
-               window: int | None = None, overlap: int | None = None, batch_size: int | None = None,
-               progress: Any = None) -> Any:
+               support: Any = None, operator: Any = None, part: str | None = None, out: Any = None,
+               sparse: bool = False, window: int | None = None, overlap: int | None = None,
+               batch_size: int | None = None, progress: Any = None) -> Any:
         """Sparse code of a signal of any length.
 
         Signals (rank 1) of more than 2^20 samples are read and encoded in windows, in constant memory, equal to the
@@ -37,6 +37,7 @@ class Inference(PrebuiltModel):
             support: None or 0/1 of the code's shape: 0 where the code stays 0, as for known onsets.
             operator: number of the matrix that measured the signals, or one a signal, where the model's measurement is
                 a stack of matrices.
+            part: None (all filters), "sparse" or "dense": the code of these filters alone; see ``dense_filters``.
             out: array, memmap or dataset (batch, positions, filters) that receives the code.
             sparse: return a ``crsae_onnx.core.windowing.SparseCode`` (index, filter, value) in place of the dense code.
             window: samples that one window keeps (2^18); on the CPU as many as four are in memory.
@@ -61,8 +62,8 @@ class Inference(PrebuiltModel):
             >>> model.encode(recording, sparse=True).shape
             (1, 4956, 3)
         """
-        return self._encoding.encode(signal, CallOptions(mask, sigma, trials, exposure, support, operator), out=out,
-                                     sparse=sparse, window=window, overlap=overlap, batch_size=batch_size,
+        return self._encoding.encode(signal, CallOptions(mask, sigma, trials, exposure, support, operator), part=part,
+                                     out=out, sparse=sparse, window=window, overlap=overlap, batch_size=batch_size,
                                      progress=progress)
 
     def decode(self, code: Any) -> np.ndarray:
@@ -162,17 +163,19 @@ class Inference(PrebuiltModel):
         return self._encoding.overdispersion(signal, CallOptions(mask, None, trials, exposure, support))
 
     def separate(self, signal: Any, mask: Any = None, sigma: Any = None, *, trials: Any = None, exposure: Any = None,
-                 support: Any = None, operator: Any = None) -> np.ndarray:
-        """Each filter's own reconstruction; their sum over filters is ``model(signal)``.
+                 support: Any = None, operator: Any = None, by: str = "filter") -> Any:
+        """Each filter's own reconstruction, or each part's; their sum is ``model(signal)``.
 
         For counts each filter's part of eta; their sum and the baseline are ``linear(signal)``.
 
         Args:
             signal: (batch, *space, channels).
             mask, sigma, trials, exposure, support, operator: as in ``encode``.
+            by: "filter", or "part": what the sparse and what the dense filters reconstruct (see ``dense_filters``).
 
         Returns:
-            float32 NumPy (batch, *space, channels, filters).
+            float32 NumPy (batch, *space, channels, filters); by="part": a dict of "sparse" and "dense", each of the
+            signal's shape.
 
         Raises:
             ValueError: the signal is invalid.
@@ -186,7 +189,7 @@ class Inference(PrebuiltModel):
             >>> model.separate(signal).shape == (*signal.shape, model.filters)
             True
         """
-        return self._encoding.separate(signal, CallOptions(mask, sigma, trials, exposure, support, operator))
+        return self._encoding.separate(signal, CallOptions(mask, sigma, trials, exposure, support, operator), by)
 
     def predict(self, x: Any, batch_size: int | None = None, verbose: int | str = "auto", steps: int | None = None,
                 callbacks: Any = None) -> np.ndarray:

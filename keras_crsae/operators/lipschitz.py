@@ -18,7 +18,7 @@ _SQUARINGS = 8  # lambda_max <= ||A^p||_F^(1/p) <= n^(1/(2p)) lambda_max with p 
 _ROUNDING = 1e-5  # of float32 sums
 
 
-def _pad_to_phases(kernel: Tensor, strides: Shape) -> tuple[Tensor, Shape]:
+def split_phases(kernel: Tensor, strides: Shape) -> tuple[Tensor, Shape]:
     """Split each kernel axis into (taps, stride); returns (taps..., phases * channels, filters)."""
     rank = len(strides)
     shape = tuple(kernel.shape)
@@ -31,7 +31,7 @@ def _pad_to_phases(kernel: Tensor, strides: Shape) -> tuple[Tensor, Shape]:
     return ops.reshape(kernel, (*taps, math.prod(strides) * shape[rank], shape[-1])), taps
 
 
-def _frequency_response(phases: Tensor, taps: Shape, grid: Shape) -> tuple[Tensor, Tensor]:
+def frequency_response(phases: Tensor, taps: Shape, grid: Shape) -> tuple[Tensor, Tensor]:
     """Real and imaginary part of the response, each (frequencies, phases, filters), by small DFT matrices."""
     real, imag = phases, None
     for axis, (k, m) in enumerate(zip(taps, grid, strict=True)):
@@ -64,7 +64,7 @@ def largest_eigenvalue(kernel: Tensor, strides: Shape) -> Tensor:
         >>> 1.0 <= float(largest_eigenvalue(ops.array([[[1.0]], [[0.0]]]), (1,))) < 1.02
         True
     """
-    phases, taps = _pad_to_phases(kernel, strides)
+    phases, taps = split_phases(kernel, strides)
     if all(t == 1 for t in taps):
         return matrix_eigenvalue(ops.reshape(phases, phases.shape[-2:]))
     size = min(phases.shape[-2], phases.shape[-1])
@@ -72,7 +72,7 @@ def largest_eigenvalue(kernel: Tensor, strides: Shape) -> Tensor:
     # The polynomial's degree, k - 1, sets the margin: on images, where the grid is costly, no finer than that needs.
     degree = [max(k - 1, 1) if len(taps) == 2 and size > 1 else k for k in taps]
     grid = tuple(2 * math.ceil(per_tap * d / 2) for d in degree)
-    real, imag = _frequency_response(phases, taps, grid)
+    real, imag = frequency_response(phases, taps, grid)
     if phases.shape[-2] > phases.shape[-1]:
         real, imag = ops.transpose(real, (0, 2, 1)), ops.transpose(imag, (0, 2, 1))
     margin = math.prod(math.cos(math.pi * (k - 1) / m) for k, m in zip(taps, grid, strict=True))

@@ -175,7 +175,8 @@ class SignedByFilter(CodePrior):
             raise ValueError(f"`signs` must be one number a filter: 1, -1, or 0 for both. Received: signs={signs!r}")
         self.signs = tuple(int(v) for v in values)
         self.signed = set(self.signs) not in ({1}, {-1})
-        self.onnx = {1: "nonnegative_soft", 0: "soft"}.get(self.signs[0]) if len(set(self.signs)) == 1 else None
+        alike = {1: "nonnegative_soft", 0: "soft"}.get(self.signs[0]) if len(set(self.signs)) == 1 else None
+        self.onnx = alike or "signed_by_filter"
 
     def check(self, filters: int, rank: int) -> None:
         if len(self.signs) != filters:

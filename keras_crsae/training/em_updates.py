@@ -63,13 +63,18 @@ def half_lambda_max(signal: Tensor, dictionary: ConvDictionary, sigma: Tensor, m
     """
     prior = code_priors.get(code_prior)
     correlation = dictionary.adjoint(null_residual(signal, likelihoods.get(likelihood), mask, baseline, dispersion))
+    most = half_largest_excess(correlation, prior)
+    return most / ops.square(sigma) if dispersion is None else most
+
+
+def half_largest_excess(correlation: Tensor, prior: CodePrior) -> Tensor:
+    """Half of the largest dual excess of correlations with filters of either sign, on all replicas."""
     excess, turned = prior.dual_excess(correlation), prior.dual_excess(-correlation)
     if excess is None or turned is None:
-        return ops.cast(float("inf"), signal.dtype)
+        return ops.cast(float("inf"), correlation.dtype)
     excess = ops.maximum(excess, turned)
     # A replica may be left without any signal by the last batch of an epoch: then 0, not -infinity.
-    most = 0.5 * highest(ops.maximum(ops.max(excess, initial=0.0), 0.0))
-    return most / ops.square(sigma) if dispersion is None else most
+    return 0.5 * highest(ops.maximum(ops.max(excess, initial=0.0), 0.0))
 
 
 def best_baseline(batch: Batch, eta: Tensor, baseline: Tensor, likelihood: CountLikelihood, shared: bool) -> Tensor:
@@ -95,7 +100,7 @@ def best_baseline(batch: Batch, eta: Tensor, baseline: Tensor, likelihood: Count
 
 
 def refit_on_support(signal: Tensor, code: Tensor, dictionary: ConvDictionary, mask: Tensor | None = None,
-                     steps: int = _REFIT_STEPS) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+                     steps: int = _REFIT_STEPS, ridge: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Least-squares amplitudes of a code on its own support, by conjugate gradients.
 
     The shrinkage biases a code's amplitudes towards zero; a noise estimate from it would hold that bias.
@@ -106,6 +111,7 @@ def refit_on_support(signal: Tensor, code: Tensor, dictionary: ConvDictionary, m
         dictionary: ``ConvDictionary``.
         mask: None or 0/1 of signal's shape.
         steps: conjugate-gradient steps.
+        ridge: None, or the weight of a penalty ridge/2 z^2, (filters,).
 
     Returns:
         Refitted code, residual (zero at missing samples), number of observed samples, number of non-zeros.
@@ -118,22 +124,32 @@ def refit_on_support(signal: Tensor, code: Tensor, dictionary: ConvDictionary, m
 
     support = ops.cast(ops.not_equal(code, 0.0), code.dtype)
     residual = observed * (signal - dictionary.synthesis(code))
-    gradient = support * dictionary.adjoint(residual)
+    gradient = support * _descent(dictionary, residual, code, ridge)
     direction, power = gradient, total_of(ops.square(gradient))
     enough = _ENOUGH * power
     for _ in range(steps):
         change = observed * dictionary.synthesis(direction)
         # The exact minimum along the direction: the residual never grows, however the rounding falls. Neighbouring
         # positions of a smooth filter are nearly dependent, and past convergence the textbook step ran away there.
-        step = total_of(residual * change) / (total_of(ops.square(change)) + _TINY)
+        slope, curvature = total_of(residual * change), total_of(ops.square(change))
+        if ridge is not None:
+            slope = slope - total_of(ridge * code * direction)
+            curvature = curvature + total_of(ridge * ops.square(direction))
+        step = slope / (curvature + _TINY)
         step = ops.where(power > enough, step, 0.0)
         code, residual = code + step * direction, residual - step * change
-        gradient = support * dictionary.adjoint(residual)
+        gradient = support * _descent(dictionary, residual, code, ridge)
         new = total_of(ops.square(gradient))
         direction = ops.where(new > enough, gradient + new / (power + _TINY) * direction, 0.0)
         power = new
     residual = observed * (signal - dictionary.synthesis(code))
     return code, residual, ops.sum(observed), ops.sum(support)
+
+
+def _descent(dictionary: ConvDictionary, residual: Tensor, code: Tensor, ridge: Tensor | None) -> Tensor:
+    """Minus the gradient of 1/2 ||y - D z||^2 + ridge/2 ||z||^2."""
+    correlation = dictionary.adjoint(residual)
+    return correlation if ridge is None else correlation - ridge * code
 
 
 def noise_variance(signal: Tensor, code: Tensor, dictionary: ConvDictionary, mask: Tensor | None = None,

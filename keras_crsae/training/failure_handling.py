@@ -154,6 +154,9 @@ class ReportedModel(Protocol):
     def lambda_reg(self) -> Any: ...
 
     @property
+    def sparse_rates(self) -> Any: ...
+
+    @property
     def sigma(self) -> Any: ...
 
     @property
@@ -179,7 +182,7 @@ class FaultReport:
             if n > 0:
                 warnings.warn(text.format(n=n, step=0.0 if step == "auto" else step, bound=number(model.step_size),
                                           floor=SIGMA_FLOOR), stacklevel=5)
-        rates, sigma = keras.ops.convert_to_numpy(model.lambda_reg), number(model.sigma)
+        rates, sigma = keras.ops.convert_to_numpy(model.sparse_rates), number(model.sigma)
         if sparsity == 0.0:
             ceiling = 2 * number(state.lambda_ceiling)  # half of lambda_max is what lambda is held at
             warnings.warn(

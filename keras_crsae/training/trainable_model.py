@@ -42,6 +42,7 @@ class TrainableModel(Protocol):
     baseline_learning: bool
     baseline_scope: str
     refit_distance: int | None
+    dense_filters: int
     #: Whether the iteration converges for step sizes of 1 / L, so that one that explodes can be estimated anew.
     converges_at_inverse_norm: bool
     #: Whether lambda has a prior: without one the second stage is left out.
@@ -52,6 +53,13 @@ class TrainableModel(Protocol):
 
     @property
     def lambda_reg(self) -> Any: ...
+
+    @property
+    def sparse_rates(self) -> Tensor: ...
+
+    def assign_rates(self, rates: Tensor) -> None: ...
+
+    def sparse_part(self, code: Tensor) -> Tensor: ...
 
     @property
     def layout(self) -> SignalLayout: ...

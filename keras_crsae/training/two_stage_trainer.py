@@ -13,7 +13,7 @@ from keras import ops
 
 from keras_crsae.data.batch_order import BatchOrder
 from keras_crsae.losses import weighted_error
-from keras_crsae.training import em_updates, inputs
+from keras_crsae.training import dense_updates, em_updates, inputs
 from keras_crsae.training.distribution import apply_gradients, as_log, check_scope, replicas, total
 from keras_crsae.training.event_refit import event_support
 from keras_crsae.training.failure_handling import (
@@ -94,7 +94,7 @@ class TwoStageTrainer:
 
     def default_lambda_rate(self) -> float:
         """Learning rate of lambda's default optimiser, in lambda's unit."""
-        return 0.01 * float(np.mean(ops.convert_to_numpy(self.model.lambda_reg))) if self.model.built else 0.01
+        return 0.01 * float(np.mean(ops.convert_to_numpy(self.model.sparse_rates))) if self.model.built else 0.01
 
     def build_optimizers(self) -> None:
         """Variables of both optimisers, once model and optimisers are there."""
@@ -269,9 +269,9 @@ class TwoStageTrainer:
     def _lambda_loss(self, code: Tensor, weight: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Loss of the second stage and what its closed form needs."""
         model = self.model
-        norms, positions = em_updates.code_norms(code, weight, model.code_prior)
+        norms, positions = em_updates.code_norms(model.sparse_part(code), weight, model.code_prior)
         statistics = norms, positions, model.training_state.prior_mean.value
-        return model.lambda_prior.loss(model.lambda_reg.value, *statistics), statistics
+        return model.lambda_prior.loss(model.sparse_rates, *statistics), statistics
 
     def _lambda_step(self, batch: Batch, code: Tensor) -> Tensor:
         model, state = self.model, self.model.training_state
@@ -283,12 +283,9 @@ class TwoStageTrainer:
         else:
             loss, statistics = self._lambda_loss(code, batch.weight)
             if model.lambda_learning == "em_closed_form":
-                model.lambda_reg.assign(model.lambda_prior.closed_form(*statistics, shared=model.lambda_shared))
+                model.assign_rates(model.lambda_prior.closed_form(*statistics, shared=model.lambda_shared))
         # The ceiling follows the strongest batch seen: a silent batch must not lower it.
-        baseline = None if model.baseline is None else model.baseline.value
-        dictionary = dictionary_of(model.measurement, model.dictionary, batch)
-        here = em_updates.half_lambda_max(batch.signal, dictionary, model.sigma.value, batch.observed,
-                                          model.code_prior, model.likelihood, batch.dispersion, baseline)
+        here = self._half_lambda_max(batch)
         state.lambda_ceiling.assign(tf.maximum(state.lambda_ceiling.value, here))
         if model.lambda_learning is not None:
             # Zero where no data so far calls for a code, whatever lambda: that is no ceiling.
@@ -297,6 +294,15 @@ class TwoStageTrainer:
             model.lambda_reg.assign(tf.minimum(model.lambda_reg.value, ceiling))
         return loss
 
+    def _half_lambda_max(self, batch: Batch) -> Tensor:
+        model = self.model
+        if model.dense_filters:
+            return dense_updates.half_lambda_max(model, batch)
+        baseline = None if model.baseline is None else model.baseline.value
+        dictionary = dictionary_of(model.measurement, model.dictionary, batch)
+        return em_updates.half_lambda_max(batch.signal, dictionary, model.sigma.value, batch.observed,
+                                          model.code_prior, model.likelihood, batch.dispersion, baseline)
+
     def _sigma_step(self, batch: Batch, code: Tensor) -> None:
         model, state = self.model, self.model.training_state
         signal, observed = batch.signal, batch.observed
@@ -304,7 +310,8 @@ class TwoStageTrainer:
             signal, observed = model.encoder.pad_to_strides(signal, observed)
         dictionary = dictionary_of(model.measurement, model.dictionary, batch)
         present = tf.cast(tf.minimum(batch.count, 1), signal.dtype)
-        new = em_updates.noise_variance(signal, code, dictionary, observed, present)
+        new = dense_updates.noise_variance(signal, code, model.encoder.cell, observed, present) \
+            if model.dense_filters else em_updates.noise_variance(signal, code, dictionary, observed, present)
         old = model.sigma.value
         sigma = tf.sqrt((1.0 - model.sigma_rate) * tf.square(old) + model.sigma_rate * new)
         energy, count = total(list(weighted_error(signal, tf.zeros_like(signal), observed)))
@@ -369,6 +376,7 @@ class TwoStageTrainer:
 
         ``losses`` are the first stage's with and without the filters' penalty.
         """
+        code = self.model.sparse_part(code)
         counts = (tf.math.count_nonzero(code), tf.minimum(count, 1) * tf.size(code), count)
         nonzero, size, batch = total([tf.cast(n, losses.dtype) for n in counts])
         values = (losses[0], losses[1], second_loss, nonzero / tf.maximum(size, 1.0), sigma)

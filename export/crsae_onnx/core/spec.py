@@ -62,11 +62,14 @@ class EncoderSpec:
         lambda_reg: rate of the code's prior, (filters,).
         sigma: noise standard deviation, in the signal's unit.
         momentum: (iterations,), zeros for ISTA.
-        code_prior: name of the prior's form in a graph, "soft" or "nonnegative_soft"; None: it has none.
+        code_prior: name of the prior's form in a graph, "soft", "nonnegative_soft", or "signed_by_filter"; None: it has
+            none.
         likelihood: name of the likelihood's form in a graph, "gaussian", "poisson" or "binomial"; None: it has none.
         size: of counts the exposure or trials that divides them, a number or an array broadcastable to
             (*space, channels).
         baseline: of counts eta of the zero code, (channels,); None: 0.
+        signs: of "signed_by_filter" 1, -1 or 0 (both) a filter: the signs of its code; None: of others.
+        ridge: (filters,), weight of a penalty ridge/2 z^2 of each filter's code z, of dense filters; None: 0.
         search: how each signal finds its step size; None: ``step_size`` is that of all.
         block: code positions an axis that are folded into channels for speed; None: one.
         adjoint_kernel: filters of A where it is not the adjoint of D, same shape as ``kernel``; None: it is.
@@ -109,6 +112,8 @@ class EncoderSpec:
     subspace: NDArray[np.float32] | None = None
     size: float | NDArray[np.float64] = 1.0
     baseline: NDArray[np.float64] | None = None
+    signs: NDArray[np.int64] | None = None
+    ridge: NDArray[np.float64] | None = None
     search: StepSearch | None = None
     layers: tuple[LayerSpec, ...] = ()
     tolerance: float | None = None
@@ -136,6 +141,11 @@ class EncoderSpec:
         put("sigma", float(self.sigma))
         self._check_sizes()
         put("lambda_reg", np.broadcast_to(np.asarray(self.lambda_reg, np.float64), self.filters).copy())
+        if self.signs is not None:
+            put("signs", np.asarray(self.signs, np.int64))
+        if self.ridge is not None:
+            put("ridge", np.asarray(self.ridge, np.float64))
+        self._check_signs()
         if self.baseline is not None:
             put("baseline", np.broadcast_to(np.asarray(self.baseline, np.float64), self.channels).copy())
         for name in ("kernel", "decoder_kernel", "adjoint_kernel", "step_size", "lambda_reg", "sigma", "momentum",
@@ -144,6 +154,19 @@ class EncoderSpec:
             if value is not None and not np.isfinite(value).all():
                 raise ValueError(f"The model's {name} is not finite: training diverged. Load the last good weights.")
         self._check_layers()
+
+    def _check_signs(self) -> None:
+        by_filter = self.code_prior == "signed_by_filter"
+        for name, value in (("signs", self.signs), ("ridge", self.ridge)):
+            if value is not None and value.shape != (self.filters,) or value is None and by_filter and name == "signs":
+                raise ValueError(f"Expected `{name}` of shape ({self.filters},), one a filter. Received: {value}")
+        if self.signs is not None and not (by_filter and np.isin(self.signs, (1, -1, 0)).all()):
+            raise ValueError("`signs` are 1, -1 or 0, and belong to the code prior 'signed_by_filter'. Received: "
+                             f"code_prior={self.code_prior!r}, signs={self.signs}")
+        if self.ridge is not None and (self.search is not None or self.layers or self.size_name is not None
+                                       or self.code_prior == "nonnegative_soft" or not (self.ridge >= 0).all()):
+            raise ValueError("`ridge` must be 0 or more, for the Gaussian likelihood, codes of both signs, and one "
+                             "step size and threshold for all iterations.")
 
     def _check_layers(self) -> None:
         if len(self.layers) not in (0, self.iterations):
@@ -230,6 +253,9 @@ class EncoderSpec:
             values |= {"baseline": self.baseline, "size": self.size}
         for name, part in (vars(self.measurement) if self.measurement is not None else {}).items():
             values |= {f"measurement {name}": part} if isinstance(part, np.ndarray) else {}
+        for name in ("signs", "ridge"):
+            if getattr(self, name) is not None:
+                values[name] = getattr(self, name)
         for number, layer in enumerate(self.layers):
             values |= {f"layer {number} {name}": value for name, value in vars(layer).items()}
         for name, value in {**values, "lambda": self.lambda_reg, "sigma": self.sigma, "step": self.step_size}.items():

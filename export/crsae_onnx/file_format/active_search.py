@@ -54,6 +54,8 @@ def _refusal(spec: EncoderSpec) -> str | None:
         return f"its windows share one Gram matrix, which the likelihood {spec.likelihood!r} has not"
     if spec.measurement is not None:
         return f"its windows are of the signal itself, and the model sees it through {spec.measurement.facts()}"
+    if spec.ridge is not None or not (spec.lambda_reg > 0).all():
+        return "the model has dense filters, which are active everywhere"
     if spec.code_prior not in SHRINKAGES:
         return f"it is written for the code priors {tuple(SHRINKAGES)}, and the model's is {spec.code_prior!r}"
     norms = np.sqrt(np.sum(np.square(spec.kernel, dtype=np.float64), axis=(0, 1)))

@@ -54,9 +54,15 @@ def encoder_facts(spec: EncoderSpec, *, block: Sequence[int], outputs: Sequence[
         "threshold": spec.threshold.tolist(), "config": dict(spec.config),
         "versions": {**spec.versions, **versions},
         **({} if spec.measurement is None else {"measurement": spec.measurement.facts()}),
-        **_count_facts(spec), **search_facts(spec), **({} if loop else {"loop": False}),
+        **_count_facts(spec), **search_facts(spec), **_filter_facts(spec), **({} if loop else {"loop": False}),
         **({"layers": len(spec.layers)} if spec.layers else {}),
     }
+
+
+def _filter_facts(spec: EncoderSpec) -> Facts:
+    """What differs from filter to filter beside lambda: signs of codes, and the penalty of dense ones."""
+    return {name: value.tolist() for name, value in (("signs", spec.signs), ("ridge", spec.ridge))
+            if value is not None}
 
 
 def _count_facts(spec: EncoderSpec) -> Facts:

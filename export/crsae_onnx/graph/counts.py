@@ -196,7 +196,8 @@ class CountsGraph(Graph):
         moved = self.convolve(nodes, nodes("Mul", residual, step), weights.adjoint, weights.bias)
         moved = nodes("Add", nodes.shaped(moved, self.columns, "blocks"), w)
         threshold = nodes("Mul", weights.threshold, step)
-        proposed = self.shrink(nodes, moved, threshold, nodes("Neg", threshold) if self.signed else "")
+        negative = nodes("Mul", weights.negative_threshold, step) if self.signed else ""
+        proposed = self.shrink(nodes, moved, threshold, negative)
         for exists in self.exists:
             proposed = nodes("Mul", proposed, exists)
         proposed = nodes.shaped(proposed, self.columns, "blocks")

@@ -34,13 +34,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crsae_onnx.core.spec import INPUT, MASK, SIGMA
-from crsae_onnx.graph.blocks import Blocks
+from crsae_onnx.graph.blocks import CLOSED, Blocks
 from crsae_onnx.graph.folding import FoldedEncoder, FoldedLayer
 from crsae_onnx.graph.loops import State, loop
 from crsae_onnx.graph.nodes import Nodes
 
 #: Code priors that the iteration is written for -> whether their codes have both signs; and the likelihoods.
-CODE_PRIORS = {"soft": True, "nonnegative_soft": False}
+CODE_PRIORS = {"soft": True, "nonnegative_soft": False, "signed_by_filter": True}
 LIKELIHOODS = ("gaussian", "poisson", "binomial")
 #: Least squared norm of a code, so that a silent code has changed by 0.
 TINY = 1e-30
@@ -164,7 +164,7 @@ class Graph(Blocks):
         amounts = self._amounts
         if not self.biased:
             threshold = self.threshold(layer, scale.reshape(1, -1, 1, 1), sigma)
-            return Weights(synthesis, parts[0], bias, step_size, threshold, top("Neg", threshold))
+            return Weights(synthesis, parts[0], bias, step_size, *self._limits(threshold))
         first_tap = [(0, 0), (0, 0)] + [(0, t - 1) for t in self.taps]
         low, high = zip(*first_tap, strict=True)
         parts += [top("Pad", amount, constant([*low, *high])) for amount in amounts.values()]
@@ -179,6 +179,15 @@ class Graph(Blocks):
         for axis in self.tail:
             threshold = self.top("Sub", threshold, self.closed_positions(axis))
         return threshold
+
+    def _limits(self, threshold: str) -> tuple[str, str]:
+        """What a code value is clipped to before that is subtracted from it; infinite on the side that stays 0."""
+        signs, negative = self.encoder.signs, self.top("Neg", threshold)
+        if signs is None:
+            return threshold, negative
+        closed = [np.tile(np.where(signs == side, CLOSED, 0.0), math.prod(self.encoder.block)).reshape(1, -1, 1, 1)
+                  for side in (-1, 1)]
+        return (self.top("Sub", threshold, self.weight(closed[0])), self.top("Add", negative, self.weight(closed[1])))
 
     def open_threshold(self, layer: FoldedLayer, scale: NDArray[np.float32], sigma: bool) -> str:
         """``threshold`` without regard to closed positions."""
@@ -247,7 +256,15 @@ class Graph(Blocks):
         if not self.signed:
             return nodes("Relu", nodes("Sub", moved, threshold))
         # u - clip(u, -b, b); ONNX Clip takes one number as limit.
-        return nodes("Sub", moved, nodes("Max", nodes("Min", moved, threshold), negative_threshold))
+        code = nodes("Sub", moved, nodes("Max", nodes("Min", moved, threshold), negative_threshold))
+        return nodes("Mul", code, self._ridge_factor) if self.encoder.ridge is not None else code
+
+    @cached_property
+    def _ridge_factor(self) -> str:
+        """1 / (1 + ridge * step size), of each filter of a block."""
+        ridge = np.zeros(self.encoder.filters) if self.encoder.ridge is None else self.encoder.ridge
+        factor = np.tile(1.0 / (1.0 + ridge * self.encoder.layers[0].step_size), math.prod(self.encoder.block))
+        return self.weight(factor.reshape(1, -1, 1, 1))
 
     def code(self, folded: str, name: str) -> None:
         """The folded code as an output (batch, *positions, filters)."""

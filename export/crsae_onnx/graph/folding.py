@@ -48,14 +48,14 @@ class FoldedEncoder:
         kernel_size, strides, channels, filters: of the plain dictionary; the channels are those of the iterations.
         block: code positions an axis that one block holds.
         level: sigma where the file has no such input; of counts sigma^2, 1 / size.
-        code_prior: "soft" or "nonnegative_soft".
+        code_prior: "soft", "nonnegative_soft" or "signed_by_filter".
         momentum: (iterations,), FISTA's (t_k - 1) / t_{k+1}.
         check_every: iterations in one pass of the Loop; ``tolerance`` is compared after each pass.
         tolerance: relative change that ends the Loop; None: all iterations are done.
         half: whether convolutions are in float16.
         loop: whether the iterations are a Loop of the graph; False: all are written out.
         likelihood: "gaussian", "poisson" or "binomial".
-        size, baseline, search: see ``EncoderSpec``.
+        size, baseline, search, signs, ridge: see ``EncoderSpec``.
         first_step: step size with which a search begins.
         subspace: (channels of the signal, ``channels``), by which the signal is multiplied first; None: not.
     """
@@ -80,6 +80,8 @@ class FoldedEncoder:
     search: StepSearch | None = None
     first_step: float = 1.0
     subspace: NDArray[np.float32] | None = None
+    signs: NDArray[np.int64] | None = None
+    ridge: NDArray[np.float64] | None = None
 
     @property
     def signal_channels(self) -> int:
@@ -132,7 +134,7 @@ def fold_encoder(spec: EncoderSpec, tolerance: float | None = None, half: bool =
         layers, fold(spec.decoder_kernel), spec.kernel_size, spec.strides, channels, spec.filters, block,
         spec.sigma**2 if counts else spec.sigma, spec.code_prior or "", spec.momentum, spec.check_every,
         spec.tolerance if tolerance is None else float(tolerance), half, loop, spec.likelihood or "", spec.size,
-        spec.baseline, spec.search, spec.step_size, subspace)
+        spec.baseline, spec.search, spec.step_size, subspace, spec.signs, spec.ridge)
 
 
 def taps(kernel_size: int, stride: int, block: int) -> int:

@@ -210,7 +210,7 @@ def _prepare(model: CRsAE, crops: _Crops, settings: DenoiserTraining) -> tuple[f
                          "learning_rate=None")
     lambda_rate = settings.lambda_learning_rate
     if lambda_rate is None:
-        lambda_rate = 0.01 * float(np.mean(model.lambda_reg))
+        lambda_rate = 0.01 * float(np.mean(model.sparse_rates))
     averages = {} if settings.averaging is None else {"use_ema": True, "ema_momentum": settings.averaging}
     model.compile(keras.optimizers.Adam(rate, global_clipnorm=settings.clip_norm, **averages),
                   keras.optimizers.Adam(lambda_rate, global_clipnorm=settings.clip_norm, **averages),

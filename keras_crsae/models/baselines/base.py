@@ -29,7 +29,7 @@ class Baseline(CRsAE):
     """
 
     DEFAULT_CODE_PRIOR = "soft"
-    takes_counts = takes_kernel_rank = False
+    takes_counts = takes_kernel_rank = takes_dense_filters = False
     converges_at_inverse_norm = False
     #: Whether filters are kept inside the unit ball.
     inside_unit_ball = False

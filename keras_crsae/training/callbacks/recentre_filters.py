@@ -87,7 +87,7 @@ class RecentreFilters(keras.callbacks.Callback):
     A filter can slide against its code while the fit stays the same (codes slide the other way), until it
     leaves its kernel. After each epoch every filter whose centre lies more than ``within`` samples from the
     middle is shifted there, the optimiser's moments with it, and the step size is refreshed. Signals encoded
-    anew then have the same reconstruction, but for what the shift cut off.
+    anew then have the same reconstruction, but for what the shift cut off. Dense filters stay as they are.
 
     Args:
         by, within, max_loss: see ``centring_shifts``.
@@ -123,6 +123,7 @@ class RecentreFilters(keras.callbacks.Callback):
         model = self.model if model is None else model
         shifts = centring_shifts(keras.ops.convert_to_numpy(model.decoder.kernel), model.dictionary.strides,
                                  **self.options)
+        shifts[model.sparse_filters:] = 0  # a dense filter has no events to be in the middle of
         if not shifts.any():
             return shifts
         for variable in filter_moments(model, spatial=True):

@@ -19,7 +19,7 @@ class ReviveFilters(keras.callbacks.Callback):
     filters, and a copy where its correlation with a filter that is used more exceeds ``copies``. Each becomes the
     window of ``data`` with the largest residual energy, not overlapping those taken before; the optimiser's moments
     of it are zeroed, and the step size is refreshed. ``revived`` lists (epoch, filter, reason), the history counts them
-    as ``revived_filters``, the logger ``keras_crsae`` names each.
+    as ``revived_filters``, the logger ``keras_crsae`` names each. Dense filters stay as they are.
 
     Args:
         data: (batch, *space, channels), some of the training data: a few hundred windows.
@@ -58,7 +58,7 @@ class ReviveFilters(keras.callbacks.Callback):
         code = model.encode(self.data)
         use = np.abs(code).sum(axis=tuple(range(code.ndim - 1)))
         kernel = keras.ops.convert_to_numpy(model.decoder.kernel).copy()
-        candidates = self._candidates(use, kernel)
+        candidates = self._candidates(use, kernel, model.sparse_filters)
         if not candidates:
             return candidates
         residual = self.data - model.decode(code)[tuple(slice(0, n) for n in self.data.shape)]
@@ -78,17 +78,18 @@ class ReviveFilters(keras.callbacks.Callback):
         model.encoder.cell.refresh_step_size()
         return candidates
 
-    def _candidates(self, use: np.ndarray, kernel: np.ndarray) -> list[tuple[int, str]]:
-        """Filters that are dead or copies, with the reason."""
-        dead = use <= self.least * max(float(use.mean()), 1e-30)
+    def _candidates(self, use: np.ndarray, kernel: np.ndarray, sparse: int) -> list[tuple[int, str]]:
+        """Filters that are dead or copies, with the reason; only the first ``sparse`` are looked at."""
+        dead = use <= self.least * max(float(use[:sparse].mean()), 1e-30)
+        dead[sparse:] = False
         candidates = [(int(c), "dead") for c in np.flatnonzero(dead)]
         if self.copies is None:
             return candidates
         flat = kernel.reshape(-1, kernel.shape[-1])
         alike = np.abs((flat / np.maximum(np.linalg.norm(flat, axis=0), 1e-12)).T @ flat) \
             / np.maximum(np.linalg.norm(flat, axis=0), 1e-12) > self.copies
-        kept = []
-        for c in np.argsort(-use, kind="stable"):  # the most used of several copies stays
+        kept = list(range(sparse, len(use)))
+        for c in np.argsort(-use[:sparse], kind="stable"):  # the most used of several copies stays
             if dead[c]:
                 continue
             if alike[c, kept].any():

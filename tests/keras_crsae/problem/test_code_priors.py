@@ -71,7 +71,8 @@ def test_signs_by_filter_are_laplace_exponential_and_its_mirror_image(rng):
 
 
 @pytest.mark.parametrize("signs, signed, onnx", [([1, 1], False, "nonnegative_soft"), ([0, 0], True, "soft"),
-                                                 ([-1, -1], False, None), ([1, 0], True, None)])
+                                                 ([-1, -1], False, "signed_by_filter"),
+                                                 ([1, 0], True, "signed_by_filter")])
 def test_signs_say_what_the_codes_are(signs, signed, onnx):
     prior = SignedByFilter(signs)
     assert (prior.signed, prior.onnx) == (signed, onnx)
