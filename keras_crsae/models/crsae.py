@@ -128,9 +128,7 @@ class CRsAE(SparseCodingModel):
                  measurement: Any = None, dense_filters: int = 0, dense_penalty: float | None = None,
                  kernel_rank: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if self.variable_dtype not in ("float32", "float64") or self.compute_dtype == "float16":
-            raise ValueError("CRsAE keeps lambda, step size and losses in float32: use the dtype policy 'float32', "
-                             f"'float64' or 'mixed_bfloat16'. Received: dtype={self.dtype_policy.name!r}")
+        crsae_options.check_dtype(self.dtype_policy)
         crsae_options.check_learning(lambda_learning, gradient)
         self.rank = as_rank(rank, kernel_size, strides)
         sparse_filters = as_positive_int(filters, "filters")
@@ -153,8 +151,7 @@ class CRsAE(SparseCodingModel):
         self.lambda_shared, self.lambda_learning = bool(lambda_shared), lambda_learning
         self.lambda_prior, self.tied = crsae_options.as_rate_prior(lambda_prior, lambda_learning), bool(tied)
         self.seed = None if seed is None else int(seed)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer) \
-            or keras.initializers.RandomNormal(seed=self.seed)
+        self.kernel_initializer = crsae_options.as_initializer(kernel_initializer, self.seed)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.kernel_constraint = keras.constraints.get(kernel_constraint)
         self.strides = as_sizes(strides, self.rank, "strides")
@@ -165,8 +162,7 @@ class CRsAE(SparseCodingModel):
         self._cell_options: dict[str, Any] = dict(
             code_prior=self.code_prior, likelihood=self.likelihood, lambda_shared=self.lambda_shared,
             dense_filters=self.dense_filters, dense_penalty=dense_penalty,
-            measurement=self.measurement, step_size=step_size if isinstance(step_size, str) and step_size == "auto"
-            else as_positive(step_size, "step_size"))
+            measurement=self.measurement, step_size=crsae_options.as_step_size(step_size))
         self._coding_options: dict[str, Any] = dict(
             iterations=iterations if iterations == "auto" else as_positive_int(iterations, "iterations"),
             gradient=gradient, baseline_scope=baseline_scope, top_k=top_k, solver=solvers.get(solver),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import keras
 import numpy as np
 from crsae_onnx.core.validation import as_positive
 from keras import ops
@@ -30,6 +31,23 @@ def check_learning(lambda_learning: str | None, gradient: str) -> None:
     if lambda_learning == "backprop" and gradient == "decoder":
         raise ValueError("lambda_learning='backprop' needs a gradient through the encoder, and gradient='decoder' "
                          "holds the code constant. Use gradient='unrolled' or 'truncated', or other learning.")
+
+
+def check_dtype(policy: keras.DTypePolicy) -> None:
+    """ValueError for a dtype policy whose variables, or float16 compute, are too coarse for lambda and losses."""
+    if policy.variable_dtype not in ("float32", "float64") or policy.compute_dtype == "float16":
+        raise ValueError("CRsAE keeps lambda, step size and losses in float32: use the dtype policy 'float32', "
+                         f"'float64' or 'mixed_bfloat16'. Received: dtype={policy.name!r}")
+
+
+def as_initializer(initializer: Any, seed: int | None) -> Any:
+    """Keras initialiser of the filters; None: random normal from the seed."""
+    return keras.initializers.get(initializer) or keras.initializers.RandomNormal(seed=seed)
+
+
+def as_step_size(step_size: Any) -> str | float:
+    """``step_size`` as "auto" or a positive number."""
+    return step_size if isinstance(step_size, str) and step_size == "auto" else as_positive(step_size, "step_size")
 
 
 def as_sigma_rate(rate: float) -> float:
