@@ -69,6 +69,11 @@ PAGES = {
                "Ours: mean accuracy over three seeds, and their range; the others ran once."),
         Source("spike_limits", "With the true templates",
                "The search of `spike_sorting.sort`, given the true templates, whitened."))),
+    "rank-one": Page("How long do filters of rank one take?", (Source("rank_one"),),
+                     "A simulation of alphacsc's kind: 24 trials of 1,500 samples, 128 channels, 5 filters of 128 "
+                     "samples; the same first filters and the same penalty. Peaks of memory contain the libraries: "
+                     "TensorFlow alone takes 690 MB. alphacsc 0.4.1 runs with NumPy 2.3, since its coordinate descent "
+                     "fails with 2.4."),
     "neural-events": Page(
         "How well are events found in spikes of trials?", (Source("neural_events"),),
         "Simulated single trials of one neuron of 8 Hz, kernels of 125 ms, bins of 5 ms; a real unit in bins of 1 "

@@ -1,0 +1,312 @@
+"""Filters of rank one against alphacsc: seconds and memory to the same objective, and an hour of 200 channels.
+
+The simulation is that of alphacsc's own benchmarks: triangles, squares and waves of one cycle under its Tukey window,
+waves as maps, Bernoulli events of uniform amplitudes, white noise; 128 channels, 5 filters of 128 samples. Both begin
+with the same filters and minimise 1/2 ||y - D z||^2 + reg ||z||_1 over z >= 0 and maps and time courses of norm 1, at
+the same ``reg``. The objective is computed here, for both alike: the filters of each moment, codes at their optimum.
+Each competitor runs in a process of its own, alternated; times are those of its processor and of the clock, from its
+first sight of the data.
+"""
+
+import json
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+from scipy.signal.windows import tukey
+
+from benchmarks.common import NOT_INSTALLED, limit_threads, machine, parser, report, save, seconds
+
+#: Share above the lowest objective that any competitor reached, at which time is taken.
+WITHIN = 1e-3
+SHAPES = ("triangle", "square", "sin", "cos", "square cos")
+HOUR = dict(samples=540_000, channels=200, filters=8, kernel=48, window=1500)
+
+
+def time_course(shape, samples):
+    """One cycle of a shape as in alphacsc's simulations, under its Tukey window, norm 1."""
+    phase = (np.arange(samples) + 0.5) / samples
+    course = {"triangle": 1 - np.abs(2 * phase - 1), "square": np.where(phase < 0.5, 1.0, -1.0),
+              "sin": np.sin(2 * np.pi * phase), "cos": np.cos(2 * np.pi * phase),
+              "square cos": np.sign(np.cos(2 * np.pi * phase))}[shape]
+    course = (course - course.mean()) * tukey(samples + 2)[1:-1]
+    return course / np.linalg.norm(course)
+
+
+def simulate(trials, samples, channels=128, filters=5, kernel=128, density=0.004, sigma=0.01, seed=0):
+    """Signals (trials, samples, channels) float32, maps (channels, filters), time courses (kernel, filters)."""
+    rng = np.random.default_rng(seed)
+    courses = np.stack([time_course(shape, kernel) for shape in SHAPES[:filters]], axis=-1)
+    wave = 2 * np.pi * np.arange(channels)[:, None] / channels
+    maps = np.cos(wave * (1 + np.arange(filters) // 2) - np.pi / 2 * (np.arange(filters) % 2)) + 0.2
+    maps /= np.linalg.norm(maps, axis=0)
+    positions = samples - kernel + 1
+    code = rng.uniform(0, 1, (trials, positions, filters)) * (rng.random((trials, positions, filters)) < density)
+    parts = np.stack([[np.convolve(one[:, c], courses[:, c]) for c in range(filters)] for one in code])
+    signal = np.einsum("nct,pc->ntp", parts, maps)
+    return (signal + sigma * rng.standard_normal(signal.shape)).astype(np.float32), maps, courses
+
+
+def first_filters(signal, kernel, filters, seed=0):
+    """The rank-one filters nearest to strong windows of the data: what both begin with."""
+    from keras_crsae.initializers import window_filters
+    from keras_crsae.operators.rank_one import nearest_rank_one
+
+    windows = window_filters(signal, (kernel,), filters, np.random.default_rng(seed), energy=True)
+    return nearest_rank_one(windows)[:2]
+
+
+# Competitors: each writes the filters after each round, with the seconds until then.
+
+def run_alphacsc(path, threads, rounds):
+    """``BatchCDL(rank1=True)`` with locally greedy coordinate descent, as its examples have it."""
+    import warnings
+
+    warnings.simplefilter("ignore")
+    from alphacsc.learn_d_z_multi import learn_d_z_multi  # what BatchCDL calls; it takes a callback
+
+    data = started(path)
+    signal, first = data["signal"], np.concatenate([data["maps"], data["courses"]]).T
+    scale, found = signal.std(), []
+
+    def note(z_encoder, pobj):
+        found.append((*spent(), np.array(z_encoder.D_hat)))
+
+    options = dict(reg=float(data["reg"]) / scale, lmbd_max="fixed", n_iter=rounds, eps=1e-6, rank1=True,
+                   uv_constraint="separate", solver_z="lgcd", solver_z_kwargs={"tol": 1e-3, "max_iter": 10**6},
+                   solver_d="alternate_adaptive", solver_d_kwargs={"max_iter": 50}, D_init=first, verbose=0,
+                   random_state=0, n_jobs=threads)
+    learn_d_z_multi(signal, first.shape[0], data["courses"].shape[0], callback=note, **options)
+    channels = signal.shape[1]
+    return [(cpu, wall, atoms[:, :channels].T, atoms[:, channels:].T) for cpu, wall, atoms in found]
+
+
+def run_crsae(path, threads, rounds):
+    """``CRsAE(kernel_rank=1)``: EM with the code held, Adam with a falling rate, lambda fixed."""
+    import keras
+
+    import keras_crsae as kc
+
+    data = started(path)
+    signal, (kernel, filters) = data["signal"], data["courses"].shape
+    batch = max(1, len(signal) // 8)
+    steps = rounds * -(-len(signal) // batch)
+    model = kc.CRsAE(filters, kernel, kernel_rank=1, iterations=100, gradient="decoder", sigma=1.0, seed=0,
+                     lambda_init=float(data["reg"]), lambda_learning=None)
+    model.set_dictionary(data["courses"][:, None] * data["maps"])
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(4e-2, steps, alpha=0.02)))
+    found = []
+
+    class Note(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            found.append((*spent(), model.dictionary.maps, model.dictionary.time_courses))
+
+    recentre = kc.callbacks.RecentreFilters(within=0.5, until=2 * rounds // 3)
+    model.fit(signal, epochs=rounds, batch_size=batch, verbose=0, callbacks=[recentre, Note()])
+    return found
+
+
+RUNS = {"alphacsc": run_alphacsc, "keras-crsae": run_crsae}
+_START = []
+
+
+def started(path=None):
+    """The clocks begin: libraries are imported. Returns the data of ``path``."""
+    before = _memory()
+    with np.load(path) if path else nullcontext({}) as stored:
+        data = dict(stored)
+    _START[:] = [_cpu(), time.perf_counter(), before]
+    return data
+
+
+def spent():
+    """Seconds of processor and clock since ``started``, of this process and its children."""
+    return _cpu() - _START[0], time.perf_counter() - _START[1]
+
+
+def _cpu():
+    return sum(usage.ru_utime + usage.ru_stime for usage in map(
+        resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+
+
+def _memory():
+    """Peak of this process, MB; of Linux' own note, since the other one begins with the peak of the parent."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(), re.M)[1]) / 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def work(name, threads, rounds, folder):
+    """What a process of its own does: ``name`` is a competitor, or "hour"."""
+    if name == "hour":
+        answer = hour(json.loads((folder / "hour.json").read_text()))
+    else:
+        found = RUNS[name](folder / f"data-{name}.npz", threads, rounds)
+        np.savez(folder / f"{name}.npz", cpu=[f[0] for f in found], wall=[f[1] for f in found],
+                 maps=np.array([f[2] for f in found]), courses=np.array([f[3] for f in found]))
+        answer = {"memory_mb": _memory(), "before_mb": _START[2]}
+    print(json.dumps(answer))
+
+
+def hour(sizes):
+    """Learn from and encode an hour of many channels: seconds and the peak of memory."""
+    import keras
+
+    import keras_crsae as kc
+
+    rng = np.random.default_rng(0)
+    signal = rng.standard_normal((1, sizes["samples"], sizes["channels"]), dtype=np.float32)
+    started()
+    model = kc.CRsAE(sizes["filters"], sizes["kernel"], kernel_rank=1, iterations=30, gradient="decoder", sigma=1.0,
+                     seed=0, code_prior="soft", lambda_learning=None)
+    windows = signal.reshape(-1, sizes["window"], sizes["channels"])
+    model.adapt(windows, init="windows")
+    model.compile(keras.optimizers.Adam(1e-2))
+    model.fit(windows, epochs=1, batch_size=16, verbose=0)
+    learned = spent()
+    code = model.encode(signal)
+    return {"learned": learned, "encoded": spent(), "memory_mb": _memory(), "signal_mb": signal.nbytes / 1e6,
+            "code_mb": code.nbytes / 1e6}
+
+
+def objective(data, maps, courses):
+    """Objective of filters with their best codes, and its duality gap, summed over trials."""
+    import keras_crsae as kc
+
+    model = kc.CRsAE(courses.shape[1], courses.shape[0], kernel_rank=1, sigma=1.0, lambda_init=float(data["reg"]),
+                     active=True, tolerance=1e-3)
+    model.set_dictionary(courses[:, None] * maps)
+    found = model.convergence(data["signal"])
+    return float(found.objective.sum()), float(found.gap.sum())
+
+
+class Curve:
+    """Objective after each round of a run, computed where it is asked for."""
+
+    def __init__(self, data, run):
+        self.data, self.run, self.known = data, run, {}
+
+    def __call__(self, k):
+        k = k % len(self.run["cpu"])
+        if k not in self.known:
+            self.known[k] = objective(self.data, self.run["maps"][k], self.run["courses"][k])[0]
+        return self.known[k]
+
+    def first_below(self, value):
+        """The first round with an objective of at most ``value``, by bisection; None: not even the last."""
+        low, high = 0, len(self.run["cpu"]) - 1
+        if self(high) > value:
+            return None
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self(middle) <= value else (middle + 1, high)
+        return high
+
+
+def errors(true, learned):
+    """Largest error of maps and of time courses, filters matched by their kernels."""
+    from keras_crsae.metrics import dictionary_error, match_filters
+
+    (maps, courses), (own_maps, own_courses) = true, learned
+    match = match_filters(courses[:, None] * maps, own_courses[:, None] * own_maps)
+    by_map, by_course = [], []
+    for i, j in zip(match.true, match.learned, strict=True):
+        by_map.append(np.sqrt(max(0.0, 1 - np.dot(maps[:, i], own_maps[:, j]) ** 2 / np.sum(own_maps[:, j] ** 2))))
+        by_course.append(dictionary_error(courses[:, None, [i]], own_courses[:, None, [j]])[0])
+    return max(by_map), max(by_course)
+
+
+def process(python, name, arguments, rounds, folder):
+    """The JSON that a process of its own prints; None where the package is missing."""
+    command = [python, "-m", "benchmarks.rank_one", "--threads", str(arguments.threads), "--work", name, "--rounds",
+               str(rounds), "--folder", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent, check=False)
+    if "No module named 'alphacsc'" in done.stderr:
+        return None
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def compare(arguments, folder):
+    """The table of both competitors and its data."""
+    sizes = dict(trials=12, samples=1000, channels=32, kernel=64) if arguments.short else dict(trials=24, samples=1500)
+    repeats, rounds = (1, {"alphacsc": 8, "keras-crsae": 8}) if arguments.short else (
+        arguments.repeats, {"alphacsc": 12, "keras-crsae": arguments.rounds})
+    signal, maps, courses = simulate(**sizes)
+    first = first_filters(signal, len(courses), courses.shape[1])
+    reg = 0.05
+    data = dict(signal=signal, maps=first[0], courses=first[1], reg=reg)
+    np.savez(folder / "data-keras-crsae.npz", **data)
+    # Each finds the data as it works on them: alphacsc (trials, channels, samples) in float64.
+    theirs = dict(data, signal=np.ascontiguousarray(signal.transpose(0, 2, 1), np.float64))
+    np.savez(folder / "data-alphacsc.npz", **theirs)
+    found = {name: [] for name in RUNS}
+    for _ in range(repeats):
+        for name in RUNS:
+            python = arguments.alphacsc_python if name == "alphacsc" else sys.executable
+            answer = process(python, name, arguments, rounds[name], folder)
+            if answer is None:
+                break
+            with np.load(folder / f"{name}.npz") as stored:
+                found[name].append({**answer, **{key: stored[key] for key in stored}})
+    curves = {name: Curve(data, runs[0]) for name, runs in found.items() if runs}
+    lowest = min(curve(-1) for curve in curves.values())
+    rows, kept = [], {"true": objective(data, maps, courses), "lowest": lowest}
+    for name, runs in found.items():
+        if not runs:
+            rows.append([name, NOT_INSTALLED, *[""] * 6])
+            continue
+        curve = curves[name]
+        reached = curve.first_below((1 + WITHIN) * lowest)
+        cpu, wall = ([float(run[key][-1 if reached is None else reached]) for run in runs] for key in ("cpu", "wall"))
+        memory = float(np.median([run["memory_mb"] for run in runs]))
+        grown = float(np.median([run["memory_mb"] - run["before_mb"] for run in runs]))
+        by_map, by_course = errors((maps, courses), (runs[0]["maps"][-1], runs[0]["courses"][-1]))
+        rows.append([name, seconds(np.median(cpu)) + ("" if reached is not None else " (not reached)"),
+                     seconds(np.median(wall)), f"{curve(-1):.5g}", f"{by_map:.3f}", f"{by_course:.3f}",
+                     f"{memory:.0f} MB", f"{grown:.0f} MB"])
+        kept[name] = dict(objective=curve.known, cpu=cpu, wall=wall, seconds=runs[0]["cpu"].tolist(), memory_mb=memory,
+                          grown_mb=grown, reached=reached, map_error=by_map, course_error=by_course)
+    headers = ["", f"processor, to {WITHIN:.1%} of the lowest objective", "clock", "objective at the end",
+               "maps' error", "time courses' error", "peak of memory", "of it beside libraries"]
+    return report("rank_one", arguments, headers, rows, kept, "the same objective")
+
+
+def main():
+    made = parser(__doc__, threads=1)
+    made.add_argument("--repeats", type=int, default=3, help="runs of each")
+    made.add_argument("--rounds", type=int, default=16, help="epochs of keras-crsae")
+    made.add_argument("--alphacsc-python", default=sys.executable, help="interpreter that has alphacsc")
+    made.add_argument("--work", help="used by the benchmark itself: what a process of its own does")
+    made.add_argument("--folder", type=Path, help="with --work")
+    arguments = made.parse_args()
+    limit_threads(arguments.threads)
+    if arguments.work:
+        work(arguments.work, arguments.threads, arguments.rounds, arguments.folder)
+        return
+    del arguments.work, arguments.folder
+    with tempfile.TemporaryDirectory() as folder:
+        sections = [compare(arguments, Path(folder))]
+        sizes = dict(HOUR, samples=30_000, channels=40) if arguments.short else HOUR
+        (Path(folder) / "hour.json").write_text(json.dumps(sizes))
+        answer = process(sys.executable, "hour", arguments, 1, Path(folder))
+    rows = [[f"{sizes['samples']} samples x {sizes['channels']} channels, {sizes['filters']} filters of "
+             f"{sizes['kernel']}", seconds(answer["learned"][1]),
+             seconds(answer["encoded"][1] - answer["learned"][1]), f"{answer['memory_mb']:.0f} MB",
+             f"{answer['signal_mb']:.0f} MB"]]
+    sections.append(report("rank_one", arguments, ["an hour", "one epoch", "encode", "peak of memory",
+                                                   "of it the signal"], rows, {**answer, **sizes}, "an hour at 150 Hz"))
+    del arguments.alphacsc_python  # a path of this machine
+    save("rank_one", arguments, machine(arguments.threads), sections)
+
+
+if __name__ == "__main__":
+    main()
