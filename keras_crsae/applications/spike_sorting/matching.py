@@ -6,10 +6,14 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from crsae_onnx.core.spikes.template_matching import TemplateMatcher
+from crsae_onnx.core.spikes.detector import MARGIN_KERNELS
+from crsae_onnx.core.spikes.template_matching import MatchedSpikes, TemplateMatcher
 
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS
 from keras_crsae.applications.spike_sorting.templates import as_kernel, template_norms, waveforms
+
+#: Samples of a long signal that are searched together.
+PIECE_SAMPLES = 1 << 15
 
 
 class UnitSpikes(NamedTuple):
@@ -50,8 +54,28 @@ def match_templates(signal: np.ndarray, templates: np.ndarray, refractory: int,
     """
     norms, units = template_norms(templates), len(templates)
     matcher = TemplateMatcher(as_kernel(templates), norms, np.broadcast_to(amplitude_cv, units),
-                      np.broadcast_to(log_odds_against, units), refractory)
-    return UnitSpikes(templates, *matcher.find(signal, thorough=thorough))
+                              np.broadcast_to(log_odds_against, units), refractory)
+    return UnitSpikes(templates, *match_pieces(matcher, signal, thorough))
+
+
+def match_pieces(matcher: TemplateMatcher, signal: np.ndarray, thorough: bool) -> MatchedSpikes:
+    """The spikes of a long signal, found piece by piece: spikes far from each other do not interact.
+
+    Each piece is searched with a margin on both sides and keeps the spikes that start in it. So the memory of the
+    search is that of a piece, and what it does stays in the cache.
+    """
+    margin, parts = MARGIN_KERNELS * len(matcher.kernel), []
+    latest = np.full(matcher.kernel.shape[2], -matcher.refractory)
+    for first in range(0, max(len(signal) - len(matcher.kernel) + 1, 1), PIECE_SAMPLES):
+        low = max(0, first - margin)
+        found = matcher.find(signal[low:first + PIECE_SAMPLES + margin + len(matcher.kernel) - 1], thorough=thorough)
+        start = found.start_sample + low
+        # Two pieces may place one spike on both sides of their border.
+        inside = (start >= first) & (start < first + PIECE_SAMPLES)
+        inside &= start - latest[found.unit_id] >= matcher.refractory
+        parts.append(MatchedSpikes(start[inside], found.unit_id[inside], found.code_amplitude[inside]))
+        np.maximum.at(latest, found.unit_id[inside], start[inside])
+    return MatchedSpikes(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def select_units(spikes: UnitSpikes, rows: np.ndarray) -> UnitSpikes:

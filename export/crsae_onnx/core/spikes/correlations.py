@@ -9,18 +9,20 @@ from crsae_onnx.core.typing import Array, FloatArray, IntArray
 #: Code values within so many positions on each side of each other belong to one spike: a code splits a spike that lies
 #: between two samples.
 POOL_RADIUS = 2
-#: Points of a Fourier transform at least, and blocks that are transformed together.
-_FFT_POINTS, _BLOCKS = 1024, 32
+#: Positions that one row of a matrix product gives, and positions computed together: what stays in the cache.
+_BLOCK, _CHUNK = 64, 1 << 15
 
 
 def correlate(signal: Array, kernel: Array) -> FloatArray:
     """Correlation of every filter with a signal at every position.
 
-    By Fourier transforms of overlapping blocks: 3 times faster than matrix products on one channel, 15 times on 32.
+    By matrix products: a row of the left factor is the stretch of a channel that ``_BLOCK`` positions see, and the right
+    factor holds the filter at each of them. A filter costs only the channels where it is not zero. Twice as fast as
+    Fourier transforms of blocks on one core, for 1 to 64 channels.
 
     Args:
-        signal: float32 (time, channels).
-        kernel: float32 (kernel_size, channels, filters).
+        signal: (time, channels).
+        kernel: (kernel_size, channels, filters).
 
     Returns:
         float32 (filters, time - kernel_size + 1).
@@ -32,20 +34,25 @@ def correlate(signal: Array, kernel: Array) -> FloatArray:
         (2, 3)
     """
     size, _, filters = kernel.shape
-    positions = len(signal) - size + 1
-    points = max(_FFT_POINTS, 1 << (4 * size - 1).bit_length())
-    step = points - size + 1
-    spectrum = np.fft.rfft(np.asarray(kernel, np.float32), points, axis=0).conj().astype(np.complex64)
-    columns = np.ascontiguousarray(np.asarray(signal).T, np.float32)
+    positions, stretch = len(signal) - size + 1, _BLOCK + size - 1
+    kernel = np.asarray(kernel, np.float32)
+    reached = kernel.any(axis=0)
+    # Entry [i, s] of the right factor is filter[i - s]: windows of the filter between zeros.
+    padded = np.pad(kernel, ((_BLOCK - 1, _BLOCK - 1), (0, 0), (0, 0)))
+    columns = np.lib.stride_tricks.sliding_window_view(padded, _BLOCK, axis=0)[..., ::-1]
     out = np.empty((filters, positions), np.float32)
-    for start in range(0, positions, step * _BLOCKS):
-        count = min(_BLOCKS, -(-(positions - start) // step))
-        piece = columns[:, start:start + (count - 1) * step + points]
-        piece = np.pad(piece, ((0, 0), (0, (count - 1) * step + points - piece.shape[1])))
-        blocks = np.lib.stride_tricks.sliding_window_view(piece, points, axis=1)[:, ::step]
-        product = np.fft.rfft(blocks, axis=2).astype(np.complex64, copy=False).transpose(2, 1, 0) @ spectrum
-        block = np.fft.irfft(product.transpose(2, 1, 0), points, axis=2)[:, :, :step].reshape(filters, -1)
-        out[:, start:start + count * step] = block[:, :positions - start]
+    for start in range(0, positions, _CHUNK):
+        stop = min(start + _CHUNK, positions)
+        blocks = -(-(stop - start) // _BLOCK)
+        piece = np.zeros(((blocks - 1) * _BLOCK + stretch, len(reached)), np.float32)
+        inside = signal[start:start + len(piece)]
+        piece[:len(inside)] = inside
+        sums = np.zeros((filters, blocks, _BLOCK), np.float32)
+        for c in np.flatnonzero(reached.any(axis=1)):
+            rows = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(piece[:, c], stretch)[::_BLOCK])
+            for u in np.flatnonzero(reached[c]):
+                sums[u] += rows @ np.ascontiguousarray(columns[:, c, u])
+        out[:, start:stop] = sums.reshape(filters, -1)[:, :stop - start]
     return out
 
 
@@ -57,7 +64,8 @@ def gram(kernel: Array) -> FloatArray:
 
     Returns:
         float32 (filters, filters, 2 kernel_size - 1): entry [u, v, kernel_size - 1 + lag] is what a spike of u with
-        amplitude 1 at position t adds to the correlation of v at position t + lag.
+        amplitude 1 at position t adds to the correlation of v at position t + lag. Filters that share no channel have
+        exact zeros.
 
     Example:
         >>> import numpy as np
@@ -68,11 +76,14 @@ def gram(kernel: Array) -> FloatArray:
     size, _, filters = kernel.shape
     points = 1 << (2 * size - 1).bit_length()
     spectrum = np.fft.rfft(kernel.astype(np.float64), points, axis=0)
-    out = np.empty((filters, filters, 2 * size - 1), np.float32)
+    reached = kernel.any(axis=0)
+    out = np.zeros((filters, filters, 2 * size - 1), np.float32)
     for u in range(filters):
-        product = (spectrum[:, :, u, None] * spectrum.conj()).sum(1)
+        channels = np.flatnonzero(reached[:, u])
+        others = np.flatnonzero(reached[channels].any(axis=0))
+        product = (spectrum[:, channels, u, None] * spectrum[:, channels[:, None], others].conj()).sum(1)
         lags = np.fft.irfft(product, points, axis=0)
-        out[u] = np.concatenate([lags[-(size - 1):] if size > 1 else lags[:0], lags[:size]]).T
+        out[u, others] = np.concatenate([lags[-(size - 1):] if size > 1 else lags[:0], lags[:size]]).T
     return out
 
 

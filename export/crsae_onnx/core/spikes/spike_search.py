@@ -15,7 +15,7 @@ from crsae_onnx.core.typing import Array, FloatArray
 Spike: TypeAlias = tuple[int, int, float]
 
 #: A gain must pass the rounding of sums, or the search would go round in circles.
-_ROUNDING = 1e-3
+ROUNDING = 1e-3
 _FORBIDDEN = -1e9
 
 
@@ -87,6 +87,8 @@ class SpikeSearch:
         self.model, self.correlation, self.positions = model, correlation, correlation.shape[1]
         self.refractory, self.parameters = refractory, parameters
         self.size = (model.gram.shape[2] + 1) // 2
+        #: Units that each one overlaps; the correlations of others it leaves as they are.
+        self._overlapping = [np.flatnonzero(row.any(axis=1)) for row in model.gram]
         self.start: list[int] = []
         self.unit: list[int] = []
         self.amplitude: list[float] = []
@@ -96,7 +98,8 @@ class SpikeSearch:
     def _subtract(self, start: int, unit: int, amplitude: float) -> None:
         first = start - self.size + 1
         low, high = max(0, first), min(self.positions, start + self.size)
-        self.correlation[:, low:high] -= amplitude * self.model.gram[unit][:, low - first:high - first]
+        some = self._overlapping[unit]
+        self.correlation[some, low:high] -= amplitude * self.model.gram[unit, some, low - first:high - first]
 
     def add(self, start: int, unit: int, amplitude: float) -> int:
         """Add a spike; its index."""
@@ -217,7 +220,7 @@ class SpikeSearch:
             self.add(*spike)
             added.append(spike)
             new += gain
-        if new > old + _ROUNDING:
+        if new > old + ROUNDING:
             return True
         for spike in added:
             self.discard(spike)
@@ -252,7 +255,7 @@ class SpikeSearch:
         if around in self._settled:
             return False
         old: list[Spike] = []
-        least = _ROUNDING
+        least = ROUNDING
         for j in range(members):
             old.append(self.pop(i + members - 1 - j))
             least += self.gain(*old[-1])

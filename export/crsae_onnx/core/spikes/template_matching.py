@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from crsae_onnx.core.compiled import can_compile
 from crsae_onnx.core.spikes.correlations import correlate, gram, pooled_peaks
+from crsae_onnx.core.spikes.search_arrays import flat_model, limits
 from crsae_onnx.core.spikes.spike_search import AmplitudeModel, MatchingParameters, SpikeSearch
-from crsae_onnx.core.typing import Array, IntArray
+from crsae_onnx.core.typing import Array, FloatArray, IntArray
 
 
 class MatchedSpikes(NamedTuple):
@@ -39,6 +41,7 @@ class TemplateMatcher:
             log(sampling frequency / firing rate).
         refractory: positions; spikes of a unit keep at least this distance.
         parameters: ``MatchingParameters`` of the search.
+        compiled: whether numba compiles the search, with the same result; None: where it is installed.
 
     Example:
         >>> import numpy as np
@@ -51,13 +54,15 @@ class TemplateMatcher:
     """
 
     def __init__(self, kernel: Any, mean_amplitude: Any, amplitude_cv: Any, log_odds_against: Any, refractory: int,
-                 parameters: MatchingParameters | None = None) -> None:
+                 parameters: MatchingParameters | None = None, compiled: bool | None = None) -> None:
         self.kernel = np.ascontiguousarray(kernel, np.float32)
         self.mean_amplitude = np.asarray(mean_amplitude, np.float64)
         self.refractory = int(refractory)
         self.parameters = MatchingParameters() if parameters is None else parameters
         self._model = AmplitudeModel.from_prior(gram(self.kernel), self.mean_amplitude,
                                                 np.asarray(amplitude_cv, np.float64), np.asarray(log_odds_against))
+        self.compiled = can_compile() if compiled is None else bool(compiled)
+        self._flat = flat_model(self._model) if self.compiled else None
 
     def find(self, signal: Array, code: Array | None = None, thorough: bool = True) -> MatchedSpikes:
         """The spikes of a signal.
@@ -68,12 +73,23 @@ class TemplateMatcher:
             thorough: also look at distant pairs, and try two spikes in place of each one. Right for known units; while
                 units are being learned it lets sums of two take the place of a third.
         """
+        correlation = correlate(signal, self.kernel)
+        first = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)) if code is None else \
+            pooled_peaks(np.asarray(code), self.parameters.candidate_fraction * self.mean_amplitude)
+        if self._flat is None:
+            return self._search(correlation, first, thorough)
+        # Imported where it is used: numba takes half a second to import.
+        from crsae_onnx.core.spikes.compiled_search import search_spikes
+
+        return MatchedSpikes(*search_spikes(
+            self._flat, correlation, first, limits(self.parameters, len(self.kernel), self.refractory, thorough)))
+
+    def _search(self, correlation: FloatArray, first: tuple[IntArray, IntArray, Array], thorough: bool) -> MatchedSpikes:
+        """The search in NumPy, which starts from the spikes ``first``."""
         known = self.parameters
-        search = SpikeSearch(self._model, correlate(signal, self.kernel), self.refractory, known)
-        if code is not None:
-            for spike in zip(*pooled_peaks(np.asarray(code), known.candidate_fraction * self.mean_amplitude),
-                             strict=True):
-                search.add(*spike)
+        search = SpikeSearch(self._model, correlation, self.refractory, known)
+        for start, unit, amplitude in zip(*first, strict=True):
+            search.add(start, unit, amplitude)
         for sweep in range(known.sweeps if thorough else known.quick_sweeps):
             changed = search.move_each()
             changed += search.add_missed()
