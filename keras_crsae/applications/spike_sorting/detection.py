@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
-from keras_crsae.applications.spike_sorting.templates import waveforms
+from keras_crsae.applications.spike_sorting.templates import principal_axes, waveforms
 
 
 def detect_extrema(signal: np.ndarray, noise: np.ndarray, kernel_size: int, before: int, distance: int,
@@ -55,9 +55,9 @@ def cluster_waveforms(signal: np.ndarray, start_sample: np.ndarray, channel: np.
         if len(starts) < parameters.minimum_spikes:
             continue
         flat = waveforms(signal, starts, kernel_size).reshape(len(starts), -1)
-        _, _, basis = np.linalg.svd(flat[:parameters.pca_waveforms], full_matrices=False)
+        axes = principal_axes(flat[:parameters.pca_waveforms], parameters.cluster_components)
         count = int(min(clusters, max(1, len(starts) // (2 * parameters.minimum_spikes))))
-        label = KMeans(count, n_init=3, random_state=seed).fit_predict(flat @ basis[:parameters.cluster_components].T)
+        label = KMeans(count, n_init=3, random_state=seed).fit_predict(flat @ axes)
         medians += [np.median(flat[label == k], axis=0).reshape(kernel_size, -1) for k in range(count)
                     if np.count_nonzero(label == k) >= parameters.minimum_spikes // 2]
     return np.stack(medians) if medians else np.zeros((0, kernel_size, signal.shape[1]), np.float32)

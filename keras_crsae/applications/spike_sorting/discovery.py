@@ -116,7 +116,7 @@ def _regroup(white: np.ndarray, spikes: UnitSpikes, seed: int, split: bool, tria
     if not len(frequent):
         return spikes.templates, waves, True
     small = parameters.small_spike_fraction * template_norms(spikes.templates)
-    templates, merged = merge_units(rest, spikes, np.stack([w.mean(axis=0) for w in waves]), seed, parameters)
+    templates, merged = merge_units(rest, spikes, np.stack([w.mean(axis=0) for w in waves]), parameters)
     means, groups, changed = [], [], bool(merged) or len(frequent) < len(counts)
     for unit, (template, of_unit) in enumerate(zip(templates, waves, strict=True)):
         if unit in merged:

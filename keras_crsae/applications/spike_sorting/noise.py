@@ -15,6 +15,9 @@ from scipy.special import ndtr
 
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
 
+#: Samples whose products are summed together.
+_PIECE_SAMPLES = 1 << 16
+
 
 def channel_noise(signal: np.ndarray, holds_noise: np.ndarray | None = None) -> np.ndarray:
     """Robust noise standard deviation of each channel, (channels,): median |y - median y| / 0.6745.
@@ -89,8 +92,10 @@ def quiet_samples(signal: np.ndarray, sampling_frequency: float, parameters: Sor
     holds = np.ones(signal.shape, bool) if holds_noise is None else holds_noise
     noise = channel_noise(signal, holds) if noise is None else noise
     scale = np.where(noise > 0, noise, 1)
-    deviation = np.abs(signal - channel_median(signal, holds))
-    loud = ((deviation > parameters.noise_threshold_sd * scale) & holds).any(axis=1)
+    middle, limit = channel_median(signal, holds), parameters.noise_threshold_sd * scale
+    loud = np.zeros(len(signal), bool)
+    for c in range(signal.shape[1]):  # a channel at a time: recordings of wide probes are large
+        loud |= (np.abs(signal[:, c] - middle[c]) > limit[c]) & holds[:, c]
     radius = parameters.samples(parameters.noise_margin_ms, sampling_frequency)
     near = np.convolve(loud, np.ones(2 * radius + 1), "same") > 0.5
     left = holds.any(axis=1)
@@ -186,8 +191,8 @@ def fit_whitening(signal: np.ndarray, sampling_frequency: float, *, offset: np.n
             predict[:, c] = _prediction_error_filter(signal[:, c], quiet & holds[:, c], order,
                                                      parameters.whitening_floor_fraction)
     alive = predict.any(axis=0)
-    white = Whitening(predict, np.eye(channels), np.zeros(channels))(signal, 0, len(signal)).astype(np.float64)
-    covariance = _covariance(white[quiet], holds[quiet])
+    white = Whitening(predict, np.eye(channels), np.zeros(channels))(signal, 0, len(signal))
+    covariance = _covariance(white, holds, quiet)
     mixing = np.zeros((channels, channels))
     if alive.any():
         values, vectors = np.linalg.eigh(covariance[np.ix_(alive, alive)])
@@ -201,13 +206,21 @@ def fit_whitening(signal: np.ndarray, sampling_frequency: float, *, offset: np.n
                      0 if band is None else len(band))
 
 
-def _covariance(sample: np.ndarray, holds: np.ndarray) -> np.ndarray:
-    """Mean products (channels, channels) of the samples at which both channels hold noise."""
-    if holds.all():
-        return sample.T @ sample / max(1, len(sample))
-    weight = holds.astype(np.float64)
-    sample = sample * weight
-    return sample.T @ sample / np.maximum(1, weight.T @ weight)
+def _covariance(white: np.ndarray, holds: np.ndarray, quiet: np.ndarray) -> np.ndarray:
+    """Mean products (channels, channels) of the quiet samples at which both channels hold noise."""
+    channels = white.shape[1]
+    products, counts = np.zeros((channels, channels)), np.zeros((channels, channels))
+    for start in range(0, len(white), _PIECE_SAMPLES):
+        some = quiet[start:start + _PIECE_SAMPLES]
+        weight = holds[start:start + _PIECE_SAMPLES][some]
+        sample = white[start:start + _PIECE_SAMPLES][some].astype(np.float64)
+        if weight.all():
+            counts += len(sample)
+        else:
+            sample = sample * weight
+            counts += weight.T.astype(np.float64) @ weight
+        products += sample.T @ sample
+    return products / np.maximum(1, counts)
 
 
 def _prediction_error_filter(values: np.ndarray, quiet: np.ndarray, order: int, floor: float) -> np.ndarray:

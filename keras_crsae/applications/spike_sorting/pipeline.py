@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from crsae_onnx.core.progress import Progress, progress_bar
-from crsae_onnx.core.spikes.detector import SpikeReader, Spikes
+from crsae_onnx.core.spikes.detector import SpikeReader
 from crsae_onnx.core.spikes.whitening import Whitening
 from crsae_onnx.core.validation import as_positive_int
 
 from keras_crsae.applications.spike_sorting.discovery import WaveformSpan, discover_units
 from keras_crsae.applications.spike_sorting.inspection import Inspection, NoSpikesError, inspect_recording
 from keras_crsae.applications.spike_sorting.matching import match_templates
+from keras_crsae.applications.spike_sorting.median_waveforms import median_waveforms
 from keras_crsae.applications.spike_sorting.noise import (
     channel_noise,
     erode,
@@ -108,12 +109,13 @@ def _sort(recording: Recording, units: int | None, taps: np.ndarray | None, sett
     filters = np.moveaxis(model.dictionary.kernel.numpy(), -1, 0)
     refined = refine_templates(filters * template_norms(templates)[:, None, None], white, span.refractory, parameters,
                                lambda fraction: report("refine templates", fraction))
-    reader = _spike_reader(refined, signal, whitening, frequency, span.refractory, shown)
+    penalty_weight = np.broadcast_to(np.asarray(model.lambda_reg) * float(np.square(model.sigma)), len(templates))
+    reader = _spike_reader(refined, signal, whitening, frequency, span.refractory, shown, penalty_weight)
     model.set_dictionary(reader.kernel)
 
     spikes = reader.find(model.encode, recording.traces, lambda done, total: report("find spikes", done / total))
-    medians = _median_waveforms(recording.traces, plain, spikes, len(refined.templates), span.before, shown,
-                                parameters.template_spikes)
+    medians = median_waveforms(recording.traces, plain, spikes, len(refined.templates), span.before, shown,
+                               parameters.template_spikes)
     return SpikeSortingResult(
         *spikes, medians, span.before, frequency, model, reader,
         settings, parameters, messages + dropped + limited, history, recording.channel_locations,
@@ -194,7 +196,7 @@ def _keep_strongest(templates: np.ndarray, units: int | None, white: np.ndarray,
 
 
 def _spike_reader(refined: RefinedUnits, signal: np.ndarray, whitening: Whitening, sampling_frequency: float,
-            refractory: int, shown: int) -> SpikeReader:
+                  refractory: int, shown: int, penalty_weight: np.ndarray) -> SpikeReader:
     """A ``SpikeReader`` of refined templates; ``signal`` (referenced and band-passed) gives their extrema."""
     norms, spikes = template_norms(refined.templates), refined.spikes
     offset, peak = np.zeros(len(norms), np.int64), np.zeros(len(norms))
@@ -204,17 +206,5 @@ def _spike_reader(refined: RefinedUnits, signal: np.ndarray, whitening: Whitenin
         offset[unit], channel = np.unravel_index(np.abs(median).argmax(), median.shape)
         peak[unit] = median[offset[unit], channel]
     return SpikeReader(whitening, as_kernel(refined.templates), norms, refined.amplitude_cv, refined.log_odds_against,
-                       offset, peak, sampling_frequency, refractory / sampling_frequency)
-
-
-def _median_waveforms(traces: Any, plain: Whitening, spikes: Spikes, num_units: int, before: int, shown: int,
-                      most: int) -> np.ndarray:
-    """Median waveforms around the spikes, float32 (units, shown, channels), of at most ``most`` spikes a unit."""
-    out = np.zeros((num_units, shown, traces.shape[1]), np.float32)
-    for unit in range(num_units):
-        sample = spikes.peak_sample[spikes.unit_id == unit]
-        sample = sample[(sample >= before) & (sample + shown - before <= traces.shape[0])]
-        if len(sample):
-            sample = sample[np.linspace(0, len(sample) - 1, min(most, len(sample))).astype(int)]
-            out[unit] = np.median([plain(traces, t - before, t - before + shown) for t in sample], axis=0)
-    return out
+                       offset, peak, sampling_frequency, refractory / sampling_frequency,
+                       penalty_weight=penalty_weight)

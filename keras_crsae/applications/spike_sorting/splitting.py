@@ -9,7 +9,7 @@ from crsae_onnx.core.spikes.correlations import gram
 
 from keras_crsae.applications.spike_sorting.matching import UnitSpikes, subtract_others
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
-from keras_crsae.applications.spike_sorting.templates import as_kernel, template_norms, wiener_shrink
+from keras_crsae.applications.spike_sorting.templates import as_kernel, principal_axes, template_norms, wiener_shrink
 
 
 def split_waveforms(waves: np.ndarray, seed: int, trial: bool = False, parameters: SortingParameters = DEFAULTS
@@ -28,19 +28,17 @@ def split_waveforms(waves: np.ndarray, seed: int, trial: bool = False, parameter
     flat -= flat.mean(axis=0)
     most = parameters.pca_waveforms
     sample = flat if len(flat) <= most else flat[np.random.default_rng(seed).choice(len(flat), most, replace=False)]
-    _, _, basis = np.linalg.svd(sample, full_matrices=False)
-    features = flat @ basis[:parameters.split_components].T
+    features = flat @ principal_axes(sample, parameters.split_components)
     mixture = GaussianMixture(2, reg_covar=0.1, random_state=seed).fit(features)
     axis = np.linalg.solve(mixture.covariances_.mean(axis=0), mixture.means_[1] - mixture.means_[0])
     values = features @ (axis / max(np.linalg.norm(axis), 1e-12))
     if trial:
-        return bimodal_labels(values, parameters.trial_split_separation, seed, -math.inf, parameters.minimum_spikes)
-    return bimodal_labels(values, parameters.split_separation, seed, parameters.minimum_bic_difference,
+        return bimodal_labels(values, parameters.trial_split_separation, -math.inf, parameters.minimum_spikes)
+    return bimodal_labels(values, parameters.split_separation, parameters.minimum_bic_difference,
                           parameters.minimum_spikes)
 
 
-def bimodal_labels(values: np.ndarray, separation: float, seed: int,
-                   bic_difference: float = DEFAULTS.minimum_bic_difference,
+def bimodal_labels(values: np.ndarray, separation: float, bic_difference: float = DEFAULTS.minimum_bic_difference,
                    minimum_count: int = DEFAULTS.minimum_spikes) -> np.ndarray | None:
     """Labels of two groups of numbers, else None.
 
@@ -52,25 +50,72 @@ def bimodal_labels(values: np.ndarray, separation: float, seed: int,
         >>> import numpy as np
         >>> from keras_crsae.applications.spike_sorting.splitting import bimodal_labels
         >>> values = np.random.default_rng(0).normal(size=200)
-        >>> bimodal_labels(values, separation=1.9, seed=0) is None
+        >>> bimodal_labels(values, separation=1.9) is None
         True
-        >>> np.bincount(bimodal_labels(np.append(values, values + 8), separation=1.9, seed=0)).tolist()
+        >>> np.bincount(bimodal_labels(np.append(values, values + 8), separation=1.9)).tolist()
         [200, 200]
     """
-    from sklearn.mixture import GaussianMixture
-
-    column = np.asarray(values, np.float64)[:, None]
-    one = GaussianMixture(1).fit(column)
-    two = GaussianMixture(2, n_init=3, reg_covar=1e-3, random_state=seed).fit(column)
-    distance = abs(two.means_[0, 0] - two.means_[1, 0]) * math.sqrt(2 / two.covariances_.sum())
-    label = two.predict(column)
+    values = np.asarray(values, np.float64)
+    count = len(values)
+    variance = values.var() + 1e-6
+    one = -0.5 * count * (math.log(2 * math.pi * variance) + values.var() / variance)
+    means, variances, two, label = two_gaussians(values)
+    distance = abs(means[0] - means[1]) * math.sqrt(2 / variances.sum())
+    # Two Gaussians have three parameters more than one.
+    better = 2 * (two - one) - 3 * math.log(count)
     smallest = np.bincount(label, minlength=2).min()
-    if one.bic(column) - two.bic(column) > bic_difference and distance > separation and smallest >= minimum_count:
-        return label
-    return None
+    return label if better > bic_difference and distance > separation and smallest >= minimum_count else None
 
 
-def merge_units(rest: np.ndarray, spikes: UnitSpikes, templates: np.ndarray, seed: int,
+def two_gaussians(values: np.ndarray, floor: float = 1e-3) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
+    """(means, variances, log likelihood, labels (values,)) of two Gaussians fitted to numbers by EM.
+
+    It starts from the best of three 2-means partitions, and ends where a step gains less than 1e-3 nats a number.
+
+    Args:
+        values: (values,).
+        floor: added to the variances.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_crsae.applications.spike_sorting.splitting import two_gaussians
+        >>> two_gaussians(np.array([0.0, 0.1, 5.0, 5.1]))[0].round(2).tolist()
+        [0.05, 5.05]
+    """
+    weight = min((_two_means(values, fraction) for fraction in (0.1, 0.5, 0.9)), key=lambda found: found[0])[1]
+    share = np.stack([1.0 - weight, weight])
+    before = -math.inf
+    for _ in range(100):
+        total = np.maximum(share.sum(axis=1), 1e-9)
+        means = share @ values / total
+        off = np.square(values - means[:, None])
+        variances = (share * off).sum(axis=1) / total + floor
+        log_density = np.log(total / len(values))[:, None] - 0.5 * (np.log(2 * math.pi * variances)[:, None]
+                                                                    + off / variances[:, None])
+        log_sum = np.logaddexp(*log_density)
+        share = np.exp(log_density - log_sum)
+        now = float(log_sum.mean())
+        if now - before < 1e-3:
+            break
+        before = now
+    return means, variances, now * len(values), share.argmax(axis=0)
+
+
+def _two_means(values: np.ndarray, fraction: float) -> tuple[float, np.ndarray]:
+    """(sum of squared distances, 1.0 for the upper group) of 2-means that starts at a quantile."""
+    border = float(np.quantile(values, fraction))
+    for _ in range(30):
+        upper = values > border
+        if upper.all() or not upper.any():
+            return math.inf, upper.astype(np.float64)
+        low, high = values[~upper].mean(), values[upper].mean()
+        if (low + high) / 2 == border:
+            break
+        border = (low + high) / 2
+    return float(np.square(values - np.where(upper, high, low)).sum()), upper.astype(np.float64)
+
+
+def merge_units(rest: np.ndarray, spikes: UnitSpikes, templates: np.ndarray,
                 parameters: SortingParameters = DEFAULTS) -> tuple[np.ndarray, list[int]]:
     """(templates after merging, rows that were merged into others).
 
@@ -82,7 +127,6 @@ def merge_units(rest: np.ndarray, spikes: UnitSpikes, templates: np.ndarray, see
         rest: residual of the signal.
         spikes: matched spikes whose units are the rows of ``templates``.
         templates: (units, kernel_size, channels), new means.
-        seed: int.
         parameters: ``merge_correlation``, ``merge_separation``, ``minimum_bic_difference``, ``small_spike_fraction``.
     """
     kernel_size, upsampling = templates.shape[1], 4
@@ -100,7 +144,7 @@ def merge_units(rest: np.ndarray, spikes: UnitSpikes, templates: np.ndarray, see
         lag = (int(overlap[i, j].argmax()) - (kernel_size * upsampling - 1)) / upsampling
         small = parameters.small_spike_fraction * template_norms(spikes.templates[[i, j]]).min()
         waves = [subtract_others(rest, spikes, unit, shift, small) for unit, shift in ((i, 0.0), (j, -lag))]
-        if not _form_two_groups(waves, seed, parameters):
+        if not _form_two_groups(waves, parameters):
             larger, smaller = (i, j) if len(waves[0]) >= len(waves[1]) else (j, i)
             if larger == i:
                 templates[i] = np.concatenate(waves).mean(axis=0)
@@ -108,10 +152,10 @@ def merge_units(rest: np.ndarray, spikes: UnitSpikes, templates: np.ndarray, see
     return templates, sorted(merged)
 
 
-def _form_two_groups(waves: list[np.ndarray], seed: int, parameters: SortingParameters) -> bool:
+def _form_two_groups(waves: list[np.ndarray], parameters: SortingParameters) -> bool:
     if min(map(len, waves)) < 4:  # each half needs some of both: too few to decide
         return False
-    return bimodal_labels(_project_on_difference(waves), parameters.merge_separation, seed,
+    return bimodal_labels(_project_on_difference(waves), parameters.merge_separation,
                           parameters.minimum_bic_difference, parameters.minimum_spikes) is not None
 
 

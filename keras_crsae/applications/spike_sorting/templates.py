@@ -30,6 +30,22 @@ def waveforms(signal: np.ndarray, start_sample: np.ndarray, kernel_size: int) ->
     return signal[np.asarray(start_sample)[:, None] + np.arange(kernel_size)]
 
 
+def principal_axes(values: np.ndarray, count: int) -> np.ndarray:
+    """The ``count`` unit directions in which the rows of ``values`` have most energy, (columns, count), largest first.
+
+    Eigenvectors of the smaller one of the two matrices of products; nothing is centered.
+    """
+    from scipy.linalg import eigh
+
+    values = np.asarray(values, np.float64)
+    wide = values.shape[1] > values.shape[0]
+    products = values @ values.T if wide else values.T @ values
+    size = len(products)
+    energy, vectors = eigh(products, subset_by_index=(max(0, size - count), size - 1))
+    energy, vectors = energy[::-1], vectors[:, ::-1]
+    return values.T @ (vectors / np.sqrt(np.maximum(energy, 1e-300))) if wide else vectors
+
+
 def align_extrema(templates: np.ndarray, before: int) -> np.ndarray:
     """Templates shifted so that their extremum is ``before`` samples after the start; zeros fill the end."""
     out = np.zeros_like(templates)

@@ -1,8 +1,8 @@
 """The search of ``crsae_onnx.core.spikes.spike_search`` as loops that numba compiles: the same moves in the same order.
 
 ``SpikeSearch`` is the reference: what each function does is said there, under the same name. Sums are taken in the same
-order and precision, so that both give the same spikes. Two shortcuts change no result: spikes change only the
-correlations of units that overlap theirs, and pairs of which an upper bound says that they gain too little are not tried.
+order and precision, so that both give the same spikes. Pairs of which an upper bound says that they gain too little are
+not tried, which changes no result.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ _BLOCK, _CHUNK = 64, 1 << 15
 def correlate(signal: Array, kernel: Array) -> FloatArray:
     """Correlation of every filter with a signal at every position.
 
-    By matrix products: a row of the left factor is the stretch of a channel that ``_BLOCK`` positions see, and the right
-    factor holds the filter at each of them. A filter costs only the channels where it is not zero. Twice as fast as
-    Fourier transforms of blocks on one core, for 1 to 64 channels.
+    By matrix products: a row of the left factor is the stretch of a channel that ``_BLOCK`` positions see, and the
+    right factor holds the filter at each of them. A filter costs only the channels where it is not zero. Twice as fast
+    as Fourier transforms of blocks on one core, for 1 to 64 channels.
 
     Args:
         signal: (time, channels).

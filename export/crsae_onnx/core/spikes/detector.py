@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from crsae_onnx.core.spikes.whitening import Whitening
 from crsae_onnx.core.typing import Array, ArraySource, Encode, FloatArray, IntArray, Progress
 
 #: Format of ``SpikeReader.to_json``.
-FORMAT = 2
+FORMAT = 3
 #: Samples of a frame, where none are given.
 FRAME_SAMPLES = 8192
 #: Margin on each side of a frame, in kernel lengths.
@@ -31,7 +31,7 @@ MARGIN_KERNELS = 4
 _FRAMES_PER_BATCH = 8
 #: Arguments of ``SpikeReader`` that its text holds, besides the whitening.
 _FIELDS = ("kernel", "mean_amplitude", "amplitude_cv", "log_odds_against", "peak_offset", "peak_value",
-           "sampling_frequency", "refractory_s", "frame_samples")
+           "sampling_frequency", "refractory_s", "frame_samples", "penalty_weight")
 
 
 class Spikes(NamedTuple):
@@ -56,6 +56,8 @@ class SpikeReader:
         sampling_frequency: Hz.
         refractory_s: seconds; spikes of one unit keep at least this distance.
         frame_samples: samples of a frame.
+        penalty_weight: None, or (units,), the encoder's lambda sigma^2. With it, and where numba is installed, the
+            codes that the search starts from are computed here, by coordinate descent; the encoder is not called.
 
     Example:
         >>> import numpy as np
@@ -71,7 +73,7 @@ class SpikeReader:
 
     def __init__(self, whitening: Whitening, kernel: Any, mean_amplitude: Any, amplitude_cv: Any,
                  log_odds_against: Any, peak_offset: Any, peak_value: Any, sampling_frequency: float,
-                 refractory_s: float = 0.001, frame_samples: int = FRAME_SAMPLES) -> None:
+                 refractory_s: float = 0.001, frame_samples: int = FRAME_SAMPLES, penalty_weight: Any = None) -> None:
         self.whitening, self.kernel = whitening, np.asarray(kernel, np.float32)
         # Copies: one array may serve as two arguments, and change later.
         self.mean_amplitude, self.amplitude_cv, self.log_odds_against = (
@@ -80,7 +82,9 @@ class SpikeReader:
         self.sampling_frequency, self.refractory_s = float(sampling_frequency), float(refractory_s)
         self.frame_samples = int(frame_samples)
         self.matcher = TemplateMatcher(self.kernel, self.mean_amplitude, self.amplitude_cv, self.log_odds_against,
-                                       max(1, round(self.refractory_s * self.sampling_frequency)))
+                                       max(1, round(self.refractory_s * self.sampling_frequency)),
+                                       penalty_weight=penalty_weight)
+        self.penalty_weight = self.matcher.penalty_weight
 
     @property
     def delay_s(self) -> float:
@@ -131,8 +135,10 @@ class SpikeReader:
         pieces = np.stack([self.whitening(recording, *span) for span in spans])
         # Nothing is found where nothing was recorded, and no time is spent on it.
         empty = np.array([not np.count_nonzero(piece) for piece in pieces])
-        codes: Sequence[Array] | Array = ()
-        if whitens(encode) and not empty.all():
+        codes: Sequence[Array | None] | Array = ()
+        if self.matcher.makes_codes:
+            codes = [None] * len(pieces)
+        elif whitens(encode) and not empty.all():
             past, future = self.whitening.context
             raw = np.stack([self.whitening.padded(recording, start - past, stop + future)
                             for (start, stop), skip in zip(spans, empty, strict=True) if not skip])
@@ -140,7 +146,7 @@ class SpikeReader:
         elif not empty.all():
             codes = encode(pieces[~empty])
         out: list[MatchedSpikes] = []
-        code = iter(codes)
+        code: Iterator[Array | None] = iter(codes)
         for f, piece, skip in zip(frames, pieces, empty, strict=True):
             if skip:
                 continue

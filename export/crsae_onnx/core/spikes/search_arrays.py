@@ -19,8 +19,8 @@ class Model(NamedTuple):
     constant: Array
     min_correlation: FloatArray  #: (units,)
     opposite: Array  #: float64 (units, units): largest -gram over lags, at least 0
-    first_neighbour: IntArray  #: (units + 1,): unit u overlaps ``neighbours[first_neighbour[u]:first_neighbour[u + 1]]``
-    neighbours: IntArray
+    first_neighbour: IntArray  #: (units + 1,): where each unit's begin in ``neighbours``
+    neighbours: IntArray  #: units that it overlaps, itself among them
 
 
 class State(NamedTuple):

@@ -41,6 +41,8 @@ class TemplateMatcher:
             log(sampling frequency / firing rate).
         refractory: positions; spikes of a unit keep at least this distance.
         parameters: ``MatchingParameters`` of the search.
+        penalty_weight: None, or (units,), weights of the l1 norm: where no code is given, the search starts from the
+            code of ``sparse_code`` with these, if it is compiled.
         compiled: whether numba compiles the search, with the same result; None: where it is installed.
 
     Example:
@@ -54,7 +56,8 @@ class TemplateMatcher:
     """
 
     def __init__(self, kernel: Any, mean_amplitude: Any, amplitude_cv: Any, log_odds_against: Any, refractory: int,
-                 parameters: MatchingParameters | None = None, compiled: bool | None = None) -> None:
+                 parameters: MatchingParameters | None = None, *, penalty_weight: Any = None,
+                 compiled: bool | None = None) -> None:
         self.kernel = np.ascontiguousarray(kernel, np.float32)
         self.mean_amplitude = np.asarray(mean_amplitude, np.float64)
         self.refractory = int(refractory)
@@ -63,6 +66,12 @@ class TemplateMatcher:
                                                 np.asarray(amplitude_cv, np.float64), np.asarray(log_odds_against))
         self.compiled = can_compile() if compiled is None else bool(compiled)
         self._flat = flat_model(self._model) if self.compiled else None
+        self.penalty_weight = None if penalty_weight is None else np.array(penalty_weight, np.float64)
+
+    @property
+    def makes_codes(self) -> bool:
+        """Whether the search computes the code that it starts from: no other is needed."""
+        return self.compiled and self.penalty_weight is not None
 
     def find(self, signal: Array, code: Array | None = None, thorough: bool = True) -> MatchedSpikes:
         """The spikes of a signal.
@@ -74,17 +83,26 @@ class TemplateMatcher:
                 units are being learned it lets sums of two take the place of a third.
         """
         correlation = correlate(signal, self.kernel)
-        first = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)) if code is None else \
-            pooled_peaks(np.asarray(code), self.parameters.candidate_fraction * self.mean_amplitude)
         if self._flat is None:
-            return self._search(correlation, first, thorough)
-        # Imported where it is used: numba takes half a second to import.
+            return self._search(correlation, self._first_spikes(code), thorough)
+        # Imported where they are used: numba takes half a second to import.
         from crsae_onnx.core.spikes.compiled_search import search_spikes
+        from crsae_onnx.core.spikes.coordinate_descent import sparse_code
 
+        if code is None and self.penalty_weight is not None:
+            code = sparse_code(correlation, self._flat, self.penalty_weight)
         return MatchedSpikes(*search_spikes(
-            self._flat, correlation, first, limits(self.parameters, len(self.kernel), self.refractory, thorough)))
+            self._flat, correlation, self._first_spikes(code),
+            limits(self.parameters, len(self.kernel), self.refractory, thorough)))
 
-    def _search(self, correlation: FloatArray, first: tuple[IntArray, IntArray, Array], thorough: bool) -> MatchedSpikes:
+    def _first_spikes(self, code: Array | None) -> tuple[IntArray, IntArray, Array]:
+        """(start, unit, amplitude) of the local maxima of a code."""
+        if code is None:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+        return pooled_peaks(np.asarray(code), self.parameters.candidate_fraction * self.mean_amplitude)
+
+    def _search(self, correlation: FloatArray, first: tuple[IntArray, IntArray, Array], thorough: bool
+                ) -> MatchedSpikes:
         """The search in NumPy, which starts from the spikes ``first``."""
         known = self.parameters
         search = SpikeSearch(self._model, correlation, self.refractory, known)

@@ -13,6 +13,11 @@ import numpy as np
 from crsae_onnx.core.noise import BlankRule, holds_noise
 from crsae_onnx.core.typing import Array, ArraySource, FloatArray
 
+#: Longer filters are applied by Fourier transforms.
+_DIRECT_TAPS = 32
+#: Samples that are filtered together.
+_PIECE_SAMPLES = 15 << 11
+
 
 class Whitening:
     """Turns a recording into a signal whose noise has variance 1 and is independent over samples and channels.
@@ -50,6 +55,7 @@ class Whitening:
         self.offset, self.lead = np.asarray(offset, np.float64), int(lead)
         self.common_reference = bool(common_reference)
         self.blank_samples, self.fall_samples = int(blank_samples), int(fall_samples)
+        self._mixes = not np.array_equal(self.mixing, np.eye(len(self.mixing)))
         self.blank_tolerance = np.broadcast_to(np.asarray(blank_tolerance, np.float64), self.offset.shape).copy()
 
     @property
@@ -82,12 +88,25 @@ class Whitening:
                 zero after the offset.
             start, stop: samples; they may lie outside of the recording.
         """
+        out = np.empty((max(0, stop - start), self.channels), np.float32)
+        for low in range(start, stop, _PIECE_SAMPLES):  # memory does not grow with the recording
+            high = min(low + _PIECE_SAMPLES, stop)
+            out[low - start:high - start] = self._filter(recording, low, high)
+        return out
+
+    def _filter(self, recording: ArraySource, start: int, stop: int) -> Array:
+        """Samples [start, stop) of the whitened recording, float64."""
         past, future = self.filter_context
-        values = self.subtract_reference(recording, start - past, stop + future)
-        points = 1 << (len(values) + len(self.taps) - 1).bit_length()
-        filtered = np.fft.irfft(np.fft.rfft(values, points, axis=0) * np.fft.rfft(self.taps, points, axis=0), points,
-                                axis=0)[len(self.taps) - 1:len(self.taps) - 1 + stop - start]
-        return (filtered @ self.mixing).astype(np.float32)
+        values, taps = self.subtract_reference(recording, start - past, stop + future), len(self.taps)
+        if taps <= _DIRECT_TAPS:
+            filtered = values[taps - 1:] * self.taps[0]
+            for j in range(1, taps):
+                filtered += values[taps - 1 - j:len(values) - j] * self.taps[j]
+        else:
+            points = 1 << (len(values) + taps - 1).bit_length()
+            spectrum = np.fft.rfft(values, points, axis=0) * np.fft.rfft(self.taps, points, axis=0)
+            filtered = np.fft.irfft(spectrum, points, axis=0)[taps - 1:taps - 1 + stop - start]
+        return filtered @ self.mixing if self._mixes else filtered
 
     def subtract_reference(self, recording: ArraySource, start: int, stop: int) -> Array:
         """Samples [start, stop) without offset and common reference, float64; zero outside, gaps zero or bridged."""

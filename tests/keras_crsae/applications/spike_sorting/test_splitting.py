@@ -13,9 +13,9 @@ SIZE = 40
 
 def test_two_groups_are_distinguished_from_one():
     rng = np.random.default_rng(4)
-    assert bimodal_labels(rng.normal(size=600), DEFAULTS.split_separation, seed=0) is None
+    assert bimodal_labels(rng.normal(size=600), DEFAULTS.split_separation) is None
     two = np.concatenate([rng.normal(size=300), 6 + rng.normal(size=300)])
-    label = bimodal_labels(two, DEFAULTS.split_separation, seed=0)
+    label = bimodal_labels(two, DEFAULTS.split_separation)
     assert label is not None and (label[:300] == label[0]).mean() > 0.98 and label[0] != label[-1]
 
 
@@ -32,7 +32,7 @@ def test_split_units_are_merged_again(unit_shapes, unit_signal):
     spikes = match_templates(unit_signal, np.concatenate([unit_shapes, moved[None]]), refractory=20)
     rest = residual(unit_signal, spikes)
     means = np.stack([subtract_others(rest, spikes, u).mean(axis=0) for u in range(4)])
-    _, merged = merge_units(rest, spikes, means, seed=0)
+    _, merged = merge_units(rest, spikes, means)
     assert len(merged) == 1 and merged[0] in (0, 3)
 
 
@@ -51,5 +51,5 @@ def test_halves_of_a_rare_unit_on_a_wide_probe_are_merged():
     assert gram(as_kernel(means))[0, 1].max() < DEFAULTS.merge_correlation
     spikes = UnitSpikes(means, at, half, template_norms(means)[half])
     rest = residual(signal, spikes)
-    _, merged = merge_units(rest, spikes, means, seed=0)
+    _, merged = merge_units(rest, spikes, means)
     assert len(merged) == 1
