@@ -80,7 +80,29 @@ def holds_noise(values: Any, rule: BlankRule | None = None) -> Array:
         rule: None: ``blank_rule`` of the values.
     """
     values = np.asarray(values)
-    return np.isfinite(values) & ~_in_blanks(values, blank_rule([values]) if rule is None else rule)
+    rule = blank_rule([values]) if rule is None else rule
+    return np.isfinite(values) & ~_in_blanks(values, rule)
+
+
+def channels_hold_noise(values: Array, samples: int, tolerance: Array) -> Array:
+    """``holds_noise`` of every channel, boolean (samples, channels).
+
+    Args:
+        values: (samples, channels), in order of time.
+        samples: of ``BlankRule``, the same for all channels.
+        tolerance: of ``BlankRule``, (channels,).
+
+    Example:
+        >>> import numpy as np
+        >>> from crsae_onnx.core.noise import channels_hold_noise
+        >>> values = np.array([[1.0, 1.0], [2.0, 1.0], [5.0, 1.0], [2.0, 1.0], [np.nan, 1.0]])
+        >>> channels_hold_noise(values, 2, np.zeros(2)).sum(axis=0).tolist()
+        [4, 0]
+    """
+    holds = np.isfinite(values)
+    for c in np.flatnonzero(_have_blanks(values, samples, tolerance)).tolist():
+        holds[:, c] &= ~_in_blanks(values[:, c], BlankRule(samples, float(tolerance[c])))
+    return holds
 
 
 def noise_level(values: Any) -> NoiseLevel:
@@ -279,6 +301,33 @@ def _runs(flags: Array) -> tuple[Array, Array]:
     """(starts, ends) of the runs of True, ends excluded."""
     change = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
     return change[::2], change[1::2]
+
+
+def _have_blanks(values: Array, samples: int, tolerance: Array) -> Array:
+    """Boolean (channels,): a run of at least ``samples`` second differences is within the tolerance.
+
+    Every such run holds one whose index is a multiple of ``samples``, minus 1: only these are looked at, and the
+    neighbours of those within the tolerance.
+    """
+    last = len(values) - 2
+    if samples < 1 or last < samples:
+        return np.zeros(values.shape[1], bool)
+
+    def flat(index: Array, channel: Array | slice) -> Array:
+        left, middle, right = (values[index + i, channel].astype(np.float64) for i in range(3))
+        return np.abs(left - 2 * middle + right) <= tolerance[channel]
+
+    with np.errstate(invalid="ignore"):
+        step, channel = np.nonzero(flat(np.arange(samples - 1, last, samples), slice(None)))
+        center = samples - 1 + samples * step
+        around: Array = center[:, None] + np.arange(1 - samples, samples)
+        near = flat(np.clip(around, 0, last - 1), np.broadcast_to(channel[:, None], around.shape))
+    near &= (around >= 0) & (around < last)
+    before = np.logical_and.accumulate(near[:, samples - 1::-1], axis=1).sum(axis=1)
+    after = np.logical_and.accumulate(near[:, samples - 1:], axis=1).sum(axis=1)
+    found = np.zeros(values.shape[1], bool)
+    found[channel[before + after - 1 >= samples]] = True
+    return found
 
 
 def _in_blanks(values: Array, rule: BlankRule) -> Array:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
-from keras_crsae.applications.spike_sorting.templates import principal_axes, waveforms
+from keras_crsae.applications.spike_sorting.templates import (
+    WIDE_PROBE_CHANNELS,
+    principal_axes,
+    reached_channels,
+    waveforms,
+)
+
+#: Variance of a median of normal noise over that of a mean.
+_MEDIAN_VARIANCE = 1.6
 
 
 def detect_extrema(signal: np.ndarray, noise: np.ndarray, kernel_size: int, before: int, distance: int,
@@ -49,7 +57,8 @@ def cluster_waveforms(signal: np.ndarray, start_sample: np.ndarray, channel: np.
     """
     from sklearn.cluster import KMeans
 
-    medians = []
+    medians: list[np.ndarray] = []
+    counts: list[int] = []
     for c in np.unique(channel):
         starts = start_sample[channel == c]
         if len(starts) < parameters.minimum_spikes:
@@ -58,6 +67,14 @@ def cluster_waveforms(signal: np.ndarray, start_sample: np.ndarray, channel: np.
         axes = principal_axes(flat[:parameters.pca_waveforms], parameters.cluster_components)
         count = int(min(clusters, max(1, len(starts) // (2 * parameters.minimum_spikes))))
         label = KMeans(count, n_init=3, random_state=seed).fit_predict(flat @ axes)
-        medians += [np.median(flat[label == k], axis=0).reshape(kernel_size, -1) for k in range(count)
-                    if np.count_nonzero(label == k) >= parameters.minimum_spikes // 2]
-    return np.stack(medians) if medians else np.zeros((0, kernel_size, signal.shape[1]), np.float32)
+        for k in range(count):
+            members = np.flatnonzero(label == k)
+            if len(members) >= parameters.minimum_spikes // 2:
+                medians.append(np.median(flat[members], axis=0).reshape(kernel_size, -1))
+                counts.append(len(members))
+    if not medians:
+        return np.zeros((0, kernel_size, signal.shape[1]), np.float32)
+    templates = np.stack(medians)
+    if signal.shape[1] > WIDE_PROBE_CHANNELS:
+        templates *= reached_channels(templates, np.array(counts) / _MEDIAN_VARIANCE)[:, None]
+    return templates

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from crsae_onnx.core.noise import BlankRule, NoiseLevel, blank_rule, holds_noise, noise_level
+from crsae_onnx.core.noise import NoiseLevel, blank_rule, channels_hold_noise, noise_level
 from scipy.special import ndtr
 
 from keras_crsae.applications.spike_sorting.noise import channel_median, channel_noise
@@ -59,8 +59,7 @@ class _Rule(NamedTuple):
 
     def holds(self, values: np.ndarray) -> np.ndarray:
         """Boolean (samples, channels), ``holds_noise`` of each channel."""
-        return np.stack([holds_noise(column, BlankRule(self.samples, float(tolerance)))
-                         for column, tolerance in zip(values.T, self.tolerance, strict=True)], axis=1)
+        return channels_hold_noise(values, self.samples, self.tolerance)
 
 
 class _Piece(NamedTuple):

@@ -94,6 +94,7 @@ class SortingParameters:
     # Training
     iterations: int = 40  #: of FISTA in the encoder
     epochs: int = 3  #: over the active windows; 0 keeps the clustered templates
+    minimum_training_gain_nats: float = 0.5  #: held-out log likelihood a spike that better templates must promise
     batch_size: int = 16
     window_samples: int = 2048  #: of a training window
     maximum_windows: int = 192
@@ -103,7 +104,7 @@ class SortingParameters:
     prior_strength: float = 3.0  #: of the Gamma prior on lambda, see ``GammaPrior``
 
     # Refinement
-    refinement_rounds: int = 8  #: of matching and averaging after training
+    refinement_rounds: int = 8  #: of matching and averaging after training, at most
     thorough_rounds: int = 2  #: how many of them, the last, search distant pairs as well
     minimum_amplitude_cv: float = 0.05
     maximum_amplitude_cv: float = 0.1  #: with more, a unit takes its neighbours' spikes, which raises it further

@@ -27,7 +27,7 @@ from keras_crsae.applications.spike_sorting.recording import Recording, as_recor
 from keras_crsae.applications.spike_sorting.refinement import RefinedUnits, refine_templates
 from keras_crsae.applications.spike_sorting.result import SpikeSortingResult
 from keras_crsae.applications.spike_sorting.templates import as_kernel, template_norms, waveforms
-from keras_crsae.applications.spike_sorting.training import train_model
+from keras_crsae.applications.spike_sorting.training import held_out_gain, train_model
 
 
 def sort(recording: Any, sampling_frequency: float | None = None, units: int | None = None, *,
@@ -105,8 +105,11 @@ def _sort(recording: Recording, units: int | None, taps: np.ndarray | None, sett
     templates, limited = _keep_strongest(templates, units, white, span.refractory, parameters)
 
     report("train, the first step takes longest", 0.0)
-    model, history = train_model(templates, white, parameters, seed, lambda fraction: report("train", fraction))
-    filters = np.moveaxis(model.dictionary.kernel.numpy(), -1, 0)
+    gain = held_out_gain(templates, white, span.refractory, parameters) if parameters.epochs else 0.0
+    settings["training_gain_nats"] = round(gain, 3)
+    model, history = train_model(templates, white, parameters, seed, lambda fraction: report("train", fraction), gain)
+    # On the channels of the templates: training spreads noise over all of a wide probe.
+    filters = np.moveaxis(model.dictionary.kernel.numpy(), -1, 0) * templates.any(axis=1)[:, None]
     refined = refine_templates(filters * template_norms(templates)[:, None, None], white, span.refractory, parameters,
                                lambda fraction: report("refine templates", fraction))
     penalty_weight = np.broadcast_to(np.asarray(model.lambda_reg) * float(np.square(model.sigma)), len(templates))
@@ -162,8 +165,7 @@ def _noise(signal: np.ndarray, holds_noise: np.ndarray, found: Inspection, filte
     if filtered:  # a filter makes many values of few, and rounding a part of the noise
         noise = detection = channel_noise(signal, holds_noise)
     else:
-        noise = referenced_noise(signal, holds_noise, found.levels) if common_reference else \
-            np.where(step > 0, std, channel_noise(signal, holds_noise))
+        noise = referenced_noise(signal, holds_noise, found.levels) if common_reference else std
         # Rounding adds the variance of a uniform distribution.
         detection = np.where(step > 0, np.sqrt(np.square(noise) + np.square(step) / 12), noise)
     return np.where(std > 0, noise, 0), np.where(std > 0, detection, 0)

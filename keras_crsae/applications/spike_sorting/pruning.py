@@ -35,17 +35,29 @@ def prune_units(templates: np.ndarray, waves: list[np.ndarray], samples: int, re
     most = parameters.pruning_waveforms
     sample = [w[:: max(1, len(w) // most)][:most] for w in waves]
     counts = np.array([len(w) for w in waves])
+    reached = templates.any(axis=1)
+    # Only units that share a channel explain each other; what does not change is not fitted again.
+    fitted: dict[tuple[int, ...], tuple[float, bool]] = {}
     while len(keep) > 1:
-        fits = [loss_without(templates[keep], sample[row], i, refractory, parameters) for i, row in enumerate(keep)]
-        weak = [i for i, (loss, others) in enumerate(fits)
-                if loss < parameters.minimum_loss_nats and not exceeds_chance(
-                    int(counts[keep[i]]), np.delete(counts[keep], i), others, len(sample[keep[i]]), samples,
-                    parameters)]
+        weak: dict[int, float] = {}
+        for row in keep:
+            group = [row, *(other for other in keep if other != row and (reached[other] & reached[row]).any())]
+            if len(group) > 1:
+                loss, weaker = fitted.setdefault(tuple(group), (math.nan, False))
+                if math.isnan(loss):
+                    channels = reached[group].any(axis=0)
+                    loss, others = loss_without(templates[group][:, :, channels], sample[row][:, :, channels], 0,
+                                                refractory, parameters)
+                    weaker = loss < parameters.minimum_loss_nats and not exceeds_chance(
+                        int(counts[row]), counts[group[1:]], others, len(sample[row]), samples, parameters)
+                    fitted[tuple(group)] = loss, weaker
+                if weaker:
+                    weak[row] = loss
         if not weak:
             break
-        weakest = min(weak, key=lambda i: fits[i][0])
-        reasons[keep[weakest]] = f"other units explain its waveform (loss {fits[weakest][0]:.1f} nats a spike)"
-        del keep[weakest]
+        weakest = min(weak, key=lambda row: weak[row])
+        reasons[weakest] = f"other units explain its waveform (loss {weak[weakest]:.1f} nats a spike)"
+        keep.remove(weakest)
     return keep, reasons
 
 

@@ -56,7 +56,7 @@ def estimate_spike_prior(spikes: UnitSpikes, samples: int, amplitude_cv: float |
 def refine_templates(templates: np.ndarray, white: np.ndarray, refractory: int, parameters: SortingParameters,
                      progress: Callable[[float], object], *, match: Callable[..., UnitSpikes] = match_templates,
                      estimate: Estimate = estimate_spike_prior) -> RefinedUnits:
-    """Rounds of matching, estimating the prior and averaging.
+    """Rounds of matching, estimating the prior and averaging; once few spikes change, the last ones follow at once.
 
     Args:
         templates: (units, kernel_size, channels), whitened.
@@ -66,18 +66,28 @@ def refine_templates(templates: np.ndarray, white: np.ndarray, refractory: int, 
         progress: called with the fraction of the rounds that is done.
         match, estimate: ``match_templates`` and ``estimate_spike_prior``.
     """
-    rounds = parameters.refinement_rounds
+    rounds, turn, before = parameters.refinement_rounds, 0, None
+    quick = max(0, rounds - parameters.thorough_rounds)
     amplitude_cv = np.full(len(templates), parameters.initial_amplitude_cv)
     log_odds_against = np.full(len(templates), parameters.initial_log_odds_against_nats)
-    for turn in range(rounds):
+    while turn < rounds:
         progress(turn / rounds)
         spikes = match(white, templates, refractory, amplitude_cv, log_odds_against,
-                       thorough=turn >= rounds - parameters.thorough_rounds)
+                       thorough=turn >= quick)
         amplitude_cv, estimated = estimate(spikes, len(white), amplitude_cv, parameters)
         # Odds only rise: a unit of background spikes would become ever more probable, smaller and more frequent.
         log_odds_against = np.maximum(log_odds_against, estimated) if turn else estimated
         templates = average_spikes(spikes, white)
+        settled = before is not None and len(spikes.unit_id) >= parameters.minimum_spikes and \
+            turn + 1 < quick and _changed(before, spikes) <= parameters.settled_fraction
+        turn, before = quick if settled else turn + 1, spikes
     return RefinedUnits(spikes, templates, amplitude_cv, log_odds_against)
+
+
+def _changed(before: UnitSpikes, now: UnitSpikes) -> float:
+    """Fraction of the spikes that were not there before, or have gone."""
+    sets = [set(zip(spikes.start_sample.tolist(), spikes.unit_id.tolist(), strict=True)) for spikes in (before, now)]
+    return len(sets[0] ^ sets[1]) / max(1, len(sets[1]))
 
 
 def average_spikes(spikes: UnitSpikes, white: np.ndarray) -> np.ndarray:

@@ -13,6 +13,11 @@ from numpy.typing import ArrayLike
 
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
 
+#: On probes with more channels a template is zero on those that it does not reach.
+WIDE_PROBE_CHANNELS = 8
+#: Energy of a template on a channel, in variances of the noise, below which the channel is left out.
+LEAST_CHANNEL_ENERGY = 0.5
+
 
 def template_norms(templates: np.ndarray) -> np.ndarray:
     """Euclidean norm of each template, (units,)."""
@@ -78,8 +83,8 @@ def wiener_shrink(templates: np.ndarray, counts: ArrayLike) -> np.ndarray:
     """Mean waveforms with the noise of the mean removed, by a Wiener filter on the local energy.
 
     The mean of n waveforms of white noise has energy 1 / n at a sample; a sample whose neighbourhood (7 samples of its
-    channel) has energy e is multiplied by 1 - 2 / (n e), or zero. On wide probes each template keeps only the channels
-    near its peak.
+    channel) has energy e is multiplied by 1 - 2 / (n e), or zero. On wide probes a template lives on the channels that
+    it reaches (``reached_channels``) and is zero elsewhere, so that its cost does not grow with the probe.
 
     Args:
         templates: (units, kernel_size, channels), of whitened signals.
@@ -96,7 +101,30 @@ def wiener_shrink(templates: np.ndarray, counts: ArrayLike) -> np.ndarray:
 
     energy = uniform_filter1d(np.square(templates, dtype=np.float64), 7, axis=1, mode="constant")
     noise = 2 / np.maximum(np.asarray(counts, np.float64), 1)[:, None, None]
-    return templates * np.maximum(0, 1 - noise / np.maximum(energy, 1e-12))
+    shrunk = templates * np.maximum(0, 1 - noise / np.maximum(energy, 1e-12))
+    return shrunk * reached_channels(templates, counts)[:, None] if templates.shape[2] > WIDE_PROBE_CHANNELS else shrunk
+
+
+def reached_channels(templates: np.ndarray, counts: ArrayLike) -> np.ndarray:
+    """Boolean (units, channels): where a mean waveform's energy exceeds that of noise, and the least that matters.
+
+    The mean of n waveforms of white noise has energy kernel_size / n on a channel, with standard deviation
+    sqrt(2 kernel_size) / n. A channel left out costs half its energy in nats a spike. The largest is always kept.
+
+    Args:
+        templates: (units, kernel_size, channels), means, of whitened signals.
+        counts: (units,), spikes of each mean.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_crsae.applications.spike_sorting.templates import reached_channels
+        >>> reached_channels(np.hanning(40)[None, :, None] * [0.02, 0.5, 3.0], [100]).tolist()
+        [[False, True, True]]
+    """
+    energy = np.square(templates, dtype=np.float64).sum(axis=1)
+    size = templates.shape[1]
+    noise = (size + 4 * math.sqrt(2 * size)) / np.maximum(np.asarray(counts, np.float64), 1)[:, None]
+    return (energy > np.maximum(noise, LEAST_CHANNEL_ENERGY)) | (energy == energy.max(axis=1, keepdims=True))
 
 
 def low_rank_templates(templates: np.ndarray, counts: ArrayLike) -> np.ndarray:

@@ -3,19 +3,56 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 
 import keras
 import numpy as np
 
+from keras_crsae.applications.spike_sorting.matching import match_templates, residual
 from keras_crsae.applications.spike_sorting.parameters import SortingParameters
-from keras_crsae.applications.spike_sorting.templates import as_kernel
+from keras_crsae.applications.spike_sorting.templates import as_kernel, waveforms
 from keras_crsae.models.crsae import CRsAE
 from keras_crsae.problem.rate_priors import GammaPrior
 
 
+def held_out_gain(templates: np.ndarray, white: np.ndarray, refractory: int, parameters: SortingParameters) -> float:
+    """Log likelihood (nats a spike) that other templates could add on spikes they were not estimated from.
+
+    Where a template t is off by e, every one of its spikes loses ||e||^2 / 2. The means of what two halves of a unit's
+    spikes leave of the signal are both e plus independent noise, so half their product estimates that loss without
+    bias. It is about 0 where the templates are the means of their spikes: then training has nothing to learn.
+
+    Args:
+        templates: (units, kernel_size, channels), whitened.
+        white: (samples, channels), whitened.
+        refractory: samples.
+        parameters: prior on the spikes.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_crsae.applications.spike_sorting import SortingParameters
+        >>> from keras_crsae.applications.spike_sorting.training import held_out_gain
+        >>> shape, signal = np.hanning(30)[None, :, None] * 4, np.zeros((4000, 1), np.float32)
+        >>> for start in range(100, 3800, 200):
+        ...     signal[start:start + 30] += shape[0]
+        >>> round(held_out_gain(shape, signal, 20, SortingParameters()), 3)
+        0.0
+        >>> held_out_gain(0.8 * np.roll(shape, 2, axis=1), signal, 20, SortingParameters()) > 5
+        True
+    """
+    spikes = match_templates(white, templates, refractory, parameters.initial_amplitude_cv,
+                             parameters.initial_log_odds_against_nats)
+    rest, size, total = residual(white, spikes), templates.shape[1], 0.0
+    for unit in range(len(templates)):
+        left = waveforms(rest, spikes.start_sample[spikes.unit_id == unit], size)
+        if len(left) > 1:
+            total += 0.5 * len(left) * float(np.sum(left[::2].mean(axis=0) * left[1::2].mean(axis=0), dtype=np.float64))
+    return total / max(1, len(spikes.start_sample))
+
+
 def train_model(templates: np.ndarray, white: np.ndarray, parameters: SortingParameters, seed: int,
-                progress: Callable[[float], object]) -> tuple[CRsAE, dict[str, list[float]]]:
+                progress: Callable[[float], object], gain: float = math.inf) -> tuple[CRsAE, dict[str, list[float]]]:
     """A CRsAE trained by EM (``fit``) on the windows with the most energy, and its training curves.
 
     Args:
@@ -24,9 +61,11 @@ def train_model(templates: np.ndarray, white: np.ndarray, parameters: SortingPar
         parameters: model, windows and optimiser.
         seed: int.
         progress: called with the fraction of the steps that is done.
+        gain: ``held_out_gain``; below ``minimum_training_gain_nats`` the model is not trained.
 
     Returns:
-        (model, Keras' ``History.history``, empty where ``epochs`` is 0 or the signal shorter than a window).
+        (model, Keras' ``History.history``, empty where the model was not trained: ``epochs`` is 0, the gain small or
+        the signal shorter than a window).
     """
     model = CRsAE(filters=len(templates), kernel_size=templates.shape[1], iterations=parameters.iterations, sigma=1.0,
                   lambda_init=parameters.initial_lambda, lambda_prior=GammaPrior(strength=parameters.prior_strength),
@@ -34,7 +73,7 @@ def train_model(templates: np.ndarray, white: np.ndarray, parameters: SortingPar
     model.set_dictionary(as_kernel(templates))
     windows = training_windows(white, len(templates), parameters)
     epochs, batch_size = parameters.epochs, parameters.batch_size
-    if epochs == 0 or not len(windows):
+    if epochs == 0 or not len(windows) or gain < parameters.minimum_training_gain_nats:
         return model, {}
     steps = epochs * -(-len(windows) // batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(parameters.learning_rate, steps)

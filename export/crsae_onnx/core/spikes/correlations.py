@@ -10,15 +10,60 @@ from crsae_onnx.core.typing import Array, FloatArray, IntArray
 #: between two samples.
 POOL_RADIUS = 2
 #: Positions that one row of a matrix product gives, and positions computed together: what stays in the cache.
-_BLOCK, _CHUNK = 64, 1 << 15
+_BLOCK, _CHUNK = 32, 1 << 13
+
+
+class Correlator:
+    """Correlations of filters with signals, by matrix products.
+
+    A row of the left factor is the stretch of a channel that ``_BLOCK`` positions see; the right factor holds the
+    filters at each of them. A filter costs only the channels where it is not zero. On one core about three times as
+    fast as Fourier transforms of blocks, for 1 to 64 channels.
+
+    Args:
+        kernel: (kernel_size, channels, filters).
+
+    Example:
+        >>> import numpy as np
+        >>> from crsae_onnx.core.spikes.correlations import Correlator
+        >>> Correlator(np.ones((3, 1, 2), np.float32))(np.ones((5, 1), np.float32)).shape
+        (2, 3)
+    """
+
+    def __init__(self, kernel: Array) -> None:
+        kernel = np.asarray(kernel, np.float32)
+        self.size, self.channels, self.filters = (int(n) for n in kernel.shape)
+        reached = kernel.any(axis=0)
+        # Entry [i, s] of the right factor is filter[i - s]: windows of the filter between zeros.
+        padded = np.pad(kernel, ((_BLOCK - 1, _BLOCK - 1), (0, 0), (0, 0)))
+        columns = np.lib.stride_tricks.sliding_window_view(padded, _BLOCK, axis=0)[..., ::-1]
+        #: (channel, filters that reach it, right factor (stretch, filters * _BLOCK))
+        self._factors = [(int(c), (some := np.flatnonzero(reached[c])),
+                          np.ascontiguousarray(columns[:, c, some]).reshape(len(columns), -1))
+                         for c in np.flatnonzero(reached.any(axis=1))]
+
+    def __call__(self, signal: Array) -> FloatArray:
+        """float32 (filters, time - kernel_size + 1), of a signal (time, channels)."""
+        positions, stretch = len(signal) - self.size + 1, _BLOCK + self.size - 1
+        out = np.empty((self.filters, positions), np.float32)
+        for start in range(0, positions, _CHUNK):
+            stop = min(start + _CHUNK, positions)
+            blocks = -(-(stop - start) // _BLOCK)
+            piece = np.zeros((self.channels, (blocks - 1) * _BLOCK + stretch), np.float32)
+            inside = signal[start:start + piece.shape[1]]
+            piece[:, :len(inside)] = inside.T
+            sums = np.zeros((self.filters, blocks, _BLOCK), np.float32)
+            for c, some, factor in self._factors:
+                rows = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(piece[c], stretch)[::_BLOCK])
+                product = (rows @ factor).reshape(blocks, len(some), _BLOCK)
+                for i, u in enumerate(some):
+                    sums[u] += product[:, i]
+            out[:, start:stop] = sums.reshape(self.filters, -1)[:, :stop - start]
+        return out
 
 
 def correlate(signal: Array, kernel: Array) -> FloatArray:
-    """Correlation of every filter with a signal at every position.
-
-    By matrix products: a row of the left factor is the stretch of a channel that ``_BLOCK`` positions see, and the
-    right factor holds the filter at each of them. A filter costs only the channels where it is not zero. Twice as fast
-    as Fourier transforms of blocks on one core, for 1 to 64 channels.
+    """Correlation of every filter with a signal at every position: ``Correlator(kernel)(signal)``.
 
     Args:
         signal: (time, channels).
@@ -33,27 +78,7 @@ def correlate(signal: Array, kernel: Array) -> FloatArray:
         >>> correlate(np.ones((5, 1), np.float32), np.ones((3, 1, 2), np.float32)).shape
         (2, 3)
     """
-    size, _, filters = kernel.shape
-    positions, stretch = len(signal) - size + 1, _BLOCK + size - 1
-    kernel = np.asarray(kernel, np.float32)
-    reached = kernel.any(axis=0)
-    # Entry [i, s] of the right factor is filter[i - s]: windows of the filter between zeros.
-    padded = np.pad(kernel, ((_BLOCK - 1, _BLOCK - 1), (0, 0), (0, 0)))
-    columns = np.lib.stride_tricks.sliding_window_view(padded, _BLOCK, axis=0)[..., ::-1]
-    out = np.empty((filters, positions), np.float32)
-    for start in range(0, positions, _CHUNK):
-        stop = min(start + _CHUNK, positions)
-        blocks = -(-(stop - start) // _BLOCK)
-        piece = np.zeros(((blocks - 1) * _BLOCK + stretch, len(reached)), np.float32)
-        inside = signal[start:start + len(piece)]
-        piece[:len(inside)] = inside
-        sums = np.zeros((filters, blocks, _BLOCK), np.float32)
-        for c in np.flatnonzero(reached.any(axis=1)):
-            rows = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(piece[:, c], stretch)[::_BLOCK])
-            for u in np.flatnonzero(reached[c]):
-                sums[u] += rows @ np.ascontiguousarray(columns[:, c, u])
-        out[:, start:stop] = sums.reshape(filters, -1)[:, :stop - start]
-    return out
+    return Correlator(kernel)(signal)
 
 
 def gram(kernel: Array) -> FloatArray:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from crsae_onnx.core.compiled import can_compile
-from crsae_onnx.core.spikes.correlations import correlate, gram, pooled_peaks
+from crsae_onnx.core.spikes.correlations import Correlator, gram, pooled_peaks
 from crsae_onnx.core.spikes.search_arrays import flat_model, limits
 from crsae_onnx.core.spikes.spike_search import AmplitudeModel, MatchingParameters, SpikeSearch
 from crsae_onnx.core.typing import Array, FloatArray, IntArray
@@ -64,6 +64,7 @@ class TemplateMatcher:
         self.parameters = MatchingParameters() if parameters is None else parameters
         self._model = AmplitudeModel.from_prior(gram(self.kernel), self.mean_amplitude,
                                                 np.asarray(amplitude_cv, np.float64), np.asarray(log_odds_against))
+        self._correlate = Correlator(self.kernel)
         self.compiled = can_compile() if compiled is None else bool(compiled)
         self._flat = flat_model(self._model) if self.compiled else None
         self.penalty_weight = None if penalty_weight is None else np.array(penalty_weight, np.float64)
@@ -82,7 +83,7 @@ class TemplateMatcher:
             thorough: also look at distant pairs, and try two spikes in place of each one. Right for known units; while
                 units are being learned it lets sums of two take the place of a third.
         """
-        correlation = correlate(signal, self.kernel)
+        correlation = self._correlate(signal)
         if self._flat is None:
             return self._search(correlation, self._first_spikes(code), thorough)
         # Imported where they are used: numba takes half a second to import.

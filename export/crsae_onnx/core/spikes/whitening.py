@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from crsae_onnx.core.noise import BlankRule, holds_noise
+from crsae_onnx.core.noise import channels_hold_noise
 from crsae_onnx.core.typing import Array, ArraySource, FloatArray
 
 #: Longer filters are applied by Fourier transforms.
 _DIRECT_TAPS = 32
-#: Samples that are filtered together.
-_PIECE_SAMPLES = 15 << 11
+#: Values that are filtered together, few enough for the cache, and samples at least.
+_PIECE_VALUES, _PIECE_SAMPLES = 1 << 17, 1 << 12
 
 
 class Whitening:
@@ -89,8 +89,9 @@ class Whitening:
             start, stop: samples; they may lie outside of the recording.
         """
         out = np.empty((max(0, stop - start), self.channels), np.float32)
-        for low in range(start, stop, _PIECE_SAMPLES):  # memory does not grow with the recording
-            high = min(low + _PIECE_SAMPLES, stop)
+        piece = max(_PIECE_SAMPLES, _PIECE_VALUES // self.channels)
+        for low in range(start, stop, piece):  # memory does not grow with the recording
+            high = min(low + piece, stop)
             out[low - start:high - start] = self._filter(recording, low, high)
         return out
 
@@ -148,8 +149,7 @@ class Whitening:
         """(samples [start, stop), ``holds_noise`` of them)."""
         first = max(0, start - self._blank_context)
         piece = np.asarray(recording[first:min(stop + self._blank_context, recording.shape[0])])
-        holds = np.stack([holds_noise(column, BlankRule(self.blank_samples, float(tolerance)))
-                          for column, tolerance in zip(piece.T, self.blank_tolerance, strict=True)], axis=1)
+        holds = channels_hold_noise(piece, self.blank_samples, self.blank_tolerance)
         inside = slice(start - first, stop - first)
         return piece[inside], holds[inside]
 

@@ -58,3 +58,14 @@ def test_progress_is_reported_each_round(unit_shapes, unit_signal, rounds):
     done = []
     refine_templates(unit_shapes, unit_signal[:20_000], 20, SortingParameters(refinement_rounds=rounds), done.append)
     assert done == [turn / rounds for turn in range(rounds)]
+
+
+def test_rounds_that_change_nothing_are_left_out(unit_shapes, unit_signal):
+    used = []
+
+    def match(*arguments, thorough):
+        used.append(thorough)
+        return match_templates(*arguments, thorough=thorough)
+
+    refine_templates(unit_shapes, unit_signal[:20_000], 20, PARAMETERS, lambda fraction: None, match=match)
+    assert used[-2:] == [True, True] and 2 <= used.count(False) < PARAMETERS.refinement_rounds - 2

@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_crsae.applications.spike_sorting.parameters import SortingParameters
 from keras_crsae.applications.spike_sorting.templates import as_kernel
-from keras_crsae.applications.spike_sorting.training import train_model, training_windows
+from keras_crsae.applications.spike_sorting.training import held_out_gain, train_model, training_windows
 
 SHORT = SortingParameters(epochs=2, batch_size=2, window_samples=500, maximum_windows=4, iterations=5)
 
@@ -38,3 +38,11 @@ def test_without_epochs_the_templates_are_the_filters(unit_shapes, unit_signal):
     model, history = train_model(unit_shapes, unit_signal, SortingParameters(epochs=0), 0, lambda fraction: None)
     assert history == {} and model.encoder.iterations == SortingParameters().iterations
     np.testing.assert_allclose(model.dictionary.kernel.numpy(), as_kernel(unit_shapes), atol=1e-6)
+
+
+def test_templates_that_are_the_means_of_their_spikes_are_not_trained(unit_shapes, unit_signal):
+    known = SortingParameters(epochs=1)
+    right = held_out_gain(unit_shapes, unit_signal, 20, known)
+    wrong = held_out_gain(unit_shapes + 1.5 * np.hanning(unit_shapes.shape[1])[:, None], unit_signal, 20, known)
+    assert abs(right) < known.minimum_training_gain_nats < wrong
+    assert train_model(unit_shapes, unit_signal, known, 0, lambda fraction: None, right)[1] == {}
