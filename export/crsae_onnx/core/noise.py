@@ -314,8 +314,9 @@ def _have_blanks(values: Array, samples: int, tolerance: Array) -> Array:
         return np.zeros(values.shape[1], bool)
 
     def flat(index: Array, channel: Array | slice) -> Array:
-        left, middle, right = (values[index + i, channel].astype(np.float64) for i in range(3))
-        return np.abs(left - 2 * middle + right) <= tolerance[channel]
+        parts: list[Array] = [values[index + i, channel].astype(np.float64) for i in range(3)]
+        limit: Array = tolerance[channel]
+        return np.less_equal(np.abs(parts[0] - 2 * parts[1] + parts[2]), limit)
 
     with np.errstate(invalid="ignore"):
         step, channel = np.nonzero(flat(np.arange(samples - 1, last, samples), slice(None)))

@@ -109,7 +109,7 @@ def _sort(recording: Recording, units: int | None, taps: np.ndarray | None, sett
     settings["training_gain_nats"] = round(gain, 3)
     model, history = train_model(templates, white, parameters, seed, lambda fraction: report("train", fraction), gain)
     # On the channels of the templates: training spreads noise over all of a wide probe.
-    filters = np.moveaxis(model.dictionary.kernel.numpy(), -1, 0) * templates.any(axis=1)[:, None]
+    filters = np.moveaxis(model.dictionary.kernel.numpy(), -1, 0) * np.any(templates, axis=1, keepdims=True)
     refined = refine_templates(filters * template_norms(templates)[:, None, None], white, span.refractory, parameters,
                                lambda fraction: report("refine templates", fraction))
     penalty_weight = np.broadcast_to(np.asarray(model.lambda_reg) * float(np.square(model.sigma)), len(templates))

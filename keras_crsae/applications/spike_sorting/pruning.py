@@ -35,7 +35,7 @@ def prune_units(templates: np.ndarray, waves: list[np.ndarray], samples: int, re
     most = parameters.pruning_waveforms
     sample = [w[:: max(1, len(w) // most)][:most] for w in waves]
     counts = np.array([len(w) for w in waves])
-    reached = templates.any(axis=1)
+    reached = np.any(templates, axis=1, keepdims=True)[:, 0]
     # Only units that share a channel explain each other; what does not change is not fitted again.
     fitted: dict[tuple[int, ...], tuple[float, bool]] = {}
     while len(keep) > 1:
@@ -45,7 +45,7 @@ def prune_units(templates: np.ndarray, waves: list[np.ndarray], samples: int, re
             if len(group) > 1:
                 loss, weaker = fitted.setdefault(tuple(group), (math.nan, False))
                 if math.isnan(loss):
-                    channels = reached[group].any(axis=0)
+                    channels = reached[group].sum(axis=0) > 0
                     loss, others = loss_without(templates[group][:, :, channels], sample[row][:, :, channels], 0,
                                                 refractory, parameters)
                     weaker = loss < parameters.minimum_loss_nats and not exceeds_chance(

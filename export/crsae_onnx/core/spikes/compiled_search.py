@@ -5,6 +5,8 @@ order and precision, so that both give the same spikes. Pairs of which an upper 
 not tried, which changes no result.
 """
 
+# Scalars are NumPy's here, as numba sees them: what they are is said with int and float.
+# pyright: basic, reportReturnType=false, reportArgumentType=false, reportCallIssue=false
 from __future__ import annotations
 
 import numpy as np
@@ -36,7 +38,7 @@ def search_spikes(model: Model, correlation: FloatArray, first: tuple[IntArray, 
                   np.zeros(1, np.int64))
     _search(model, state, *(np.ascontiguousarray(v, t) for v, t in zip(first, (np.int64, np.int64, np.float64),
                                                                        strict=True)), known)
-    count = int(state.count[0])
+    count = int(state.num_spikes[0])
     return state.start[:count].copy(), state.unit[:count].copy(), state.amplitude[:count].copy()
 
 
@@ -55,7 +57,7 @@ def _subtract(model: Model, state: State, start: int, unit: int, amplitude: floa
 @compiled
 def _left_of(state: State, start: int) -> int:
     """Number of spikes that start before ``start``."""
-    low, high = 0, state.count[0]
+    low, high = 0, state.num_spikes[0]
     while low < high:
         middle = (low + high) // 2
         if state.start[middle] < start:
@@ -67,12 +69,12 @@ def _left_of(state: State, start: int) -> int:
 
 @compiled
 def _add(model: Model, state: State, start: int, unit: int, amplitude: float) -> int:
-    i, count = _left_of(state, start + 1), state.count[0]
+    i, count = _left_of(state, start + 1), state.num_spikes[0]
     for j in range(count, i, -1):
         state.start[j], state.unit[j] = state.start[j - 1], state.unit[j - 1]
         state.amplitude[j] = state.amplitude[j - 1]
     state.start[i], state.unit[i], state.amplitude[i] = start, unit, amplitude
-    state.count[0] = count + 1
+    state.num_spikes[0] = count + 1
     _subtract(model, state, start, unit, amplitude)
     return i
 
@@ -80,10 +82,10 @@ def _add(model: Model, state: State, start: int, unit: int, amplitude: float) ->
 @compiled
 def _pop(model: Model, state: State, i: int) -> tuple[int, int, float]:
     start, unit, amplitude = state.start[i], state.unit[i], state.amplitude[i]
-    for j in range(i, state.count[0] - 1):
+    for j in range(i, state.num_spikes[0] - 1):
         state.start[j], state.unit[j] = state.start[j + 1], state.unit[j + 1]
         state.amplitude[j] = state.amplitude[j + 1]
-    state.count[0] -= 1
+    state.num_spikes[0] -= 1
     _subtract(model, state, start, unit, -amplitude)
     return start, unit, amplitude
 
@@ -107,7 +109,7 @@ def _allowed(state: State, low: int, high: int, dead: int) -> Array:
     """Boolean (units, high - low): no spike of the unit is within its refractory time."""
     allowed = np.ones((state.correlation.shape[0], high - low), np.bool_)
     i = _left_of(state, low - dead + 1)
-    while i < state.count[0] and state.start[i] < high + dead - 1:
+    while i < state.num_spikes[0] and state.start[i] < high + dead - 1:
         for t in range(max(0, state.start[i] - dead + 1 - low), min(high - low, state.start[i] + dead - low)):
             allowed[state.unit[i], t] = False
         i += 1
@@ -203,7 +205,7 @@ def _best_partner(model: Model, linear: Array, u: int, v: int, t: int, p: float,
 @compiled
 def _move_each(model: Model, state: State, known: Limits) -> int:
     changed = i = 0
-    while i < state.count[0]:
+    while i < state.num_spikes[0]:
         start, unit, _ = _pop(model, state, i)
         gain, new, new_unit, amplitude = _best(model, state, start - known.step, start + known.step + 1,
                                                known.refractory)
@@ -238,9 +240,9 @@ def _add_missed(model: Model, state: State, known: Limits) -> int:
 @compiled
 def _move_pairs(model: Model, state: State, known: Limits) -> int:
     changed = i = 0
-    while i + 1 < state.count[0]:
+    while i + 1 < state.num_spikes[0]:
         j = i + 1
-        while j < state.count[0] and state.start[j] - state.start[i] <= known.near:
+        while j < state.num_spikes[0] and state.start[j] - state.start[i] <= known.near:
             if _move_pair(model, state, known, i, j):
                 changed += 1
                 break
@@ -277,11 +279,11 @@ def _move_pair(model: Model, state: State, known: Limits, i: int, j: int) -> boo
 @compiled
 def _try_pairs(model: Model, state: State, known: Limits, settled: Array) -> int:
     changed = i = 0
-    while i < state.count[0]:
+    while i < state.num_spikes[0]:
         changed += _replace(model, state, known, settled, i, 1, known.alone)
         i += 1
     i = 0
-    while i + 1 < state.count[0]:
+    while i + 1 < state.num_spikes[0]:
         if state.start[i + 1] - state.start[i] <= known.pair_near:
             changed += _replace(model, state, known, settled, i, 2, known.step)
         i += 1
@@ -353,7 +355,7 @@ def _search(model: Model, state: State, start: IntArray, unit: IntArray, amplitu
         # Trying all pairs is expensive: the greedy moves come first.
         if known.thorough and (sweep > 0 or changed == 0):
             entries = _TABLE_ENTRIES
-            while entries < 64 * state.count[0]:
+            while entries < 64 * state.num_spikes[0]:
                 entries *= 2
             if entries > len(settled):
                 settled = np.zeros(entries, np.uint64)

@@ -33,14 +33,14 @@ class Correlator:
     def __init__(self, kernel: Array) -> None:
         kernel = np.asarray(kernel, np.float32)
         self.size, self.channels, self.filters = (int(n) for n in kernel.shape)
-        reached = kernel.any(axis=0)
+        reached: Array = np.any(kernel, axis=0, keepdims=True)[0]
         # Entry [i, s] of the right factor is filter[i - s]: windows of the filter between zeros.
         padded = np.pad(kernel, ((_BLOCK - 1, _BLOCK - 1), (0, 0), (0, 0)))
         columns = np.lib.stride_tricks.sliding_window_view(padded, _BLOCK, axis=0)[..., ::-1]
         #: (channel, filters that reach it, right factor (stretch, filters * _BLOCK))
         self._factors = [(int(c), (some := np.flatnonzero(reached[c])),
                           np.ascontiguousarray(columns[:, c, some]).reshape(len(columns), -1))
-                         for c in np.flatnonzero(reached.any(axis=1))]
+                         for c in np.flatnonzero(reached.sum(axis=1))]
 
     def __call__(self, signal: Array) -> FloatArray:
         """float32 (filters, time - kernel_size + 1), of a signal (time, channels)."""
@@ -101,11 +101,11 @@ def gram(kernel: Array) -> FloatArray:
     size, _, filters = kernel.shape
     points = 1 << (2 * size - 1).bit_length()
     spectrum = np.fft.rfft(kernel.astype(np.float64), points, axis=0)
-    reached = kernel.any(axis=0)
+    reached: Array = np.any(kernel, axis=0, keepdims=True)[0]
     out = np.zeros((filters, filters, 2 * size - 1), np.float32)
     for u in range(filters):
         channels = np.flatnonzero(reached[:, u])
-        others = np.flatnonzero(reached[channels].any(axis=0))
+        others = np.flatnonzero(reached[channels].sum(axis=0))
         product = (spectrum[:, channels, u, None] * spectrum[:, channels[:, None], others].conj()).sum(1)
         lags = np.fft.irfft(product, points, axis=0)
         out[u, others] = np.concatenate([lags[-(size - 1):] if size > 1 else lags[:0], lags[:size]]).T

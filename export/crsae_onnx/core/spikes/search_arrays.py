@@ -30,7 +30,7 @@ class State(NamedTuple):
     start: IntArray  #: with room for more, as the next two
     unit: IntArray
     amplitude: Array  #: float64
-    count: IntArray  #: (1,): spikes so far
+    num_spikes: IntArray  #: (1,)
 
 
 class Limits(NamedTuple):
@@ -49,11 +49,12 @@ class Limits(NamedTuple):
 def flat_model(model: AmplitudeModel) -> Model:
     """``Model`` of an ``AmplitudeModel``."""
     overlap = [np.flatnonzero(row.any(axis=1)) for row in model.gram]
-    return Model(np.ascontiguousarray(model.gram, np.float32), *(
-        np.ascontiguousarray(v[:, 0], np.float64) for v in (model.mean_term, model.quadratic, model.constant)),
-        np.ascontiguousarray(model.min_correlation[:, 0], np.float32),
-        np.maximum(-model.gram.min(axis=2), 0).astype(np.float64),
-        np.cumsum([0, *map(len, overlap)]).astype(np.int64), np.concatenate(overlap).astype(np.int64))
+    mean_term, quadratic, constant = (np.ascontiguousarray(v[:, 0], np.float64)
+                                      for v in (model.mean_term, model.quadratic, model.constant))
+    return Model(np.ascontiguousarray(model.gram, np.float32), mean_term, quadratic, constant,
+                 np.ascontiguousarray(model.min_correlation[:, 0], np.float32),
+                 np.maximum(-model.gram.min(axis=2), 0).astype(np.float64),
+                 np.cumsum([0, *map(len, overlap)]).astype(np.int64), np.concatenate(overlap).astype(np.int64))
 
 
 def limits(parameters: MatchingParameters, size: int, refractory: int, thorough: bool) -> Limits:
