@@ -311,12 +311,13 @@ def _have_blanks(values: Array, samples: int, tolerance: Array) -> Array:
     """
     last = len(values) - 2
     if samples < 1 or last < samples:
-        return np.zeros(values.shape[1], bool)
+        return np.zeros(int(values.shape[1]), np.bool_)
 
     def flat(index: Array, channel: Array | slice) -> Array:
         parts: list[Array] = [values[index + i, channel].astype(np.float64) for i in range(3)]
         limit: Array = tolerance[channel]
-        return np.less_equal(np.abs(parts[0] - 2 * parts[1] + parts[2]), limit)
+        bend = parts[0] - 2 * parts[1] + parts[2]
+        return np.asarray(np.abs(bend) <= limit, np.bool_)
 
     with np.errstate(invalid="ignore"):
         step, channel = np.nonzero(flat(np.arange(samples - 1, last, samples), slice(None)))

@@ -121,8 +121,9 @@ def _regroup(white: np.ndarray, spikes: UnitSpikes, seed: int, split: bool, tria
     for unit, (template, of_unit) in enumerate(zip(templates, waves, strict=True)):
         if unit in merged:
             continue
-        label = split_waveforms(subtract_others(rest, spikes, unit, minimum_norm=small[unit]), seed, trial,
-                                parameters) if split else None
+        reached = spikes.templates[unit].any(axis=0)
+        label = split_waveforms(subtract_others(rest, spikes, unit, minimum_norm=small[unit])[:, :, reached], seed,
+                                trial, parameters) if split else None
         if label is None:
             means.append(template)
             groups.append(of_unit)

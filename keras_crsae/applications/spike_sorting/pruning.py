@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from crsae_onnx.core.spikes.correlations import gram
 
 from keras_crsae.applications.spike_sorting.matching import UnitSpikes, match_templates, residual
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
-from keras_crsae.applications.spike_sorting.templates import template_norms
+from keras_crsae.applications.spike_sorting.templates import as_kernel, template_norms
+
+#: Correlation over shifts with the most similar unit below which others do not explain a unit: even if three explain it
+#: whole, one has a correlation of .58 with it.
+_LEAST_CORRELATION = 0.5
 
 
 def prune_units(templates: np.ndarray, waves: list[np.ndarray], samples: int, refractory: int,
@@ -36,13 +41,15 @@ def prune_units(templates: np.ndarray, waves: list[np.ndarray], samples: int, re
     sample = [w[:: max(1, len(w) // most)][:most] for w in waves]
     counts = np.array([len(w) for w in waves])
     reached = np.any(templates, axis=1, keepdims=True)[:, 0]
-    # Only units that share a channel explain each other; what does not change is not fitted again.
+    alike = gram(as_kernel(templates)).max(axis=2)
+    # Only units that share a channel explain each other, and of what several explain one explains a good part; what
+    # does not change is not fitted again.
     fitted: dict[tuple[int, ...], tuple[float, bool]] = {}
     while len(keep) > 1:
         weak: dict[int, float] = {}
         for row in keep:
             group = [row, *(other for other in keep if other != row and (reached[other] & reached[row]).any())]
-            if len(group) > 1:
+            if max((alike[row, other] for other in group[1:]), default=0.0) >= _LEAST_CORRELATION:
                 loss, weaker = fitted.setdefault(tuple(group), (math.nan, False))
                 if math.isnan(loss):
                     channels = reached[group].sum(axis=0) > 0

@@ -144,7 +144,8 @@ def merge_units(rest: np.ndarray, spikes: UnitSpikes, templates: np.ndarray,
         lag = (int(overlap[i, j].argmax()) - (kernel_size * upsampling - 1)) / upsampling
         small = parameters.small_spike_fraction * template_norms(spikes.templates[[i, j]]).min()
         waves = [subtract_others(rest, spikes, unit, shift, small) for unit, shift in ((i, 0.0), (j, -lag))]
-        if not _form_two_groups(waves, parameters):
+        reached = spikes.templates[[i, j]].any(axis=(0, 1))
+        if not _form_two_groups([of_unit[:, :, reached] for of_unit in waves], parameters):
             larger, smaller = (i, j) if len(waves[0]) >= len(waves[1]) else (j, i)
             if larger == i:
                 templates[i] = np.concatenate(waves).mean(axis=0)

@@ -61,7 +61,8 @@ def train_model(templates: np.ndarray, white: np.ndarray, parameters: SortingPar
         parameters: model, windows and optimiser.
         seed: int.
         progress: called with the fraction of the steps that is done.
-        gain: ``held_out_gain``; below ``minimum_training_gain_nats`` the model is not trained.
+        gain: ``held_out_gain``; below ``minimum_training_gain_nats`` the model is not trained,
+            unless that is 0.
 
     Returns:
         (model, Keras' ``History.history``, empty where the model was not trained: ``epochs`` is 0, the gain small or
@@ -73,7 +74,8 @@ def train_model(templates: np.ndarray, white: np.ndarray, parameters: SortingPar
     model.set_dictionary(as_kernel(templates))
     windows = training_windows(white, len(templates), parameters)
     epochs, batch_size = parameters.epochs, parameters.batch_size
-    if epochs == 0 or not len(windows) or gain < parameters.minimum_training_gain_nats:
+    least = parameters.minimum_training_gain_nats
+    if epochs == 0 or not len(windows) or (least > 0 and gain < least):
         return model, {}
     steps = epochs * -(-len(windows) // batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(parameters.learning_rate, steps)
