@@ -9,9 +9,8 @@ from typing import Any
 
 from crsae_onnx.core.validation import as_int, as_positive
 
-#: Fields that may be zero; other integers must be at least 1, other numbers positive.
-_MAY_BE_ZERO = ("epochs", "trial_split_rounds", "thorough_rounds", "synchrony_lag_samples",
-                "minimum_training_gain_nats")
+#: Smallest value of integer fields that may be zero; the others must be at least 1.
+_MAY_BE_ZERO = ("epochs", "trial_split_rounds", "thorough_rounds", "synchrony_lag_samples")
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class SortingParameters:
     # Training
     iterations: int = 40  #: of FISTA in the encoder
     epochs: int = 3  #: over the active windows; 0 keeps the clustered templates
-    minimum_training_gain_nats: float = 0.5  #: that other templates must promise a held-out spike; 0: train anyway
+    minimum_training_gain_nats: float = 0.5  #: that other templates must promise a held-out spike; 0.001: train anyway
     batch_size: int = 16
     window_samples: int = 2048  #: of a training window
     maximum_windows: int = 192
@@ -118,10 +117,8 @@ class SortingParameters:
             value = getattr(self, field.name)
             if isinstance(field.default, int):
                 value = as_int(value, field.name, minimum=0 if field.name in _MAY_BE_ZERO else 1)
-            elif field.name not in _MAY_BE_ZERO or value != 0:
-                value = as_positive(value, field.name)
             else:
-                value = 0.0
+                value = as_positive(value, field.name)
             object.__setattr__(self, field.name, value)
 
     def samples(self, milliseconds: float, sampling_frequency: float) -> int:
