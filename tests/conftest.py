@@ -42,5 +42,4 @@ def sorted_spikes():
     made = simulate_spikes(spike_templates(24, 2, seed=3), windows=1, samples=50000, events_per_window=60,
                            amplitude=(16.0, 1.0), refractory=30, seed=1)
     recording = np.round(20 * made.signal[0]).astype("int16")
-    return recording, made, sort(recording, 10000, parameters=SortingParameters(epochs=1, iterations=30,
-                                                                        minimum_training_gain_nats=1e-3))
+    return recording, made, sort(recording, 10000, parameters=SortingParameters(epochs=1, iterations=30))

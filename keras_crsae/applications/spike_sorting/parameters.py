@@ -93,8 +93,8 @@ class SortingParameters:
 
     # Training
     iterations: int = 40  #: of FISTA in the encoder
-    epochs: int = 3  #: over the active windows; 0 keeps the clustered templates
-    minimum_training_gain_nats: float = 0.5  #: that other templates must promise a held-out spike; 0.001: train anyway
+    epochs: int = 3  #: over the active windows, if that promises something; 0: none; another number: always
+    minimum_training_gain_nats: float = 0.5  #: that other templates must promise a held-out spike
     batch_size: int = 16
     window_samples: int = 2048  #: of a training window
     maximum_windows: int = 192

@@ -106,7 +106,6 @@ def _sort(recording: Recording, units: int | None, taps: np.ndarray | None, sett
 
     report("train, the first step takes longest", 0.0)
     gain = held_out_gain(templates, white, span.refractory, parameters) if parameters.epochs else 0.0
-    settings["training_gain_nats"] = round(gain, 3)
     model, history = train_model(templates, white, parameters, seed, lambda fraction: report("train", fraction), gain)
     # On the channels of the templates: training spreads noise over all of a wide probe.
     filters = np.moveaxis(model.dictionary.kernel.numpy(), -1, 0) * np.any(templates, axis=1, keepdims=True)

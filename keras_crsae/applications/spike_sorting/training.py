@@ -10,14 +10,10 @@ import keras
 import numpy as np
 
 from keras_crsae.applications.spike_sorting.matching import match_templates, residual
-from keras_crsae.applications.spike_sorting.parameters import SortingParameters
+from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
 from keras_crsae.applications.spike_sorting.templates import as_kernel, waveforms
 from keras_crsae.models.crsae import CRsAE
 from keras_crsae.problem.rate_priors import GammaPrior
-
-#: What a smaller gain counts as.
-SMALLEST_GAIN_NATS = 1e-3
-
 
 def held_out_gain(templates: np.ndarray, white: np.ndarray, refractory: int, parameters: SortingParameters) -> float:
     """Log likelihood (nats a spike) that other templates could add on spikes they were not estimated from.
@@ -64,8 +60,8 @@ def train_model(templates: np.ndarray, white: np.ndarray, parameters: SortingPar
         parameters: model, windows and optimiser.
         seed: int.
         progress: called with the fraction of the steps that is done.
-        gain: ``held_out_gain``; below ``minimum_training_gain_nats`` the model is not trained
-            (a gain counts as at least ``SMALLEST_GAIN_NATS``: with that as the minimum it always is).
+        gain: ``held_out_gain``; below ``minimum_training_gain_nats`` the model is not trained,
+            unless another number of epochs than the default was asked for.
 
     Returns:
         (model, Keras' ``History.history``, empty where the model was not trained: ``epochs`` is 0, the gain small or
@@ -77,7 +73,8 @@ def train_model(templates: np.ndarray, white: np.ndarray, parameters: SortingPar
     model.set_dictionary(as_kernel(templates))
     windows = training_windows(white, len(templates), parameters)
     epochs, batch_size = parameters.epochs, parameters.batch_size
-    if epochs == 0 or not len(windows) or max(gain, SMALLEST_GAIN_NATS) < parameters.minimum_training_gain_nats:
+    promising = gain >= parameters.minimum_training_gain_nats or epochs != DEFAULTS.epochs
+    if epochs == 0 or not len(windows) or not promising:
         return model, {}
     steps = epochs * -(-len(windows) // batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(parameters.learning_rate, steps)

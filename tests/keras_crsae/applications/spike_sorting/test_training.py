@@ -41,8 +41,13 @@ def test_without_epochs_the_templates_are_the_filters(unit_shapes, unit_signal):
 
 
 def test_templates_that_are_the_means_of_their_spikes_are_not_trained(unit_shapes, unit_signal):
-    known = SortingParameters(epochs=1)
+    known = SortingParameters()
     right = held_out_gain(unit_shapes, unit_signal, 20, known)
     wrong = held_out_gain(unit_shapes + 1.5 * np.hanning(unit_shapes.shape[1])[:, None], unit_signal, 20, known)
     assert abs(right) < known.minimum_training_gain_nats < wrong
     assert train_model(unit_shapes, unit_signal, known, 0, lambda fraction: None, right)[1] == {}
+
+
+def test_epochs_that_are_asked_for_are_trained(unit_shapes, unit_signal):
+    _, history = train_model(unit_shapes, unit_signal[:4000], SHORT, 0, lambda fraction: None, 0.0)
+    assert len(history["reconstruction_loss"]) == SHORT.epochs
