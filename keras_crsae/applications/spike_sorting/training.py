@@ -15,6 +15,7 @@ from keras_crsae.applications.spike_sorting.templates import as_kernel, waveform
 from keras_crsae.models.crsae import CRsAE
 from keras_crsae.problem.rate_priors import GammaPrior
 
+
 def held_out_gain(templates: np.ndarray, white: np.ndarray, refractory: int, parameters: SortingParameters) -> float:
     """Log likelihood (nats a spike) that other templates could add on spikes they were not estimated from.
 
