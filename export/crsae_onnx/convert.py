@@ -20,6 +20,7 @@ from crsae_onnx.core.spec import (
     COUNT_OUTPUTS,
     INPUT,
     INPUTS,
+    LOGITS,
     MASK,
     OPERATOR,
     OUTPUTS,
@@ -62,6 +63,8 @@ def convert(model: Exportable, path: str | os.PathLike[str], outputs: str | Sequ
             ``crsae_onnx.core.spikes.peak_rule``: three tensors) needs ``spikes``; "denoised" (images in [0, 1],
             averaged over all shifts as by ``denoise``) needs the input "sigma". Of counts "code", "eta" (D z +
             baseline) and "mean" (the inverse link of eta: expected counts / size); None: "code" and "mean".
+            Of a classifier "code" and "reconstruction", and "logits", (batch, classes), of signals of its size; None:
+            "code" and "logits". Its certificates are computed (``certification.certify``), not exported.
         inputs: "signal", and optionally "mask" (0/1 of the signal's shape: the observed samples) and "sigma"
             ((batch,): the noise of each signal, in its unit). The signal of a model of counts is the counts; its file
             may take "trials" (binomial) or "exposure" (Poisson) in place of the model's: (batch, *space, channels), of
@@ -125,11 +128,13 @@ def convert(model: Exportable, path: str | os.PathLike[str], outputs: str | Sequ
     checker = import_optional("onnx.checker", "Conversion")
     reader = spikes if isinstance(spikes, SpikeReader) else None
     whitening = reader.whitening if reader is not None and rule is not None else None
-    graph = pipelines.build(encoder, outputs, inputs, whitening, rule, denoiser)
+    graph = pipelines.build(encoder, outputs, inputs, whitening, rule, denoiser, spec.head)
     checker.check_model(graph, full_check=True)
     facts = encoder_facts(spec, block=encoder.block, outputs=outputs, inputs=inputs, tolerance=encoder.tolerance,
                           precision=precision, versions={"onnx": onnx.__version__}, loop=looped)
     facts |= {**_pipeline_facts(facts["preprocessing"], outputs, reader, rule, denoiser), **about}
+    if spec.head is not None:
+        facts |= {"classes": spec.head.classes, "signal_space": list(spec.head.space)}
     container.write(path, container.pack(graph.SerializeToString(), facts))
     return path
 
@@ -153,6 +158,8 @@ def _names(spec: EncoderSpec, outputs: str | Sequence[str] | None,
     known = OUTPUTS + PIPELINES if size is None else COUNT_OUTPUTS
     taken = (INPUT, MASK, SIGMA) if size is None else (INPUT, MASK, size, BASELINE)
     usual = OUTPUTS if size is None else (COUNT_OUTPUTS[0], COUNT_OUTPUTS[-1])
+    if spec.head is not None:
+        known, usual = (*OUTPUTS, LOGITS), (OUTPUTS[0], LOGITS)
     chosen = select_names(inputs, INPUTS, "inputs")
     if spec.measurement is not None:
         known, choice = OUTPUTS, spec.measurement.count is not None

@@ -15,6 +15,7 @@ from crsae_onnx.core.measurement_spec import MeasurementSpec
 from crsae_onnx.core.reference_denoiser import denoise_by_reference
 from crsae_onnx.core.spec import (
     COUNT_OUTPUTS,
+    LOGITS,
     MASK,
     OUTPUTS,
     SIGMA,
@@ -114,7 +115,8 @@ def validate(model: Exportable, path: str | os.PathLike[str], shapes: Sequence[S
     _compare_names(spec, encoder.info)
     tolerance = TOLERANCES[encoder.info["precision"]] if tolerance is None else tolerance
     comparison = _Comparison(spec, model.export_reference(encoder.info["tolerance"]), encoder, tolerance, seed)
-    shapes = shapes or _default_shapes(encoder.info, spec.measurement)
+    shapes = shapes or ([(batch, *spec.head.space, spec.channels) for batch in (1, 3)] if spec.head is not None else
+                        _default_shapes(encoder.info, spec.measurement))
     report = Report(row for shape in shapes for row in comparison.rows(tuple(shape)))
     if record:
         _record(path, report, tolerance, encoder, spec)
@@ -161,7 +163,7 @@ class _Comparison:
                  seed: int) -> None:
         self.spec, self.reference, self.encoder, self.tolerance = spec, reference, encoder, tolerance
         self.rng = np.random.default_rng(seed)
-        self.outputs = [name for name in encoder.info["outputs"] if name in OUTPUTS + COUNT_OUTPUTS]
+        self.outputs = [name for name in encoder.info["outputs"] if name in (*OUTPUTS, *COUNT_OUTPUTS, LOGITS)]
         inside = encoder.info.get("whitening_inside")
         self.whitening: Whitening | None = SpikeReader.from_json(encoder.info["spikes"]).whitening if inside else None
 
@@ -186,7 +188,10 @@ class _Comparison:
             code = self.reference.encode(_whiten(self.whitening, signal), **inputs)
             nonzero = _share_of_nonzeros(code, shape)
             for name in self.outputs:
-                if name == "code":
+                if name == LOGITS:
+                    expected = self._logits(code)
+                    received = self.encoder.run([LOGITS], signal, inputs.get(MASK), inputs.get(SIGMA))[LOGITS]
+                elif name == "code":
                     expected, received = code, self.encoder.encode(signal, inputs.get(MASK), inputs.get(SIGMA))
                 else:
                     expected = self._decode(code, shape)
@@ -304,6 +309,11 @@ class _Comparison:
              received: Array, scale: float | None = None) -> dict[str, Any]:
         return {"output": name, "shape": shape, "given": given, "nonzero": nonzero,
                 "difference": relative_difference(name, shape, expected, received, self.tolerance, scale)}
+
+    def _logits(self, code: Array) -> Array:
+        """W z + b of a classifier's head."""
+        head: Any = self.spec.head
+        return code.reshape(len(code), -1) @ head.weights + head.bias
 
     def _decode(self, code: Array, shape: tuple[int, ...]) -> Array:
         """Reconstruction of the signal's extent: samples that the stride padded are cut off."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from crsae_onnx.core.signals import as_signal
+from crsae_onnx.core.spec import EncoderSpec
+from crsae_onnx.core.spec_parts import HeadSpec
 from crsae_onnx.core.validation import as_positive_int
 from keras import ops
 
@@ -328,18 +331,21 @@ class SparseCodingClassifier(keras.Model):
 
     # Export and saving
 
-    def export_spec(self) -> Any:
-        """Refused: an exported file holds the encoder.
+    def export_spec(self) -> EncoderSpec:
+        """The encoder and the head in plain numbers, for exporters: "logits" are an output. Certificates are not."""
+        self._prepare()
+        if not self.built or any(n is None for n in self.space):
+            raise ValueError("A file with logits is for signals of one size: build((None, *space, channels)) first, or "
+                             "convert(model.autoencoder, path) for codes alone.")
+        spec, positions = self.autoencoder.export_spec(), self.autoencoder.dictionary.code_space(self.space)
+        weights = self.position_weights(positions).reshape(-1, self.classes).astype(np.float32)
+        return replace(spec, head=HeadSpec(weights, ops.convert_to_numpy(self.head.bias), tuple(self.space)))
 
-        Raises:
-            ValueError: always, with the way out.
-        """
-        raise ValueError("A classifier has no form in an ONNX file yet. Convert its encoder, "
-                         "convert(model.autoencoder, path), and take logits = code.reshape(len(code), -1) @ "
-                         "model.position_weights(positions).reshape(-1, classes) + model.head.bias. Certificates are "
-                         "computed by `certify`, not exported.")
-
-    export_reference = export_spec
+    def export_reference(self, tolerance: float | None = None) -> Any:
+        """The autoencoder as its exported file computes, see ``CRsAE.export_reference``."""
+        reference = self.autoencoder.export_reference(tolerance)
+        reference.encoder.cell.one_position = self.autoencoder.encoder.cell.one_position
+        return reference
 
     def get_config(self) -> dict[str, Any]:
         return {"autoencoder": keras.saving.serialize_keras_object(self.autoencoder), "classes": self.classes,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crsae_onnx.core.measurement_spec import MeasurementSpec, measured_layout
-from crsae_onnx.core.spec_parts import DenoiserSpec, LayerSpec, StepSearch
+from crsae_onnx.core.spec_parts import DenoiserSpec, HeadSpec, LayerSpec, StepSearch
 
 FORMAT_VERSION = 1
 OPSET = 18
@@ -29,6 +29,8 @@ INPUTS = (INPUT, MASK, SIGMA, TRIALS, EXPOSURE, BASELINE, OPERATOR)
 OUTPUTS = ("code", "reconstruction")
 #: In place of these where the data are counts: eta = D z + baseline, and the mean, the inverse link of eta.
 COUNT_OUTPUTS = ("code", "eta", "mean")
+#: Output of a classifier's head on the code, for signals of one size.
+LOGITS = "logits"
 #: Outputs that do more than an encoder; "spikes" are three tensors: (batch entry, sample), unit, amplitude.
 PIPELINES = ("spikes", "denoised")
 SPIKE_TENSORS = ("spike_index", "spike_unit", "spike_amplitude")
@@ -82,6 +84,7 @@ class EncoderSpec:
         active: whether the model, unlike its file, goes on to the optimum where the signal holds events.
         denoiser: how images are prepared, for models that remove noise; None: not given.
         measurement: what of the signal the data are, y = Phi D z; None: the signal itself.
+        head: a classifier's head on the code; None: there is none.
         config: the model's configuration, for the file's metadata.
         versions: names and versions of the software that made the model.
 
@@ -121,6 +124,7 @@ class EncoderSpec:
     active: bool = False
     denoiser: DenoiserSpec | None = None
     measurement: MeasurementSpec | None = None
+    head: HeadSpec | None = None
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])
     versions: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -301,6 +305,8 @@ def axes(name: str, rank: int) -> tuple[str | int, ...]:
     space = SPACE_AXES[rank]
     if name in SIZE_NAMES.values():  # sizes of the signal's, or 1
         return ("batch", *(f"{name}_{axis}" for axis in space), f"{name}_channels")
+    if name == LOGITS:
+        return ("batch", "classes")
     if name == "code":
         return ("batch", *(f"{axis}_positions" for axis in space), "filters")
     return ("batch", *space, "channels")
@@ -313,7 +319,7 @@ def tensors(outputs: Iterable[str]) -> list[str]:
 
 def sizes(name: str, facts: Mapping[str, Any], unknown: int | None = -1) -> list[Any]:
     """Sizes of the axes of a tensor of a file with these facts; ``unknown`` where any size will do, None: its name."""
-    fixed: dict[str | int, Any] = {axis: facts[axis] for axis in ("channels", "filters")}
+    fixed: dict[str | int, Any] = {axis: facts[axis] for axis in ("channels", "filters", "classes") if axis in facts}
     if facts.get("measurement") is not None and name in (INPUT, MASK):  # sizes of the data, not of the signal
         space, channels = measured_layout(facts)
         named = [f"data_{axis}" if unknown is None else unknown for axis in SPACE_AXES[facts["rank"]]]

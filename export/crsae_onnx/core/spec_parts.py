@@ -89,6 +89,26 @@ class LayerSpec:
     offset: NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class HeadSpec:
+    """A linear head on the codes of signals of one size, ``logits = code weights + bias``.
+
+    Args:
+        weights: float32 (positions * filters, classes).
+        bias: float32 (classes,).
+        space: samples of a signal on each axis.
+    """
+
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    space: tuple[int, ...]
+
+    @property
+    def classes(self) -> int:
+        """Number of logits."""
+        return len(self.bias)
+
+
 def effective_sigma(sigma: Any, power: float) -> Any:
     """Noise level that a denoiser is given in place of sigma: ``sigma * (sigma / 0.1) ** power``."""
     return sigma * (sigma / REFERENCE_SIGMA) ** power

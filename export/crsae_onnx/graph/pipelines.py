@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crsae_onnx.core.cycle_spinning import all_shifts
-from crsae_onnx.core.spec import INPUT, OPSET, SIGMA, SIZE_NAMES, SPIKE_TENSORS, is_index, sizes, tensors
-from crsae_onnx.core.spec_parts import REFERENCE_SIGMA, DenoiserSpec
+from crsae_onnx.core.spec import INPUT, LOGITS, OPSET, SIGMA, SIZE_NAMES, SPIKE_TENSORS, is_index, sizes, tensors
+from crsae_onnx.core.spec_parts import REFERENCE_SIGMA, DenoiserSpec, HeadSpec
 from crsae_onnx.core.spikes.correlations import POOL_RADIUS
 from crsae_onnx.core.spikes.peak_rule import CENTRE_WEIGHT, PeakRule
 from crsae_onnx.core.spikes.whitening import Whitening
@@ -28,7 +28,8 @@ _LARGEST = 3e38
 
 
 def build(encoder: FoldedEncoder, outputs: Sequence[str], inputs: Sequence[str], whitening: Whitening | None = None,
-          rule: PeakRule | None = None, denoiser: DenoiserSpec | None = None) -> onnx.ModelProto:
+          rule: PeakRule | None = None, denoiser: DenoiserSpec | None = None,
+          head: HeadSpec | None = None) -> onnx.ModelProto:
     """ONNX model of an encoder.
 
     Args:
@@ -38,6 +39,7 @@ def build(encoder: FoldedEncoder, outputs: Sequence[str], inputs: Sequence[str],
         whitening: None, or the ``Whitening`` that recordings go through first, inside the graph.
         rule: of the output "spikes".
         denoiser: of the output "denoised".
+        head: of the output "logits".
 
     Raises:
         ValueError: the output "spikes" without a rule, or "denoised" without a denoiser.
@@ -52,7 +54,7 @@ def build(encoder: FoldedEncoder, outputs: Sequence[str], inputs: Sequence[str],
         counts = CountsGraph(images, inputs, len(encoder.strides) == 1, top)
         counts.outputs(counts.iterate(), outputs)
     elif set(outputs) - {"denoised"}:
-        _encoder_outputs(top, Graph(images, inputs, len(encoder.strides) == 1, top, signal), outputs, rule)
+        _encoder_outputs(top, Graph(images, inputs, len(encoder.strides) == 1, top, signal), outputs, rule, head)
     if "denoised" in outputs:
         if denoiser is None:
             raise ValueError("The output 'denoised' needs a DenoiserSpec. Received: denoiser=None")
@@ -60,6 +62,8 @@ def build(encoder: FoldedEncoder, outputs: Sequence[str], inputs: Sequence[str],
     if not encoder.loop:
         fold_constants(top, tensors(outputs))
     facts = {"rank": len(encoder.strides), "channels": encoder.signal_channels, "filters": encoder.filters}
+    if head is not None:
+        facts["classes"] = head.classes
     graph = helper.make_graph(top.nodes, "crsae", [_value_info(n, facts) for n in inputs],
                               [_value_info(n, facts) for n in tensors(outputs)], top.used_constants(),
                               value_info=top.shapes)
@@ -68,12 +72,18 @@ def build(encoder: FoldedEncoder, outputs: Sequence[str], inputs: Sequence[str],
                              producer_name="keras-crsae")
 
 
-def _encoder_outputs(nodes: Nodes, graph: Graph, outputs: Sequence[str], rule: PeakRule | None) -> None:
-    """The outputs "code", "reconstruction" and "spikes"."""
+def _encoder_outputs(nodes: Nodes, graph: Graph, outputs: Sequence[str], rule: PeakRule | None,
+                     head: HeadSpec | None) -> None:
+    """The outputs "code", "reconstruction", "spikes" and "logits"."""
     folded = graph.iterate()
     name = "code" if "code" in outputs else "inner_code"
-    if "code" in outputs or "spikes" in outputs:
+    if {"code", "spikes", LOGITS} & set(outputs):
         graph.code(folded, name)
+    if LOGITS in outputs:
+        if head is None:
+            raise ValueError("The output 'logits' needs a HeadSpec. Received: head=None")
+        flat = nodes("Reshape", name, nodes.constant([-1, len(head.weights)]))
+        nodes("Gemm", flat, *(nodes.constant(v, np.float32) for v in (head.weights, head.bias)), name=LOGITS)
     if "spikes" in outputs:
         if rule is None:
             raise ValueError("The output 'spikes' needs a PeakRule. Received: rule=None")

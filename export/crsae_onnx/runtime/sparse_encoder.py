@@ -13,7 +13,7 @@ import numpy as np
 
 from crsae_onnx.core.active_windows import ActiveSetParameters
 from crsae_onnx.core.signals import as_finite, check_layout
-from crsae_onnx.core.spec import COUNT_OUTPUTS, INPUT, INPUTS, OUTPUTS, PIPELINES, SPIKE_TENSORS
+from crsae_onnx.core.spec import COUNT_OUTPUTS, INPUT, INPUTS, LOGITS, OUTPUTS, PIPELINES, SPIKE_TENSORS
 from crsae_onnx.core.validation import as_positive_int
 from crsae_onnx.core.windowing import (
     MIN_PART_OVERLAPS,
@@ -114,7 +114,7 @@ class SparseEncoder:
         self._whole, self._split = engine.whole, engine.split
         self._inputs, self._outputs, self._on_cpu = engine.inputs, engine.outputs, engine.split.on_cpu
         self.feeds = Feeds(self.info, self._inputs)  #: how arguments become inputs of the session
-        known = {*OUTPUTS, *COUNT_OUTPUTS, "denoised", *SPIKE_TENSORS}
+        known = {*OUTPUTS, *COUNT_OUTPUTS, LOGITS, "denoised", *SPIKE_TENSORS}
         if INPUT not in self._inputs or set(self._inputs) - set(INPUTS) or set(self._outputs) - known:
             raise ModelFileError(f"{self.path} has inputs {self._inputs} and outputs {self._outputs}; expected some of "
                                  f"{INPUTS} and {OUTPUTS + COUNT_OUTPUTS + PIPELINES}. Convert the model again.")

@@ -146,15 +146,29 @@ def test_options_that_do_not_fit_are_refused(make, message):
         make()
 
 
-def test_the_encoder_is_exported_and_the_classifier_refused_with_the_way_out(bumps, tmp_path):
+@pytest.mark.parametrize("size, pooling", [(16, None), (5, 4)])
+def test_logits_are_exported_with_parity(size, pooling, bumps, tmp_path):
     pytest.importorskip("onnxruntime")
     from crsae_onnx import SparseEncoder
     from crsae_onnx.convert import convert
+    from crsae_onnx.validate import validate
 
-    model, (x, _) = classifier(), bumps
-    logits = model.logits(x)
-    with pytest.raises(ValueError, match="model.autoencoder"):
+    model, (x, _) = classifier(size, pooling), bumps
+    expected = model.logits(x)
+    path = convert(model, tmp_path / "model.onnx")
+    found = SparseEncoder(path).run(["code", "logits"], x)
+    np.testing.assert_allclose(found["logits"], expected, atol=1e-4)
+    report = validate(model, path)
+    assert {row["output"] for row in report} == {"code", "logits"} and report.difference < 1e-4
+
+
+def test_what_has_no_size_or_no_head_has_no_logits(tmp_path):
+    pytest.importorskip("onnx")
+    from crsae_onnx.convert import convert
+
+    model = classifier(5, "mean")
+    model.build((None, None, 1))
+    with pytest.raises(ValueError, match="signals of one size"):
         convert(model, tmp_path / "model.onnx")
-    code = SparseEncoder(convert(model.autoencoder, tmp_path / "encoder.onnx")).encode(x)
-    weights = model.position_weights(code.shape[1:-1]).reshape(-1, 3)
-    np.testing.assert_allclose(code.reshape(len(x), -1) @ weights + model.head.bias.numpy(), logits, atol=1e-4)
+    with pytest.raises(ValueError, match="outputs"):
+        convert(model.autoencoder, tmp_path / "model.onnx", outputs="logits")
