@@ -81,7 +81,8 @@ class SolverLoop:
             states = list(self.solver.step(tuple(states), given, factor))
             sequence.append([*states, *free])
         if free:
-            sequence[-1][-1] = problem.best_baseline(self.solver.code(tuple(states)))
+            found = problem.best_baseline(self.solver.code(tuple(states)))
+            sequence[-1] = [*self.solver.shift(tuple(states), found - free[0]), found]
         return sequence
 
     def _remat_pass(self, problem: FoldedProblem, states: list[Tensor], factors: Tensor) -> list[Tensor]:

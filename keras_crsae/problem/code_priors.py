@@ -55,6 +55,10 @@ class CodePrior(Configured):
         """
         raise NotImplementedError
 
+    def change(self, rise: Tensor, back: Tensor, threshold: Tensor) -> Tensor:
+        """prox(w + rise, threshold) - w, given ``back`` = -w; those of one sign a value lose no digits by it."""
+        return back + self.prox(rise - back, threshold)
+
     def penalty(self, code: Tensor, weight: Tensor) -> Tensor:
         """weight p(code), elementwise, of the code's shape; infinite where the prior excludes the code.
 
@@ -115,6 +119,9 @@ class Laplace(CodePrior):
     def prox(self, x: Tensor, threshold: Tensor) -> Tensor:
         return soft_threshold(x, threshold)
 
+    def change(self, rise: Tensor, back: Tensor, threshold: Tensor) -> Tensor:
+        return ops.maximum(rise - threshold, ops.minimum(rise + threshold, back))
+
     def penalty(self, code: Tensor, weight: Tensor) -> Tensor:
         return weight * ops.abs(code)
 
@@ -139,6 +146,9 @@ class Exponential(CodePrior):
 
     def prox(self, x: Tensor, threshold: Tensor) -> Tensor:
         return ops.relu(x - threshold)
+
+    def change(self, rise: Tensor, back: Tensor, threshold: Tensor) -> Tensor:
+        return ops.maximum(rise - threshold, back)
 
     def penalty(self, code: Tensor, weight: Tensor) -> Tensor:
         return ops.where(code < 0, float("inf"), weight * code)

@@ -210,6 +210,10 @@ class Poisson(CountLikelihood):
         d = change
         return (0.5 * d) * d * ops.exp(eta + d * (d / 36.0 + 1.0 / 3.0))
 
+    def excess_factor(self, largest: Tensor) -> Tensor:
+        d = ops.relu(largest)
+        return ops.exp(d * (d / 36.0 + 1.0 / 3.0))
+
     def start_curvature(self, y: Tensor, baseline: Tensor | float) -> Tensor:
         """Mean of the zero code, or half of the largest y: a first guess, which the solver corrects."""
         axes = tuple(range(1, len(y.shape)))

@@ -77,6 +77,13 @@ class Likelihood(Configured):
         """``bregman``, or what is close to it and costs less: a step of a search for step sizes is accepted by it."""
         return self.bregman(y, eta, change)
 
+    def excess_factor(self, largest: Tensor) -> Tensor | None:
+        """Factor by which half of variance(eta) change^2 bounds ``step_excess`` for changes up to ``largest``.
+
+        It spares most steps the sum of ``step_excess``. None: that is always taken.
+        """
+        return None
+
     def start_curvature(self, y: Tensor, baseline: Tensor | float) -> Tensor:
         """Second derivative that the first step of a search assumes, one a signal, (batch,).
 

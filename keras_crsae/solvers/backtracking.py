@@ -66,29 +66,41 @@ class Backtracking(Solver):
 
     def begin(self, code: Tensor, problem: Operations) -> State:
         """State of the code 0."""
-        zero, one = ops.zeros_like(problem.signal), ops.ones_like(problem.first_step)
-        return code, code, zero, zero, one, problem.first_step, one
+        eta = problem.start()
+        return code, code, eta, ops.zeros_like(eta), problem.first_step, ops.ones_like(problem.first_step)
 
     def code(self, state: State) -> Tensor:
-        """x."""
-        return state[4] * state[0]
+        """x, of -w and x - w."""
+        return state[1] - state[0]
+
+    def shift(self, state: State, change: Tensor) -> State:
+        """The state where the baseline has risen by ``change``."""
+        return state[0], state[1], state[2] + change, *state[3:]
 
     def step(self, state: State, descend: Any, factor: Tensor | None = None) -> State:
         """The next state, by the ``Operations`` of a batch; ``factor`` has no say."""
-        x, w, u, v, scale, step, t = state
-        scale, step = ops.stop_gradient(scale), ops.stop_gradient(step)  # they follow from the data: constants
-        proposed = descend.descend(w, v)
-        synthesised = step * descend.synthesise(proposed)
-        allowed = 0.5 * step * descend.energy(proposed - w)  # ||x - w||^2 / (2 step), x and w in units of the step
-        accepted = descend.excess(v, synthesised - v) <= (1.0 + self.relative_slack) * allowed + self.absolute_slack
-        t_next = ops.minimum((1.0 + ops.sqrt(1.0 + 4.0 * ops.square(t))) / 2.0, self.longest_momentum)
-        pull = ops.where(accepted, (t - 1.0) / t_next, 0.0)
-        step_next = ops.where(accepted, step / self.decrease, step / self.increase)
-        x_next, u_next = descend.choose(accepted, proposed, x), descend.choose(accepted, synthesised, u)
-        w_new, v_new = descend.choose(accepted, proposed, w), descend.choose(accepted, synthesised, v)
-        w_next = ((1.0 + pull) * step / step_next) * w_new - (pull * scale / step_next) * x
-        return (x_next, w_next, u_next, v_new + pull * (v_new - u), ops.where(accepted, step, scale), step_next,
-                ops.where(accepted, t_next, t))
+        back, brake, eta, pace, step, t = state
+        step = ops.stop_gradient(step)  # it follows from the data: a constant
+        change = descend.change(back, eta, step)
+        eta_change = descend.synthesise(change)
+        energy = descend.energy(change)
+        allowed = (0.5 * (1.0 + self.relative_slack)) * energy / step
+
+        def taken() -> State:
+            t_next = ops.minimum(t + 0.5, self.longest_momentum)
+            pull = (t - 1.0) / t_next
+            brake_next, pace_next = pull * (brake - change), pull * (pace + eta_change)
+            # Where nothing moved the curvature is as unknown as before.
+            longer = ops.where(energy > 0.0, step / self.decrease, step)
+            return (back - change + brake_next, brake_next, eta + eta_change + pace_next, pace_next, longer, t_next)
+
+        def taken_or_refused() -> State:
+            accepted = descend.is_within(eta, eta_change, allowed)
+            refused = (back, brake, eta, pace, step / self.increase, t)
+            return tuple(descend.choose(accepted, new, old) for new, old in zip(taken(), refused, strict=True))
+
+        surely = descend.is_surely_within(eta, eta_change, allowed)
+        return ops.cond(ops.all(surely), taken, taken_or_refused)
 
     def momentum(self, iterations: int) -> list[float]:
         """Zeros: the momentum is a part of the state."""
@@ -96,7 +108,7 @@ class Backtracking(Solver):
 
     def change(self, before: State, after: State) -> Tensor:
         """As ``Solver.change``; infinite where every step of ten was refused, which is no rest."""
-        refused = ops.any(after[5] < before[5] / self.increase**9)
+        refused = ops.any(after[4] < before[4] / self.increase**9)
         return ops.where(refused, float("inf"), super().change(before, after))
 
     def get_config(self) -> dict[str, Any]:

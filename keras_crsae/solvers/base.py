@@ -108,6 +108,10 @@ class Solver(Configured):
         """The code of a state: its first entry, unless overridden."""
         return state[0]
 
+    def shift(self, state: State, change: Tensor) -> State:
+        """The state where the baseline has risen by ``change``: the same, unless it holds values of eta."""
+        return state
+
     def change(self, before: State, after: State) -> Tensor:
         """Largest ||x - x_before|| / ||x|| over the batch, a scalar; 0 for codes that stay zero.
 

@@ -6,6 +6,8 @@ iteration applies D and D^T once, as one of fixed steps does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from keras import ops
 
 from keras_crsae.problem.objective import Problem
@@ -36,7 +38,7 @@ class SignalOperations:
         >>> filters, zero = ops.ones((3, 1, 1)), ops.zeros((1, 2, 1))
         >>> given = SignalOperations(Problem(Gaussian(), Exponential()), ops.ones((1, 4, 1)), filters, (1,),
         ...                          ops.array([0.5]), ops.array([1.0]))
-        >>> ops.convert_to_numpy(given.descend(zero, given.synthesise(zero))).ravel().tolist()
+        >>> ops.convert_to_numpy(given.descend(zero, given.start())).ravel().tolist()
         [2.0, 2.0]
     """
 
@@ -57,42 +59,54 @@ class SignalOperations:
         self._as_bias = problem.code_prior.bias_form and len(penalty_weight.shape) == 1
         self._rise = proximal_step.ascent(kernel, strides, plain, in_place, penalty_weight if self._as_bias else None)
 
+    def start(self) -> Tensor:
+        """eta = Phi (D 0 + baseline), of the signal's shape."""
+        return self.problem.predict(ops.zeros_like(self.signal))
+
     def synthesise(self, code: Tensor) -> Tensor:
-        """D x."""
-        return self._synthesis(code)
+        """Phi D x; 0 in gaps of the data, where eta so stays as it began: elsewhere it could overflow."""
+        measurement, eta = self.problem.measurement, self._synthesis(code)
+        if not measurement.projection:
+            return measurement.forward(eta)
+        return eta if self._seen is None else ops.where(self._seen, eta, 0.0)
 
-    def descend(self, point: Tensor, synthesised: Tensor) -> Tensor:
-        """prox(w / s + D^T Phi^T residual(y, Phi (D w + baseline)), penalty weight), ``point`` = w / s."""
+    def change(self, back: Tensor, eta: Tensor, step: Tensor) -> Tensor:
+        """prox(w + s D^T Phi^T residual(y, eta), s penalty weight) - w for a step size s and ``back`` = -w."""
         prior = self.problem.code_prior
-        residual = self.problem.residual(self.signal, self._observed(synthesised))
-        moved = self._rise(point, residual)
+        residual = self.problem.measurement.adjoint(self.problem.likelihood.residual(self.signal, eta))
+        rise = step * self._rise(None, residual)
         if self.exists is not None:
-            moved = self.exists * moved  # before the shrinkage: what is closed has no part in the norm of a group
-        code = ops.relu(moved) if self._as_bias else prior.prox(moved, self.penalty_weight)
-        return code if self.tail is None else proximal_step.write(code, self.tail)
+            rise = self.exists * rise  # before the shrinkage: what is closed has no part in the norm of a group
+        change = ops.maximum(rise, back) if self._as_bias else prior.change(rise, back, step * self.penalty_weight)
+        return change if self.tail is None else proximal_step.write(change, self.tail)
 
-    def excess(self, synthesised: Tensor, change: Tensor) -> Tensor:
-        """How far the observed samples' values at D w + change lie above their tangent at D w, summed a signal.
+    def is_within(self, eta: Tensor, change: Tensor, allowed: Tensor) -> Tensor:
+        """Whether the observed samples' values at eta + change lie at most ``allowed`` above their tangent at eta.
 
-        Samples beyond the signal, in the last block, have no part in it: no code reaches them, and their change is 0.
+        A bool a signal, by the sum. Samples beyond the signal, in the last block, have no part in it: no code reaches
+        them, and their change is 0.
         """
-        problem = self.problem
-        if not problem.measurement.projection:
-            change = problem.measurement.forward(change)
-        eta = problem.predict(self._observed(synthesised))
-        above = problem.likelihood.step_excess(self.signal, eta, self._observed(change))
-        return self._sum(above if self._weight is None else self._weight * above)
+        return self._sum(self._weighted(self.problem.likelihood.step_excess(self.signal, eta, change))) <= allowed
+
+    def is_surely_within(self, eta: Tensor, change: Tensor, allowed: Tensor) -> Tensor:
+        """``is_within``, or what implies it and costs less."""
+        likelihood = self.problem.likelihood
+        factor = likelihood.excess_factor(ops.max(change, axis=self._axes, keepdims=True))
+        if factor is None:
+            return self.is_within(eta, change, allowed)
+        curved = self._sum(self._weighted(likelihood.variance(eta) * change) * change)
+        return (0.5 * factor) * curved <= allowed
 
     def energy(self, change: Tensor) -> Tensor:
         """||change||^2 of a change of the code, a number a signal."""
-        return self._sum(ops.square(change))
+        return proximal_step.energy(change, self._axes)
 
     def choose(self, which: Tensor, new: Tensor, old: Tensor) -> Tensor:
         """``new`` for the signals where ``which``, a bool a signal, holds, ``old`` for the others."""
         return proximal_step.select_signals(ops.reshape(which, (-1,)), new, old)
 
-    def _observed(self, values: Tensor) -> Tensor:
-        return values if self._seen is None else ops.where(self._seen, values, 0.0)
+    def _weighted(self, values: Tensor) -> Tensor:
+        return values if self._weight is None else self._weight * values
 
     def _sum(self, values: Tensor) -> Tensor:
         return ops.sum(values, axis=self._axes, keepdims=True)
