@@ -108,7 +108,8 @@ class SolverLoop:
                 sequence.extend(self._code(problem, s) for s in steps)
                 states = steps[-1]
             return states
-        body_length = LOOP_BODY if self.remat or self.tolerance is not None else _body_length(len(factors))
+        body_length = LOOP_BODY if self.remat or self.tolerance is not None else \
+            _body_length(len(factors), LOOP_BODY // 2 if self.solver.adaptive else LOOP_BODY)
         passes, rest = divmod(len(factors), body_length)
         if rest:
             states = self._steps(problem, states, factors[:rest].tolist())[-1]
@@ -137,6 +138,9 @@ class SolverLoop:
                                    maximum_iterations=passes))[2:]
 
 
-def _body_length(count: int) -> int:
-    """Iterations in one pass of the graph loop: about ten, so that few are left to be traced before the loop."""
-    return min(range(LOOP_BODY + 2, LOOP_BODY - 4, -1), key=lambda length: count % length + length)
+def _body_length(count: int, about: int = LOOP_BODY) -> int:
+    """Iterations in one pass of the graph loop: ``about`` so many, so that few are left to be traced before the loop.
+
+    Those that search for steps take long to trace.
+    """
+    return min(range(about + 2, about - 4, -1), key=lambda length: count % length + length)

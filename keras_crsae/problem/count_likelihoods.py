@@ -205,10 +205,11 @@ class Poisson(CountLikelihood):
         """d^2 / 2 e^(eta + d / 3 + d^2 / 36), d the change: nothing cancels, and one exponential is all that it takes.
 
         e^d - 1 - d = d^2 E[e^(S d)] / 2 for S in [0, 1] of density 2 (1 - s), whose mean is 1/3 and variance 1/18: the
-        cumulants up to the second. Within 4 % for |d| <= 3, and it grows faster than the divergence beyond 10.
+        cumulants up to the second. Within 4 % for |d| <= 3, and it grows faster than the divergence beyond 10; the
+        exponent is held at that of d = -6, its least.
         """
-        d = change
-        return (0.5 * d) * d * ops.exp(eta + d * (d / 36.0 + 1.0 / 3.0))
+        d = ops.maximum(change, -6.0)
+        return (0.5 * change) * change * ops.exp(eta + d * (d / 36.0 + 1.0 / 3.0))
 
     def excess_factor(self, largest: Tensor) -> Tensor:
         d = ops.relu(largest)

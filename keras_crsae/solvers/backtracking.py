@@ -3,15 +3,18 @@
 The Poisson likelihood curves as e^eta, so that no step size is safe for every signal. Each signal has its own, 1 / L.
 A step from w to x is accepted where the data term at x lies below the parabola that promised it,
 
-    sum_i B(v_i, u_i - v_i) <= L / 2 ||x - w||^2,    u = D x, v = D w, B the Bregman divergence,
+    sum_i B(eta_i, (D (x - w))_i) <= L / 2 ||x - w||^2,    eta = D w + baseline, B the Bregman divergence,
 
 which is all that the proof of convergence of FISTA needs (Beck and Teboulle 2009, section 4). There the step is tried
 again until it is accepted; here a refused one is tried again in the next iteration, from w and with twice the L. So an
 iteration costs the same whether it is accepted or not, a batch needs one graph, and no signal waits for another. An
 accepted step lowers L by a little, so that L follows the curvature where it falls.
 
-Codes are kept in units of a step size: prox(w + s D^T r, s lambda) = s prox(w / s + D^T r, lambda), since p(a z) =
-a p(z). The threshold is then the same for all signals, as in an iteration of fixed steps, and as fast.
+D is applied to the change of the code, x - w, and eta is moved by what comes out: both sides of the test keep their
+digits however short the step is, and near the optimum L stays as large as the curvature. What rounding adds to eta does
+not feed back, since the momentum of eta is a state of its own (the difference of two values of eta would hand its
+rounding on, fiftyfold). Nearly all steps of nearly all signals are accepted, so one branch of the graph takes them all
+and selects nothing. Momentum: t grows by one half in each step (Chambolle and Dossal 2015, a = 2).
 """
 
 from __future__ import annotations
@@ -36,14 +39,13 @@ class Backtracking(Solver):
         increase: factor of L after a refused one.
         longest_momentum: bound of the momentum scalar t, whose factor of extrapolation (t - 1) / t then stays below 1:
             near the optimum the iterations converge instead of oscillating.
-        relative_slack, absolute_slack: a step is accepted up to this above the parabola: rounding in float32 must not
-            refuse the short steps near the optimum.
+        relative_slack: a step is accepted up to this above the parabola: rounding in float32 must not refuse it.
 
-    State: code x over its scale, extrapolated point w over the step size, u = D x, v = D w, scale, step size 1 / L and
-    momentum scalar t, the last three (batch, 1, ..., 1).
+    State: -w and x - w for the code x and the extrapolated point w, eta = D w + baseline, D (w - x), step size 1 / L
+    and momentum scalar t, the last two (batch, 1, ..., 1).
 
     Raises:
-        ValueError: factors or slacks out of range.
+        ValueError: factors or a slack out of range.
 
     Example:
         >>> import keras_crsae as kc
@@ -54,15 +56,13 @@ class Backtracking(Solver):
     adaptive = True
 
     def __init__(self, decrease: float = 0.97, increase: float = 2.0, longest_momentum: float = 50.0,
-                 relative_slack: float = 1e-4, absolute_slack: float = 1e-6) -> None:
-        if not 0 < decrease <= 1 < increase or not longest_momentum >= 1 or not min(relative_slack,
-                                                                                    absolute_slack) >= 0:
-            raise ValueError("Expected 0 < decrease <= 1 < increase, longest_momentum of 1 or more and slacks of 0 or "
+                 relative_slack: float = 1e-4) -> None:
+        if not 0 < decrease <= 1 < increase or not longest_momentum >= 1 or not relative_slack >= 0:
+            raise ValueError("Expected 0 < decrease <= 1 < increase, longest_momentum of 1 or more and a slack of 0 or "
                              f"more. Received: decrease={decrease!r}, increase={increase!r}, "
-                             f"longest_momentum={longest_momentum!r}, relative_slack={relative_slack!r}, "
-                             f"absolute_slack={absolute_slack!r}")
+                             f"longest_momentum={longest_momentum!r}, relative_slack={relative_slack!r}")
         self.decrease, self.increase, self.longest_momentum = float(decrease), float(increase), float(longest_momentum)
-        self.relative_slack, self.absolute_slack = float(relative_slack), float(absolute_slack)
+        self.relative_slack = float(relative_slack)
 
     def begin(self, code: Tensor, problem: Operations) -> State:
         """State of the code 0."""
@@ -113,4 +113,4 @@ class Backtracking(Solver):
 
     def get_config(self) -> dict[str, Any]:
         return {"decrease": self.decrease, "increase": self.increase, "longest_momentum": self.longest_momentum,
-                "relative_slack": self.relative_slack, "absolute_slack": self.absolute_slack}
+                "relative_slack": self.relative_slack}

@@ -37,16 +37,24 @@ class Operations(Protocol):
         """(batch, *space, channels)."""
         ...
 
+    def start(self) -> Tensor:
+        """eta = Phi (D 0 + baseline), of the signal's shape."""
+        ...
+
     def synthesise(self, code: Tensor) -> Tensor:
-        """D x."""
+        """Phi D x."""
         ...
 
-    def descend(self, point: Tensor, synthesised: Tensor) -> Tensor:
-        """prox(w / s - gradient(w), penalty weight), given w / s for a step size s and D w: the next code over s."""
+    def change(self, back: Tensor, eta: Tensor, step: Tensor) -> Tensor:
+        """prox(w - s gradient(w), s penalty weight) - w for a step size s, given ``back`` = -w and eta at w."""
         ...
 
-    def excess(self, synthesised: Tensor, change: Tensor) -> Tensor:
-        """How far the data term at D w + change lies above its tangent at D w, a number a signal."""
+    def is_within(self, eta: Tensor, change: Tensor, allowed: Tensor) -> Tensor:
+        """Whether the data term at eta + change lies at most ``allowed`` above its tangent at eta, a bool a signal."""
+        ...
+
+    def is_surely_within(self, eta: Tensor, change: Tensor, allowed: Tensor) -> Tensor:
+        """``is_within``, or what implies it and costs less."""
         ...
 
     def energy(self, change: Tensor) -> Tensor:

@@ -1,12 +1,10 @@
 """What a solver that finds its own step sizes is given of a batch: dictionary, likelihood and prior of the code.
 
-``u = D x`` and ``v = D w`` are kept by the solver, which moves them as it moves x and w, since D is linear: one
-iteration applies D and D^T once, as one of fixed steps does.
+eta = D w + baseline is kept by the solver, which moves it as it moves w, since D is linear: one iteration applies D and
+D^T once, as one of fixed steps does.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from keras import ops
 
@@ -38,8 +36,8 @@ class SignalOperations:
         >>> filters, zero = ops.ones((3, 1, 1)), ops.zeros((1, 2, 1))
         >>> given = SignalOperations(Problem(Gaussian(), Exponential()), ops.ones((1, 4, 1)), filters, (1,),
         ...                          ops.array([0.5]), ops.array([1.0]))
-        >>> ops.convert_to_numpy(given.descend(zero, given.start())).ravel().tolist()
-        [2.0, 2.0]
+        >>> ops.convert_to_numpy(given.change(zero, given.start(), given.first_step)).ravel().tolist()
+        [1.0, 1.0]
     """
 
     def __init__(self, problem: Problem, signal: Tensor, kernel: Tensor, strides: Shape, first_step: Tensor,
@@ -99,7 +97,7 @@ class SignalOperations:
 
     def energy(self, change: Tensor) -> Tensor:
         """||change||^2 of a change of the code, a number a signal."""
-        return proximal_step.energy(change, self._axes)
+        return self._sum(ops.square(change))
 
     def choose(self, which: Tensor, new: Tensor, old: Tensor) -> Tensor:
         """``new`` for the signals where ``which``, a bool a signal, holds, ``old`` for the others."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 
 import tensorflow as tf
 from keras import ops
@@ -151,11 +151,6 @@ def select_signals(which: Tensor, new: Tensor, old: Tensor) -> Tensor:
     This operation copies rows; the one of ``where``, which broadcasts, took 2.5 times as long.
     """
     return tf.raw_ops.Select(condition=which, x=new, y=old)
-
-
-def energy(values: Tensor, axes: Sequence[int]) -> Tensor:
-    """Sum of squares over ``axes``, which stay with length 1, in one pass over memory."""
-    return tf.square(tf.math.reduce_euclidean_norm(values, axes, keepdims=True))
 
 
 def is_plain(strides: Shape) -> bool:

@@ -50,14 +50,14 @@ class DenoiserSpec:
 class StepSearch:
     """How each signal finds its step size 1 / L, where the likelihood's curvature has no bound.
 
-    A step is accepted where the data term lies below the parabola of curvature L, up to the slacks; then L is lowered.
+    A step is accepted where the data term lies below the parabola of curvature L, up to the slack; then L is lowered.
     A refused one is tried again with a larger L (``keras_crsae.solvers.Backtracking``).
 
     Args:
         decrease: factor of L after an accepted step.
         increase: factor of L after a refused one.
         longest_momentum: bound of FISTA's t.
-        relative_slack, absolute_slack: what a step may lie above the parabola.
+        relative_slack: what a step may lie above the parabola.
         by_data: whether the first step size, ``EncoderSpec.step_size``, is divided by the curvature that the data let
             expect: the largest mean of the zero code, or half of the largest y.
     """
@@ -66,7 +66,6 @@ class StepSearch:
     increase: float = 2.0
     longest_momentum: float = 50.0
     relative_slack: float = 1e-4
-    absolute_slack: float = 1e-6
     by_data: bool = True
 
 

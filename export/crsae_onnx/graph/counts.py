@@ -6,10 +6,9 @@ largest size, and 1 / that size is the dispersion, which takes the place of sigm
     r = y - mean(D w + baseline)            Conv, Exp or Sigmoid, Sub
     x' = prox(w + step D^T r, threshold)    Conv, Add, Sub, Relu (or Min, Max, Sub)
 
-with the baseline as the first convolution's bias. Where the step size is searched (``StepSearch``) u = D x and v = D w
-are kept beside x and w: they are moved as x and w are, and one iteration holds two convolutions as well. Both are then
-states of the Loop, and so are the step size of each signal and FISTA's t. (With the baseline in them the difference of
-u and v would lose digits.)
+with the baseline as the first convolution's bias. Where the step size is searched (``StepSearch``) eta at w, D (w - x)
+stand among the states of the Loop beside -w and x - w, and so do each signal's step size and t. D is applied to the
+change of the code alone, as in ``keras_crsae.solvers.Backtracking``: one iteration holds two convolutions as well.
 
 The tail of the last block: its codes are multiplied by 0, so that no filter reaches the padding, where D x stays 0: its
 Bregman divergence is 0, and nothing of it enters the sums of the acceptance test.
@@ -137,7 +136,7 @@ class CountsGraph(Graph):
         for _ in range(rest):
             names = self._search(top, names, search)
         if not passes:
-            return names[0]
+            return self._searched_code(top, names)
 
         def one_pass(nodes: Nodes, number: str, before: list[str]) -> tuple[list[str], list[str]]:
             after = before
@@ -146,16 +145,22 @@ class CountsGraph(Graph):
             return after, before
 
         def goes_on(nodes: Nodes, after: list[str], before: list[str], name: str) -> None:
-            self.changed(nodes, after, before, f"{nodes.prefix}moves")
+            code, last = ([self._searched_code(nodes, states)] for states in (after, before))
+            self.changed(nodes, code, last, f"{nodes.prefix}moves")
             least = nodes("Div", before[4], _number(nodes, search.increase ** (encoder.check_every - 1)))
             refused = nodes("ReduceMax", nodes("Cast", nodes("Less", after[4], least), to=1), keepdims=0)
             nodes("Or", f"{nodes.prefix}moves", nodes("Greater", refused, _number(nodes, 0.5)), name=name)
 
         states = [state._replace(value=value) for state, value in zip(states, names, strict=True)]
-        return loop(top, passes, states, one_pass, None if encoder.tolerance is None else goes_on)[0]
+        names = loop(top, passes, states, one_pass, None if encoder.tolerance is None else goes_on)
+        return self._searched_code(top, names)
+
+    def _searched_code(self, nodes: Nodes, states: list[str]) -> str:
+        """x, of -w and x - w."""
+        return nodes.shaped(nodes("Sub", states[1], states[0]), self.columns, "blocks")
 
     def _begin(self, search: StepSearch) -> list[State]:
-        """The states x, w, u, v, step size and t of the code 0."""
+        """The states -w, x - w, eta at w, D (w - x), step size and t of the code 0."""
         top, constant, prefix = self.top, self.top.constant, f"{self.top.prefix}body/"
         code, signal = (Nodes(prefix).shape(count, axes) for count, axes in
                         ((self.columns, "blocks"), (self.rows, "signal_blocks")))
@@ -164,6 +169,7 @@ class CountsGraph(Graph):
         zero = top.shaped(zero, self.columns, "blocks")
         nothing = top("Expand", _number(top, 0.0), self.concat(self.batch, constant([self.rows]), self.signal_blocks))
         nothing = top.shaped(nothing, self.rows, "signal_blocks")
+        eta = top.shaped(top("Add", nothing, self.baseline), self.rows, "signal_blocks")
         one = top("Expand", _number(top, 1.0), self.concat(self.batch, constant([1, 1, 1])))
         step = top("Mul", one, _number(top, self.encoder.first_step))
         if search.by_data:
@@ -171,8 +177,8 @@ class CountsGraph(Graph):
         #: 0 at the positions of the last block that lie past the code's end.
         self.exists = [top("Cast", top("Equal", self.closed_positions(axis), _number(top, 0.0)), to=1)
                        for axis in self.tail]
-        values = {"x": zero, "w": zero, "u": nothing, "v": nothing, "step": step, "t": one}
-        shapes = {"x": code, "w": code, "u": signal, "v": signal, "step": number, "t": number}
+        values = {"back": zero, "brake": zero, "eta": eta, "pace": nothing, "step": step, "t": one}
+        shapes = {"back": code, "brake": code, "eta": signal, "pace": signal, "step": number, "t": number}
         return [State(name, value, shapes[name]) for name, value in values.items()]
 
     def _start_curvature(self) -> str:
@@ -187,47 +193,46 @@ class CountsGraph(Graph):
         def number(value: ArrayLike) -> str:
             return _number(nodes, value)
 
-        x, w, u, v, step, t = states
-        weights, axes = self.layers[0], nodes.constant([1, 2, 3])
-        eta = nodes("Add", v if self.mask is None else self._seen(nodes, v), self.baseline)
-        mean = self.average(nodes, eta)
-        residual = nodes("Sub", self.signal, mean)
-        residual = residual if self.mask is None else nodes("Mul", residual, self.mask)
-        moved = self.convolve(nodes, nodes("Mul", residual, step), weights.adjoint, weights.bias)
-        moved = nodes("Add", nodes.shaped(moved, self.columns, "blocks"), w)
-        threshold = nodes("Mul", weights.threshold, step)
-        negative = nodes("Mul", weights.negative_threshold, step) if self.signed else ""
-        proposed = self.shrink(nodes, moved, threshold, negative)
-        for exists in self.exists:
-            proposed = nodes("Mul", proposed, exists)
-        proposed = nodes.shaped(proposed, self.columns, "blocks")
-        predicted = self.synthesis(nodes, proposed, weights.synthesis, self.rows)
-        change = nodes("Sub", predicted, v)
-        change = change if self.mask is None else self._seen(nodes, change)
-        above = self._excess(nodes, eta, change)
+        back, brake, eta, pace, step, t = states
+        axes = nodes.constant([1, 2, 3])
+        change = self._change(nodes, back, eta, step)
+        predicted = self.synthesis(nodes, change, self.layers[0].synthesis, self.rows)
+        predicted = predicted if self.mask is None else self._seen(nodes, predicted)
+        above = self._excess(nodes, eta, predicted)
         above = above if self.mask is None else nodes("Mul", above, self.mask)
         above = nodes("ReduceSum", above, axes, keepdims=1)
-        energy = nodes("ReduceSumSquare", nodes("Sub", proposed, w), axes, keepdims=1)
-        allowed = nodes("Mul", nodes("Div", energy, step), number((1 + search.relative_slack) / 2))
-        accepted = nodes("LessOrEqual", above, nodes("Add", allowed, number(search.absolute_slack)))
-        root = nodes("Sqrt", nodes("Add", nodes("Mul", nodes("Mul", t, t), number(4.0)), number(1.0)))
-        t_next = nodes("Mul", nodes("Add", root, number(1.0)), number(0.5))
-        t_next = nodes("Min", t_next, number(search.longest_momentum))
-        factor = nodes("Div", nodes("Sub", t, number(1.0)), t_next)
-        step_next = nodes("Mul", step, nodes("Where", accepted, number(1 / search.decrease),
-                                             number(1 / search.increase)))
-        taken = [proposed, self._extrapolated(nodes, proposed, x, factor), predicted,
-                 self._extrapolated(nodes, predicted, u, factor)]
+        energy = nodes("ReduceSumSquare", change, axes, keepdims=1)
+        allowed = nodes("Div", nodes("Mul", energy, number((1 + search.relative_slack) / 2)), step)
+        accepted = nodes("LessOrEqual", above, allowed)
+        t_next = nodes("Min", nodes("Add", t, number(0.5)), number(search.longest_momentum))
+        pull = nodes("Div", nodes("Sub", t, number(1.0)), t_next)
+        brake_next = nodes("Mul", pull, nodes("Sub", brake, change))
+        pace_next = nodes("Mul", pull, nodes("Add", pace, predicted))
+        longer = nodes("Where", nodes("Greater", energy, number(0.0)), number(1 / search.decrease), number(1.0))
+        step_next = nodes("Mul", step, nodes("Where", accepted, longer, number(1 / search.increase)))
+        taken = [nodes("Add", nodes("Sub", back, change), brake_next), brake_next,
+                 nodes("Add", nodes("Add", eta, predicted), pace_next), pace_next]
         shapes = [(self.columns, "blocks")] * 2 + [(self.rows, "signal_blocks")] * 2
         return [*(nodes.shaped(nodes("Where", accepted, new, old), *shape)
                   for new, old, shape in zip(taken, states[:4], shapes, strict=True)),
                 step_next, nodes("Where", accepted, t_next, t)]
 
-    def _extrapolated(self, nodes: Nodes, new: str, old: str, factor: str) -> str:
-        return nodes("Add", new, nodes("Mul", nodes("Sub", new, old), factor))
+    def _change(self, nodes: Nodes, back: str, eta: str, step: str) -> str:
+        """prox(w + step D^T residual, threshold) - w, ``back`` = -w."""
+        weights = self.layers[0]
+        residual = nodes("Sub", self.signal, self.average(nodes, eta))
+        residual = residual if self.mask is None else nodes("Mul", residual, self.mask)
+        rise = self.convolve(nodes, nodes("Mul", residual, step), weights.adjoint, weights.bias)
+        for exists in self.exists:
+            rise = nodes("Mul", rise, exists)
+        threshold = nodes("Mul", weights.threshold, step)
+        above = back
+        if self.signed:
+            above = nodes("Min", back, nodes("Sub", rise, nodes("Mul", weights.negative_threshold, step)))
+        return nodes.shaped(nodes("Max", nodes("Sub", rise, threshold), above), self.columns, "blocks")
 
     def _seen(self, nodes: Nodes, array: str) -> str:
-        """0 where a sample is missing: there D w may be anything, also where its exponential overflows."""
+        """0 where a sample is missing: there D w may be anything, and its exponential could overflow."""
         return nodes("Where", self._observed, array, _number(nodes, 0.0))
 
     @cached_property
@@ -270,8 +275,9 @@ def _nested(nodes: Nodes, d: str, factors: Sequence[str]) -> str:
 
 
 def _poisson_excess(nodes: Nodes, eta: str, change: str) -> str:
-    slope = nodes("Add", nodes("Div", change, _number(nodes, 36.0)), _number(nodes, 1 / 3))
-    between = nodes("Exp", nodes("Add", eta, nodes("Mul", change, slope)))
+    d = nodes("Max", change, _number(nodes, -6.0))
+    slope = nodes("Add", nodes("Div", d, _number(nodes, 36.0)), _number(nodes, 1 / 3))
+    between = nodes("Exp", nodes("Add", eta, nodes("Mul", d, slope)))
     return nodes("Mul", nodes("Mul", nodes("Mul", change, _number(nodes, 0.5)), change), between)
 
 

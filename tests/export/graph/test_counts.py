@@ -64,13 +64,14 @@ def encode(spec, counts, size=None, mask=None, baseline=None):
             change = synthesis(new, kernel, stride) + mu - eta
             above = weight * (partition(eta + change) - partition(eta) - mean(eta) * change)
             if spec.likelihood == "poisson":  # Likelihood.step_excess
-                above = weight * change**2 / 2 * np.exp(eta + change / 3 + change**2 / 36)
+                least = np.maximum(change, -6)
+                above = weight * change**2 / 2 * np.exp(eta + least / 3 + least**2 / 36)
             allowed = np.square(new - w).sum(axis=(1, 2), keepdims=True) / (2 * step)
-            taken = above.sum(axis=(1, 2), keepdims=True) <= (1 + 1e-4) * allowed + 1e-6
-            t_next = np.minimum((1 + np.sqrt(1 + 4 * t**2)) / 2, 50)
+            taken = above.sum(axis=(1, 2), keepdims=True) <= (1 + 1e-4) * allowed
+            t_next = np.minimum(t + 0.5, 50)
             w = np.where(taken, new + (t - 1) / t_next * (new - x), w)
             x, t = np.where(taken, new, x), np.where(taken, t_next, t)
-            step = step * np.where(taken, 1 / 0.97, 0.5)
+            step = step * np.where(taken, np.where(allowed > 0, 1 / 0.97, 1.0), 0.5)
     return x, synthesis(x, spec.decoder_kernel, stride)[:, :counts.shape[1]] + mu
 
 

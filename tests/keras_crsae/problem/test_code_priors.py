@@ -24,6 +24,12 @@ def test_the_prox_minimises_distance_and_penalty(prior):
     np.testing.assert_allclose(prior.prox(ops.convert_to_tensor(v), 0.8), best, atol=1e-3)
 
 
+def test_the_change_is_the_prox_less_the_point(prior, rng):
+    w, rise = rng.standard_normal((2, 2, 50, 3))
+    expected = np.asarray(prior.prox(w + rise, 0.4)) - w
+    np.testing.assert_allclose(prior.change(*map(ops.convert_to_tensor, (rise, -w)), 0.4), expected, atol=1e-12)
+
+
 def test_the_dual_excess_is_what_moves_a_zero(prior, rng):
     x = rng.standard_normal((2, 50, 3))
     moved = np.asarray(prior.prox(x, 0.4))

@@ -216,3 +216,7 @@ def test_what_accepts_a_step_is_near_the_divergence_and_never_small_where_that_i
     share = np.divide(found, np.expm1(d) - d, out=np.ones_like(d), where=d != 0)
     assert np.abs(share[np.abs(d) <= 3] - 1).max() < 0.04 and share.min() > 0.9
     np.testing.assert_allclose(share[np.abs(d) <= 0.5], 1, atol=1e-3)
+    for largest in (-3.0, 0.0, 2.0, 12.0):  # of the mean 1
+        factor = float(Poisson().excess_factor(np.float32(largest)))
+        inside = d[d <= largest]
+        assert (found[d <= largest] <= 0.5 * factor * inside**2 * (1 + 1e-6)).all()
