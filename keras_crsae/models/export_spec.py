@@ -56,7 +56,7 @@ def encoder_spec(model: Any) -> EncoderSpec:
         adjoint_kernel=None if analysis is None or layers else _unit_kernel(analysis),
         subspace=_subspace(model),
         layers=layers, strides=dictionary.strides, block=encoder.block, step_size=float(model.step_size),
-        lambda_reg=ops.convert_to_numpy(model.lambda_reg), sigma=float(model.sigma),
+        lambda_reg=_rates(model), sigma=float(model.sigma),
         code_prior=encoder.cell.code_prior.onnx, likelihood=model.likelihood.onnx, **_of_filters(encoder.cell),
         **counts, search=_search(model), momentum=np.array(encoder.solver.momentum(encoder.iterations), np.float32),
         tolerance=encoder.tolerance, check_every=LOOP_BODY, active=encoder.active,
@@ -108,6 +108,16 @@ def _step_sizes(model: Any) -> np.ndarray:
     largest = [float(model.measurement.of_batch(i, "float32").largest_eigenvalue(
         kernel, cell.dictionary.strides, lambda: 1.0 / own)) for i in range(model.measurement.count)]
     return np.maximum(own, 1.0 / np.array(largest))
+
+
+def _rates(model: Any) -> np.ndarray:
+    """lambda of each filter, or of all: a shared one is 0 of dense filters, too."""
+    rates = ops.convert_to_numpy(model.lambda_reg)
+    dense = model.encoder.cell.dense_filters
+    if not dense:
+        return rates
+    sparse = model.filters - dense
+    return np.append(np.broadcast_to(rates[:sparse], sparse), np.zeros(dense))
 
 
 def _of_filters(cell: Any) -> dict[str, Any]:
