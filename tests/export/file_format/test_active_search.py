@@ -29,6 +29,7 @@ def test_the_tolerance_of_a_graph_is_no_tolerance_of_the_search():
     ({"strides": (2,)}, "codes of every sample"), ({"likelihood": "poisson"}, "likelihood 'poisson'"),
     ({"code_prior": "other"}, "the model's is 'other'"), ({"adjoint_kernel": KERNEL}, "filters of norm 1"),
     ({"kernel": 2 * KERNEL}, "filters of norm 1"),
+    ({"ridge": np.array([0.0, 1.0]), "code_prior": "soft"}, "some filters of the model are dense"),
     ({"measurement": MeasurementSpec("subsample", factor=(2,), offset=(0,))}, "windows are of the signal itself"),
     ({"kernel": KERNEL[None], "decoder_kernel": KERNEL[None], "strides": (1, 1), "block": None}, "images")], ids=str)
 def test_the_reason_is_said_where_there_is_no_search(changes, reason):
