@@ -92,7 +92,7 @@ def test_the_duality_gap_closes_with_and_without_a_penalty_and_with_a_mask(drift
             assert (found.gap >= 0).all() and (found.remaining < 1e-4).all() and (found.gap < early.gap).all()
 
 
-@pytest.mark.parametrize("gradient, tied", [("unrolled", False), ("truncated", True), ("decoder", True)])
+@pytest.mark.parametrize("gradient, tied", [("truncated", False), ("decoder", True)])
 def test_it_is_saved_with_its_training_and_goes_on_exactly(tmp_path, drift, gradient, tied):
     def fresh():
         made = kc.CRsAE(3, 21, iterations=4, sigma="estimate", sigma_learning=True, gradient=gradient, tied=tied,
@@ -108,8 +108,9 @@ def test_it_is_saved_with_its_training_and_goes_on_exactly(tmp_path, drift, grad
     again = keras.saving.load_model(tmp_path / "m.keras")
     again.fit(drift[0], epochs=2, initial_epoch=1, batch_size=3, verbose=0)
     assert (again.filters, again.dense_filters, again.encoder.cell.dense_penalty) == (4, 1, 1.0)
-    for name, value in {v.path: v for v in whole.weights}.items():
-        np.testing.assert_array_equal(value, {v.path: v for v in again.weights}[name], err_msg=name)
+    for one, other in zip(whole.weights, again.weights, strict=True):
+        assert one.name == other.name
+        np.testing.assert_array_equal(one, other, err_msg=one.name)
     assert np.asarray(again.lambda_reg)[3] == 0
 
 
