@@ -16,6 +16,8 @@ from keras_crsae.typing import Gradient, Tensor
 
 #: Iterations in one pass of the graph loop, about; exactly so with ``tolerance``, tested after each, and ``remat``.
 LOOP_BODY = 10
+#: Passes of the graph loop after which a solver's running sums are computed anew.
+REFRESH_PASSES = 4
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,19 @@ class SolverLoop:
             sequence[-1] = [*self.solver.shift(tuple(states), found - free[0]), found]
         return sequence
 
+    def _refreshed(self, problem: FoldedProblem, states: list[Tensor], i: Tensor) -> list[Tensor]:
+        """The states after pass number ``i``, running sums computed anew once in ``REFRESH_PASSES`` passes."""
+        if not self.solver.adaptive:
+            return states
+        free = states[-1:] if problem.free_baseline else []
+        state = tuple(states[:len(states) - len(free)])
+
+        def anew() -> tuple[Tensor, ...]:
+            present = problem.with_baseline(free[0]) if free else problem
+            return self.solver.refresh(state, present.operations())
+
+        return [*ops.cond(ops.equal(i % REFRESH_PASSES, REFRESH_PASSES - 1), anew, lambda: state), *free]
+
     def _remat_pass(self, problem: FoldedProblem, states: list[Tensor], factors: Tensor) -> list[Tensor]:
         """One pass of the loop whose iterates are computed again for the gradient."""
         present = [t for t in problem.tensors if t is not None]
@@ -125,12 +140,12 @@ class SolverLoop:
         def body(i: Tensor, change: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
             row = ops.take(table, i, axis=0)  # OpenVINO runs no slice at a computed place in a loop
             if self.remat:
-                return i + 1, change, *self._remat_pass(problem, list(states), row)
+                return i + 1, change, *self._refreshed(problem, self._remat_pass(problem, list(states), row), i)
             steps = self._steps(problem, list(states), ops.unstack(row, body_length))
             if self.tolerance is not None:
                 change = self.solver.change(tuple(states) if self.solver.adaptive else tuple(steps[-2]),
                                             tuple(steps[-1]))
-            return i + 1, change, *steps[-1]
+            return i + 1, change, *self._refreshed(problem, steps[-1], i)
 
         start = ops.cast(float("inf"), problem.tensors.signal.dtype)
         least = 0.0 if self.tolerance is None else self.tolerance

@@ -14,7 +14,8 @@ D is applied to the change of the code, x - w, and eta is moved by what comes ou
 digits however short the step is, and near the optimum L stays as large as the curvature. What rounding adds to eta does
 not feed back, since the momentum of eta is a state of its own (the difference of two values of eta would hand its
 rounding on, fiftyfold). Nearly all steps of nearly all signals are accepted, so one branch of the graph takes them all
-and selects nothing. Momentum: t grows by one half in each step (Chambolle and Dossal 2015, a = 2).
+and selects nothing. Every twenty iterations or so eta is computed from w anew: after a thousand steps its rounding would be
+what limits the code. Momentum: t grows by one half in each step (Chambolle and Dossal 2015, a = 2).
 """
 
 from __future__ import annotations
@@ -76,6 +77,10 @@ class Backtracking(Solver):
     def shift(self, state: State, change: Tensor) -> State:
         """The state where the baseline has risen by ``change``."""
         return state[0], state[1], state[2] + change, *state[3:]
+
+    def refresh(self, state: State, problem: Operations) -> State:
+        """The state with eta computed from the code anew: as a running sum it keeps the rounding of every step."""
+        return *state[:2], problem.start() - problem.synthesise(state[0]), *state[3:]
 
     def step(self, state: State, descend: Any, factor: Tensor | None = None) -> State:
         """The next state, by the ``Operations`` of a batch; ``factor`` has no say."""

@@ -108,6 +108,10 @@ class Solver(Configured):
         """
         raise NotImplementedError
 
+    def refresh(self, state: State, problem: Operations) -> State:
+        """The same state with running sums computed anew, where an ``adaptive`` solver keeps any."""
+        return state
+
     def momentum(self, iterations: int) -> list[float]:
         """Extrapolation after each of ``iterations`` steps from the beginning: x + factor (x - x_last)."""
         raise NotImplementedError

@@ -142,7 +142,7 @@ class CountsGraph(Graph):
             after = before
             for _ in range(encoder.check_every):
                 after = self._search(nodes, after, search)
-            return after, before
+            return [*after[:2], self._eta_anew(nodes, after[0]), *after[3:]], before
 
         def goes_on(nodes: Nodes, after: list[str], before: list[str], name: str) -> None:
             code, last = ([self._searched_code(nodes, states)] for states in (after, before))
@@ -154,6 +154,12 @@ class CountsGraph(Graph):
         states = [state._replace(value=value) for state, value in zip(states, names, strict=True)]
         names = loop(top, passes, states, one_pass, None if encoder.tolerance is None else goes_on)
         return self._searched_code(top, names)
+
+    def _eta_anew(self, nodes: Nodes, back: str) -> str:
+        """eta at w, ``back`` = -w: as a running sum it keeps the rounding of every step."""
+        moved = self.synthesis(nodes, nodes("Neg", back), self.layers[0].synthesis, self.rows)
+        moved = moved if self.mask is None else self._seen(nodes, moved)
+        return nodes.shaped(nodes("Add", moved, self.baseline), self.rows, "signal_blocks")
 
     def _searched_code(self, nodes: Nodes, states: list[str]) -> str:
         """x, of -w and x - w."""
