@@ -14,8 +14,8 @@ D is applied to the change of the code, x - w, and eta is moved by what comes ou
 digits however short the step is, and near the optimum L stays as large as the curvature. What rounding adds to eta does
 not feed back, since the momentum of eta is a state of its own (the difference of two values of eta would hand its
 rounding on, fiftyfold). Nearly all steps of nearly all signals are accepted, so one branch of the graph takes them all
-and selects nothing. Every twenty iterations or so eta is computed from w anew: after a thousand steps its rounding would be
-what limits the code. Momentum: t grows by one half in each step (Chambolle and Dossal 2015, a = 2).
+and selects nothing. Every twenty iterations or so eta is computed from w anew: after a thousand steps its rounding
+would be what limits the code. Momentum: t grows by one half in each step (Chambolle and Dossal 2015, a = 2).
 """
 
 from __future__ import annotations

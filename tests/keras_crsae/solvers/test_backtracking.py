@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import keras_crsae as kc
 from keras_crsae.data import simulate_spikes, spike_templates
+from keras_crsae.operators import convolution
 from keras_crsae.problem import Binomial, Poisson, Problem, objective
 from keras_crsae.solvers import FISTA, Backtracking
 from keras_crsae.solvers.operations import SignalOperations
@@ -217,11 +218,11 @@ def iterations_to(fractions, solver, layer, signal, baseline, step=None, most=32
     return [int(np.flatnonzero(share > f)[-1]) + 2 for f in fractions]
 
 
-def overlapping(likelihood, amplitude, baseline, lambda_reg, windows=6):
+def overlapping(likelihood, amplitude, baseline, lambda_reg, windows=6, iterations=4000):
     """The data of the package's simulation, as counts, and a layer with its filters that is run to the optimum."""
     filters = -spike_templates(50, 3)
     code = simulate_spikes(filters, windows, 500, 1.5, (amplitude, 0.1 * amplitude), seed=1).code
-    layer = coder(3, 50, likelihood, lambda_init=lambda_reg, iterations=4000)
+    layer = coder(3, 50, likelihood, lambda_init=lambda_reg, iterations=iterations)
     layer.build((None, 500, 1))
     layer.cell.dictionary.kernel.assign(filters)
     layer.cell.restore_constraints()  # the step size of these filters
@@ -230,6 +231,30 @@ def overlapping(likelihood, amplitude, baseline, lambda_reg, windows=6):
     if likelihood == "poisson":
         return layer, rng.poisson(np.exp(np.minimum(eta, 11))).astype("float32")
     return layer, (rng.binomial(25, 1 / (1 + np.exp(-eta))) / 25).astype("float32")
+
+
+def off_optimum(layer, signal, baseline):
+    """Largest violation of a code's condition of optimality, relative to lambda sigma^2, of each signal; float64."""
+    code = encode(layer, signal, baseline=np.float32(baseline)).astype(np.float64)
+    cell, kernel = layer.cell, tf.cast(layer.cell.dictionary.unit_kernel(), tf.float64)
+    eta = convolution.synthesis(tf.constant(code), kernel, cell.dictionary.strides) + baseline
+    rise = convolution.adjoint(tf.constant(signal, tf.float64) - cell.likelihood.mean(eta), kernel,
+                               cell.dictionary.strides).numpy() / np.asarray(cell.penalty_weight(), np.float64)
+    return np.where(code > 0, np.abs(rise - 1), np.maximum(rise - 1, 0)).max(axis=(1, 2))
+
+
+def test_automatic_iterations_end_at_the_optimum_of_loud_signals(rng):
+    layer = coder(3, 15, lambda_init=1.5 * np.sqrt(1000.0), iterations="auto")
+    assert (off_optimum(layer, counts(rng, (2, 200, 1), 1000.0), np.log(1000.0)) < 1e-3).all()
+
+
+@pytest.mark.parametrize("likelihood, amplitude, baseline, variance", [
+    ("poisson", 9.0, -2.0, np.exp(-2.0)), (Binomial(25), 16.0, -3.5, 25 * np.exp(-3.5) / (1 + np.exp(-3.5))**2)],
+    ids=["poisson", "binomial"])
+def test_automatic_iterations_end_at_the_optimum_where_strong_events_overlap(likelihood, amplitude, baseline, variance):
+    layer, signal = overlapping(likelihood, amplitude, baseline, np.sqrt(2 * np.log(1353) * variance),
+                                iterations="auto")
+    assert (off_optimum(layer, signal, baseline) < 1e-3).all()
 
 
 @pytest.mark.slow
