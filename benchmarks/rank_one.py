@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 from scipy.signal.windows import tukey
 
-from benchmarks.common import NOT_INSTALLED, limit_threads, machine, parser, report, save, seconds
+from benchmarks import common
+from benchmarks.common import NOT_INSTALLED, limit_threads, machine, report, save, seconds
 
 #: Share above the lowest objective that any competitor reached, at which time is taken.
 WITHIN = 1e-3
@@ -281,7 +282,7 @@ def compare(arguments, folder):
 
 
 def main():
-    made = parser(__doc__, threads=1)
+    made = common.parser(__doc__, threads=1)
     made.add_argument("--repeats", type=int, default=3, help="runs of each")
     made.add_argument("--rounds", type=int, default=16, help="epochs of keras-crsae")
     made.add_argument("--alphacsc-python", default=sys.executable, help="interpreter that has alphacsc")

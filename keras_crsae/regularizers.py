@@ -108,7 +108,8 @@ class Coherence(keras.regularizers.Regularizer):
             matrix = ops.reshape(x, (-1, filters))
             return self.weight * ops.sum(ops.square(ops.matmul(ops.transpose(matrix), matrix) - ops.eye(
                 filters, dtype=x.dtype)))
-        signals = ops.pad(ops.moveaxis(x, -1, 0), [(0, 0), *((n, n) for n in widths), (0, 0)])
+        signals = ops.transpose(x, (len(sizes) + 1, *range(len(sizes) + 1)))
+        signals = ops.pad(signals, [(0, 0), *((n, n) for n in widths), (0, 0)])
         products = ops.conv(signals, x, padding="valid", data_format="channels_last")
         same = ops.sum(ops.square(products)) - ops.sum(ops.square(_diagonal(products, widths)))
         return self.weight * (same + ops.sum(ops.square(_diagonal(products, widths) - 1.0)))

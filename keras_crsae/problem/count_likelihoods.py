@@ -42,6 +42,7 @@ class CountLikelihood(Likelihood):
 
     #: Whether counts are at most the size, which is then a whole number.
     bounded: bool = False
+    excess_cancels = False
 
     def __init__(self, size: Any) -> None:
         self.size = count_data.as_own_size(size, str(self.size_name), self.bounded)

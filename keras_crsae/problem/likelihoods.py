@@ -30,6 +30,7 @@ class Likelihood(Configured):
             eigenvalue of D^T D, is then a safe step size. None: there is no bound.
         quadratic: whether ``value`` is (y - eta)^2 / 2. The active-set solver, noise estimation and the refit of
             amplitudes on their support need that.
+        excess_cancels: whether ``step_excess`` is a difference of values, whose rounding a search for steps allows for.
         onnx: form in an exported graph; None: the exporter refuses.
         size_name: None, or what data that are counts are divided by: "exposure" or "trials". y is then the mean of
             the data, counts / size, and eta holds a baseline.
@@ -45,6 +46,7 @@ class Likelihood(Configured):
 
     curvature: float | None = None
     quadratic: bool = False
+    excess_cancels: bool = True
     onnx: str | None = None
     size_name: str | None = None
     size: Any = 1.0
@@ -153,6 +155,7 @@ class Gaussian(Likelihood):
 
     curvature = 1.0
     quadratic = True
+    excess_cancels = False
     onnx = "gaussian"
 
     def value(self, y: Tensor, eta: Tensor) -> Tensor:

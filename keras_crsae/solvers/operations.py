@@ -6,6 +6,7 @@ D^T once, as one of fixed steps does.
 
 from __future__ import annotations
 
+import keras
 from keras import ops
 
 from keras_crsae.problem.objective import Problem
@@ -84,7 +85,14 @@ class SignalOperations:
         A bool a signal, by the sum. Samples beyond the signal, in the last block, have no part in it: no code reaches
         them, and their change is 0.
         """
-        return self._sum(self._weighted(self.problem.likelihood.step_excess(self.signal, eta, change))) <= allowed
+        likelihood = self.problem.likelihood
+        excess = self._sum(self._weighted(likelihood.step_excess(self.signal, eta, change)))
+        return excess <= (allowed + self._rounding(eta) if likelihood.excess_cancels else allowed)
+
+    def _rounding(self, eta: Tensor) -> Tensor:
+        """What rounding may add to a difference of the data term's values, a number a signal."""
+        value = ops.abs(self.problem.likelihood.value(self.signal, eta))
+        return 2.0 * keras.config.epsilon() * self._sum(self._weighted(value))
 
     def is_surely_within(self, eta: Tensor, change: Tensor, allowed: Tensor) -> Tensor:
         """``is_within``, or what implies it and costs less."""

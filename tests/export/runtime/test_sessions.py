@@ -142,21 +142,36 @@ def test_unfit_options_are_refused(exported, options, words):
         SparseEncoder(exported[1], **options)
 
 
-def test_threads_reach_the_session(exported):
-    options = SparseEncoder(exported[1], threads=1, arena=False)._session.get_session_options()
+@pytest.fixture()
+def created(monkeypatch):
+    """The sessions that are made meanwhile."""
+    made, create = [], sessions.create_session
+
+    def listed(*given):
+        made.append(create(*given))
+        return made[-1]
+
+    monkeypatch.setattr(sessions, "create_session", listed)
+    return made
+
+
+def test_threads_reach_the_session(exported, created):
+    SparseEncoder(exported[1], threads=1, arena=False)
+    options = created[-1].get_session_options()
     assert options.intra_op_num_threads == 1 and options.enable_cpu_mem_arena is False
     for spinning in (False, True):
-        options = SparseEncoder(exported[1], spinning=spinning)._session.get_session_options()
+        SparseEncoder(exported[1], spinning=spinning)
+        options = created[-1].get_session_options()
         assert options.get_session_config_entry("session.intra_op.allow_spinning") == str(int(spinning))
 
 
-def test_bound_runs_give_what_plain_runs_give(exported, rng):
+def test_bound_runs_give_what_plain_runs_give(exported, rng, created):
     """The binding that a GPU session uses, here on the CPU's memory."""
-    encoder = SparseEncoder(exported[1], providers=[CPU])
+    SparseEncoder(exported[1], providers=[CPU])
     feed = {"signal": (3 * rng.standard_normal((2, 61, 1))).astype("float32")}
     names = ["reconstruction", "code"]
-    bound = sessions.run_bound(ort, encoder._session, names, feed, ort.RunOptions(), "cpu")
-    for made, plain in zip(bound, encoder._session.run(names, feed), strict=True):
+    bound = sessions.run_bound(ort, created[-1], names, feed, ort.RunOptions(), "cpu")
+    for made, plain in zip(bound, created[-1].run(names, feed), strict=True):
         np.testing.assert_array_equal(made, plain)
 
 

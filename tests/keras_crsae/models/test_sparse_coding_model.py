@@ -30,7 +30,7 @@ def test_signatures_are_those_of_keras(model, method):
     """Names, order, kinds and defaults; Keras has no annotations, we do. Trials and others come by name alone."""
     ours, theirs = ([(p.name, p.kind, p.default) for p in inspect.signature(getattr(c, method)).parameters.values()]
                     for c in (model, keras.Model))
-    further = {(name, inspect.Parameter.KEYWORD_ONLY, None) for name in ("trials", "exposure", "support")}
+    further = {(name, inspect.Parameter.KEYWORD_ONLY, None) for name in ("trials", "exposure", "support", "operator")}
     assert [parameter for parameter in ours if parameter not in further] == theirs
 
 

@@ -161,10 +161,7 @@ def exports_or_refuses(model, signal, path):
 
         validate(model, path)
         return
-    dense = kc.CRsAE.from_config({**model.get_config(), "solver": "fista", "active": False, "tolerance": None})
-    if not model.encoder.solver.active:
-        dense = model
-    dense.set_dictionary(keras.ops.convert_to_numpy(model.dictionary.kernel))
+    dense = model.export_reference(model.encoder.tolerance)
     np.testing.assert_allclose(SparseEncoder(path).encode(signal), dense.encode(signal), atol=1e-4)
 
 

@@ -157,7 +157,7 @@ def test_a_batch_that_holds_no_counts_is_stopped_or_skipped(counts):
     for batch in (counts[:8], counts[8:16]):
         clean.train_on_batch(batch)
     for a, b in zip(made.dictionary_variables, clean.dictionary_variables, strict=True):
-        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, b, rtol=1e-5)  # a stream's graph knows no sizes and sums in another order
 
 
 def test_training_that_is_saved_goes_on_exactly(tmp_path, counts):
