@@ -50,13 +50,13 @@ def _refusal(spec: EncoderSpec) -> str | None:
         return "images are active everywhere"
     if spec.strides != (1,):
         return f"it is for codes of every sample, and the model has strides {spec.strides}"
-    if spec.likelihood != "gaussian":
+    if spec.size_name is not None:
         return f"its windows share one Gram matrix, which the likelihood {spec.likelihood!r} has not"
     if spec.ridge is not None:
         return "its penalty is that of sparse codes alone, and some filters of the model are dense"
     if spec.measurement is not None:
         return f"its windows are of the signal itself, and the model sees it through {spec.measurement.facts()}"
-    if spec.ridge is not None or not (spec.lambda_reg > 0).all():
+    if not (spec.lambda_reg > 0).all():
         return "the model has dense filters, which are active everywhere"
     if spec.code_prior not in SHRINKAGES:
         return f"it is written for the code priors {tuple(SHRINKAGES)}, and the model's is {spec.code_prior!r}"

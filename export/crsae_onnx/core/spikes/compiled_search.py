@@ -1,11 +1,11 @@
 """The search of ``crsae_onnx.core.spikes.spike_search`` as loops that numba compiles: the same moves in the same order.
 
-``SpikeSearch`` is the reference: what each function does is said there, under the same name. Sums are taken in the same
+``SpikeSearch`` is the reference; it documents each function under the same name. Sums are taken in the same
 order and precision, so that both give the same spikes. Pairs of which an upper bound says that they gain too little are
 not tried, which changes no result.
 """
 
-# Scalars are NumPy's here, as numba sees them: what they are is said with int and float.
+# Scalars are NumPy's here, as numba sees them; int and float state their kind.
 # pyright: basic, reportReturnType=false, reportArgumentType=false, reportCallIssue=false
 from __future__ import annotations
 

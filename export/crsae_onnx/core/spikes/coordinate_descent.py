@@ -6,7 +6,7 @@ with the signal and with each other: one coordinate at a time is set to its best
 2018, "DICOD", ICML). It costs what is active, not what is long: hundreds of times less than FISTA on recordings.
 """
 
-# Scalars are NumPy's here, as numba sees them: what they are is said with int and float.
+# Scalars are NumPy's here, as numba sees them; int and float state their kind.
 # pyright: basic, reportReturnType=false, reportArgumentType=false, reportCallIssue=false
 from __future__ import annotations
 
