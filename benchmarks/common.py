@@ -157,10 +157,10 @@ def report(question, arguments, headers, rows, data, title=""):
     return {"title": title, "headers": headers, "rows": [[str(c) for c in row] for row in rows], "data": data}
 
 
-def save(question, arguments, described, sections):
-    """Write ``<question>.json`` (``<question>-short.json``) with the machine's description; says what it replaced."""
+def save(question, arguments, described, sections, part=""):
+    """Write ``<question>.json`` (with ``_<part>``, ``-short``) and the machine; says what it replaced."""
     arguments.output.mkdir(parents=True, exist_ok=True)
-    path = arguments.output / f"{question}{'-short' if arguments.short else ''}.json"
+    path = arguments.output / f"{question}{part and '_' + part}{'-short' if arguments.short else ''}.json"
     replaced = path.exists()
     options = {k: _portable(v) if isinstance(v, Path) else v for k, v in vars(arguments).items() if k != "output"}
     path.write_text(json.dumps({"question": question, "options": options, "machine": described,

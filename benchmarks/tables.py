@@ -87,6 +87,9 @@ PAGES = {
         "The filters are as long as the signal: one matrix for all shows them only through its rows. Digits: logistic "
         "regression on the codes of 5,000 digits, 4,000 to learn from and 1,000 to test, another matrix in each "
         "batch."),
+    "certification": Page("How far may a signal change before its class does?", (Source("certification_digits"),),
+                          "Share of the test images that are classified rightly and whose certificate reaches the "
+                          "given l2 radius, for images of norm 1. \"Paper's\" is the bound of arXiv 2010.12088."),
     "denoising": Page("How good are denoisers after minutes?", (
         Source("denoising_curves", "Over training time",
                "Each configuration differs from the first in what its name says. Nine images of `set68`, eight "
@@ -247,6 +250,7 @@ def command(stored):
     shown = [f"--threads {given['threads']}"] if stored["question"] == "solvers" else []
     shown += [f"--windows {given['windows']}"] if given.get("windows") else []
     shown += [f"--{name}" for name in ("short", "hour") if given.get(name)]
+    shown += [f"--data {name}" for name in given.get("data") or () if isinstance(given["data"], list)]
     return " ".join(["python -m benchmarks." + stored["question"].replace("paper_em", "paper.em"), *shown])
 
 
