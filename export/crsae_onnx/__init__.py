@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from crsae_onnx.core.errors import SignalError
     from crsae_onnx.core.spikes.detector import SpikeReader, Spikes, SpikeStream
+    from crsae_onnx.core.spikes.live_stream import EventKind, LiveStream, SpikeEvent
     from crsae_onnx.core.windowing import SparseCode
     from crsae_onnx.file_format.container import ModelFileError
     from crsae_onnx.runtime.sparse_encoder import SparseEncoder
 
-__all__ = ["ModelFileError", "SignalError", "SparseCode", "SparseEncoder", "SpikeReader", "SpikeStream", "Spikes"]
+__all__ = ["EventKind", "LiveStream", "ModelFileError", "SignalError", "SparseCode", "SparseEncoder", "SpikeEvent",
+           "SpikeReader", "SpikeStream", "Spikes"]
 _SOURCES = {
     "ModelFileError": "file_format.container", "SparseEncoder": "runtime.sparse_encoder",
     "SignalError": "core.errors", "SparseCode": "core.windowing",
     **{name: "core.spikes.detector" for name in ("SpikeReader", "SpikeStream", "Spikes")},
+    **{name: "core.spikes.live_stream" for name in ("EventKind", "LiveStream", "SpikeEvent")},
 }
 
 

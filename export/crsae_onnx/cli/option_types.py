@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -44,3 +44,14 @@ def positive_number(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"expected a number above 0, not {text!r}")
     return value
+
+
+def least_or_seconds(text: str) -> float | Literal["least"]:
+    """``"least"``, or a finite number above 0.
+
+    Example:
+        >>> from crsae_onnx.cli.option_types import least_or_seconds
+        >>> least_or_seconds("least"), least_or_seconds("0.008")
+        ('least', 0.008)
+    """
+    return "least" if text == "least" else positive_number(text)

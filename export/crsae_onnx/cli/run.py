@@ -33,7 +33,7 @@ def run(args: Namespace) -> None:
         raise ValueError(f"{args.file} encodes {encoder.info['channels']} channels, not {args.channels}.")
     with atomic_write(output) as temporary, ProgressBar(args.progress) as progress:
         if args.spikes:
-            message = run_spikes(encoder, signal, temporary, args.chunk, progress)
+            message = run_spikes(encoder, signal, temporary, args.chunk, progress, args.delay)
         else:
             signal = as_batch(signal, encoder.info["rank"], args.input)
             message = _encode(encoder, signal, temporary, args, progress)
@@ -43,7 +43,7 @@ def run(args: Namespace) -> None:
 def _run_cluster(args: Namespace) -> None:
     from crsae_onnx.runtime.cluster import run_cluster
 
-    _refuse(args, ("sparse", "spikes", "sigma", "chunk", "fs", "channels", "dtype", "key", "active"),
+    _refuse(args, ("sparse", "spikes", "sigma", "chunk", "delay", "fs", "channels", "dtype", "key", "active"),
             "On a cluster a dense array is written")
     local = args.scheduler in (None, "local")
     shape = run_cluster(args.file, args.input, args.output, None if local else args.scheduler,
@@ -63,8 +63,10 @@ def _check_output(args: Namespace, output: Path) -> None:
         _refuse(args, ("sparse", "reconstruct", "window", "sigma"), "--spikes writes a table of spikes")
         if output.suffix != ".csv":
             raise ValueError(f"--spikes writes a .csv file. Received: {output}")
-    elif args.chunk is not None:
-        raise ValueError("--chunk is for --spikes.")
+    else:
+        for name in ("chunk", "delay"):
+            if getattr(args, name) is not None:
+                raise ValueError(f"--{name} is for --spikes.")
     if output.exists() and not args.overwrite:
         raise FileExistsError(f"{output} exists. Choose another name or pass --overwrite.")
     if args.sparse and (args.reconstruct or output.suffix != ".npz"):

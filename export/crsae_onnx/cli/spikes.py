@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from crsae_onnx.cli.live import Latencies, write_events
 from crsae_onnx.core.progress import Progress
 from crsae_onnx.core.spikes.csv_table import write_header, write_rows
 from crsae_onnx.core.spikes.detector import SpikeReader, Spikes
@@ -43,7 +45,7 @@ def reader_of(encoder: SparseEncoder) -> SpikeReader:
 
 
 def run_spikes(encoder: SparseEncoder, recording: np.ndarray, output: Path, chunk: float | None = None,
-               progress: Progress = lambda step, fraction: None) -> str:
+               progress: Progress = lambda step, fraction: None, delay: float | Literal["least"] | None = None) -> str:
     """Write the spikes of a recording to ``output``; memory stays that of a few frames.
 
     Args:
@@ -52,12 +54,14 @@ def run_spikes(encoder: SparseEncoder, recording: np.ndarray, output: Path, chun
         output: Path of the .csv file to write; what fails leaves part of it.
         chunk: None: the whole recording; or seconds, which then arrive one after the other, as in a measurement.
         progress: called with the step's name and the fraction that is done.
+        delay: None, or seconds at most from a spike's extremum to its report ("least": as few as can be): a
+            ``LiveStream``'s events are written then.
 
     Returns:
         A message for the user.
 
     Raises:
-        ValueError: the file carries no reader, an invalid recording or chunk.
+        ValueError: the file carries no reader, an invalid recording, chunk or delay.
     """
     reader = reader_of(encoder)
     if len(recording.shape) == 1:
@@ -66,30 +70,42 @@ def run_spikes(encoder: SparseEncoder, recording: np.ndarray, output: Path, chun
     rate = reader.sampling_frequency
     if chunk is not None and not 1 <= chunk * rate <= 2**40:
         raise ValueError(f"--chunk takes seconds, at least one sample of {1 / rate:g} s. Received: {chunk!r}.")
-    begin, count = time.perf_counter(), 0
+    step = None if chunk is None else round(chunk * rate)
+    begin, latencies = time.perf_counter(), Latencies(rate)
     with output.open("w", encoding="utf-8", newline="") as file:
-        write_header(file)
         progress("find spikes", 0.0)
-        for spikes in _pieces(reader, encoder, recording, chunk, lambda done: progress("find spikes", done)):
-            write_rows(file, spikes, rate)
-            count += len(spikes.peak_sample)
+        if delay is not None:
+            text = write_events(file, reader, encoder, recording, step, None if delay == "least" else delay, latencies,
+                                progress)
+        else:
+            write_header(file)
+            count = 0
+            for spikes in _pieces(reader, encoder, recording, step, latencies, progress):
+                write_rows(file, spikes, rate)
+                count += len(spikes.peak_sample)
+            text = f"{count} spikes"
     seconds, length = time.perf_counter() - begin, recording.shape[0] / rate
-    text = (f"{count} spikes of {reader.kernel.shape[2]} units in {length:.4g} s of recording, in {seconds:.3g} s, "
-            f"{length / seconds:.3g} times real time")
-    if chunk is not None:
+    text += (f" of {reader.kernel.shape[2]} units in {length:.4g} s of recording, in {seconds:.3g} s, "
+             f"{length / seconds:.3g} times real time")
+    if delay is None and step is not None:
         text += f"; chunks of {chunk:g} s, latency: at most {reader.delay_s:.3f} s of recording"
-    return text
+    return text + latencies.text()
 
 
-def _pieces(reader: SpikeReader, encoder: SparseEncoder, recording: np.ndarray, chunk: float | None,
-            advance: Callable[[float], object]) -> Iterator[Spikes]:
+def _pieces(reader: SpikeReader, encoder: SparseEncoder, recording: np.ndarray, step: int | None,
+            latencies: Latencies, progress: Progress) -> Iterator[Spikes]:
     """The spikes, chunk by chunk."""
     samples = recording.shape[0]
-    if chunk is None:
-        yield reader.find(encoder.encode, recording, lambda done, total: advance(done / total))
+    if step is None:
+        yield reader.find(encoder.encode, recording, lambda done, total: progress(
+            f"find spikes, {done} of {total} frames", done / total))
         return
-    stream, step = reader.stream(encoder.encode), round(chunk * reader.sampling_frequency)
+    stream = reader.stream(encoder.encode)
     for start in range(0, samples, step):
-        yield stream.push(recording[start:start + step])
-        advance(min(1.0, (start + step) / samples))
+        stop = min(start + step, samples)
+        begin = time.perf_counter()
+        spikes = stream.push(recording[start:stop])
+        latencies.add(stop, time.perf_counter() - begin, spikes.peak_sample)
+        yield spikes
+        progress("find spikes", stop / samples)
     yield stream.finish()
