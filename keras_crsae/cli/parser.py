@@ -109,6 +109,14 @@ def _sort(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--band", type=positive_number, nargs=2, metavar=("LOW", "HIGH"),
                      help="band-pass filter in Hz, as 300 6000 for raw recordings (default: none)")
     sub.add_argument("--common-reference", action="store_true", help="subtract the median over channels")
+    sub.add_argument("--threshold", type=positive_number, metavar="X",
+                     help="noise standard deviations that an extremum must exceed to start a unit (default: 4)")
+    sub.add_argument("--amplitude-variation", type=positive_number, metavar="X",
+                     help="standard deviation over mean of a unit's amplitudes, at most: 0.2 for bursts (default: 0.1)")
+    sub.add_argument("--epochs", type=index, metavar="N",
+                     help="of training; 0: none (default: 3, if training promises better templates)")
+    sub.add_argument("--learning-seconds", type=positive_number, metavar="X",
+                     help="learn from X seconds of the recording, those with the most spikes (default: 120)")
     sub.add_argument("--parameters", metavar="FILE.json",
                      help="tuning constants that differ from their defaults, as {\"refractory_ms\": 1.5}; their names "
                           "are the fields of spike_sorting.SortingParameters")

@@ -18,6 +18,7 @@ from crsae_onnx.core.progress import ProgressBar
 from crsae_onnx.core.raw_binary import RAW_SUFFIXES
 
 from keras_crsae.applications import spike_sorting
+from keras_crsae.applications.spike_sorting.parameters import STEPS, SortingOptions, with_options
 from keras_crsae.applications.spike_sorting.recording import as_recording, check_options
 from keras_crsae.applications.spike_sorting.result_folder import check_new_folder, read_reader, write_spikes
 from keras_crsae.applications.spike_sorting.unit_table import unit_table
@@ -47,14 +48,15 @@ def sort(args: Namespace) -> SpikeSortingResult:
     if folder.is_dir() and Path(args.input).exists() and folder.samefile(args.input):
         raise FileError(f"{folder} is the recording. Choose another folder.")
     import_optional("sklearn", "Spike sorting")
-    parameters = read_parameters(args.parameters)
+    options = {name: value for name in SortingOptions.__annotations__ if (value := getattr(args, name)) is not None}
+    parameters = with_options(read_parameters(args.parameters), **options)
     recording = _read(args)
     checked = as_recording(recording, args.fs)
     check_options(checked, args.band, args.common_reference, parameters)
     (samples, channels), frequency = checked.traces.shape, checked.sampling_frequency
     print(f"{args.input}: {samples / frequency:.6g} s at {frequency:g} Hz, {channels} channel{'s' * (channels > 1)}",
           flush=True)
-    with ProgressBar(args.progress) as progress:
+    with ProgressBar(args.progress, steps=("start TensorFlow", *STEPS, "write the result")) as progress:
         progress("start TensorFlow", 0.0)
         start_keras()
         result = spike_sorting.sort(recording, args.fs, units=args.units, band=args.band,
@@ -148,7 +150,8 @@ def encode(args: Namespace) -> None:
         start_keras()
         model, reader = spike_sorting.load_reader(args.model)
         progress("find spikes", 0.0)
-        spikes = reader.find(model.encode, traces, lambda done, total: progress("find spikes", done / total))
+        spikes = reader.find(model.encode, traces, lambda done, total: progress(
+            f"find spikes, {done} of {total} frames", done / total))
     with atomic_write(output, args.overwrite) as temporary:
         write_spikes(temporary, spikes, reader.sampling_frequency)
     counts = np.bincount(spikes.unit_id, minlength=len(reader.mean_amplitude))

@@ -5,12 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from crsae_onnx.core.validation import as_int, as_positive
 
 #: Smallest value of integer fields that may be zero; the others must be at least 1.
 _MAY_BE_ZERO = ("epochs", "trial_split_rounds", "thorough_rounds", "synchrony_lag_samples")
+
+#: Steps of ``sort``, in order, as ``progress`` names them.
+STEPS = ("inspect the recording", "find units", "train", "refine templates", "find spikes")
+#: Largest variation of a unit's amplitudes that can be asked for: beyond, amplitudes say nothing.
+LARGEST_AMPLITUDE_CV = 1.0
 
 
 @dataclass(frozen=True)
@@ -145,3 +150,52 @@ class SortingParameters:
 
 #: What ``sort`` uses unless it is given others.
 DEFAULTS = SortingParameters()
+
+
+class SortingOptions(TypedDict, total=False):
+    """The constants that are turned most, as options of ``sort`` and of the command line."""
+
+    threshold: float  #: noise standard deviations that an extremum must exceed to start a unit
+    amplitude_variation: float  #: largest coefficient of variation of a unit's amplitudes that is expected
+    epochs: int  #: of training; 0: none
+    learning_seconds: float  #: at most so much of the recording is learned from
+
+
+def with_options(parameters: SortingParameters, **options: Unpack[SortingOptions]) -> SortingParameters:
+    """The parameters with ``SortingOptions`` in place of what they say.
+
+    The amplitude variation bounds what is estimated for each unit, and is what is assumed before that.
+
+    Raises:
+        ValueError: an unknown option, a value out of range, or no ``SortingParameters``.
+
+    Example:
+        >>> from keras_crsae.applications.spike_sorting.parameters import SortingParameters, with_options
+        >>> parameters = with_options(SortingParameters(), threshold=5, amplitude_variation=0.2)
+        >>> parameters.detection_threshold_sd, parameters.maximum_amplitude_cv, parameters.initial_amplitude_cv
+        (5.0, 0.2, 0.2)
+    """
+    known = list(SortingOptions.__annotations__)
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(f"Unknown options: {', '.join(unknown)}. Expected some of {', '.join(known)}; all other "
+                         "constants are fields of parameters=SortingParameters(...).")
+    if not isinstance(parameters, SortingParameters):
+        raise ValueError("`parameters` must be a SortingParameters. Received: "
+                         f"{type(parameters).__name__}. A dict becomes one by SortingParameters.from_dict.")
+    changes: dict[str, Any] = {}
+    if "threshold" in options:
+        changes["detection_threshold_sd"] = as_positive(options["threshold"], "threshold")
+    if "amplitude_variation" in options:
+        cv = as_positive(options["amplitude_variation"], "amplitude_variation")
+        if cv > LARGEST_AMPLITUDE_CV:
+            raise ValueError("`amplitude_variation` is a fraction, standard deviation over mean of its amplitudes. "
+                             f"Expected at most {LARGEST_AMPLITUDE_CV:g}. Received: {cv!r}")
+        changes |= {"maximum_amplitude_cv": cv, "initial_amplitude_cv": cv,
+                    "first_rounds_amplitude_cv": max(cv, parameters.first_rounds_amplitude_cv),
+                    "minimum_amplitude_cv": min(cv, parameters.minimum_amplitude_cv)}
+    if "epochs" in options:
+        changes["epochs"] = as_int(options["epochs"], "epochs", minimum=0)
+    if "learning_seconds" in options:
+        changes["learning_seconds"] = as_positive(options["learning_seconds"], "learning_seconds")
+    return dataclasses.replace(parameters, **changes)

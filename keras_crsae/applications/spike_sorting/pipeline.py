@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 from crsae_onnx.core.progress import Progress, progress_bar
@@ -22,7 +22,13 @@ from keras_crsae.applications.spike_sorting.noise import (
     fit_whitening,
     referenced_noise,
 )
-from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
+from keras_crsae.applications.spike_sorting.parameters import (
+    DEFAULTS,
+    STEPS,
+    SortingOptions,
+    SortingParameters,
+    with_options,
+)
 from keras_crsae.applications.spike_sorting.recording import Recording, as_recording, check_options
 from keras_crsae.applications.spike_sorting.refinement import RefinedUnits, refine_templates
 from keras_crsae.applications.spike_sorting.result import SpikeSortingResult
@@ -32,8 +38,8 @@ from keras_crsae.applications.spike_sorting.training import held_out_gain, train
 
 def sort(recording: Any, sampling_frequency: float | None = None, units: int | None = None, *,
          band: Sequence[float] | None = None, common_reference: bool = False, channel_locations: Any = None,
-         seed: int = 0, parameters: SortingParameters = DEFAULTS, progress: bool | Progress | None = None
-         ) -> SpikeSortingResult:
+         seed: int = 0, parameters: SortingParameters = DEFAULTS, progress: bool | Progress | None = None,
+         **options: Unpack[SortingOptions]) -> SpikeSortingResult:
     """Sort the spikes of a recording.
 
     The noise is estimated and whitened over time and channels; waveforms are detected, clustered, split and merged
@@ -52,8 +58,13 @@ def sort(recording: Any, sampling_frequency: float | None = None, units: int | N
         channel_locations: (channels, 2), micrometres, for reports; None: the SpikeInterface recording's.
         seed: int; the same seed and machine give the same result.
         parameters: tuning constants.
-        progress: True: a bar (lines where no terminal is); or ``callable(step, fraction)``: the name of a step and the
-            fraction of it that is done.
+        progress: True: a bar (lines where no terminal is); or ``callable(step, fraction)``: the name of a step (one of
+            ``STEPS``, with details after a comma) and the fraction of it that is done.
+        **options: the constants that are turned most, by a short name, in place of those of ``parameters``:
+            ``threshold`` (noise standard deviations that an extremum must exceed to start a unit; 4),
+            ``amplitude_variation`` (coefficient of variation of a unit's amplitudes, at most; 0.1), ``epochs`` (of
+            training; 3, if it promises something) and ``learning_seconds`` (of the recording that is learned from;
+            120).
 
     Returns:
         ``SpikeSortingResult``.
@@ -74,12 +85,13 @@ def sort(recording: Any, sampling_frequency: float | None = None, units: int | N
         (2, 1)
         >>> spikes_of_unit_0 = result.spike_samples[result.spike_units == 0]
     """
+    parameters = with_options(parameters, **options)
     checked = as_recording(recording, sampling_frequency, channel_locations)
     edges = None if band is None else [float(edge) for edge in band]
     taps = check_options(checked, edges, common_reference, parameters)
     units = None if units is None else as_positive_int(units, "units")
     settings = {"units": units, "band": edges, "common_reference": bool(common_reference), "seed": int(seed)}
-    with progress_bar(progress) as report:
+    with progress_bar(progress, STEPS) as report:
         return _sort(checked, units, taps, settings, parameters, report)
 
 
@@ -115,7 +127,8 @@ def _sort(recording: Recording, units: int | None, taps: np.ndarray | None, sett
     reader = _spike_reader(refined, signal, whitening, frequency, span.refractory, shown, penalty_weight)
     model.set_dictionary(reader.kernel)
 
-    spikes = reader.find(model.encode, recording.traces, lambda done, total: report("find spikes", done / total))
+    spikes = reader.find(model.encode, recording.traces, lambda done, total: report(
+        f"find spikes, {done} of {total} frames", done / total))
     medians = median_waveforms(recording.traces, plain, spikes, len(refined.templates), span.before, shown,
                                parameters.template_spikes)
     return SpikeSortingResult(

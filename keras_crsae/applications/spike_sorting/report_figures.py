@@ -10,6 +10,8 @@ from crsae_onnx.core.spikes.correlations import pooled_peaks
 from keras_crsae.applications.spike_sorting.matching import UnitSpikes, residual
 from keras_crsae.applications.spike_sorting.recording import as_recording
 from keras_crsae.applications.spike_sorting.recording_view import is_recording
+from keras_crsae.applications.spike_sorting.report_panels import unit_panels
+from keras_crsae.applications.spike_sorting.report_units import unit_figures
 from keras_crsae.applications.spike_sorting.result import SpikeSortingResult
 from keras_crsae.plots.style import COLOURS, colour_of, new_figure
 
@@ -20,12 +22,10 @@ if TYPE_CHECKING:
 STRETCH_SECONDS = 5.0
 #: Intervals below it are too short for one neuron.
 REFRACTORY_MS = 1.5
-#: Channels of a template that are drawn.
-SHOWN_CHANNELS = 8
+#: Channels of a template that are drawn; fewer of more units than ``MANY_UNITS``.
+SHOWN_CHANNELS, MANY_UNITS, CHANNELS_OF_MANY = 8, 16, 5
 #: Spikes of a unit that are drawn.
 SHOWN_SPIKES = 5000
-#: Panels side by side.
-COLUMNS = 4
 
 
 def figures(result: SpikeSortingResult, recording: Any) -> list[tuple[str, str, Figure]]:
@@ -39,6 +39,7 @@ def figures(result: SpikeSortingResult, recording: Any) -> list[tuple[str, str, 
     drawn = [
         ("Templates", "Median waveform of each unit in the recording's unit, on its largest channels.",
          draw_templates(result)),
+        *unit_figures(result, traces),
         ("Raster", "Every spike of every unit.", draw_raster(result)),
         ("Amplitude over time", "A slow drift is a moving electrode; a cloud cut off below means missed spikes.",
          draw_amplitudes(result)),
@@ -77,28 +78,13 @@ def _stretch(result: SpikeSortingResult, traces: Any) -> tuple[np.ndarray, np.nd
     return white, residual(padded, spikes)[kernel_size:-kernel_size], amplitude[inside], maxima
 
 
-def _panels(count: int, width: float = 2.6, height: float = 1.9, **options: Any) -> tuple[Figure, Any]:
-    """(figure, [axes]) of ``count`` panels."""
-    columns = min(count, COLUMNS)
-    rows = -(-count // columns)
-    figure = new_figure(max(4.5, width * columns), 0.5 + height * rows)
-    axes = figure.subplots(rows, columns, squeeze=False, **options).ravel()
-    for axis in axes[count:]:
-        axis.set_visible(False)
-    for unit, axis in enumerate(axes[:count]):
-        axis.set_title(f"unit {unit}", fontsize=9)
-        # A shared axis is labelled below the lowest panel alone, which may be a hidden one.
-        axis.tick_params(labelsize=8, labelbottom=unit + columns >= count)
-    return figure, axes[:count]
-
-
 def draw_templates(result: SpikeSortingResult) -> Figure:
     """Median waveforms, a panel for each unit, on its largest channels."""
     templates = result.templates
     time = 1e3 * (np.arange(templates.shape[1]) - result.nbefore) / result.sampling_frequency
     several = templates.shape[2] > 1
-    shown = min(SHOWN_CHANNELS, templates.shape[2])
-    figure, axes = _panels(len(templates), height=1.5 + 0.25 * shown, sharex=True, sharey=not several)
+    shown = min(SHOWN_CHANNELS if len(templates) <= MANY_UNITS else CHANNELS_OF_MANY, templates.shape[2])
+    figure, axes = unit_panels(len(templates), height=1.5 + 0.25 * shown, sharex=True, sharey=not several)
     for unit, axis in enumerate(axes):
         channels = np.sort(np.argsort(-np.abs(templates[unit]).max(axis=0), kind="stable")[:shown])
         step = 1.1 * np.ptp(templates[unit], axis=0).max() if several else 0.0
@@ -137,7 +123,7 @@ def draw_raster(result: SpikeSortingResult) -> Figure:
 
 def draw_amplitudes(result: SpikeSortingResult) -> Figure:
     """Amplitudes over time, a panel for each unit."""
-    figure, axes = _panels(result.num_units, sharex=True)
+    figure, axes = unit_panels(result.num_units, sharex=True)
     for unit, axis in enumerate(axes):
         seconds, amplitudes = _unit_spikes(result, unit)
         axis.plot(seconds, amplitudes, ".", color=colour_of(unit), markersize=2.5)
@@ -150,7 +136,7 @@ def draw_amplitudes(result: SpikeSortingResult) -> Figure:
 
 def draw_intervals(result: SpikeSortingResult, longest_ms: float = 50.0) -> Figure:
     """Histograms of the inter-spike intervals, a panel for each unit."""
-    figure, axes = _panels(result.num_units, sharex=True)
+    figure, axes = unit_panels(result.num_units, sharex=True)
     for unit, axis in enumerate(axes):
         train = np.sort(result.spike_samples[result.spike_units == unit])
         interval = 1e3 * np.diff(train) / result.sampling_frequency
@@ -201,7 +187,7 @@ def draw_code_maxima(maxima: np.ndarray, amplitudes: np.ndarray) -> Figure:
 
 def draw_training(history: dict[str, list[float]]) -> Figure:
     """Training curves, a panel for each metric."""
-    figure, axes = _panels(len(history), height=2.0, sharex=True)
+    figure, axes = unit_panels(len(history), height=2.0, sharex=True)
     for axis, (name, values) in zip(axes, history.items(), strict=True):
         axis.plot(range(1, len(values) + 1), values, "o-", color=COLOURS[0], markersize=3)
         axis.set_title(name.replace("_", " "), fontsize=9)

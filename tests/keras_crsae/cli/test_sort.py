@@ -153,6 +153,32 @@ def test_parameters_come_from_a_file(inside, tmp_path, refused):
     assert "No file at" in refused("sort", "y.npy", "--fs", "10000", "--parameters", "no", "--output", "new")
 
 
+@pytest.mark.parametrize(("options", "expected"), [
+    (["--units", "2"], {"units": 2}),
+    (["--band", "300", "4000"], {"band": [300.0, 4000.0]}),
+    (["--seed", "7"], {"seed": 7}),
+    (["--fs", "10000"], {"fs": 10000.0}),
+    (["--threshold", "5.5"], {"detection_threshold_sd": 5.5}),
+    (["--amplitude-variation", "0.2"], {"maximum_amplitude_cv": 0.2, "initial_amplitude_cv": 0.2}),
+    (["--epochs", "0"], {"epochs": 0}),
+    (["--learning-seconds", "30"], {"learning_seconds": 30.0}),
+    (["--parameters", "p.json", "--threshold", "5"], {"refractory_ms": 1.5, "detection_threshold_sd": 5.0})])
+def test_every_option_reaches_the_sorting(inside, tmp_path, monkeypatch, options, expected):
+    monkeypatch.setattr("keras_crsae.cli.sort._write", lambda *_: [])
+    (tmp_path / "p.json").write_text('{"refractory_ms": 1.5, "detection_threshold_sd": 6.0}')
+    assert main(["sort", "y.npy", "--output", "out", "--fs", "10000", *options]) == 0
+    call = {**inside[0]["parameters"].to_dict(), **inside[0]}
+    assert {name: call[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    (["--threshold", "0"], "above 0"), (["--epochs", "-1"], "from 0"), (["--epochs", "1.5"], "from 0"),
+    (["--learning-seconds", "nan"], "above 0"), (["--amplitude-variation", "20"], "`amplitude_variation` is a frac")])
+def test_values_that_an_option_does_not_take_are_refused(inside, refused, options, message):
+    assert message in refused("sort", "y.npy", "--fs", "10000", "--output", "out", *options)
+    assert not inside
+
+
 def test_info_prints_spikes_settings_and_parameters_of_a_folder(sorted_spikes, tmp_path, capsys):
     result = sorted_spikes[2]
     result.save(tmp_path / "out")

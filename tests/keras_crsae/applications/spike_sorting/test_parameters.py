@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from keras_crsae.applications.spike_sorting import SortingParameters
+from keras_crsae.applications.spike_sorting import SortingParameters, sort
+from keras_crsae.applications.spike_sorting.parameters import with_options
 
 
 def test_parameters_survive_json():
@@ -32,3 +33,25 @@ def test_unknown_names_are_refused():
 def test_durations_are_rounded_to_samples():
     parameters = SortingParameters()
     assert [parameters.samples(ms, 30000) for ms in (0.7, 1.5, 1.0, 0.001)] == [21, 45, 30, 1]
+
+
+def test_options_stand_above_the_parameters_and_leave_the_rest():
+    base = SortingParameters(refractory_ms=2.0, epochs=5, detection_threshold_sd=6.0)
+    assert with_options(base) == base
+    assert with_options(base, threshold=5, epochs=0, learning_seconds=20) == dataclasses.replace(
+        base, detection_threshold_sd=5.0, epochs=0, learning_seconds=20.0)
+    wide, narrow = (with_options(base, amplitude_variation=cv) for cv in (0.3, 0.02))
+    for parameters, cv in ((wide, 0.3), (narrow, 0.02)):
+        assert parameters.maximum_amplitude_cv == parameters.initial_amplitude_cv == cv
+        assert parameters.minimum_amplitude_cv <= cv <= parameters.first_rounds_amplitude_cv
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"treshold": 4}, "Unknown options: treshold.*threshold, amplitude_variation, epochs, learning_seconds"),
+    ({"threshold": 0}, "`threshold` must be"), ({"amplitude_variation": 10}, "is a fraction"),
+    ({"epochs": 1.5}, "`epochs`"), ({"learning_seconds": float("inf")}, "`learning_seconds`")])
+def test_unfit_options_are_refused_before_work(options, message):
+    with pytest.raises(ValueError, match=message):
+        with_options(SortingParameters(), **options)
+    with pytest.raises(ValueError, match=message):
+        sort(np.zeros(40_000), 20_000, **options)
