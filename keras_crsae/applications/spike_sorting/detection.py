@@ -12,6 +12,8 @@ from keras_crsae.applications.spike_sorting.templates import (
     waveforms,
 )
 
+#: Waveforms whose energy on each channel is compared with that of the rest.
+_COMPARED_WAVEFORMS = 50
 #: Variance of a median of normal noise over that of a mean.
 _MEDIAN_VARIANCE = 1.6
 
@@ -57,24 +59,43 @@ def cluster_waveforms(signal: np.ndarray, start_sample: np.ndarray, channel: np.
     """
     from sklearn.cluster import KMeans
 
+    every, wide = np.arange(signal.shape[1]), signal.shape[1] > WIDE_PROBE_CHANNELS
+    energy = np.mean(np.square(signal), axis=0, dtype=np.float64) if wide else np.ones(len(every))
     medians: list[np.ndarray] = []
     counts: list[int] = []
     for c in np.unique(channel):
         starts = start_sample[channel == c]
         if len(starts) < parameters.minimum_spikes:
             continue
-        flat = waveforms(signal, starts, kernel_size).reshape(len(starts), -1)
+        near = _channels_near(signal, starts, kernel_size, energy) if wide else every
+        flat = waveforms(signal, starts, kernel_size, near).reshape(len(starts), -1)
         axes = principal_axes(flat[:parameters.pca_waveforms], parameters.cluster_components)
         count = int(min(clusters, max(1, len(starts) // (2 * parameters.minimum_spikes))))
         label = KMeans(count, n_init=3, random_state=seed).fit_predict(flat @ axes)
         for k in range(count):
             members = np.flatnonzero(label == k)
             if len(members) >= parameters.minimum_spikes // 2:
-                medians.append(np.median(flat[members], axis=0).reshape(kernel_size, -1))
+                median = np.zeros((kernel_size, signal.shape[1]), np.float32)
+                median[:, near] = np.median(flat[members], axis=0).reshape(kernel_size, -1)
+                medians.append(median)
                 counts.append(len(members))
     if not medians:
         return np.zeros((0, kernel_size, signal.shape[1]), np.float32)
     templates = np.stack(medians)
-    if signal.shape[1] > WIDE_PROBE_CHANNELS:
+    if wide:
         templates *= reached_channels(templates, np.array(counts) / _MEDIAN_VARIANCE)[:, None]
     return templates
+
+
+def _channels_near(signal: np.ndarray, start_sample: np.ndarray, kernel_size: int, energy: np.ndarray) -> np.ndarray:
+    """Channels with more energy in these waveforms than at other times, ascending.
+
+    Args:
+        signal, start_sample, kernel_size: of the waveforms.
+        energy: (channels,), mean square of the signal.
+    """
+    some = start_sample[::max(1, len(start_sample) // _COMPARED_WAVEFORMS)]
+    inside = np.mean(np.square(waveforms(signal, some, kernel_size)), axis=(0, 1), dtype=np.float64)
+    near = inside > energy + 4 * np.sqrt(2 / (len(some) * kernel_size))
+    near[inside.argmax()] = True
+    return np.flatnonzero(near)

@@ -11,6 +11,7 @@ from keras_crsae.applications.spike_sorting.detection import cluster_waveforms, 
 from keras_crsae.applications.spike_sorting.matching import (
     UnitSpikes,
     match_templates,
+    mean_waveforms,
     residual,
     select_units,
     subtract_others,
@@ -79,11 +80,12 @@ def _refine(templates: np.ndarray, white: np.ndarray, span: WaveformSpan, seed: 
         spikes = match_templates(white, templates, span.refractory, amplitude_cv,
                                  parameters.initial_log_odds_against_nats)
         trial = 1 <= turn <= parameters.trial_split_rounds  # clusters of the first round are too rough
-        means, waves, changed = _regroup(white, spikes, seed, turn < rounds - 2, trial, parameters)
-        keep, reasons = prune_units(means, waves, len(white), span.refractory, parameters)
+        found = _regroup(white, spikes, seed, turn < rounds - 2, trial, parameters)
+        means, changed = found.templates, found.changed
+        keep, reasons = prune_units(means, found.waves, len(white), span.refractory, parameters, found.counts)
         templates = align_extrema(means[keep], span.before)
         settled = not changed and len(keep) == len(means) and counts is not None and len(counts) == len(keep)
-        previous, counts = counts, np.array([len(waves[row]) for row in keep])
+        previous, counts = counts, found.counts[keep]
         if not len(templates):
             break
         if settled and np.abs(counts - previous).sum() < parameters.settled_fraction * counts.sum():
@@ -105,31 +107,47 @@ def _first_templates(signal: np.ndarray, white: np.ndarray, noise: np.ndarray, s
                              parameters)
 
 
+class _Regrouped(NamedTuple):
+    """The units after merging and splitting."""
+
+    templates: np.ndarray  #: (units, kernel_size, channels)
+    waves: list[np.ndarray]  #: some waveforms of each, (spikes, kernel_size, channels)
+    counts: np.ndarray  #: (units,), spikes of each
+    changed: bool  #: whether units were merged, split or dropped
+
+
 def _regroup(white: np.ndarray, spikes: UnitSpikes, seed: int, split: bool, trial: bool,
-             parameters: SortingParameters) -> tuple[np.ndarray, list[np.ndarray], bool]:
-    """(templates after merging and splitting, waveforms of their spikes, whether the units changed)."""
+             parameters: SortingParameters) -> _Regrouped:
+    """Merge and split the units whose spikes were matched."""
     counts = spikes.counts
     frequent = np.flatnonzero(counts >= parameters.minimum_spikes)
     rest = residual(white, spikes)
     spikes = select_units(spikes, frequent)
-    waves = [subtract_others(rest, spikes, unit) for unit in range(len(frequent))]
     if not len(frequent):
-        return spikes.templates, waves, True
+        return _Regrouped(spikes.templates, [], counts[frequent], True)
     small = parameters.small_spike_fraction * template_norms(spikes.templates)
-    templates, merged = merge_units(rest, spikes, np.stack([w.mean(axis=0) for w in waves]), parameters)
-    means, groups, changed = [], [], bool(merged) or len(frequent) < len(counts)
-    for unit, (template, of_unit) in enumerate(zip(templates, waves, strict=True)):
+    templates, merged = merge_units(rest, spikes, mean_waveforms(rest, spikes), parameters)
+    means, waves, sizes = [], [], []
+    changed = bool(merged) or len(frequent) < len(counts)
+    for unit, (template, count) in enumerate(zip(templates, spikes.counts, strict=True)):
         if unit in merged:
             continue
-        reached = spikes.templates[unit].any(axis=0)
-        label = split_waveforms(subtract_others(rest, spikes, unit, minimum_norm=small[unit])[:, :, reached], seed,
-                                trial, parameters) if split else None
-        if label is None:
-            means.append(template)
-            groups.append(of_unit)
-            continue
-        changed = True
-        for group in (of_unit[label == 0], of_unit[label == 1]):
-            means.append(group.mean(axis=0))
-            groups.append(group)
-    return wiener_shrink(np.stack(means), [len(group) for group in groups]), groups, changed
+        reached = np.flatnonzero(spikes.templates[unit].any(axis=0))
+        label = split_waveforms(
+            subtract_others(rest, spikes, unit, minimum_norm=small[unit], channels=reached), seed, trial, parameters
+        ) if split else None
+        for rows in [np.arange(count)] if label is None else [np.flatnonzero(label == group) for group in (0, 1)]:
+            some = rows[::max(1, len(rows) // parameters.pruning_waveforms)][:parameters.pruning_waveforms]
+            waves.append(subtract_others(rest, spikes, unit, rows=some))
+            means.append(template if label is None else _mean(rest, spikes, unit, rows))
+            sizes.append(len(rows))
+        changed = changed or label is not None
+    return _Regrouped(wiener_shrink(np.stack(means), sizes), waves, np.array(sizes), changed)
+
+
+def _mean(rest: np.ndarray, spikes: UnitSpikes, unit: int, rows: np.ndarray) -> np.ndarray:
+    """Mean waveform of some of a unit's spikes."""
+    of_unit = np.flatnonzero(spikes.unit_id == unit)[rows]
+    one = UnitSpikes(spikes.templates[unit:unit + 1], spikes.start_sample[of_unit], np.zeros(len(of_unit), np.int64),
+                     spikes.code_amplitude[of_unit])
+    return mean_waveforms(rest, one)[0]

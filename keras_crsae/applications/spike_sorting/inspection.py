@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,12 +20,12 @@ _LITTLE_FRACTION = 0.1
 _WHOLE_FRACTION = 0.25
 #: A share of blanked samples below this may be chance, and is not worth a sentence.
 _BLANKED_FRACTION = 2e-3
-
-
 #: Shares that differ less, relative to the largest, are told as one.
 _SAME_SHARE = 0.05
 #: What rounded noise may exceed the expected frequency of its extreme value by, without saturation.
 _CHANCE_MARGIN = 1.2
+#: Channels that are copied together where each is looked at by itself.
+_COLUMNS_TOGETHER = 16
 #: Second differences of a blank where no channel shows how many chance makes.
 _DEFAULT_BLANK_SAMPLES = 16
 
@@ -101,21 +102,24 @@ def inspect_recording(traces: Any, sampling_frequency: float, parameters: Sortin
         >>> len(found.stretches), [round(level.std, 1) for level in found.levels]
         (2, [1.0, 1.0])
     """
-    ranges = _ranges(traces.shape[0], sampling_frequency, parameters)
-    if len(ranges) == 1:  # read, and perhaps filtered, once
+    budget = _budget(traces.shape[1], sampling_frequency, parameters)
+    ranges = _ranges(traces.shape[0], sampling_frequency, budget, parameters)
+    whole = len(ranges) == 1
+    if whole:  # read, and perhaps filtered, once
         traces = np.asarray(traces[:traces.shape[0]])
-    rule = _rule(traces, ranges)
-    pieces = [_read(traces, low, high, rule, parameters, len(ranges) > 1) for low, high in ranges]
+    rule, held = _rule(traces, ranges)
+    known = held if whole else None
+    pieces = [_read(traces, low, high, rule, parameters, known) for low, high in ranges]
     wait = sum(piece.all.sum() for piece in pieces) >= _WHOLE_FRACTION * sum(piece.some.sum() for piece in pieces)
     left = [piece.all if wait else piece.some for piece in pieces]
-    chosen = _choose(pieces, left, round(parameters.learning_seconds * sampling_frequency))
+    chosen = _choose(pieces, left, budget)
     margin = parameters.samples(parameters.template_before_ms + parameters.template_after_ms, sampling_frequency)
     stretches = [part for i in chosen for part in _without_blanks(pieces[i].start, left[i], margin)]
     if not stretches:
         raise NoSpikesError(_SILENT)
-    values, holds = (np.concatenate(parts) for parts in zip(
-        *(_with_holds(traces, low, high, rule) for low, high in stretches), strict=True))
-    levels = [_level(column, held) for column, held in zip(values.T, holds.T, strict=True)]
+    values, holds = (joined(parts) for parts in zip(
+        *(_with_holds(traces, low, high, rule, known) for low, high in stretches), strict=True))
+    levels = [_level(column, held) for column, held in zip(_columns(values), _columns(holds), strict=True)]
     dead = [c for c, level in enumerate(levels) if not level.std]
     if len(dead) == len(levels):
         raise NoSpikesError(_SILENT)
@@ -132,9 +136,21 @@ _SILENT = ("Every channel of the recording is constant or missing, or nearly so:
            "with. Check the file, its dtype and its layout.")
 
 
-def _ranges(samples: int, sampling_frequency: float, parameters: SortingParameters) -> list[tuple[int, int]]:
+def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays one after the other; a single one as it is."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _budget(channels: int, sampling_frequency: float, parameters: SortingParameters) -> int:
+    """Samples that are learned from at most."""
+    shortest = round(parameters.minimum_recording_seconds * sampling_frequency)
+    most = max(shortest, parameters.learning_values // channels)
+    return min(round(parameters.learning_seconds * sampling_frequency), most)
+
+
+def _ranges(samples: int, sampling_frequency: float, budget: int, parameters: SortingParameters
+            ) -> list[tuple[int, int]]:
     """[(start, stop)] to read: the whole recording, or evenly spread stretches of a long one."""
-    budget = round(parameters.learning_seconds * sampling_frequency)
     if samples <= budget:
         return [(0, samples)]
     length = min(round(parameters.stretch_seconds * sampling_frequency), budget)
@@ -142,28 +158,39 @@ def _ranges(samples: int, sampling_frequency: float, parameters: SortingParamete
     return [(int(s), int(s) + length) for s in np.unique(np.linspace(0, samples - length, count).astype(np.int64))]
 
 
-def _rule(traces: Any, ranges: list[tuple[int, int]]) -> _Rule:
-    """The ``_Rule`` of a recording, from some of the stretches."""
+def _columns(values: np.ndarray) -> Iterator[np.ndarray]:
+    """The columns of a matrix one by one, each in one piece of memory."""
+    for first in range(0, values.shape[1], _COLUMNS_TOGETHER):
+        yield from np.ascontiguousarray(values[:, first:first + _COLUMNS_TOGETHER].T)
+
+
+def _rule(traces: Any, ranges: list[tuple[int, int]]) -> tuple[_Rule, np.ndarray]:
+    """(the ``_Rule`` of a recording, from some of the stretches, ``_Rule.holds`` of the last of them)."""
     some = [np.asarray(traces[low:high]) for low, high in ranges[::max(1, len(ranges) // _RULE_STRETCHES)]]
-    rules = [blank_rule([piece[:, c] for piece in some]) for c in range(traces.shape[1])]
+    rules = [blank_rule(columns) for columns in zip(*map(_columns, some), strict=True)]
     samples = max((rule.samples for rule in rules if rule.tolerance > 0), default=0) or _DEFAULT_BLANK_SAMPLES
     rule = _Rule(samples, np.array([rule.tolerance for rule in rules]), np.ones(len(rules), bool))
-    share = np.mean([rule.holds(piece).mean(axis=0) for piece in some], axis=0)
-    return rule._replace(channels=share >= _WHOLE_FRACTION * share.max())
+    held = [rule.holds(piece) for piece in some]
+    share = np.mean([piece.mean(axis=0) for piece in held], axis=0)
+    return rule._replace(channels=share >= _WHOLE_FRACTION * share.max()), held[-1]
 
 
-def _read(traces: Any, low: int, high: int, rule: _Rule, parameters: SortingParameters, compare: bool) -> _Piece:
-    """``_Piece`` [low, high); its activity where it will be compared."""
+def _read(traces: Any, low: int, high: int, rule: _Rule, parameters: SortingParameters, known: np.ndarray | None
+          ) -> _Piece:
+    """``_Piece`` [low, high); its activity where it will be compared; ``known``: ``rule.holds`` of the whole."""
     values = np.asarray(traces[low:high])
-    holds, finite = rule.holds(values), np.isfinite(values)
+    holds, finite = rule.holds(values) if known is None else known, np.isfinite(values)
     some = np.any(holds, axis=1, keepdims=True)[:, 0]
     return _Piece(low, 1 - finite.mean(axis=0), (finite & ~holds).mean(axis=0), some,
                   some & np.all(holds[:, rule.channels], axis=1, keepdims=True)[:, 0],
-                  _activity(values, holds, parameters.noise_threshold_sd) if compare else 0.0)
+                  _activity(values, holds, parameters.noise_threshold_sd) if known is None else 0.0)
 
 
-def _with_holds(traces: Any, low: int, high: int, rule: _Rule) -> tuple[np.ndarray, np.ndarray]:
+def _with_holds(traces: Any, low: int, high: int, rule: _Rule, known: np.ndarray | None
+                ) -> tuple[np.ndarray, np.ndarray]:
     """(samples [low, high), ``rule.holds`` of them), with the samples around that show where a blank goes on."""
+    if known is not None:
+        return traces[low:high], known[low:high]
     first = max(0, low - rule.samples - 1)
     values = np.asarray(traces[first:high + rule.samples + 1])
     inside = slice(low - first, high - first)
@@ -211,7 +238,7 @@ def _without_blanks(first: int, left: np.ndarray, margin: int) -> list[tuple[int
 
 def _level(values: np.ndarray, holds: np.ndarray) -> NoiseLevel:
     if holds.any():
-        return noise_level(values[holds])
+        return noise_level(values if holds.all() else values[holds])
     finite = values[np.isfinite(values)]
     return NoiseLevel(float(np.median(finite)) if len(finite) else 0.0, 0.0, 0.0)
 
@@ -250,10 +277,10 @@ def _left_out(pieces: list[_Piece], dead: list[int]) -> list[str]:
 def _saturated(values: np.ndarray, holds: np.ndarray, levels: list[NoiseLevel], most: float) -> list[str]:
     """A sentence for each channel that is too often at its largest or smallest value."""
     out = []
-    for c, level in enumerate(levels):
-        column = values[:, c][holds[:, c]]
+    for c, (column, held, level) in enumerate(zip(_columns(values), _columns(holds), levels, strict=True)):
         if not level.std:
             continue
+        column = column if held.all() else column[held]
         for extreme in (column.max(), column.min()):
             fraction, chance = (column == extreme).mean(), 0.0
             if level.step:  # in coarsely rounded noise an extreme value is frequent without saturation

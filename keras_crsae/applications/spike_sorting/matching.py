@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from crsae_onnx.core.compiled import can_compile
 from crsae_onnx.core.spikes.detector import MARGIN_KERNELS
 from crsae_onnx.core.spikes.template_matching import MatchedSpikes, TemplateMatcher
 
@@ -87,14 +88,69 @@ def select_units(spikes: UnitSpikes, rows: np.ndarray) -> UnitSpikes:
 
 def residual(signal: np.ndarray, spikes: UnitSpikes) -> np.ndarray:
     """The signal minus all spikes."""
-    rest, kernel, kernel_size = signal.copy(), as_kernel(spikes.templates), spikes.templates.shape[1]
+    rest, filters, kernel_size = signal.copy(), _filters(spikes.templates), spikes.templates.shape[1]
+    if can_compile():
+        # Imported where it is used: numba takes half a second to import.
+        from keras_crsae.applications.spike_sorting.compiled_waveforms import subtract_spikes
+
+        subtract_spikes(rest, filters, spikes.start_sample, spikes.unit_id, spikes.code_amplitude)
+        return rest
     for start, unit, amplitude in zip(spikes.start_sample, spikes.unit_id, spikes.code_amplitude, strict=True):
-        rest[start:start + kernel_size] -= np.float32(amplitude) * kernel[:, :, unit]
+        rest[start:start + kernel_size] -= np.float32(amplitude) * filters[unit]
     return rest
 
 
-def subtract_others(rest: np.ndarray, spikes: UnitSpikes, unit: int, shift: float = 0.0,
-                    minimum_norm: float = 0.0) -> np.ndarray:
+def sum_waveforms(signal: np.ndarray, start: np.ndarray, group: np.ndarray, groups: int, kernel_size: int
+                  ) -> np.ndarray:
+    """Sums of the waveforms of each group of spikes, float64 (groups, kernel_size, channels).
+
+    Args:
+        signal: (time, channels).
+        start: (spikes,), where the waveforms begin.
+        group: (spikes,), which group each belongs to.
+        groups: how many there are.
+        kernel_size: samples of a waveform.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_crsae.applications.spike_sorting.matching import sum_waveforms
+        >>> sum_waveforms(np.arange(5.0)[:, None], np.array([0, 3]), np.array([0, 0]), 1, 2)[0, :, 0].tolist()
+        [3.0, 5.0]
+    """
+    out = np.zeros((groups, kernel_size, signal.shape[1]))
+    if can_compile():
+        from keras_crsae.applications.spike_sorting.compiled_waveforms import add_waveforms
+
+        add_waveforms(out, signal, start, group)
+        return out
+    for begin, row in zip(start, group, strict=True):
+        out[row] += signal[begin:begin + kernel_size]
+    return out
+
+
+def mean_waveforms(rest: np.ndarray, spikes: UnitSpikes) -> np.ndarray:
+    """Mean waveform of each unit's spikes, every other spike subtracted, float32 (units, kernel_size, channels).
+
+    No waveform is copied: it takes little memory, also on wide probes. A unit without spikes keeps its template.
+
+    Args:
+        rest: residual of the signal.
+        spikes: what was subtracted in ``rest``.
+    """
+    units, counts = len(spikes.templates), spikes.counts[:, None, None]
+    total = sum_waveforms(rest, spikes.start_sample, spikes.unit_id, units, spikes.templates.shape[1])
+    amplitude = np.bincount(spikes.unit_id, spikes.code_amplitude, minlength=units)
+    total += amplitude[:, None, None] * _filters(spikes.templates)
+    return np.where(counts > 0, total / np.maximum(counts, 1), spikes.templates).astype(np.float32)
+
+
+def _filters(templates: np.ndarray) -> np.ndarray:
+    """Unit-norm filters, float32 (units, kernel_size, channels), one after the other in memory."""
+    return np.ascontiguousarray(np.moveaxis(as_kernel(templates), -1, 0))
+
+
+def subtract_others(rest: np.ndarray, spikes: UnitSpikes, unit: int, shift: float = 0.0, minimum_norm: float = 0.0,
+                    *, channels: np.ndarray | None = None, rows: np.ndarray | None = None) -> np.ndarray:
     """Waveforms of a unit's spikes with every other spike subtracted, (spikes, kernel_size, channels).
 
     Args:
@@ -106,21 +162,26 @@ def subtract_others(rest: np.ndarray, spikes: UnitSpikes, unit: int, shift: floa
         minimum_norm: spikes of smaller templates are not subtracted. Where a large spike differs from its template,
             small ones are matched to the difference: with those subtracted, it would look more like its template than
             it is.
+        channels: None, or which channels the waveforms have, ascending.
+        rows: None, or which of the unit's spikes.
     """
     whole = math.floor(shift)
     kernel_size = spikes.templates.shape[1]
     span = kernel_size + (shift != whole)  # a fraction needs one sample more
-    of_unit = spikes.unit_id == unit
+    of_unit = np.flatnonzero(spikes.unit_id == unit)
+    of_unit = of_unit if rows is None else of_unit[rows]
     start, amplitude = spikes.start_sample[of_unit] + whole, spikes.code_amplitude[of_unit]
     inside = (start >= 0) & (start + span <= len(rest))
-    filter_ = as_kernel(spikes.templates[unit:unit + 1])[:, :, 0]
+    some = slice(None) if channels is None else channels
+    filter_ = _filters(spikes.templates[unit:unit + 1])[0][:, some]
     shifted = np.zeros((span, filter_.shape[1]), np.float32)
     low, high = max(0, -whole), min(span, kernel_size - whole)
     shifted[low:high] = filter_[low + whole:high + whole]
-    waves = waveforms(rest, start[inside], span) + amplitude[inside, None, None].astype(np.float32) * shifted
+    waves = waveforms(rest, start[inside], span, channels)
+    waves += amplitude[inside, None, None].astype(np.float32) * shifted
     small = np.setdiff1d(np.flatnonzero(template_norms(spikes.templates) < minimum_norm), unit)
     if len(small):
-        _add_spikes(waves, start[inside], select_units(spikes, small))
+        _add_spikes(waves, start[inside], select_units(spikes, small), some)
     if span == kernel_size:
         return waves
     points = 2 * span
@@ -128,14 +189,14 @@ def subtract_others(rest: np.ndarray, spikes: UnitSpikes, unit: int, shift: floa
     return np.fft.irfft(np.fft.rfft(waves, points, axis=1) * phase[:, None], points, axis=1)[:, :kernel_size]
 
 
-def _add_spikes(waves: np.ndarray, start: np.ndarray, spikes: UnitSpikes) -> None:
+def _add_spikes(waves: np.ndarray, start: np.ndarray, spikes: UnitSpikes, channels: np.ndarray | slice) -> None:
     """Add spikes to the waveforms (spikes, span, channels) that begin at ``start``, in place."""
-    span, kernel_size, kernel = waves.shape[1], spikes.templates.shape[1], as_kernel(spikes.templates)
+    span, kernel_size, filters = waves.shape[1], spikes.templates.shape[1], _filters(spikes.templates)[:, :, channels]
     first = np.searchsorted(spikes.start_sample, start - kernel_size, side="right")
     last = np.searchsorted(spikes.start_sample, start + span)
     for wave, begin, i, j in zip(waves, start, first, last, strict=True):
         for k in range(i, j):
             low = int(spikes.start_sample[k] - begin)
             left, right = max(0, low), min(span, low + kernel_size)
-            wave[left:right] += (np.float32(spikes.code_amplitude[k])
-                                 * kernel[left - low:right - low, :, spikes.unit_id[k]])
+            part = filters[spikes.unit_id[k], left - low:right - low]
+            wave[left:right] += np.float32(spikes.code_amplitude[k]) * part

@@ -94,8 +94,9 @@ def quiet_samples(signal: np.ndarray, sampling_frequency: float, parameters: Sor
     scale = np.where(noise > 0, noise, 1)
     middle, limit = channel_median(signal, holds), parameters.noise_threshold_sd * scale
     loud = np.zeros(len(signal), bool)
-    for c in range(signal.shape[1]):  # a channel at a time: recordings of wide probes are large
-        loud |= (np.abs(signal[:, c] - middle[c]) > limit[c]) & holds[:, c]
+    for start in range(0, len(signal), _PIECE_SAMPLES):  # recordings of wide probes are large
+        piece = slice(start, start + _PIECE_SAMPLES)
+        loud[piece] = ((np.abs(signal[piece] - middle) > limit) & holds[piece]).any(axis=1)
     radius = parameters.samples(parameters.noise_margin_ms, sampling_frequency)
     near = np.convolve(loud, np.ones(2 * radius + 1), "same") > 0.5
     left = holds.any(axis=1)
@@ -182,28 +183,59 @@ def fit_whitening(signal: np.ndarray, sampling_frequency: float, *, offset: np.n
         ``Whitening``. A channel without noise has weight zero.
     """
     holds = np.ones(signal.shape, bool) if holds_noise is None else holds_noise
+    predict, quiet = prediction_filters(signal, sampling_frequency, parameters, noise=noise, holds_noise=holds)
+    mixing = space_mixing(filter_time(signal, predict, 0), predict, holds, quiet)
+    return in_one(predict, mixing, offset=offset, band=band, common_reference=common_reference,
+                  blank_samples=blank_samples, blank_tolerance=blank_tolerance)
+
+
+def whitening_order(sampling_frequency: float, parameters: SortingParameters = DEFAULTS) -> int:
+    """Samples of the past that whitening in time uses."""
+    return max(parameters.minimum_whitening_samples, round(parameters.whitening_memory_ms / 1000 * sampling_frequency))
+
+
+def prediction_filters(signal: np.ndarray, sampling_frequency: float, parameters: SortingParameters = DEFAULTS, *,
+                       noise: np.ndarray | None = None, holds_noise: np.ndarray | None = None
+                       ) -> tuple[np.ndarray, np.ndarray]:
+    """(prediction-error filters (order + 1, channels), ``quiet_samples`` that they were fitted to).
+
+    Args: see ``fit_whitening``. The filter of a channel without noise is zero.
+    """
+    holds = np.ones(signal.shape, bool) if holds_noise is None else holds_noise
     quiet = quiet_samples(signal, sampling_frequency, parameters, noise=noise, holds_noise=holds)
-    order = max(parameters.minimum_whitening_samples, round(parameters.whitening_memory_ms / 1000 * sampling_frequency))
-    channels = signal.shape[1]
-    predict = np.zeros((order + 1, channels))
-    for c in range(channels):
+    order = whitening_order(sampling_frequency, parameters)
+    predict = np.zeros((order + 1, signal.shape[1]))
+    for c in range(signal.shape[1]):
         if noise is None or noise[c] > 0:
             predict[:, c] = _prediction_error_filter(signal[:, c], quiet & holds[:, c], order,
                                                      parameters.whitening_floor_fraction)
-    alive = predict.any(axis=0)
-    white = Whitening(predict, np.eye(channels), np.zeros(channels))(signal, 0, len(signal))
-    covariance = _covariance(white, holds, quiet)
+    return predict, quiet
+
+
+def filter_time(signal: np.ndarray, predict: np.ndarray, start: int) -> np.ndarray:
+    """Samples from ``start`` on of each channel (samples, channels) after its filter, zeros before the first."""
+    channels = signal.shape[1]
+    return Whitening(predict, np.eye(channels), np.zeros(channels))(signal, start, len(signal))
+
+
+def space_mixing(filtered: np.ndarray, predict: np.ndarray, holds: np.ndarray, quiet: np.ndarray) -> np.ndarray:
+    """Symmetric inverse root (channels, channels) of the covariance of filtered quiet samples."""
+    channels, alive = filtered.shape[1], predict.any(axis=0)
     mixing = np.zeros((channels, channels))
     if alive.any():
-        values, vectors = np.linalg.eigh(covariance[np.ix_(alive, alive)])
+        values, vectors = np.linalg.eigh(_covariance(filtered, holds, quiet)[np.ix_(alive, alive)])
         values = np.maximum(values, 1e-3 * values.max())
         mixing[np.ix_(alive, alive)] = vectors / np.sqrt(values) @ vectors.T
-    lead, taps = 0, predict
-    if band is not None:
-        lead = len(band) // 2
-        taps = np.stack([np.convolve(band, predict[:, c]) for c in range(channels)], axis=1)
-    return Whitening(taps, mixing, offset, lead, common_reference, blank_samples, blank_tolerance,
-                     0 if band is None else len(band))
+    return mixing
+
+
+def in_one(predict: np.ndarray, mixing: np.ndarray, *, offset: np.ndarray, band: np.ndarray | None,
+           common_reference: bool, blank_samples: int, blank_tolerance: Any) -> Whitening:
+    """The ``Whitening`` from the recording on: ``predict`` after the taps ``band``, then ``mixing``."""
+    if band is None:
+        return Whitening(predict, mixing, offset, 0, common_reference, blank_samples, blank_tolerance)
+    taps = np.stack([np.convolve(band, column) for column in predict.T], axis=1)
+    return Whitening(taps, mixing, offset, len(band) // 2, common_reference, blank_samples, blank_tolerance, len(band))
 
 
 def _covariance(white: np.ndarray, holds: np.ndarray, quiet: np.ndarray) -> np.ndarray:

@@ -41,6 +41,7 @@ class SortingParameters:
     # Recording
     minimum_recording_seconds: float = 1.0  #: shortest recording that is accepted
     learning_seconds: float = 120.0  #: at most so much of the recording is used to learn, its active stretches first
+    learning_values: int = 2**27  #: and at most so many samples times channels, which bounds the memory
     stretch_seconds: float = 1.0  #: length of those stretches
     maximum_stretches: int = 240  #: stretches of a long recording whose activity is compared
     saturated_fraction: float = 0.01  #: samples at one extreme value above which a channel is reported as saturated

@@ -12,15 +12,19 @@ from crsae_onnx.core.spikes.whitening import Whitening
 from crsae_onnx.core.validation import as_positive_int
 
 from keras_crsae.applications.spike_sorting.discovery import WaveformSpan, discover_units
-from keras_crsae.applications.spike_sorting.inspection import Inspection, NoSpikesError, inspect_recording
+from keras_crsae.applications.spike_sorting.inspection import Inspection, NoSpikesError, inspect_recording, joined
 from keras_crsae.applications.spike_sorting.matching import match_templates
 from keras_crsae.applications.spike_sorting.median_waveforms import median_waveforms
 from keras_crsae.applications.spike_sorting.noise import (
     channel_noise,
     erode,
     filter_radius,
-    fit_whitening,
+    filter_time,
+    in_one,
+    prediction_filters,
     referenced_noise,
+    space_mixing,
+    whitening_order,
 )
 from keras_crsae.applications.spike_sorting.parameters import (
     DEFAULTS,
@@ -34,6 +38,9 @@ from keras_crsae.applications.spike_sorting.refinement import RefinedUnits, refi
 from keras_crsae.applications.spike_sorting.result import SpikeSortingResult
 from keras_crsae.applications.spike_sorting.templates import as_kernel, template_norms, waveforms
 from keras_crsae.applications.spike_sorting.training import held_out_gain, train_model
+
+#: Samples whose channels are mixed together: few enough for the cache.
+_MIXED_SAMPLES = 1 << 12
 
 
 def sort(recording: Any, sampling_frequency: float | None = None, units: int | None = None, *,
@@ -158,16 +165,27 @@ def _whiten(recording: Recording, taps: np.ndarray | None, common_reference: boo
     if taps is not None:
         plain = Whitening(np.repeat(taps[:, None], channels, 1), np.eye(channels), found.offset, len(taps) // 2,
                           common_reference, fall_samples=len(taps), **blanks)
-    signal = np.concatenate([plain(traces, low, high) for low, high in found.stretches])
+    # The recording is read, and filtered, once: whitening goes on from that, and needs some samples before a stretch.
+    order = whitening_order(recording.sampling_frequency, parameters)
+    longer = [plain(traces, low - order, high) for low, high in found.stretches]
+    signal = joined([stretch[order:] for stretch in longer])
     holds = found.holds_noise if taps is None else erode(found.holds_noise, filter_radius(taps))
     noise, detection_noise = _noise(signal, holds, found, taps is not None, common_reference)
-    whitening = fit_whitening(signal, recording.sampling_frequency, offset=found.offset, band=taps,
-                              common_reference=common_reference, parameters=parameters, noise=detection_noise,
-                              holds_noise=holds, **blanks)
-    white = np.concatenate([whitening(traces, low, high) for low, high in found.stretches])
+    predict, quiet = prediction_filters(signal, recording.sampling_frequency, parameters, noise=detection_noise,
+                                        holds_noise=holds)
+    white = joined([filter_time(stretch, predict, order) for stretch in longer])
+    mixing = space_mixing(white, predict, holds, quiet)
+    whitening = in_one(predict, mixing, offset=found.offset, band=taps, common_reference=common_reference, **blanks)
+    _mix(white, mixing)
     # What remains of a spike where a channel is blanked looks like another unit.
     signal[~found.learn], white[~found.learn] = 0, 0
     return _Whitened(signal, white, plain, whitening, noise, detection_noise, found.messages)
+
+
+def _mix(white: np.ndarray, mixing: np.ndarray) -> None:
+    """Multiply a signal (samples, channels) by ``mixing`` from the right, in place."""
+    for start in range(0, len(white), _MIXED_SAMPLES):
+        white[start:start + _MIXED_SAMPLES] = white[start:start + _MIXED_SAMPLES] @ mixing
 
 
 def _noise(signal: np.ndarray, holds_noise: np.ndarray, found: Inspection, filtered: bool, common_reference: bool
@@ -216,7 +234,8 @@ def _spike_reader(refined: RefinedUnits, signal: np.ndarray, whitening: Whitenin
     offset, peak = np.zeros(len(norms), np.int64), np.zeros(len(norms))
     for unit in range(len(norms)):
         start = spikes.start_sample[spikes.unit_id == unit]
-        median = np.median(waveforms(signal, start[start + shown <= len(signal)], shown), axis=0)
+        reached = np.flatnonzero(refined.templates[unit].any(axis=0))
+        median = np.median(waveforms(signal, start[start + shown <= len(signal)], shown, reached), axis=0)
         offset[unit], channel = np.unravel_index(np.abs(median).argmax(), median.shape)
         peak[unit] = median[offset[unit], channel]
     return SpikeReader(whitening, as_kernel(refined.templates), norms, refined.amplitude_cv, refined.log_odds_against,

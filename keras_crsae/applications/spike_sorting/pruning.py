@@ -17,29 +17,31 @@ _LEAST_CORRELATION = 0.5
 
 
 def prune_units(templates: np.ndarray, waves: list[np.ndarray], samples: int, refractory: int,
-                parameters: SortingParameters = DEFAULTS) -> tuple[list[int], dict[int, str]]:
+                parameters: SortingParameters = DEFAULTS, counts: np.ndarray | None = None
+                ) -> tuple[list[int], dict[int, str]]:
     """(rows to keep, reasons {dropped row: text}); copies and sums of others go one by one, the clearest first.
 
     Args:
         templates: (units, kernel_size, channels).
-        waves: waveforms (spikes, kernel_size, channels) of each unit, other spikes subtracted.
+        waves: waveforms (spikes, kernel_size, channels) of each unit, other spikes subtracted; all, or some of them.
         samples: length of the signal.
         refractory: samples.
         parameters: smallest number of spikes and norm, false alarms, loss and synchrony.
+        counts: (units,), spikes of each unit; None: as many as waveforms.
     """
     reasons, keep = {}, []
+    counts = np.array([len(w) for w in waves]) if counts is None else counts
     for row, norm in enumerate(template_norms(templates)):
-        if len(waves[row]) < parameters.minimum_spikes:
-            reasons[row] = f"only {len(waves[row])} spikes"
+        if counts[row] < parameters.minimum_spikes:
+            reasons[row] = f"only {counts[row]} spikes"
         elif norm < parameters.minimum_norm_sd or (
                 expected_false_alarms(norm, samples, parameters.initial_log_odds_against_nats)
-                > parameters.maximum_false_alarm_fraction * len(waves[row])):
+                > parameters.maximum_false_alarm_fraction * counts[row]):
             reasons[row] = f"a waveform of {norm:.1f} noise standard deviations, which noise imitates"
         else:
             keep.append(row)
     most = parameters.pruning_waveforms
     sample = [w[:: max(1, len(w) // most)][:most] for w in waves]
-    counts = np.array([len(w) for w in waves])
     reached = np.any(templates, axis=1, keepdims=True)[:, 0]
     alike = gram(as_kernel(templates)).max(axis=2)
     # Only units that share a channel explain each other, and of what several explain one explains a good part; what

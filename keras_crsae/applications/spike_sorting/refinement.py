@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from crsae_onnx.core.signals import robust_std
 
-from keras_crsae.applications.spike_sorting.matching import UnitSpikes, match_templates, residual, subtract_others
+from keras_crsae.applications.spike_sorting.matching import UnitSpikes, match_templates, mean_waveforms, residual
 from keras_crsae.applications.spike_sorting.parameters import SortingParameters
 from keras_crsae.applications.spike_sorting.templates import low_rank_templates, template_norms, wiener_shrink
 
@@ -92,9 +92,7 @@ def _changed(before: UnitSpikes, now: UnitSpikes) -> float:
 
 def average_spikes(spikes: UnitSpikes, white: np.ndarray) -> np.ndarray:
     """Templates as denoised means of their spikes, each with all others subtracted."""
-    rest, counts = residual(white, spikes), spikes.counts
-    means = [subtract_others(rest, spikes, unit).mean(axis=0) if counts[unit] else spikes.templates[unit]
-             for unit in range(len(spikes.templates))]
-    denoised = low_rank_templates(wiener_shrink(np.stack(means), counts), counts)
+    counts = spikes.counts
+    denoised = low_rank_templates(wiener_shrink(mean_waveforms(residual(white, spikes), spikes), counts), counts)
     nonzero = denoised.any(axis=(1, 2), keepdims=True)  # nothing may remain of a unit with few spikes
     return np.where(nonzero, denoised, spikes.templates.astype(np.float32))

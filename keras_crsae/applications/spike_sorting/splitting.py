@@ -143,12 +143,14 @@ def merge_units(rest: np.ndarray, spikes: UnitSpikes, templates: np.ndarray,
             continue
         lag = (int(overlap[i, j].argmax()) - (kernel_size * upsampling - 1)) / upsampling
         small = parameters.small_spike_fraction * template_norms(spikes.templates[[i, j]]).min()
-        waves = [subtract_others(rest, spikes, unit, shift, small) for unit, shift in ((i, 0.0), (j, -lag))]
-        reached = spikes.templates[[i, j]].any(axis=(0, 1))
-        if not _form_two_groups([of_unit[:, :, reached] for of_unit in waves], parameters):
+        reached = np.flatnonzero(spikes.templates[[i, j]].any(axis=(0, 1)))
+        both = (i, 0.0), (j, -lag)
+        waves = [subtract_others(rest, spikes, unit, shift, small, channels=reached) for unit, shift in both]
+        if not _form_two_groups(waves, parameters):
             larger, smaller = (i, j) if len(waves[0]) >= len(waves[1]) else (j, i)
             if larger == i:
-                templates[i] = np.concatenate(waves).mean(axis=0)
+                templates[i] = np.concatenate([subtract_others(rest, spikes, unit, shift, small)
+                                               for unit, shift in both]).mean(axis=0)
             merged.append(smaller)
     return templates, sorted(merged)
 
@@ -187,6 +189,8 @@ def _project_on_difference(waves: list[np.ndarray]) -> np.ndarray:
 
 def _upsample(kernel: np.ndarray, factor: int) -> np.ndarray:
     """A kernel at ``factor`` times the sampling frequency, by its Fourier series (padded against wrap-around)."""
-    kernel_size = len(kernel)
-    spectrum = np.fft.rfft(kernel, 2 * kernel_size, axis=0)
-    return np.fft.irfft(spectrum, 2 * kernel_size * factor, axis=0)[:kernel_size * factor] * factor
+    size = len(kernel)
+    out, reached = np.zeros((size * factor, *kernel.shape[1:]), np.float32), np.any(kernel, axis=0)
+    spectrum = np.fft.rfft(kernel[:, reached].T, 2 * size, axis=1)
+    out[:, reached] = np.fft.irfft(spectrum, 2 * size * factor, axis=1).T[:size * factor] * factor
+    return out

@@ -30,9 +30,11 @@ def as_kernel(templates: np.ndarray) -> np.ndarray:
     return np.moveaxis(templates / norms[:, None, None], 0, -1).astype(np.float32)
 
 
-def waveforms(signal: np.ndarray, start_sample: np.ndarray, kernel_size: int) -> np.ndarray:
-    """(spikes, kernel_size, channels) of a signal (time, channels)."""
-    return signal[np.asarray(start_sample)[:, None] + np.arange(kernel_size)]
+def waveforms(signal: np.ndarray, start_sample: np.ndarray, kernel_size: int, channels: np.ndarray | None = None
+              ) -> np.ndarray:
+    """(spikes, kernel_size, channels) of a signal (time, channels), of all channels or of those given."""
+    at = np.asarray(start_sample)[:, None] + np.arange(kernel_size)
+    return signal[at] if channels is None else signal[at[:, :, None], channels]
 
 
 def principal_axes(values: np.ndarray, count: int) -> np.ndarray:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from keras_crsae.applications.spike_sorting.matching import match_templates, residual
+from keras_crsae.applications.spike_sorting.matching import match_templates, residual, sum_waveforms
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
-from keras_crsae.applications.spike_sorting.templates import as_kernel, waveforms
+from keras_crsae.applications.spike_sorting.templates import as_kernel
 from keras_crsae.models.crsae import CRsAE
 from keras_crsae.problem.rate_priors import GammaPrior
 
@@ -43,11 +43,17 @@ def held_out_gain(templates: np.ndarray, white: np.ndarray, refractory: int, par
     """
     spikes = match_templates(white, templates, refractory, parameters.initial_amplitude_cv,
                              parameters.initial_log_odds_against_nats)
-    rest, size, total = residual(white, spikes), templates.shape[1], 0.0
+    # The spikes of a unit in turn: the first, third, ... are one half.
+    half = np.zeros(len(spikes.unit_id), np.int64)
     for unit in range(len(templates)):
-        left = waveforms(rest, spikes.start_sample[spikes.unit_id == unit], size)
-        if len(left) > 1:
-            total += 0.5 * len(left) * float(np.sum(left[::2].mean(axis=0) * left[1::2].mean(axis=0), dtype=np.float64))
+        of_unit = np.flatnonzero(spikes.unit_id == unit)
+        half[of_unit[1::2]] = 1
+    group, groups = 2 * spikes.unit_id + half, 2 * len(templates)
+    sums = sum_waveforms(residual(white, spikes), spikes.start_sample, group, groups, templates.shape[1])
+    counts = np.bincount(group, minlength=groups)
+    means = sums / np.maximum(counts, 1)[:, None, None]
+    products = np.sum(means[::2] * means[1::2], axis=(1, 2))
+    total = 0.5 * float((counts[::2] + counts[1::2]) @ products)
     return total / max(1, len(spikes.start_sample))
 
 

@@ -218,16 +218,14 @@ def _move_each(model: Model, state: State, known: Limits) -> int:
 @compiled
 def _add_missed(model: Model, state: State, known: Limits) -> int:
     units, positions = state.correlation.shape
-    above = np.zeros(positions, np.bool_)
+    best = np.full(positions, -np.inf)
     for u in range(units):
         for t in range(positions):
-            above[t] |= state.correlation[u, t] > model.min_correlation[u]
-    where = np.flatnonzero(above)
-    gains = np.full(len(where), -1e9)
-    for i in range(len(where)):
-        for u in range(units):
-            linear = max(state.correlation[u, where[i]] + model.mean_term[u], 0.0)
-            gains[i] = max(gains[i], linear * linear * (0.5 / model.quadratic[u]) - model.constant[u])
+            if state.correlation[u, t] > model.min_correlation[u]:
+                linear = max(state.correlation[u, t] + model.mean_term[u], 0.0)
+                best[t] = max(best[t], linear * linear * (0.5 / model.quadratic[u]) - model.constant[u])
+    where = np.flatnonzero(best > -np.inf)
+    gains = best[where]
     changed = 0
     for t in where[np.argsort(-gains, kind="mergesort")]:
         gain, start, unit, amplitude = _best(model, state, t, t + 1, known.refractory)
@@ -238,12 +236,20 @@ def _add_missed(model: Model, state: State, known: Limits) -> int:
 
 
 @compiled
+def _overlap(model: Model, u: int, v: int) -> bool:
+    for n in range(model.first_neighbour[u], model.first_neighbour[u + 1]):
+        if model.neighbours[n] == v:
+            return True
+    return False
+
+
+@compiled
 def _move_pairs(model: Model, state: State, known: Limits) -> int:
     changed = i = 0
     while i + 1 < state.num_spikes[0]:
         j = i + 1
         while j < state.num_spikes[0] and state.start[j] - state.start[i] <= known.near:
-            if _move_pair(model, state, known, i, j):
+            if _overlap(model, state.unit[i], state.unit[j]) and _move_pair(model, state, known, i, j):
                 changed += 1
                 break
             j += 1
@@ -284,7 +290,8 @@ def _try_pairs(model: Model, state: State, known: Limits, settled: Array) -> int
         i += 1
     i = 0
     while i + 1 < state.num_spikes[0]:
-        if state.start[i + 1] - state.start[i] <= known.pair_near:
+        near = state.start[i + 1] - state.start[i] <= known.pair_near
+        if near and _overlap(model, state.unit[i], state.unit[i + 1]):
             changed += _replace(model, state, known, settled, i, 2, known.step)
         i += 1
     return changed

@@ -87,8 +87,9 @@ class SpikeSearch:
         self.model, self.correlation, self.positions = model, correlation, correlation.shape[1]
         self.refractory, self.parameters = refractory, parameters
         self.size = (model.gram.shape[2] + 1) // 2
+        self._overlap: Array = np.any(model.gram, axis=2, keepdims=True)[:, :, 0]
         #: Units that each one overlaps; the correlations of others it leaves as they are.
-        self._overlapping = [np.flatnonzero(row.any(axis=1)) for row in model.gram]
+        self._overlapping = [np.flatnonzero(row) for row in self._overlap]
         self.start: list[int] = []
         self.unit: list[int] = []
         self.amplitude: list[float] = []
@@ -190,6 +191,7 @@ class SpikeSearch:
     def move_pairs(self, near: float) -> int:
         """Replace two spikes at most ``near`` positions apart by the best one, or the best two, where that gains more.
 
+        Units that share no channel do not interact: they are left to the single moves.
         Two small spikes that together imitate a large one are a minimum that no single move leaves. Returns the number
         of changes.
         """
@@ -197,7 +199,7 @@ class SpikeSearch:
         while i + 1 < len(self.start):
             j = i + 1
             while j < len(self.start) and self.start[j] - self.start[i] <= near:
-                if self._move_pair(i, j):
+                if self._overlap[self.unit[i], self.unit[j]] and self._move_pair(i, j):
                     changed += 1
                     break
                 j += 1
@@ -229,7 +231,7 @@ class SpikeSearch:
         return False
 
     def try_pairs(self) -> int:
-        """Replace each spike, and each two neighbours, by the best one or two in their place where that gains more.
+        """Replace each spike, and each two neighbours that overlap, by the best one or two where that gains more.
 
         What no greedy move finds: two that overlap and together look like another unit, or like each other exchanged.
         Returns the number of changes.
@@ -241,7 +243,8 @@ class SpikeSearch:
             i += 1
         i = 0
         while i + 1 < len(self.start):
-            if self.start[i + 1] - self.start[i] <= near:
+            overlap = self._overlap[self.unit[i], self.unit[i + 1]]
+            if overlap and self.start[i + 1] - self.start[i] <= near:
                 changed += self._replace(i, 2, known.step_samples)
             i += 1
         return changed

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from crsae_onnx.core.spikes.correlations import correlate, gram, pooled_peaks
+from crsae_onnx.core.spikes.correlations import Correlator, correlate, gram, pooled_peaks
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +51,17 @@ def test_a_flat_top_is_one_peak_in_its_middle_and_a_silent_code_has_none():
     assert [v.size for v in pooled_peaks(np.zeros((20, 1)), np.array([1.0]))] == [0, 0, 0]
 
 
-def test_long_signals_are_transformed_in_blocks(kernel, rng):
+@pytest.mark.parametrize("fourier", [False, True])
+def test_long_signals_are_correlated_in_blocks(kernel, rng, fourier):
     signal = rng.normal(size=(70_000, 2)).astype(np.float32)
-    out = correlate(signal, kernel)
+    out = Correlator(kernel, fourier)(signal)
     for t in (0, 1000, 32_111, 69_976):
         np.testing.assert_allclose(out[:, t], np.tensordot(kernel, signal[t:t + 24], ([0, 1], [0, 1])), atol=1e-4)
+
+
+@pytest.mark.parametrize("samples", [24, 300, 5000])
+def test_products_and_transforms_give_the_same_on_the_channels_that_filters_reach(rng, samples):
+    wide = rng.normal(size=(24, 9, 4)).astype(np.float32)
+    wide[:, :6, 0], wide[:, 2:, 1:3] = 0, 0
+    signal = rng.normal(size=(samples, 9)).astype(np.float32)
+    np.testing.assert_allclose(Correlator(wide, True)(signal), Correlator(wide, False)(signal), atol=2e-4)

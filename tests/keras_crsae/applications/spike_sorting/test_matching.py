@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from keras_crsae.applications.spike_sorting.matching import UnitSpikes, residual, select_units, subtract_others
+from keras_crsae.applications.spike_sorting.matching import (
+    UnitSpikes,
+    mean_waveforms,
+    residual,
+    select_units,
+    subtract_others,
+)
 from keras_crsae.applications.spike_sorting.templates import template_norms
 
 SIZE = 40
@@ -55,3 +61,21 @@ def test_small_spikes_beside_a_large_one_stay_in_its_waveform(unit_shapes, shift
             expected.append(subtract_others(alone, one, 0, shift)[0])
         waves = subtract_others(residual(signal, spikes), spikes, 0, shift, least)
         np.testing.assert_allclose(waves, expected, atol=2e-4 if shift == int(shift) else 0.05)
+
+
+def test_means_are_those_of_the_waveforms_and_a_silent_unit_keeps_its_template(unit_shapes, rng):
+    spikes = UnitSpikes(unit_shapes, np.array([5, 30, 60, 120]), np.array([1, 0, 1, 1]), np.array([9.0, 8.0, 7.0, 6.0]))
+    rest = rng.normal(size=(200, 2)).astype(np.float32)
+    means = mean_waveforms(rest, spikes)
+    for unit in (0, 1):
+        np.testing.assert_allclose(means[unit], subtract_others(rest, spikes, unit).mean(axis=0), atol=1e-5)
+    np.testing.assert_array_equal(means[2], unit_shapes[2].astype(np.float32))
+
+
+def test_waveforms_of_some_channels_and_spikes_are_parts_of_all(unit_shapes, rng):
+    spikes = UnitSpikes(unit_shapes, np.array([5, 30, 60, 120]), np.array([1, 0, 1, 1]), np.array([9.0, 8.0, 7.0, 6.0]))
+    rest = rng.normal(size=(200, 2)).astype(np.float32)
+    for shift in (0.0, 0.5):
+        everything = subtract_others(rest, spikes, 1, shift, minimum_norm=12.0)
+        some = subtract_others(rest, spikes, 1, shift, 12.0, channels=np.array([1]), rows=np.array([0, 2]))
+        np.testing.assert_allclose(some, everything[[0, 2]][:, :, 1:], atol=1e-6)

@@ -162,9 +162,10 @@ def check_same_outside(result, expected, left):
 
 @pytest.mark.parametrize(("kind", "share"), [
     ("zero", 0.3), ("nan", 0.7), ("short", 0.2),
-    *(pytest.param(kind, share, marks=pytest.mark.slow) for kind in ("zero", "constant", "nan", "held", "own level")
-      for share in (0.1, 0.35, 0.5, 0.7) if (kind, share) != ("nan", 0.7)),
-    *(pytest.param(kind, 0.3, marks=pytest.mark.slow) for kind in ("saturated", "channel", "channel short"))])
+    # Each kind at one share: ``inspect_recording`` is tested at all of them.
+    *(pytest.param(kind, share, marks=pytest.mark.slow) for kind, share in (
+        ("zero", 0.7), ("constant", 0.35), ("held", 0.5), ("own level", 0.7), ("saturated", 0.3), ("channel", 0.3),
+        ("channel short", 0.3)))])
 def test_a_blanked_recording_gives_the_units_and_spikes_of_the_rest(whole, kind, share):
     traces, left = blank(whole[0], kind, share)
     result = spike_sorting.sort(traces, SLOW_RATE, parameters=QUICK)
@@ -176,7 +177,7 @@ def test_a_blanked_recording_gives_the_units_and_spikes_of_the_rest(whole, kind,
     assert kind.startswith("channel") or not inside[result.spike_samples].any()
 
 
-@pytest.mark.parametrize("sigma", [0.5, *(pytest.param(s, marks=pytest.mark.slow) for s in (0.4, 0.8, 1.5, 3.0))])
+@pytest.mark.parametrize("sigma", [0.5, *(pytest.param(s, marks=pytest.mark.slow) for s in (0.4, 1.5))])
 def test_whole_counts_of_little_noise_give_the_same_units_and_spikes(whole, sigma):
     traces, left = blank(whole[0], "zero", 0.3)
     result = spike_sorting.sort(np.round(traces * sigma).astype(np.int16), SLOW_RATE, parameters=QUICK)
@@ -186,7 +187,7 @@ def test_whole_counts_of_little_noise_give_the_same_units_and_spikes(whole, sigm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "share"), [("zero", 0.3), ("short", 0.1), ("nan", 0.3)])
+@pytest.mark.parametrize(("kind", "share"), [("short", 0.1), ("nan", 0.3)])
 def test_a_band_pass_does_not_ring_where_a_drifting_recording_is_blanked(whole, kind, share):
     time = np.arange(LONG)[:, None] / SLOW_RATE
     drifting = whole[0] + 10 * np.sin(2 * np.pi * 1.3 * time) + 5 * np.sin(2 * np.pi * 7 * time)
