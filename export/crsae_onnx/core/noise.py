@@ -23,6 +23,8 @@ _COMMON_RUN_FRACTION = 0.03
 _CHANCE_RUNS = 0.005
 #: Fewest second differences of a blank, and the longest run that is compared.
 _SHORTEST_RUN, _LONGEST_RUN = 5, 1024
+#: Second differences that show their third quartile, at least.
+_QUARTILE_VALUES = 1 << 16
 #: Values that show whether all are multiples of one step.
 _STEP_VALUES = 8192
 #: Noise of more steps than this is hardly changed by rounding.
@@ -262,7 +264,8 @@ def blank_rule(pieces: Any) -> BlankRule:
     moving = np.concatenate([bend[(bend > error) & np.isfinite(bend)] for bend in bends]) if bends else np.zeros(0)
     if not moving.size:
         return BlankRule(_SHORTEST_RUN, error)
-    tolerance = max(error, _SMOOTH_FRACTION * float(np.quantile(moving, 0.75)))
+    some = moving[::max(1, len(moving) // _QUARTILE_VALUES)]
+    tolerance = max(error, _SMOOTH_FRACTION * float(np.quantile(some, 0.75)))
     runs = np.zeros(_LONGEST_RUN + 1)
     possible = 0
     for bend in bends:
@@ -283,10 +286,11 @@ def blank_rule(pieces: Any) -> BlankRule:
 
 def _second_difference(values: Array) -> Array:
     """|x[t - 1] - 2 x[t] + x[t + 1]| of t = 1 ... samples - 2; infinite where it has no value."""
+    exact = values.dtype.kind == "f"
     values = values.astype(np.float64)
     with np.errstate(invalid="ignore"):
         bend = np.abs(values[2:] - 2 * values[1:-1] + values[:-2])
-    return np.where(np.isfinite(bend), bend, np.inf)
+    return np.where(np.isfinite(bend), bend, np.inf) if exact else bend
 
 
 def _rounding_error(values: Array) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from crsae_onnx.core.noise import NoiseLevel, blank_rule, channels_hold_noise, noise_level
 from scipy.special import ndtr
 
-from keras_crsae.applications.spike_sorting.noise import channel_median, channel_noise
+from keras_crsae.applications.spike_sorting.noise import channel_median, channel_noise, thinned
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
 
 #: Stretches that show how long runs of equal samples are by chance.
@@ -238,7 +238,7 @@ def _without_blanks(first: int, left: np.ndarray, margin: int) -> list[tuple[int
 
 def _level(values: np.ndarray, holds: np.ndarray) -> NoiseLevel:
     if holds.any():
-        return noise_level(values if holds.all() else values[holds])
+        return noise_level(thinned(values if holds.all() else values[holds]))
     finite = values[np.isfinite(values)]
     return NoiseLevel(float(np.median(finite)) if len(finite) else 0.0, 0.0, 0.0)
 

@@ -17,6 +17,20 @@ from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingP
 
 #: Samples whose products are summed together.
 _PIECE_SAMPLES = 1 << 16
+#: Samples that medians are taken of, at least.
+_MEDIAN_SAMPLES = 1 << 17
+
+
+def thinned(values: np.ndarray) -> np.ndarray:
+    """Every k-th of many samples: as many as medians need to be right to half a percent.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_crsae.applications.spike_sorting.noise import thinned
+        >>> thinned(np.zeros((1_000_000, 2))).shape
+        (142858, 2)
+    """
+    return values[::max(1, len(values) // _MEDIAN_SAMPLES)]
 
 
 def channel_noise(signal: np.ndarray, holds_noise: np.ndarray | None = None) -> np.ndarray:
@@ -90,9 +104,9 @@ def quiet_samples(signal: np.ndarray, sampling_frequency: float, parameters: Sor
         holds_noise: None, or boolean (samples, channels); where no channel does is not quiet either.
     """
     holds = np.ones(signal.shape, bool) if holds_noise is None else holds_noise
-    noise = channel_noise(signal, holds) if noise is None else noise
+    noise = channel_noise(thinned(signal), thinned(holds)) if noise is None else noise
     scale = np.where(noise > 0, noise, 1)
-    middle, limit = channel_median(signal, holds), parameters.noise_threshold_sd * scale
+    middle, limit = channel_median(thinned(signal), thinned(holds)), parameters.noise_threshold_sd * scale
     loud = np.zeros(len(signal), bool)
     for start in range(0, len(signal), _PIECE_SAMPLES):  # recordings of wide probes are large
         piece = slice(start, start + _PIECE_SAMPLES)
@@ -205,10 +219,13 @@ def prediction_filters(signal: np.ndarray, sampling_frequency: float, parameters
     quiet = quiet_samples(signal, sampling_frequency, parameters, noise=noise, holds_noise=holds)
     order = whitening_order(sampling_frequency, parameters)
     predict = np.zeros((order + 1, signal.shape[1]))
+    counts = _pair_counts(quiet, order) if holds[quiet].all() else None  # the same for all channels
     for c in range(signal.shape[1]):
         if noise is None or noise[c] > 0:
-            predict[:, c] = _prediction_error_filter(signal[:, c], quiet & holds[:, c], order,
-                                                     parameters.whitening_floor_fraction)
+            some = quiet if counts is not None else quiet & holds[:, c]
+            predict[:, c] = _prediction_error_filter(
+                signal[:, c], some, _pair_counts(some, order) if counts is None else counts,
+                parameters.whitening_floor_fraction)
     return predict, quiet
 
 
@@ -255,11 +272,15 @@ def _covariance(white: np.ndarray, holds: np.ndarray, quiet: np.ndarray) -> np.n
     return products / np.maximum(1, counts)
 
 
-def _prediction_error_filter(values: np.ndarray, quiet: np.ndarray, order: int, floor: float) -> np.ndarray:
+def _pair_counts(quiet: np.ndarray, order: int) -> np.ndarray:
+    """(order + 1,): pairs of quiet samples so far from each other."""
+    return np.array([np.count_nonzero(quiet[:len(quiet) - k] & quiet[k:]) for k in range(order + 1)])
+
+
+def _prediction_error_filter(values: np.ndarray, quiet: np.ndarray, counts: np.ndarray, floor: float) -> np.ndarray:
     """Taps (order + 1,) that turn a channel's noise into white noise of variance 1; zeros for a silent channel."""
-    kept, weight = np.where(quiet, values, 0).astype(np.float64), quiet.astype(np.float64)
-    n = len(values)
-    lags = np.array([kept[:n - k] @ kept[k:] / max(1.0, weight[:n - k] @ weight[k:]) for k in range(order + 1)])
+    kept, n, order = np.where(quiet, values, 0).astype(np.float64), len(values), len(counts) - 1
+    lags = np.array([kept[:n - k] @ kept[k:] / max(1, counts[k]) for k in range(order + 1)])
     if not lags[0] > 0:
         return np.zeros(order + 1)
     lags[0] *= 1 + floor

@@ -24,6 +24,7 @@ from keras_crsae.applications.spike_sorting.noise import (
     prediction_filters,
     referenced_noise,
     space_mixing,
+    thinned,
     whitening_order,
 )
 from keras_crsae.applications.spike_sorting.parameters import (
@@ -193,7 +194,7 @@ def _noise(signal: np.ndarray, holds_noise: np.ndarray, found: Inspection, filte
     """(noise before rounding, noise to detect spikes in), (channels,) each; 0 marks a dead channel."""
     std, step = (np.array([getattr(level, name) for level in found.levels], signal.dtype) for name in ("std", "step"))
     if filtered:  # a filter makes many values of few, and rounding a part of the noise
-        noise = detection = channel_noise(signal, holds_noise)
+        noise = detection = channel_noise(thinned(signal), thinned(holds_noise))
     else:
         noise = referenced_noise(signal, holds_noise, found.levels) if common_reference else std
         # Rounding adds the variance of a uniform distribution.
