@@ -55,5 +55,5 @@ def serve(args: Namespace) -> None:
         describe(file)  # a file that is no encoder is refused before the server starts
     server = import_optional("crsae_onnx.serving.server", "The server")
     text = server.settings(args.files, args.timeout, args.concurrency, args.threads, args.largest_body,
-                           args.largest_signal)
+                           args.largest_signal, args.max_batch, args.delay)
     server.serve(text, args.host, args.port)

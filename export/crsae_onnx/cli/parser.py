@@ -107,7 +107,11 @@ def _add_serve(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
     sub.add_argument("--port", type=int, default=3000)
     sub.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="of a request (default 30)")
-    sub.add_argument("--concurrency", type=int, default=8, help="requests at a time (default 8)")
+    sub.add_argument("--concurrency", type=int, default=16, help="requests at a time (default 16)")
+    sub.add_argument("--max-batch", type=int, default=8,
+                     help="signals of requests that wait at the same time in one run (default 8; 1: none are joined)")
+    sub.add_argument("--delay", type=int, default=1000, metavar="MICROSECONDS",
+                     help="that a request may wait for others that are being read (default 1000)")
     sub.add_argument("--threads", type=int, help="of one run; default: the cores")
     sub.add_argument("--largest-body", type=int, default=2**25, metavar="BYTES", help="default 32 MiB")
     sub.add_argument("--largest-signal", type=int, default=2**21, metavar="NUMBERS", help="default 2,097,152")

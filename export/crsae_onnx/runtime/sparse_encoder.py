@@ -135,8 +135,8 @@ class SparseEncoder:
     @overload
     def encode(self, signal: Any, mask: Any = None, sigma: Any = None, *, sparse: Literal[True], trials: Any = None,
                exposure: Any = None, baseline: Any = None, operator: Any = None, out: Any = None,
-               window: int | None = None,
-               overlap: int | None = None, batch_size: int | None = None, progress: Progress = None) -> SparseCode: ...
+               window: int | None = None, overlap: int | None = None, batch_size: int | None = None,
+               progress: Progress = None) -> SparseCode: ...
 
     @overload
     def encode(self, signal: Any, mask: Any = None, sigma: Any = None, *, sparse: Literal[False] = False,
@@ -146,8 +146,7 @@ class SparseEncoder:
 
     def encode(self, signal: Any, mask: Any = None, sigma: Any = None, *, trials: Any = None, exposure: Any = None,
                baseline: Any = None, operator: Any = None, out: Any = None, sparse: bool = False,
-               window: int | None = None,
-               overlap: int | None = None, batch_size: int | None = None,
+               window: int | None = None, overlap: int | None = None, batch_size: int | None = None,
                progress: Progress = None) -> np.ndarray | SparseCode:
         """Sparse code of a signal.
 
@@ -299,16 +298,20 @@ class SparseEncoder:
             >>> sorted(SparseEncoder(path).run(["code", "reconstruction"], np.zeros((1, 300, 1))))
             ['code', 'reconstruction']
         """
+        feed = self.prepare(outputs, signal, Given(mask, sigma, trials, exposure, baseline, operator))
+        return dict(zip(outputs, self.fetch(list(outputs), feed, options), strict=True))
+
+    def prepare(self, outputs: Sequence[str], signal: Any, given: Given) -> sessions.Feed:
+        """What ``run`` gives to ``fetch``: its arguments checked, as the file's inputs, the batch their first axis."""
         for name in outputs:
             self._needs(name, name)
         # Denoising pads: any size will do.
         least = (1,) * self.info["rank"] if set(outputs) == {"denoised"} else None
-        signal, given = self.feeds.checked(signal, Given(mask, sigma, trials, exposure, baseline, operator), least)
+        signal, given = self.feeds.checked(signal, given, least)
         self.level.warn(signal)
-        arrays = self._fetch(list(outputs), self.feeds.feed(*self._read(signal, given)), options)
-        return dict(zip(outputs, arrays, strict=True))
+        return self.feeds.feed(*self._read(signal, given))
 
-    def _fetch(self, names: list[str], feed: sessions.Feed, options: Any = None) -> list[np.ndarray]:
+    def fetch(self, names: list[str], feed: sessions.Feed, options: Any = None) -> list[np.ndarray]:
         """The outputs of one feed; large signals of a batch one by one, which is the faster way.
 
         A graph with a tolerance stops for all signals of a batch at once, and spikes are one list over the batch: these
@@ -337,7 +340,7 @@ class SparseEncoder:
         in_windows = sparse or window is not None or any(value is not None for value in options.values())
         info = self.info
         if info["rank"] == 1 and info.get("measurement") is None:
-            # Threads share one signal by its windows, a batch by its signals (``_fetch``). What stops, or finds its
+            # Threads share one signal by its windows, a batch by its signals (``fetch``). What stops, or finds its
             # steps, by the values of a whole signal is not shared; nor is one whose events are searched for, if short.
             long = in_windows or signal.shape[1] > self.limits.signal_samples
             whole = info["tolerance"] is not None or info.get("steps") == "searched"
@@ -393,4 +396,4 @@ class SparseEncoder:
              run: sessions.Runner | None = None) -> np.ndarray:
         """One run of the session on checked float32 arrays; ``run``: of another session of the file."""
         feed = self.feeds.feed(piece, given)
-        return (self._fetch([output], feed) if run is None else run([output], feed))[0]
+        return (self.fetch([output], feed) if run is None else run([output], feed))[0]

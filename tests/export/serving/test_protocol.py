@@ -1,16 +1,20 @@
 """The Open Inference Protocol without a server: right answers, clear refusals, a thousand mutated requests."""
 
 import json
+import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from crsae_onnx import SparseEncoder
 from crsae_onnx.convert import convert
+from crsae_onnx.serving.batching import Stop, StoppedError
 from crsae_onnx.serving.binary_tensors import TYPES
 from crsae_onnx.serving.protocol import Models, RequestError
 
 import keras_crsae as kc
+from benchmarks.serving import mutated
 
 
 @pytest.fixture(scope="module")
@@ -131,36 +135,6 @@ def test_a_code_too_large_to_send_is_not_computed(served):
     assert caught.value.status == 413
 
 
-def test_a_thousand_mutated_bodies_are_answered_or_refused_in_time(served):
-    models, _ = served
-    rng = np.random.default_rng(0)
-    whole = json.dumps({"id": "x", "inputs": [tensor("signal", np.round(rng.standard_normal((1, 20, 1)), 2)),
-                                              tensor("sigma", [1.0])], "outputs": [{"name": "code"}]}).encode()
-    answered = refused = 0
-    for _ in range(1000):
-        body = bytearray(whole)
-        for _ in range(int(rng.integers(1, 3))):
-            at = int(rng.integers(len(body)))
-            change = int(rng.integers(4))
-            if change == 0:
-                body[at] = int(rng.integers(256))
-            elif change == 1:
-                del body[at:at + int(rng.integers(1, 30))]
-            elif change == 2:
-                body[at:at] = body[at:at + int(rng.integers(1, 30))]
-            else:
-                body[at:at] = rng.choice([b"NaN", b"null", b"1e999", b"-", b"[", b"}", b'"', b"true", b"9" * 40])
-        start = time.process_time()
-        try:
-            json.loads(models.infer("signals", bytes(body)).body)
-            answered += 1
-        except RequestError as error:
-            assert 400 <= error.status < 500 and str(error)
-            refused += 1
-        assert time.process_time() - start < 1
-    assert answered + refused == 1000 and answered >= 20 and refused > 700
-
-
 def binary(name, array, kind="FP32", **parameters):
     """An input without data, and its bytes."""
     data = np.asarray(array).astype(TYPES[kind]).tobytes()
@@ -240,6 +214,79 @@ def test_bytes_are_limited_as_json_is(served):
     with pytest.raises(RequestError, match="at most 20,000") as caught:
         ask_binary(served[0], "signals", binary("signal", np.ones((1, 5000, 1))))
     assert caught.value.status == 413
+
+
+@pytest.mark.parametrize("form", ["text", "bytes"])
+def test_a_thousand_mutated_bodies_are_answered_or_refused_in_time(served, form, rng):
+    models, chance, length = served[0], random.Random(0), None
+    inputs = [tensor("signal", np.round(rng.standard_normal((1, 20, 1)), 2)), tensor("sigma", [1.0])]
+    whole = json.dumps({"id": "x", "inputs": inputs, "outputs": [{"name": "code"}]}).encode()
+    if form == "bytes":
+        entry, data = binary("signal", rng.standard_normal((1, 20, 1)))
+        text = json.dumps({"inputs": [inputs[1], entry], **ALL_BINARY}).encode()
+        whole, length = text + data, len(text)
+    answered = refused = 0
+    for _ in range(1000):
+        body, start = mutated(whole, chance), time.process_time()
+        try:
+            assert models.infer("signals", body, json_length=length).body
+            answered += 1
+        except RequestError as error:
+            assert 400 <= error.status < 500 and str(error)
+            refused += 1
+        assert time.process_time() - start < 1
+    assert answered + refused == 1000 and answered >= 5 and refused > 300
+
+
+def together(models, name, *bodies):
+    """Answers to requests, as JSON, that wait for each other: none is run before all are there, or a batch is full."""
+    with models._batcher.coming(), ThreadPoolExecutor(len(bodies)) as pool:
+        return [json.loads(a.body) for a in pool.map(lambda body: models.infer(name, body), bodies)]
+
+
+def test_requests_of_one_shape_are_run_together_and_answered_as_if_alone(served, rng):
+    runs = []
+    models = Models(served[1], threads=1, max_batch=4, delay=30.0, on_run=lambda name, n, _: runs.append((name, n)))
+    alone = Models(served[1], threads=1, max_batch=1)
+    bodies = [json.dumps({"id": str(k), "inputs": [
+        tensor("signal", 3 * rng.standard_normal((2 if k == 1 else 1, 30, 1))),
+        *([tensor("sigma", [0.5])] if k == 2 else [])]}).encode() for k in range(3)]  # what is not given has a default
+    for body, answer in zip(bodies, together(models, "signals", *bodies), strict=True):
+        expected = json.loads(alone.infer("signals", body).body)
+        assert answer.keys() == expected.keys() and answer["id"] == expected["id"]
+        for made, wanted in zip(answer["outputs"], expected["outputs"], strict=True):
+            assert made.pop("data") == pytest.approx(wanted.pop("data"), abs=1e-6) and made == wanted
+    assert runs == [("signals", 4)]
+
+
+def test_one_of_those_that_wait_together_may_be_refused(served, rng):
+    models = Models(served[1], threads=1, max_batch=2, delay=30.0)
+    bodies = [json.dumps({"inputs": [tensor("signal", signal)]}).encode()
+              for signal in (rng.standard_normal((1, 20, 1)), np.full((1, 20, 1), 3e38))]
+    with models._batcher.coming(), ThreadPoolExecutor(2) as pool:
+        fine, overflows = (pool.submit(models.infer, "signals", body) for body in bodies)
+        assert json.loads(fine.result().body)["outputs"]
+        with pytest.raises(RequestError, match="overflow"):
+            overflows.result()
+
+
+def test_what_depends_on_the_whole_batch_is_run_alone(served, tmp_path, rng):
+    early = kc.CRsAE(2, 7, iterations=6, lambda_init=0.7, tolerance=1e-3, seed=0)
+    early.build((None, None, 1))
+    runs = []
+    models = Models([convert(early, tmp_path / "early.onnx"), served[1][1]], threads=1, delay=30.0,
+                    on_run=lambda name, n, _: runs.append((name, n)))
+    body = json.dumps({"inputs": [tensor("signal", rng.standard_normal((1, 30, 1)))]}).encode()
+    for name in models.names:
+        together(models, name, body, body)
+    assert runs == [("early", 1)] * 2 + [("spikes", 1)] * 2
+
+
+def test_what_was_stopped_is_not_run(served):
+    stop = Stop()
+    stop()
+    with pytest.raises(StoppedError):
+        served[0].infer("signals", json.dumps({"inputs": [GOOD]}).encode(), stop)
 
 
 def test_a_recording_that_is_not_whitened_is_warned_of_in_the_answer(sorted_spikes, tmp_path):

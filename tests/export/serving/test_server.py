@@ -1,18 +1,18 @@
 """The server on loopback: concurrent clients with good and bad requests, limits, time-outs, flat memory."""
 
+import asyncio
 import gzip
 import http.client
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
 import venv
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +22,9 @@ from crsae_onnx.cli import main
 from crsae_onnx.convert import convert
 
 import keras_crsae as kc
+from benchmarks.serving import cases, metrics, processes, soak, started
 
 ROOT = Path(__file__).parents[3]
-REQUESTS, CLIENTS = 1000, 4
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="BentoML's server runs on Unix.")
 
@@ -48,24 +48,9 @@ def server(files, tmp_path_factory):
     binaries = folder / "env" / "bin"
     subprocess.run([binaries / "python", "-m", "pip", "install", "-q", "--no-compile", "--disable-pip-version-check",
                     f"{ROOT}[serve]"], check=True, timeout=500)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    home = {"HOME": str(folder), "BENTOML_HOME": str(folder / "bentoml")}
-    process = subprocess.Popen(
-        [binaries / "crsae-onnx", "serve", *map(str, files), "--port", str(port), "--timeout", "3", "--threads", "1",
-         "--largest-body", "200000", "--largest-signal", "20000", "--concurrency", "6"], cwd=folder,
-        env={**os.environ, **home}, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    port, process = started(folder, [binaries / "crsae-onnx", "serve", *files, "--timeout", "3", "--threads", "1",
+                                     "--largest-body", "200000", "--largest-signal", "20000"])
     try:
-        for _ in range(480):
-            try:
-                if ask(port, "GET", "/v2/health/ready")[0] == 200:
-                    break
-            except OSError:
-                assert process.poll() is None, "the server ended"
-            time.sleep(0.25)
-        else:
-            raise AssertionError("the server is not ready after two minutes")
         yield port, process
     finally:
         if process.poll() is None:
@@ -91,31 +76,9 @@ def request(array, **more):
     return json.dumps({"inputs": inputs, **more}).encode()
 
 
-def memory(process):
-    """Resident bytes of all processes of the server."""
-    return memory_of_group(os.getpgid(process.pid))
-
-
-def processor_seconds(group):
-    """Of all processes of a group."""
-    return sum(int(n) for fields in stats(group) for n in fields[11:13]) / os.sysconf("SC_CLK_TCK")
-
-
-def memory_of_group(group):
-    return sum(int(fields[21]) for fields in stats(group)) * os.sysconf("SC_PAGE_SIZE")
-
-
-def stats(group):
-    """Fields of /proc/PID/stat, from the state on, of the processes of a group."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[2]) == group:
-            found.append(fields)
-    return found
+def processor_seconds(process):
+    """Of a process and all that it started."""
+    return sum(int(n) for fields in processes(process.pid).values() for n in fields[11:13]) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.mark.slow
@@ -161,20 +124,74 @@ def test_bytes_and_gzip_both_ways(server, files):
         assert words in ask(port, "POST", path, sent, headers=headers)[1]
 
 
+def signals_and_codes(files):
+    """Signals of three lengths, and their codes by onnxruntime in this process."""
+    encoder, rng = SparseEncoder(files[0], threads=1), np.random.default_rng(0)
+    signals = [np.float32(3 * rng.standard_normal((1, n, 1))) for n in (57, 300, 900)]
+    return [(signal, encoder.encode(signal)) for signal in signals]
+
+
+def wrong_of_many(connect, files):
+    """1,000 requests from 8 threads, each with a client of its own; ``connect()`` opens it and gives its ``encode``."""
+    known = signals_and_codes(files)
+
+    def client(number):
+        with connect() as encode:
+            return [k for k in range(number, 1000, 8)
+                    if not np.allclose(encode(known[k % 3][0]), known[k % 3][1], atol=1e-5)]
+
+    with ThreadPoolExecutor(8) as pool:
+        return sum(pool.map(client, range(8)), [])
+
+
 @pytest.mark.slow
 def test_nvidia_s_client_is_answered(server, files):
     """With its defaults, which are bytes."""
     client = pytest.importorskip("tritonclient.http", reason="tritonclient[http] is not installed.")
-    connection = client.InferenceServerClient(f"127.0.0.1:{server[0]}")
-    assert connection.is_server_ready() and connection.is_model_ready("plain") and connection.get_server_metadata()
-    signal = np.float32(3 * np.random.default_rng(0).standard_normal((1, 900, 1)))
-    given = client.InferInput("signal", signal.shape, "FP32")
-    given.set_data_from_numpy(signal)
-    expected = SparseEncoder(files[0], threads=1).encode(signal)
-    for algorithm in (None, "gzip", "deflate"):
-        answer = connection.infer("plain", [given], request_compression_algorithm=algorithm,
-                                  response_compression_algorithm=algorithm)
-        np.testing.assert_allclose(answer.as_numpy("code"), expected, atol=1e-5)
+    signal, code = signals_and_codes(files)[2]
+
+    @contextmanager
+    def connect():
+        with client.InferenceServerClient(f"127.0.0.1:{server[0]}") as connection:
+            assert connection.is_server_ready() and connection.is_model_ready("plain")
+
+            def encode(signal, algorithm=None):
+                given = client.InferInput("signal", signal.shape, "FP32")
+                given.set_data_from_numpy(signal)
+                return connection.infer("plain", [given], request_compression_algorithm=algorithm,
+                                        response_compression_algorithm=algorithm).as_numpy("code")
+
+            yield encode
+
+    with connect() as encode:
+        for algorithm in ("gzip", "deflate"):
+            np.testing.assert_allclose(encode(signal, algorithm), code, atol=1e-5)
+        with pytest.raises(Exception, match="shorter"):  # its own class of errors
+            encode(signal[:, :3])
+    assert wrong_of_many(connect, files) == []
+
+
+@pytest.mark.slow
+def test_kserve_s_client_is_answered(server, files):
+    """With its defaults for version 2 of the protocol."""
+    kserve = pytest.importorskip("kserve", reason="kserve is not installed.")
+
+    @contextmanager
+    def connect():
+        with asyncio.Runner() as runner:
+            client = kserve.InferenceRESTClient(kserve.RESTConfig(protocol="v2"))
+
+            def encode(signal):
+                given = kserve.InferInput("signal", list(signal.shape), "FP32")
+                given.set_data_from_numpy(signal)
+                answer = runner.run(client.infer(f"http://127.0.0.1:{server[0]}",
+                                                 kserve.InferRequest("plain", [given]), model_name="plain"))
+                return next(output.as_numpy() for output in answer.outputs if output.name == "code")
+
+            yield encode
+            runner.run(client.close())
+
+    assert wrong_of_many(connect, files) == []
 
 
 @pytest.mark.slow
@@ -193,50 +210,40 @@ def test_limits_and_time_outs(server):
     assert status == 504 and time.perf_counter() - start < 10
     # The run was ended too: it would go on for minutes.
     time.sleep(2)
-    before = processor_seconds(server[1].pid)
+    before = processor_seconds(server[1])
     time.sleep(2)
-    assert processor_seconds(server[1].pid) - before < 1
+    assert processor_seconds(server[1]) - before < 1
     # The server is as good as before.
     assert ask(port, "POST", path, request(np.ones((1, 50, 1))))[0] == 200
 
 
 @pytest.mark.slow
-def test_concurrent_clients_get_right_answers_and_refusals_and_memory_stays(server, files):
+def test_good_and_bad_clients_are_answered_and_memory_stays(server, files):
     port, process = server
-    encoder, rng = SparseEncoder(files[0], threads=1), np.random.default_rng(0)
-    signals = [np.round(3 * rng.standard_normal((1, n, 1)), 3) for n in (20, 57, 130)]
-    codes = [encoder.encode(s) for s in signals]
-    whole = request(signals[0])
-    bad = [b"", whole[:-9], whole.replace(b"FP32", b"FP99"), whole.replace(b"[1, 20, 1]", b"[1, 21, 1]"),
-           whole.replace(b"signal", b"image"), request(np.ones((1, 3, 1))), request(np.ones((1, 20, 2))),
-           request(signals[0]).replace(b"[", b"[NaN, ", 3), request(signals[0], outputs=[{"name": "x"}])]
+    report = soak(port, process, cases(files[:1], lengths=((20, 57, 130), ())), seconds=15.0, clients=4)
+    assert report.wrong == [] and report.good > 200 and report.bad > 100 and not report.statuses["429"]
+    assert report.growth() < 0.05, f"memory grew: {report.summary()}"
 
-    def client(number):
-        chance, wrong = random.Random(number), []
-        for i in range(REQUESTS // CLIENTS // 2):
-            if chance.random() < 0.5:
-                k = chance.randrange(len(signals))
-                status, body = ask(port, "POST", "/v2/models/plain/infer", request(signals[k], id=str(i)))
-                if status == 429:  # busy, and told so; counted below
-                    busy.append(number)
-                    continue
-                made = {o["name"]: o for o in json.loads(body)["outputs"]} if status == 200 else {}
-                fine = status == 200 and json.loads(body)["id"] == str(i) and np.allclose(
-                    made["code"]["data"], codes[k].ravel(), atol=1e-5)
-            else:
-                status, body = ask(port, "POST", "/v2/models/plain/infer", chance.choice(bad))
-                fine = status in (400, 429) and len(json.loads(body)["error"]) > 10 if status != 429 else True
-            if not fine:
-                wrong.append((status, body[:200]))
-        return wrong
 
-    sizes, busy = [], []
-    for _ in range(2):  # the first half warms pools and caches up
-        with ThreadPoolExecutor(CLIENTS) as pool:
-            assert [w for part in pool.map(client, range(CLIENTS)) for w in part] == []
-        sizes.append(memory(process))
-    assert len(busy) < REQUESTS / 20  # fewer clients than requests at a time: next to all are answered
-    assert sizes[1] < 1.05 * sizes[0], f"memory grew from {sizes[0]:,} to {sizes[1]:,} bytes"
+@pytest.mark.slow
+def test_requests_runs_and_refusals_are_counted(server):
+    port, _ = server
+
+    def counted():
+        lines = (line.rpartition(" ") for line in metrics(port))
+        return {name: float(value) for name, _, value in lines}
+
+    before = counted()
+    for name, body in (("plain", request(np.ones((2, 50, 1)))), ("plain", b"{"), ("nobody", b"{}")):
+        ask(port, "POST", f"/v2/models/{name}/infer", body)
+    changed = {name: value - before.get(name, 0) for name, value in counted().items() if value != before.get(name, 0)}
+    seconds = {name: changed.pop(name) for name in list(changed) if "seconds_sum" in name}
+    assert {value > 0 for value in seconds.values()} == {True} and len(seconds) == 3
+    assert changed == {
+        'crsae_requests_total{model="plain",status="200"}': 1, 'crsae_requests_total{model="plain",status="400"}': 1,
+        'crsae_requests_total{model="none",status="404"}': 1, 'crsae_request_seconds_count{model="plain"}': 2,
+        'crsae_request_seconds_count{model="none"}': 1, 'crsae_run_seconds_count{model="plain"}': 1,
+        'crsae_run_signals_count{model="plain"}': 1, 'crsae_run_signals_sum{model="plain"}': 2}
 
 
 def test_what_is_no_encoder_starts_no_server(tmp_path, capsys):
@@ -249,12 +256,14 @@ def test_what_is_no_encoder_starts_no_server(tmp_path, capsys):
 def test_one_signal_ends_the_whole_server(server):
     """The command's process is the server itself: what ends it leaves no worker behind. The last to use the server."""
     port, process = server
+    family = set(processes(process.pid))
+    assert len(family) > 1
     os.kill(process.pid, signal.SIGTERM)
     process.wait(timeout=60)
     deadline = time.monotonic() + 20
-    while memory_of_group(process.pid) and time.monotonic() < deadline:
+    while any(processes(number) for number in family) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert not memory_of_group(process.pid)
+    assert not any(processes(number) for number in family)
     with pytest.raises(OSError):
         ask(port, "GET", "/v2/health/live")
 
