@@ -43,10 +43,12 @@ def ridge_fit(signal: Tensor, synthesise: Callable[[Tensor], Tensor], correlate:
     def total(values: Tensor) -> Tensor:  # one number a signal
         return ops.sum(values, axis=axes, keepdims=True)
 
-    gradient = correlate(residual)
-    code, direction, power = ops.zeros_like(gradient), gradient, total(ops.square(gradient))
+    residual = ops.convert_to_tensor(residual)
+    direction = correlate(residual)
+    power = total(ops.square(direction))
     enough = _ENOUGH * power
-    for _ in range(steps):
+
+    def body(code: Tensor, residual: Tensor, direction: Tensor, power: Tensor) -> tuple[Tensor, ...]:
         change = synthesise(direction)
         change = change if observed is None else observed * change
         curvature = total(ops.square(change)) + ridge * total(ops.square(direction))
@@ -57,7 +59,11 @@ def ridge_fit(signal: Tensor, synthesise: Callable[[Tensor], Tensor], correlate:
         gradient = correlate(residual) - ridge * code
         new = total(ops.square(gradient))
         direction = ops.where(new > enough, gradient + new / (power + _TINY) * direction, 0.0)
-        power = new
+        return code, residual, direction, new
+
+    # A loop of the graph: steps that are written out take seconds to trace.
+    code, residual, *_ = ops.while_loop(lambda *_: True, body, (ops.zeros_like(direction), residual, direction, power),
+                                        maximum_iterations=steps)
     return code, residual
 
 

@@ -124,10 +124,11 @@ def refit_on_support(signal: Tensor, code: Tensor, dictionary: ConvDictionary, m
 
     support = ops.cast(ops.not_equal(code, 0.0), code.dtype)
     residual = observed * (signal - dictionary.synthesis(code))
-    gradient = support * _descent(dictionary, residual, code, ridge)
-    direction, power = gradient, total_of(ops.square(gradient))
+    direction = support * _descent(dictionary, residual, code, ridge)
+    power = total_of(ops.square(direction))
     enough = _ENOUGH * power
-    for _ in range(steps):
+
+    def body(code: Tensor, residual: Tensor, direction: Tensor, power: Tensor) -> tuple[Tensor, ...]:
         change = observed * dictionary.synthesis(direction)
         # The exact minimum along the direction: the residual never grows, however the rounding falls. Neighbouring
         # positions of a smooth filter are nearly dependent, and past convergence the textbook step ran away there.
@@ -141,7 +142,11 @@ def refit_on_support(signal: Tensor, code: Tensor, dictionary: ConvDictionary, m
         gradient = support * _descent(dictionary, residual, code, ridge)
         new = total_of(ops.square(gradient))
         direction = ops.where(new > enough, gradient + new / (power + _TINY) * direction, 0.0)
-        power = new
+        return code, residual, direction, new
+
+    # A loop of the graph: written out, the steps were four fifths of what is traced of a training that learns sigma.
+    code, *_ = ops.while_loop(lambda *_: True, body, (code, residual, direction, power),
+                              maximum_iterations=steps)
     residual = observed * (signal - dictionary.synthesis(code))
     return code, residual, ops.sum(observed), ops.sum(support)
 
