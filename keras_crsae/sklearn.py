@@ -5,14 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import keras
-import numpy as np
+# Before Keras, which takes seconds to import.
 from crsae_onnx.core.optional import missing_package
-from crsae_onnx.core.validation import as_int, as_positive, as_positive_int
-
-from keras_crsae.models import CRsAE
-from keras_crsae.problem import lambda_max
-from keras_crsae.typing import LambdaLearning, Sizes
 
 try:
     from scipy import sparse
@@ -21,6 +15,14 @@ try:
     from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 except ModuleNotFoundError as _error:
     raise missing_package(_error, "keras_crsae.sklearn", "sklearn") from _error
+
+import keras
+import numpy as np
+from crsae_onnx.core.validation import as_int, as_positive, as_positive_int
+
+from keras_crsae.models import CRsAE
+from keras_crsae.problem import lambda_max
+from keras_crsae.typing import LambdaLearning, Sizes
 
 __all__ = ["SparseCoder"]
 OUTPUTS = ("dense", "sparse", "array")

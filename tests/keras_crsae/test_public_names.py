@@ -75,15 +75,6 @@ def test_the_import_loads_neither_keras_nor_tensorflow_and_takes_no_time():
     assert float(out) < 0.1
 
 
-def test_a_saved_model_loads_after_the_import_alone(tmp_path):
-    model = kc.Denoiser(2, 3, iterations=2, tied=False, sigma=1.0, lambda_init=1.5)
-    model.build((None, None, None, 1))
-    model.save(tmp_path / "m.keras")
-    out = run("import keras, keras_crsae\n"
-              f"print(type(keras.saving.load_model({str(tmp_path / 'm.keras')!r})).__name__)")
-    assert out.split() == ["Denoiser"]
-
-
 @pytest.mark.parametrize("missing, code, words", [
     ("keras", "kc.CRsAE", "CRsAE cannot be used: Keras is missing. "
                           "Install it with: pip install 'keras-crsae[train]'"),

@@ -30,9 +30,12 @@ def unit_signal(unit_shapes):
 
 @pytest.fixture
 def probe_recording():
-    """5 s, 4 channels, int16 with gains and a probe; in memory only, so that it cannot be serialised."""
+    """A quarter of a second, 4 channels, int16 with gains and a probe; in memory only: it cannot be serialised.
+
+    SpikeInterface writes all samples of such a recording as text when it saves it, ten seconds for 5 s.
+    """
     si = pytest.importorskip("spikeinterface.core", reason="the extra `spikes` is not installed")
-    traces = np.random.default_rng(0).integers(-300, 300, (int(5 * RATE), 4)).astype(np.int16)
+    traces = np.random.default_rng(0).integers(-300, 300, (RATE // 4, 4)).astype(np.int16)
     numpy_recording = si.NumpyRecording([traces], RATE)
     numpy_recording.set_channel_gains([0.5, 1.0, 2.0, 4.0])
     numpy_recording.set_channel_offsets([0.0, 10.0, 0.0, 0.0])

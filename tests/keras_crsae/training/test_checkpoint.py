@@ -11,7 +11,7 @@ from keras_crsae.training.checkpoint import Checkpoint, save_in_fresh_thread
 def fresh():
     model = kc.CRsAE(2, 9, iterations=2, sigma=0.5, lambda_init=2.0, gradient="decoder", seed=0)
     model.adapt(SIGNAL)
-    model.compile("adam")
+    model.compile("adam", run_eagerly=True)
     return model
 
 

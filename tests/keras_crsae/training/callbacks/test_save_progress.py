@@ -23,7 +23,7 @@ def signal():
 def fresh(**options):
     model = kc.CRsAE(3, 15, **{"iterations": 4, "gradient": "decoder", "seed": 0, **options})
     model.set_dictionary(perturb_filters(TEMPLATES, 0.45, seed=5))
-    model.compile(keras.optimizers.Adam(1e-2))
+    model.compile(keras.optimizers.Adam(1e-2), run_eagerly=True)  # tracing takes longer than so few steps
     return model
 
 
