@@ -19,7 +19,7 @@ ACTIONS = {
     "demo": ("demo", "demo"), "train": ("train", "train"), "encode": ("encode", "encode"),
     "denoise": ("denoise", "denoise"), "export": ("model_files", "export"), "info": ("model_files", "info"),
     "zoo": ("model_files", "zoo"), "sort": ("sort", "sort"), "events": ("events", "events"),
-    "train-denoiser": ("train_denoiser", "train"),
+    "train-denoiser": ("train_denoiser", "train"), "curate": ("curate", "curate"),
 }
 
 

@@ -17,6 +17,7 @@ from keras_crsae.cli.option_types import (
     positive_number_or,
     size,
 )
+from keras_crsae.cli.sort_outputs import add_output_options
 
 _EPILOG = """\
 examples:
@@ -121,6 +122,18 @@ def _sort(sub: argparse.ArgumentParser) -> None:
                      help="tuning constants that differ from their defaults, as {\"refractory_ms\": 1.5}; their names "
                           "are the fields of spike_sorting.SortingParameters")
     sub.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    add_output_options(sub)
+
+
+def _curate(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", metavar="FOLDER", help="a folder that `sort` wrote")
+    sub.add_argument("curation", metavar="CURATION.json",
+                     help="merges, splits and removals of its units, as SpikeInterface's GUI and `sort --curation` "
+                          "write them")
+    sub.add_argument("--output", required=True, metavar="FOLDER", help="folder for the curated sorting")
+    sub.add_argument("--recording", dest="input", metavar="RECORDING",
+                     help="the recording that was sorted: needed for splits, and for a report")
+    add_recording_options(sub, "default: the file's, or the sorter's", "default: the sorter's", spikeinterface=True)
 
 
 def _events(sub: argparse.ArgumentParser) -> None:
@@ -264,6 +277,7 @@ _COMMANDS = {
     "demo": ("learn, export and denoise on bundled and simulated data, with figures", _demo),
     "train": ("learn filters and lambda from recordings or images", _train),
     "sort": ("find the spikes of a recording and the units that fire them", _sort),
+    "curate": ("apply a curation of units to a sorting", _curate),
     "events": ("find events in the spikes of trials, and the kernels that they share", _events),
     "encode": ("write the sparse code of a recording or an image, or a recording's spikes", _encode),
     "denoise": ("remove noise from an image with a model trained on images", _denoise),
@@ -275,7 +289,7 @@ _COMMANDS = {
 #: Command with --low-pass -> its default.
 _LOW_PASS = {"train": "2", "encode": "2", "denoise": "the model's own", "train-denoiser": "0: the mean alone"}
 _SHOW_PROGRESS = ("train", "sort", "events", "encode", "denoise", "train-denoiser")
-_WRITE_FILES = ("demo", "train", "sort", "events", "encode", "denoise", "export", "train-denoiser")
+_WRITE_FILES = ("demo", "train", "sort", "curate", "events", "encode", "denoise", "export", "train-denoiser")
 
 
 def parser() -> argparse.ArgumentParser:

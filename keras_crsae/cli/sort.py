@@ -22,6 +22,7 @@ from keras_crsae.applications.spike_sorting.parameters import STEPS, SortingOpti
 from keras_crsae.applications.spike_sorting.recording import as_recording, check_options
 from keras_crsae.applications.spike_sorting.result_folder import check_new_folder, read_reader, write_spikes
 from keras_crsae.applications.spike_sorting.unit_table import unit_table
+from keras_crsae.cli.sort_outputs import check_outputs, write_outputs
 from keras_crsae.cli.startup import start_keras
 from keras_crsae.data.paths import ENCODER_FILE, check_output, existing_file
 from keras_crsae.data.recordings import read_recording, states_no_frequency, stored_frequency
@@ -48,6 +49,7 @@ def sort(args: Namespace) -> SpikeSortingResult:
     if folder.is_dir() and Path(args.input).exists() and folder.samefile(args.input):
         raise FileError(f"{folder} is the recording. Choose another folder.")
     import_optional("sklearn", "Spike sorting")
+    check_outputs(args)
     options = {name: value for name in SortingOptions.__annotations__ if (value := getattr(args, name)) is not None}
     parameters = with_options(read_parameters(args.parameters), **options)
     recording = _read(args)
@@ -63,7 +65,8 @@ def sort(args: Namespace) -> SpikeSortingResult:
                                     common_reference=args.common_reference, seed=args.seed, parameters=parameters,
                                     progress=progress)
         progress("write the result", 0.0)
-        written = _write(result, folder, recording, args.overwrite)
+        written = write_folder(result, folder, recording, args.overwrite)
+        written += write_outputs(args, result, folder, recording)
     print(table_text(unit_table(result)))
     for message in result.messages:
         print(f"note: {message}")
@@ -71,13 +74,14 @@ def sort(args: Namespace) -> SpikeSortingResult:
     return result
 
 
-def _write(result: SpikeSortingResult, folder: Path, recording: Any, overwrite: bool) -> list[str]:
-    """Write the result, its encoder and its report; names of the files."""
+def write_folder(result: SpikeSortingResult, folder: Path, recording: Any, overwrite: bool) -> list[str]:
+    """Write the result, its encoder and, where the recording is given, its report; names of the files."""
     result.save(folder, overwrite=overwrite)
     for name in (ENCODER_FILE, REPORT_FILE):  # those of an earlier sorting do not belong to this one
         (folder / name).unlink(missing_ok=True)
     written = sorted(file.name for file in folder.iterdir())
-    for name, write in ((ENCODER_FILE, _write_encoder), (REPORT_FILE, _write_report)):
+    writers = {ENCODER_FILE: _write_encoder} | ({} if recording is None else {REPORT_FILE: _write_report})
+    for name, write in writers.items():
         try:
             write(result, folder / name, recording)
             written.append(name)
@@ -127,6 +131,17 @@ def _write_report(result: SpikeSortingResult, path: Path, recording: Any) -> Non
     spike_sorting.write_report(result, path, recording)
 
 
+def read_sorted(args: Namespace) -> Any:
+    """The recording ``args.input``; what its file does not say is that of the sorter in the folder ``args.model``."""
+    reader = read_reader(args.model)
+    suffix = Path(args.input).suffix.lower()
+    if suffix in RAW_SUFFIXES and not Path(args.input).with_suffix(".meta").is_file():
+        args.channels = args.channels or reader.whitening.channels
+    if args.fs is None and states_no_frequency(args.input, args.channels):  # the sorter's
+        args.fs = reader.sampling_frequency
+    return _read(args)
+
+
 def encode(args: Namespace) -> None:
     """Find the spikes of a recording with the sorter in the folder ``args.model``; see ``sort`` for what it raises."""
     output = check_output(args.output, (".csv",), args.overwrite, inputs=(args.input,))
@@ -135,12 +150,8 @@ def encode(args: Namespace) -> None:
     if invalid:
         raise FileError(f"{args.model} is a sorter, which writes spikes. Omit {', '.join(invalid)}.")
     reader = read_reader(args.model)
-    suffix = Path(args.input).suffix.lower()
-    if suffix in RAW_SUFFIXES and not Path(args.input).with_suffix(".meta").is_file():
-        args.channels = args.channels or reader.whitening.channels
-    if args.fs is None and states_no_frequency(args.input, args.channels):  # the sorter's
-        args.fs = reader.sampling_frequency
-    traces, frequency, _ = as_recording(_read(args), args.fs)
+    recording = read_sorted(args)
+    traces, frequency, _ = as_recording(recording, args.fs)
     if not math.isclose(frequency, reader.sampling_frequency, rel_tol=1e-3):
         raise FileError(f"{args.input} has a sampling frequency of {frequency:g} Hz; the sorter {args.model} was "
                         f"trained at {reader.sampling_frequency:g} Hz. Resample the recording, or sort it anew.")

@@ -12,7 +12,8 @@ EXTRAS = {
     "imagecodecs": ("imagecodecs", "images"), "PIL": ("Pillow", "images"), "pillow": ("Pillow", "images"),
     "tifffile": ("tifffile", "images"), "skimage": ("scikit-image", "images"), "matplotlib": ("matplotlib", "plots"),
     "spikeinterface": ("SpikeInterface", "spikes"), "sklearn": ("scikit-learn", "spikes"), "neo": ("neo", "spikes"),
-    "threadpoolctl": ("threadpoolctl", "spikes"), "numba": ("numba", "spikes"), "mne": ("MNE", "mne"),
+    "threadpoolctl": ("threadpoolctl", "spikes"), "numba": ("numba", "spikes"), "pandas": ("pandas", "analyzer"),
+    "pynwb": ("pynwb", "nwb"), "mne": ("MNE", "mne"),
     "dask": ("dask", "cluster"), "distributed": ("distributed", "cluster"), "zarr": ("zarr", "cluster"),
     "h5py": ("h5py", "cluster"), "bentoml": ("bentoml", "serve"), "starlette": ("starlette", "serve"),
 }

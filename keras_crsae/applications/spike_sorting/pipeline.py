@@ -34,7 +34,13 @@ from keras_crsae.applications.spike_sorting.parameters import (
     SortingParameters,
     with_options,
 )
-from keras_crsae.applications.spike_sorting.recording import Recording, as_recording, check_options
+from keras_crsae.applications.spike_sorting.recording import (
+    Recording,
+    as_recording,
+    check_options,
+    inside_segments,
+    segment_message,
+)
 from keras_crsae.applications.spike_sorting.refinement import RefinedUnits, refine_templates
 from keras_crsae.applications.spike_sorting.result import SpikeSortingResult
 from keras_crsae.applications.spike_sorting.templates import as_kernel, template_norms, waveforms
@@ -57,7 +63,9 @@ def sort(recording: Any, sampling_frequency: float | None = None, units: int | N
 
     Args:
         recording: (samples, channels) or (samples,), any real dtype: an array, memmap, or any object with ``shape``
-            and time slices; or a SpikeInterface recording. NaN samples mark gaps; stretches that
+            and time slices; or a SpikeInterface recording, whose segments are sorted together: ``spike_samples`` then
+            count the samples of the segments joined with 20 ms between two, ``segments`` of the result says where
+            each lies, and ``sorting`` has them apart. NaN samples mark gaps; stretches that
             are constant or a straight line (blanked, saturated) are left out like them.
         sampling_frequency: Hz; None: the SpikeInterface recording's.
         units: None: chosen from the data; or the largest number of units, of which the most energetic are kept.
@@ -135,14 +143,15 @@ def _sort(recording: Recording, units: int | None, taps: np.ndarray | None, sett
     reader = _spike_reader(refined, signal, whitening, frequency, span.refractory, shown, penalty_weight)
     model.set_dictionary(reader.kernel)
 
-    spikes = reader.find(model.encode, recording.traces, lambda done, total: report(
-        f"find spikes, {done} of {total} frames", done / total))
+    spikes = inside_segments(reader.find(model.encode, recording.traces, lambda done, total: report(
+        f"find spikes, {done} of {total} frames", done / total)), recording.segments)
     medians = median_waveforms(recording.traces, plain, spikes, len(refined.templates), span.before, shown,
                                parameters.template_spikes)
     return SpikeSortingResult(
         *spikes, medians, span.before, frequency, model, reader,
-        settings, parameters, messages + dropped + limited, history, recording.channel_locations,
-        recording.traces.shape[0], noise)
+        settings, parameters, segment_message(recording.segments) + messages + dropped + limited, history,
+        recording.channel_locations, recording.traces.shape[0], noise,
+        recording.segments if len(recording.segments) > 1 else None)
 
 
 class _Whitened(NamedTuple):

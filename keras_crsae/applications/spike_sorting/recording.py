@@ -9,10 +9,17 @@ import numpy as np
 from crsae_onnx.core.layout_hints import recording_hint
 from crsae_onnx.core.raw_checks import LARGEST_MAGNITUDE, SMALLEST_MAGNITUDE, holds_no_recording
 from crsae_onnx.core.signals import ConvertedArray, is_masked, refuse_other_containers
+from crsae_onnx.core.spikes.detector import Spikes
 
 from keras_crsae.applications.spike_sorting.noise import band_pass
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
-from keras_crsae.applications.spike_sorting.recording_view import ArrayView, channel_locations, is_recording
+from keras_crsae.applications.spike_sorting.recording_view import (
+    SEGMENT_GAP_MS,
+    ArrayView,
+    JoinedSegments,
+    channel_locations,
+    is_recording,
+)
 
 #: Stretches whose levels are looked at, and values of each.
 _LEVEL_STRETCHES, _LEVEL_VALUES = 4, 2**14
@@ -25,13 +32,19 @@ class Recording(NamedTuple):
     sampling_frequency: float  #: Hz
     channel_locations: np.ndarray | None  #: (channels, 2), micrometres
 
+    @property
+    def segments(self) -> list[tuple[int, int]]:
+        """[(start, stop)] of each segment, in samples of ``traces``."""
+        return getattr(self.traces, "segments", [(0, self.traces.shape[0])])
+
 
 def as_recording(recording: Any, sampling_frequency: float | None = None, locations: Any = None) -> Recording:
     """Check a recording and give it one interface.
 
     Args:
         recording: array-like with ``shape`` and slices, (samples, channels) or (samples,); or a SpikeInterface
-            recording. Values that are masked in a NumPy masked array are gaps, as NaN are.
+            recording, whose segments are joined with gaps between them. Values that are masked in a NumPy masked array
+            are gaps, as NaN are.
         sampling_frequency: Hz; None: the SpikeInterface recording's.
         locations: (channels, 2) or None: the SpikeInterface recording's.
 
@@ -50,7 +63,7 @@ def as_recording(recording: Any, sampling_frequency: float | None = None, locati
         if sampling_frequency is not None and not np.isclose(frequency, sampling_frequency):
             raise ValueError(f"The recording has a sampling frequency of {frequency:g} Hz. Omit `sampling_frequency`. "
                              f"Received: sampling_frequency={sampling_frequency!r}.")
-        view = ArrayView(recording)
+        view = JoinedSegments(recording) if recording.get_num_segments() > 1 else ArrayView(recording)
         _check_levels(view)
         return Recording(view, frequency, _check_locations(
             channel_locations(recording) if locations is None else locations, view.shape[1]))
@@ -177,3 +190,45 @@ def _check_locations(locations: Any, channels: int) -> np.ndarray | None:
         raise ValueError(f"`channel_locations` must have shape ({channels}, 2), micrometres. Received: shape "
                          f"{locations.shape}.")
     return locations[:, :2]
+
+
+def inside_segments(spikes: Spikes, segments: list[tuple[int, int]]) -> Spikes:
+    """The spikes whose extremum lies in one of the segments [start, stop), not in a gap between two.
+
+    Example:
+        >>> import numpy as np
+        >>> from crsae_onnx.core.spikes.detector import Spikes
+        >>> from keras_crsae.applications.spike_sorting.recording import inside_segments
+        >>> spikes = Spikes(np.array([5, 9, 12]), np.zeros(3, int), np.ones(3))
+        >>> inside_segments(spikes, [(0, 9), (12, 20)]).peak_sample.tolist()
+        [5, 12]
+    """
+    if len(segments) == 1:
+        return spikes
+    starts, stops = np.array(segments).T
+    segment = np.searchsorted(starts, spikes.peak_sample, side="right") - 1
+    inside = spikes.peak_sample < stops[segment]
+    return Spikes(*(values[inside] for values in spikes))
+
+
+def segment_message(segments: list[tuple[int, int]]) -> list[str]:
+    """A sentence on segments that were sorted together; none for one."""
+    return [] if len(segments) == 1 else [
+        f"{len(segments)} segments were sorted together, with {SEGMENT_GAP_MS:g} ms between two that count as missing."]
+
+
+def sorted_traces(result: Any, recording: Any) -> Any:
+    """The traces (samples, channels) of a recording that a result is of.
+
+    Args:
+        result: with ``recording_samples``, ``templates`` and ``sampling_frequency``.
+        recording: as ``sort`` takes it.
+
+    Raises:
+        ValueError: another length or number of channels than the one that was sorted.
+    """
+    traces = as_recording(recording, None if is_recording(recording) else result.sampling_frequency).traces
+    expected = (result.recording_samples, result.templates.shape[2])
+    if tuple(traces.shape) != expected:
+        raise ValueError(f"The recording has shape {tuple(traces.shape)}; {expected} was sorted. Give that one.")
+    return traces

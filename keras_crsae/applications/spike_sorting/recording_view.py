@@ -9,6 +9,9 @@ import numpy as np
 
 from keras_crsae.data.recordings import check_segment
 
+#: Between two segments that are joined: longer than a waveform, so that no spike reaches from one to the other.
+SEGMENT_GAP_MS = 20.0
+
 
 class ArrayView:
     """A SpikeInterface recording with the interface of an array (samples, channels), read a stretch at a time.
@@ -66,12 +69,54 @@ class ArrayView:
         start, stop, step = time.indices(len(self))
         if stop <= start:
             return np.zeros((0, self.shape[1]), self.dtype)[:, channels]
-        traces = self.recording.get_traces(segment_index=self.segment, start_frame=start, end_frame=stop,
-                                           return_in_uV=self.scaled)
-        return np.asarray(traces, self.dtype)[::step, channels]
+        return self._read(start, stop)[::step, channels]
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        """Samples [start, stop) of all channels."""
+        return np.asarray(self.recording.get_traces(segment_index=self.segment, start_frame=start, end_frame=stop,
+                                                    return_in_uV=self.scaled), self.dtype)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
+
+
+class JoinedSegments(ArrayView):
+    """The segments of a SpikeInterface recording one after another, with gaps of NaN between them.
+
+    Args:
+        recording: ``spikeinterface.BaseRecording``.
+        gap_ms: length of each gap.
+
+    Attributes:
+        segments: [(start, stop)] of each segment in samples of the view.
+
+    Example:
+        >>> import numpy as np
+        >>> from spikeinterface.core import NumpyRecording
+        >>> from keras_crsae.applications.spike_sorting.recording_view import JoinedSegments
+        >>> recording = NumpyRecording([np.zeros((9000, 4)), np.zeros((5000, 4))], 10000.0)
+        >>> view = JoinedSegments(recording, gap_ms=10)
+        >>> view.shape, view.segments, np.isnan(view[8999:9001, 0]).tolist()
+        ((14100, 4), [(0, 9000), (9100, 14100)], [False, True])
+    """
+
+    def __init__(self, recording: Any, gap_ms: float = SEGMENT_GAP_MS) -> None:
+        super().__init__(recording, segment=0)
+        parts = [ArrayView(recording, self.scaled, segment) for segment in range(recording.get_num_segments())]
+        gap = round(gap_ms / 1000 * recording.get_sampling_frequency())
+        starts = np.cumsum([0, *(len(part) + gap for part in parts)])
+        self.segments = [(int(start), int(start) + len(part)) for start, part in zip(starts, parts, strict=False)]
+        self._parts = parts
+        self.shape = (self.segments[-1][1], self.shape[1])
+        self.dtype = np.result_type(self.dtype, np.float32)
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        out = np.full((stop - start, self.shape[1]), np.nan, self.dtype)
+        for part, (first, last) in zip(self._parts, self.segments, strict=True):
+            low, high = max(start, first), min(stop, last)
+            if low < high:
+                out[low - start:high - start] = part[low - first:high - first]
+        return out
 
 
 def is_recording(value: object) -> bool:

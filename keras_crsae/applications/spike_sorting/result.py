@@ -19,7 +19,7 @@ from keras_crsae.models.crsae import CRsAE
 
 #: Fields of a result that ``settings.json`` holds.
 _SETTINGS = ("settings", "parameters", "messages", "history", "nbefore", "sampling_frequency", "recording_samples",
-             "channel_locations", "noise")
+             "channel_locations", "noise", "segments")
 
 
 @dataclass
@@ -41,6 +41,7 @@ class SpikeSortingResult:
     channel_locations: np.ndarray | None = None  #: (channels, 2), micrometres
     recording_samples: int = 0  #: length of the recording sorted
     noise: np.ndarray | None = None  #: (channels,), robust noise standard deviation in the recording's unit
+    segments: list[tuple[int, int]] | None = None  #: (start, stop) of each in the joined recording; None: one segment
 
     @property
     def num_units(self) -> int:
@@ -76,7 +77,7 @@ class SpikeSortingResult:
         return {"settings": self.settings, "parameters": self.parameters.to_dict(), "messages": list(self.messages),
                 "history": self.history, "nbefore": int(self.nbefore),
                 "sampling_frequency": float(self.sampling_frequency),
-                "recording_samples": int(self.recording_samples), **arrays}
+                "recording_samples": int(self.recording_samples), "segments": self.segments, **arrays}
 
     def __repr__(self) -> str:
         rate = len(self.spike_samples) / max(self.recording_samples / self.sampling_frequency, 1e-9)
@@ -102,5 +103,7 @@ def load_result(folder: str | os.PathLike[str]) -> SpikeSortingResult:
         raise FileError(f"{path} cannot be read: {error}") from error
     for name, dtype in (("channel_locations", np.float64), ("noise", np.float32)):
         fields[name] = None if fields[name] is None else np.array(fields[name], dtype)
+    if fields["segments"] is not None:
+        fields["segments"] = [(int(start), int(stop)) for start, stop in fields["segments"]]
     return SpikeSortingResult(*saved.spikes, templates=saved.templates, model=saved.model, reader=saved.reader,
                               **fields)

@@ -18,15 +18,19 @@ def best_channels(templates: np.ndarray) -> np.ndarray:
     return np.abs(templates).max(axis=1).argmax(axis=1)
 
 
-def as_sorting(result: Any) -> NumpySorting:
+def as_sorting(result: Any, recording: Any = None) -> NumpySorting:
     """A result as SpikeInterface's ``NumpySorting``, one unit a template, unit ids 0 ... num_units - 1.
+
+    It has the segments of the recording, each with samples counted from its own start.
 
     Unit properties: ``peak_amplitude`` (the template's extremum on its best channel, with its sign, in the recording's
     unit), ``best_channel`` (index), ``num_spikes``, ``median_amplitude`` (of the spikes) and, where ``result.noise``
-    is given, ``snr`` (``quality.snr``).
+    is given, ``snr`` (``quality.snr``); with ``recording`` also ``main_channel_id``, from which SpikeInterface knows
+    the best channel without looking for it.
 
     Args:
         result: of ``spike_sorting.sort``.
+        recording: the SpikeInterface recording that was sorted, for its channel ids; None: without them.
 
     Example:
         >>> from types import SimpleNamespace
@@ -38,14 +42,13 @@ def as_sorting(result: Any) -> NumpySorting:
         >>> as_sorting(result).get_unit_spike_train(0).tolist()  # result.sorting does the same
         [30, 90]
     """
-    from spikeinterface.core import NumpySorting
-
     templates = np.asarray(result.templates)
     units = np.arange(len(templates))
-    samples, labels = np.asarray(result.spike_samples), np.asarray(result.spike_units)
-    order = np.argsort(samples, kind="stable")
-    sorting = NumpySorting.from_samples_and_labels([samples[order]], [labels[order]], float(result.sampling_frequency),
-                                                   unit_ids=units)
+    labels = np.asarray(result.spike_units)
+    sorting = _numpy_sorting(*_of_segments(result), float(result.sampling_frequency), units)
+    if recording is not None:
+        ids = np.asarray(recording.channel_ids)
+        sorting.set_property("main_channel_id", ids[best_channels(templates)] if len(units) else ids[:0])
     if not len(units):
         return sorting
     channels = best_channels(templates)
@@ -61,18 +64,46 @@ def as_sorting(result: Any) -> NumpySorting:
     return sorting
 
 
-def empty_sorting(sampling_frequency: float) -> NumpySorting:
-    """A sorting of no units, with the properties that ``as_sorting`` gives, so that it joins others.
+def _numpy_sorting(samples: list[np.ndarray], labels: list[np.ndarray], frequency: float, units: np.ndarray
+                   ) -> NumpySorting:
+    """``NumpySorting.from_samples_and_labels``, which itself leaves out segments without spikes at the end."""
+    from spikeinterface.core import NumpySorting, SpikeVectorSortingSegment
+
+    sorting = NumpySorting.from_samples_and_labels(samples, labels, frequency, unit_ids=units)
+    spikes = sorting.to_spike_vector()
+    for segment in range(sorting.get_num_segments(), len(samples)):
+        sorting.add_sorting_segment(SpikeVectorSortingSegment(spikes, segment, units))
+    return sorting
+
+
+def _of_segments(result: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """(samples, units) of the spikes of each segment, in order of time."""
+    samples, labels = np.asarray(result.spike_samples), np.asarray(result.spike_units)
+    order = np.argsort(samples, kind="stable")
+    samples, labels = samples[order], labels[order]
+    segments = getattr(result, "segments", None)
+    if segments is None:
+        return [samples], [labels]
+    borders = [np.searchsorted(samples, border) for border in segments]
+    return ([samples[low:high] - start for (start, _), (low, high) in zip(segments, borders, strict=True)],
+            [labels[low:high] for low, high in borders])
+
+
+def empty_sorting(recording: Any) -> NumpySorting:
+    """A sorting of a SpikeInterface recording without units, with the properties that ``as_sorting`` gives, so that it
+    joins others.
 
     Example:
+        >>> import numpy as np
+        >>> from spikeinterface.core import NumpyRecording
         >>> from keras_crsae.applications.spikeinterface.convert import empty_sorting
-        >>> empty_sorting(30000.0).get_num_units()
+        >>> empty_sorting(NumpyRecording([np.zeros((9000, 4))], 30000.0)).get_num_units()
         0
     """
-    from spikeinterface.core import NumpySorting
-
-    nothing = np.zeros(0, np.int64)
-    sorting = NumpySorting.from_samples_and_labels([nothing], [nothing], float(sampling_frequency), unit_ids=nothing)
+    nothing, segments = np.zeros(0, np.int64), recording.get_num_segments()
+    sorting = _numpy_sorting([nothing] * segments, [nothing] * segments, float(recording.get_sampling_frequency()),
+                             nothing)
+    sorting.set_property("main_channel_id", np.asarray(recording.channel_ids)[:0])
     for name in ("peak_amplitude", "median_amplitude", "snr"):
         sorting.set_property(name, np.zeros(0, np.float32))
     for name in ("best_channel", "num_spikes"):

@@ -7,9 +7,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from crsae_onnx.core.validation import as_positive_int
 from crsae_onnx.core.version import package_version
-from spikeinterface.core import load
+from spikeinterface.core import fix_job_kwargs, load
+from threadpoolctl import threadpool_limits
 
 from keras_crsae.applications.spike_sorting.inspection import NoSpikesError
 from keras_crsae.applications.spike_sorting.noise import band_pass
@@ -39,9 +41,10 @@ class CrsaeSorter(InMemoryRecordings):
     requires_locations = False
     gpu_capability = "nvidia-optional"
     compatible_with_parallel = {"loky": False, "multiprocessing": False, "threading": False}
+    handle_multi_segment = True
 
     _default_params = {"units": None, "freq_min": None, "freq_max": None, "common_reference": False, "seed": 0,
-                       "parameters": None}
+                       "parameters": None, "job_kwargs": {}}
     _params_description = {
         "units": "Largest number of units, or None: chosen from the recording",
         "freq_min": "Lower edge of the band-pass filter in Hz, for raw recordings 300; None: no filter",
@@ -49,6 +52,7 @@ class CrsaeSorter(InMemoryRecordings):
         "common_reference": "Subtract the median over channels",
         "seed": "Seed of the initialisation and of the training",
         "parameters": "Tuning constants that differ from their defaults, {name: value} of SortingParameters, or None",
+        "job_kwargs": "SpikeInterface's; n_jobs: threads of the linear algebra, by default its global number, 1",
     }
 
     @classmethod
@@ -72,10 +76,14 @@ class CrsaeSorter(InMemoryRecordings):
                 raise ValueError(f"freq_min and freq_max: {error}") from error
         # SpikeInterface stores the returned values as JSON, and they are what runs: plain Python types.
         parameters = SortingParameters.from_dict(params["parameters"] or {}).to_dict()
+        try:
+            fix_job_kwargs(params["job_kwargs"])
+        except AssertionError as error:
+            raise ValueError(f"job_kwargs: {error}") from error
         return {**params, "units": None if params["units"] is None else as_positive_int(params["units"], "units"),
                 "freq_min": None if low is None else float(low), "freq_max": None if high is None else float(high),
                 "common_reference": bool(params["common_reference"]), "seed": int(params["seed"]),
-                "parameters": parameters}
+                "parameters": parameters, "job_kwargs": dict(params["job_kwargs"] or {})}
 
     @classmethod
     def _check_apply_filter_in_params(cls, params: dict[str, Any]) -> bool:
@@ -94,17 +102,18 @@ class CrsaeSorter(InMemoryRecordings):
             print(f"{SORTER_NAME}: the recording is not marked as filtered, and no filter is applied. For a raw "
                   "recording pass freq_min=300, freq_max=6000.")
         try:
-            result = sort(recording, units=params["units"], band=band, seed=params["seed"],
-                          common_reference=params["common_reference"],
-                          parameters=SortingParameters.from_dict(params["parameters"]),
-                          progress=bool(verbose))
+            with threadpool_limits(fix_job_kwargs(params["job_kwargs"])["n_jobs"]):
+                result = sort(recording, units=params["units"], band=band, seed=params["seed"],
+                              common_reference=params["common_reference"],
+                              parameters=SortingParameters.from_dict(params["parameters"]),
+                              progress=bool(verbose))
         except NoSpikesError as error:
             # One group of many may be silent; ``run_sorter_by_property`` gives the others only if none fails.
             warnings.warn(f"{SORTER_NAME}: no units, an empty sorting. {error}", stacklevel=2)
-            messages, sorting = [str(error)], empty_sorting(recording.get_sampling_frequency())
+            messages, sorting = [str(error)], empty_sorting(recording)
         else:
             result.save(sorter_output_folder / "result")
-            messages, sorting = result.messages, as_sorting(result)
+            messages, sorting = result.messages, as_sorting(result, recording)
         save_quietly(sorting, sorter_output_folder / "sorting")
         # SpikeInterface copies its lines into spikeinterface_log.json.
         (sorter_output_folder / f"{SORTER_NAME}.log").write_text("\n".join(messages), encoding="utf-8")
@@ -113,4 +122,8 @@ class CrsaeSorter(InMemoryRecordings):
 
     @classmethod
     def _get_result_from_folder(cls, sorter_output_folder: Path) -> Any:
-        return load(Path(sorter_output_folder) / "sorting")
+        folder = Path(sorter_output_folder) / "sorting"
+        sorting = load(folder)
+        if not sorting.get_num_units():  # SpikeInterface's JSON loses the type of no ids, and joins groups by type
+            sorting.set_property("main_channel_id", np.load(folder / "properties" / "main_channel_id.npy"))
+        return sorting

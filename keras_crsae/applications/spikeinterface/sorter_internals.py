@@ -46,7 +46,7 @@ class InMemoryRecordings(BaseSorter):
                           remove_existing_folder: bool) -> Path:
         """As SpikeInterface's, but a recording that cannot be serialised is saved into the folder first."""
         target = Path(output_folder or f"{cls.sorter_name}_output").absolute()
-        refused = not isinstance(recording, BaseRecording) or recording.get_num_segments() > 1 or (
+        refused = not isinstance(recording, BaseRecording) or (
             target.is_dir() and not remove_existing_folder)
         if refused or any(recording.check_serializability(kind) for kind in ("json", "pickle")):
             return super().initialize_folder(recording, output_folder, verbose, remove_existing_folder)

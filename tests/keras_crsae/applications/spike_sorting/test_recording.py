@@ -2,9 +2,16 @@
 
 import numpy as np
 import pytest
+from crsae_onnx.core.spikes.detector import Spikes
 
 from keras_crsae.applications.spike_sorting.parameters import SortingParameters
-from keras_crsae.applications.spike_sorting.recording import as_recording, check_options
+from keras_crsae.applications.spike_sorting.recording import (
+    as_recording,
+    check_options,
+    inside_segments,
+    segment_message,
+    sorted_traces,
+)
 
 
 def test_one_dimension_is_one_channel():
@@ -89,3 +96,23 @@ def test_data_frames_and_tensors_are_arrays_and_sparse_matrices_are_refused():
         np.testing.assert_array_equal(as_recording(recording, 20_000).traces[5:9], values[5:9])
     with pytest.raises(ValueError, match=r"`recording` must be an array. Received: a sparse csr_array.*toarray\(\)"):
         as_recording(pytest.importorskip("scipy.sparse").csr_array(values), 20_000)
+
+
+def test_segments_are_joined_and_spikes_in_the_gap_are_dropped():
+    si = pytest.importorskip("spikeinterface.core", reason="the extra `spikes` is not installed")
+    parts = [np.ones((30_000, 2), np.float32), np.ones((20_000, 2), np.float32)]
+    recording = as_recording(si.NumpyRecording(parts, 20_000.0))
+    assert recording.segments == [(0, 30_000), (30_400, 50_400)] and recording.traces.shape == (50_400, 2)
+    assert segment_message(recording.segments)[0].startswith("2 segments were sorted together, with 20 ms")
+    one = as_recording(parts[0], 20_000)
+    assert one.segments == [(0, 30_000)] and segment_message(one.segments) == []
+    spikes = Spikes(np.array([0, 29_999, 30_000, 30_399, 30_400, 50_399]), np.arange(6), np.ones(6, np.float32))
+    assert inside_segments(spikes, recording.segments).unit_id.tolist() == [0, 1, 4, 5]
+    assert inside_segments(spikes, one.segments) is spikes
+
+
+def test_a_recording_of_another_shape_than_the_sorted_one_is_refused(sorted_spikes):
+    traces, _, result = sorted_spikes
+    assert sorted_traces(result, traces[:, 0]).shape == traces.shape
+    with pytest.raises(ValueError, match="shape \\(30000, 1\\); \\(50000, 1\\) was sorted. Give that one."):
+        sorted_traces(result, traces[:30_000])

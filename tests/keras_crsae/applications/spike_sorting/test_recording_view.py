@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from keras_crsae.applications.spike_sorting.recording_view import ArrayView, channel_locations, is_recording
+from keras_crsae.applications.spike_sorting.recording_view import (
+    SEGMENT_GAP_MS,
+    ArrayView,
+    JoinedSegments,
+    channel_locations,
+    is_recording,
+)
 
 si = pytest.importorskip("spikeinterface.core", reason="the extra `spikes` is not installed")
 
@@ -76,3 +82,14 @@ def test_arrays_and_sortings_are_no_recordings(probe_recording):
     assert is_recording(probe_recording)
     sorting = si.NumpySorting.from_samples_and_labels([np.array([5])], [np.array([0])], RATE)
     assert not is_recording(np.zeros((5, 2))) and not is_recording(sorting) and not is_recording(None)
+
+
+def test_segments_are_joined_with_gaps_of_nan():
+    parts = [np.arange(4000).reshape(2000, 2).astype(np.int16), np.arange(100, 3100).reshape(1500, 2).astype(np.int16)]
+    view = JoinedSegments(si.NumpyRecording(parts, RATE))
+    gap = round(SEGMENT_GAP_MS / 1000 * RATE)
+    whole = np.concatenate([parts[0], np.full((gap, 2), np.nan), parts[1]]).astype(np.float32)
+    assert view.shape == whole.shape and view.dtype == np.float32 and len(view) == len(whole)
+    assert view.segments == [(0, 2000), (2000 + gap, 3500 + gap)]
+    for index in (slice(None), slice(1990, 2010), slice(2010, 2020), slice(None, None, 7), (slice(2300, 2500), 1), -1):
+        np.testing.assert_array_equal(view[index], whole[index], err_msg=str(index))

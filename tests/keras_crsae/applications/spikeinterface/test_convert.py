@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from keras_crsae.applications.spikeinterface.convert import as_sorting, as_templates
+from keras_crsae.applications.spikeinterface.convert import as_sorting, as_templates, empty_sorting
 
 si = pytest.importorskip("spikeinterface.core", reason="the extra `spikes` is not installed")
 
@@ -28,6 +28,22 @@ def test_sorting_holds_spikes_and_unit_properties(result):
     np.testing.assert_allclose(sorting.get_property("median_amplitude"), [1.5, 1.0, np.nan])
     result.noise = None
     assert "snr" not in as_sorting(result).get_property_keys()
+
+
+def test_segments_are_apart_and_channel_ids_are_the_recordings(result, probe_recording):
+    result.segments = [(0, 160), (180, 400)]
+    recording = probe_recording.rename_channels(["a", "b", "c", "d"])
+    sorting = as_sorting(result, recording)
+    trains = [[sorting.get_unit_spike_train(unit, segment_index=segment).tolist() for unit in (0, 1)]
+              for segment in (0, 1)]
+    assert trains == [[[], [100, 150]], [[20, 120], []]]
+    assert sorting.get_property("main_channel_id").tolist() == ["c", "b", "d"]
+    none = empty_sorting(si.append_recordings([recording, recording]))
+    assert none.get_num_segments() == 2
+    assert set(none.get_property_keys()) == set(sorting.get_property_keys()) | {"snr"}
+    result.segments = [(0, 400), (420, 500)]  # the last one has no spikes
+    assert as_sorting(result).get_num_segments() == 2
+    assert none.get_property("main_channel_id").dtype == recording.channel_ids.dtype
 
 
 def test_a_result_without_units_is_an_empty_sorting(result):

@@ -20,7 +20,8 @@ def test_run_sorter_sorts_a_recording_that_is_only_in_memory(run_sorter, probe_r
     sorting = run_sorter("crsae", probe_recording, folder=tmp_path / "out", units=np.int64(3), freq_min=300,
                          freq_max=9000, parameters={"epochs": 1})
     assert sorting.get_unit_spike_train(1).tolist() == [100, 150]
-    assert sorting.get_property("best_channel").tolist() == [2, 1, 3]
+    for name in ("best_channel", "main_channel_id"):
+        assert sorting.get_property(name).tolist() == [2, 1, 3]
     options = calls[0]
     assert options["units"] == 3 and options["band"] == (300.0, 9000.0) and options["seed"] == 0
     assert options["parameters"] == SortingParameters(epochs=1)
@@ -63,21 +64,62 @@ def test_an_existing_folder_is_kept_and_a_failed_run_says_why(run_sorter, probe_
 
 
 def test_the_options_are_those_of_the_function():
-    """A band has two names in SpikeInterface; positions come with its recordings, and progress with ``verbose``."""
+    """A band has two names in SpikeInterface, which adds jobs; positions come with its recordings, progress with
+    ``verbose``, the short names of constants with ``parameters``."""
     from keras_crsae.applications.spikeinterface.sorter import CrsaeSorter
 
     options = set(inspect.signature(sort).parameters) - {"recording", "sampling_frequency", "channel_locations",
-                                                         "progress", "band"}
+                                                         "progress", "band", "options"}
     sorter = CrsaeSorter.default_params()
-    assert {name for name in sorter if name in CrsaeSorter._default_params} == options | {"freq_min", "freq_max"}
+    assert {name for name in sorter if name in CrsaeSorter._default_params} == options | {
+        "freq_min", "freq_max", "job_kwargs"}
     for name in options - {"parameters"}:
         assert sorter[name] == inspect.signature(sort).parameters[name].default
 
 
-def test_several_segments_are_refused_by_spikeinterface(run_sorter, probe_recording, calls, tmp_path):
-    with pytest.raises(ValueError, match="concatenate_recordings"):
-        run_sorter("crsae", si.append_recordings([probe_recording, probe_recording]), folder=tmp_path / "out")
-    assert not calls
+@pytest.mark.filterwarnings("ignore")  # SpikeInterface's own
+def test_it_passes_what_spikeinterface_checks_of_every_sorter_with_two_segments(run_sorter, tmp_path):
+    """``SorterCommonTestSuite`` of SpikeInterface's archive: a saved recording, default parameters, files that stay."""
+    from spikeinterface.sorters.sorterlist import get_default_sorter_params, sorter_dict
+
+    recording, truth = si.generate_ground_truth_recording(durations=[5.0, 3.0], sampling_frequency=20000.0,
+                                                          num_channels=4, num_units=3, seed=2)
+    saved = recording.save(folder=tmp_path / "rec", verbose=False, format="binary", progress_bar=False)
+    assert saved.get_num_segments() == 2
+    sorting = run_sorter("crsae", saved, folder=tmp_path / "out", remove_existing_folder=True,
+                         delete_output_folder=True, verbose=False, raise_error=True,
+                         **get_default_sorter_params("crsae"))
+    assert {"recording", "params", "log"} <= set(sorting.sorting_info)
+    assert sorting.get_num_segments() == 2 and sorting.get_num_units() == 3
+    main = sorting.get_property("main_channel_id")
+    assert main.dtype == saved.channel_ids.dtype and np.isin(main, saved.channel_ids).all()
+    for segment in (0, 1):  # each true unit has a sorted one at its spikes, in either segment
+        for unit in truth.unit_ids:
+            times = truth.get_unit_spike_train(unit, segment_index=segment)
+            hits = [np.abs(times[:, None] - sorting.get_unit_spike_train(u, segment_index=segment)).min(axis=1) < 10
+                    for u in sorting.unit_ids]
+            assert max(hit.mean() for hit in hits) > 0.9
+    assert not (tmp_path / "out" / "sorter_output").is_dir()
+    for name in ("recording", "params", "log"):
+        assert (tmp_path / "out" / f"spikeinterface_{name}.json").is_file()
+    assert sorter_dict["crsae"].get_sorter_version()
+
+
+def test_job_kwargs_bound_the_threads_and_unknown_ones_are_refused(run_sorter, probe_recording, result, monkeypatch,
+                                                                   tmp_path):
+    from threadpoolctl import threadpool_info
+
+    threads = []
+
+    def pretend(recording, **options):
+        threads.append(max(pool["num_threads"] for pool in threadpool_info()))
+        return result
+
+    monkeypatch.setattr("keras_crsae.applications.spikeinterface.sorter.sort", pretend)
+    run_sorter("crsae", probe_recording, folder=tmp_path / "one", job_kwargs={"n_jobs": 1, "progress_bar": False})
+    assert threads == [1]
+    with pytest.raises(ValueError, match="job_kwargs: cores is not a valid job keyword"):
+        run_sorter("crsae", probe_recording, folder=tmp_path / "two", job_kwargs={"cores": 1})
 
 
 @pytest.mark.filterwarnings("ignore:The extractor is not serializable")
