@@ -208,7 +208,7 @@ def inside_segments(spikes: Spikes, segments: list[tuple[int, int]]) -> Spikes:
     starts, stops = np.array(segments).T
     segment = np.searchsorted(starts, spikes.peak_sample, side="right") - 1
     inside = spikes.peak_sample < stops[segment]
-    return Spikes(*(values[inside] for values in spikes))
+    return Spikes(spikes.peak_sample[inside], spikes.unit_id[inside], spikes.peak_value[inside])
 
 
 def segment_message(segments: list[tuple[int, int]]) -> list[str]:

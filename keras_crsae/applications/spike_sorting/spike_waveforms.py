@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ def code_amplitudes(result: Any) -> np.ndarray:
     return result.spike_amplitudes / reader.peak_value[units] * reader.mean_amplitude[units]
 
 
-def spike_waveforms(result: Any, traces: Any, rows: np.ndarray, channels: Sequence[int] | slice = slice(None)
+def spike_waveforms(result: Any, traces: Any, rows: np.ndarray, channels: np.ndarray | slice = slice(None)
                     ) -> np.ndarray:
     """Whitened waveforms (spikes, kernel_size, channels) of some spikes, all others subtracted.
 

@@ -112,9 +112,9 @@ class CrsaeMatching(BaseTemplateMatching):
         self.matcher = _matcher(filters, *prior, refractory)
         if amplitude_cv is None or firing_rate_hz is None:
             spikes = UnitSpikes(filters, *match_pieces(self.matcher, white, thorough=False))
-            estimated = estimate_spike_prior(spikes, len(white), cv, DEFAULTS)
-            given = amplitude_cv is not None, firing_rate_hz is not None
-            self.matcher = _matcher(filters, *(prior[i] if given[i] else estimated[i] for i in (0, 1)), refractory)
+            amplitudes, rates = estimate_spike_prior(spikes, len(white), cv, DEFAULTS)
+            self.matcher = _matcher(filters, amplitudes if amplitude_cv is None else prior[0],
+                                    rates if firing_rate_hz is None else prior[1], refractory)
 
     def get_margin(self) -> int:
         """Samples that are read on each side of a chunk."""
