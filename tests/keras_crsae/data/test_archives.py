@@ -237,7 +237,7 @@ def fuzz(folder, model_file, rounds):
 
 
 def test_mutated_files_are_read_or_refused_by_name(tmp_path, model_file):
-    good, refused = fuzz(tmp_path, model_file, 40)
+    good, refused = fuzz(tmp_path, model_file, 24)
     assert good and refused > 100
 
 

@@ -28,7 +28,8 @@ def test_the_signal_is_transformed_counts_in_units_of_the_images_range():
 
 
 def test_peaks_of_a_range_are_even_in_their_logarithm():
-    sigma = np.concatenate([batch([np.ones((40, 40, 1))], (1, 8), start=i)[1] for i in range(40)])
+    batches = photon_crops([np.ones((40, 40, 1))], 32, 8, (1, 8)).take(40)
+    sigma = np.concatenate([made["sigma"] for made, _ in batches])
     peak = ((ZERO + 1 / sigma) / 2) ** 2 - 3 / 8
     assert peak.min() >= 0.999 and peak.max() <= 8.001
     assert np.mean(peak < np.sqrt(8)) == pytest.approx(0.5, abs=0.12)
