@@ -332,7 +332,7 @@ def started(folder, command):
     environment = {**os.environ, "HOME": str(folder), "BENTOML_HOME": str(Path(folder) / "bentoml")}
     process = subprocess.Popen([*map(str, command), "--port", str(port)], cwd=folder, env=environment,
                                start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(480):
+    for _ in range(1200):
         try:
             if get(port, "/v2/health/ready")[0] == 200:
                 return port, process
@@ -341,7 +341,7 @@ def started(folder, command):
                 raise RuntimeError("The server ended. Is it installed? pip install '.[serve]'") from None
         time.sleep(0.25)
     os.killpg(process.pid, signal.SIGKILL)
-    raise RuntimeError("The server was not ready after two minutes.")
+    raise RuntimeError("The server was not ready after five minutes.")
 
 
 def get(port, path):

@@ -113,6 +113,9 @@ PAGES = {
                     "The processes share this machine and its loopback interface."),
     "long-run": Page("Does a long run stay flat in memory?", (Source("long_run"),),
                      "Killed once in the first epoch; a stretch of NaN in every seventh block of 20 s."),
+    "serving": Page("Does the server stay right under clients of all kinds?", (Source("serving"),),
+                    "A third of the requests is bad: mutated, cut short, falsely announced, dropped in the middle. The "
+                    "machine was busy with other work (see the load): times are upper bounds."),
 }
 
 
