@@ -1,4 +1,4 @@
-"""Write the page's examples, two models and data for them, into ``example/`` beside this file.
+"""Write the page's examples, models and data for them, into ``example/`` beside this file.
 
 They are shipped, so that ``make web`` needs no Python. Run this again when the file format or the zoo changes:
 ``python export/web/example.py``.
@@ -31,9 +31,10 @@ def write(folder: str | os.PathLike[str] = FOLDER) -> None:
     signal = simulate_spikes(templates, windows=1, samples=6000, events_per_window=25, amplitude=(14.0, 2.0),
                              seed=4).signal[0]
     np.save(folder / "recording.npy", signal.astype("float32"))
-    convert(kc.load_model_from_zoo("denoise-gray"), folder / "denoiser.onnx", outputs=("denoised",),
-            inputs=("signal", "sigma"), overwrite=True, about={"name": "denoise-gray", "pixel_range": [0, 1],
-                                                               "unit": "grey levels in [0, 1]"})
+    denoiser = kc.load_model_from_zoo("denoise-gray")
+    for name, loop in (("denoiser.onnx", True), ("denoiser_written_out.onnx", False)):  # the second for WebGPU
+        convert(denoiser, folder / name, outputs=("denoised",), inputs=("signal", "sigma"), overwrite=True, loop=loop,
+                about={"name": "denoise-gray", "pixel_range": [0, 1], "unit": "grey levels in [0, 1]"})
     np.save(folder / "image.npy", noisy_image())
 
 

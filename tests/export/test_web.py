@@ -2,9 +2,11 @@
 
 import http.server
 import os
+import re
 import shutil
 import subprocess
 import threading
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -42,29 +44,42 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def page(site):
-    """A page that is open, whatever it asks of other servers refused and noted."""
+def chromium():
+    """Playwright's Chromium, of which one at a time can be driven in a process."""
     from playwright.sync_api import sync_playwright
 
+    with sync_playwright() as play:
+        yield play.chromium
+
+
+@contextmanager
+def opened(chromium, site, *options):
+    """A page that is open, whatever it asks of other servers noted."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(site)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     origin = f"http://127.0.0.1:{server.server_port}/"
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        opened = browser.new_page(viewport={"width": 1100, "height": 1000})
-        opened.foreign, opened.errors = [], []
-        opened.on("request", lambda r: r.url.startswith((origin, "data:", "blob:")) or opened.foreign.append(r.url))
-        opened.on("pageerror", lambda e: opened.errors.append(str(e)))
-        opened.goto(origin)
-        yield opened
-        browser.close()
+    browser = chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *options])
+    page = browser.new_page(viewport={"width": 1100, "height": 1000})
+    page.foreign, page.errors = [], []
+    page.on("request", lambda r: r.url.startswith((origin, "data:", "blob:")) or page.foreign.append(r.url))
+    page.on("pageerror", lambda e: page.errors.append(str(e)))
+    page.goto(origin)
+    yield page
+    browser.close()
     server.shutdown()
     server.server_close()
 
 
-def outputs(page):
+@pytest.fixture(scope="module")
+def page(chromium, site):
+    """A page without a GPU."""
+    with opened(chromium, site) as page:
+        yield page
+
+
+def outputs(page, seconds=60):
     """What the page computed last, as arrays."""
-    page.wait_for_function("document.getElementById('status').textContent.startsWith('Done')", timeout=60_000)
+    page.wait_for_function("document.getElementById('status').textContent.startsWith('Done')", timeout=1000 * seconds)
     made = page.evaluate("globalThis.crsae.outputs")
     return {name: np.array(t["data"]).reshape(t["dims"]) for name, t in made.items()}
 
@@ -92,6 +107,7 @@ def test_the_example_recording_has_pythons_spikes(page, site):
     np.testing.assert_allclose(made["spike_amplitude"], amplitude, rtol=1e-3)
     assert f"{len(unit)} spikes" in page.inner_text("figcaption")
     assert "3 filters of 45, stride 1" in page.inner_text("#info") and "30000" in page.inner_text("#info")
+    assert "WebAssembly, one thread (the file's iterations are a Loop" in page.inner_text("#info")
     assert page.locator("#result tbody tr").count() == len(unit) and not page.is_visible("#sigma")
     picture(page, "recording")
 
@@ -132,6 +148,7 @@ def test_files_of_ones_own(page, kind, tmp_path):
     made, code = outputs(page), model.encode(recording[None])
     np.testing.assert_allclose(made["code"], code, atol=1e-3 * np.abs(code).max())
     assert "own.onnx" in page.inner_text("#info")
+    assert re.search(r"WebAssembly, one thread \(.*WebGPU", page.inner_text("#info"))  # it has no Loop; there is no GPU
 
 
 def load(page, *paths):
@@ -204,3 +221,25 @@ def test_what_is_unfit_is_said_and_computes_nothing(page, site, tmp_path):
 
 def test_nothing_was_asked_of_another_server_and_nothing_failed(page):
     assert page.foreign == [] and page.errors == []
+
+
+def test_webgpu_runs_files_without_a_loop_where_it_computes_them_rightly(chromium, site, tmp_path):
+    """On Chromium's graphics processor in software, which needs a minute for an image: the signals are small."""
+    options = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan")
+    with opened(chromium, site, *options) as page:
+        if not page.evaluate("navigator.gpu && navigator.gpu.requestAdapter().then(Boolean)"):
+            pytest.skip("This Chromium has no WebGPU in software.")
+        signal = 3 * np.random.default_rng(0).standard_normal((60, 1))
+        np.save(tmp_path / "signal.npy", signal)
+        # Of the second, whose convolutions have 9 channels, onnxruntime-web 1.30 makes other numbers.
+        for prior, device in (("soft", "WebGPU ("), ("nonnegative_soft", "")):
+            model = kc.CRsAE(2, 9, iterations=4, lambda_init=2.0, code_prior=prior, seed=0)
+            model.build((None, None, 1))
+            path = convert(model, tmp_path / f"{prior}.onnx", outputs=("code",))
+            load(page, path, tmp_path / "signal.npy")
+            made, code = outputs(page, seconds=240)["code"], model.encode(signal[None])
+            np.testing.assert_allclose(made, code, atol=1e-4 * np.abs(code).max())
+            assert device in page.inner_text("#info")
+        load(page, site / "example" / "spikes.onnx", site / "example" / "recording.npy")
+        assert len(outputs(page)["spike_unit"]) > 15 and "WebAssembly" in page.inner_text("#status")
+        assert page.foreign == [] and page.errors == []

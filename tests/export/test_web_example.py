@@ -24,7 +24,7 @@ def test_the_shipped_data_are_those_of_the_script(written, name):
 
 
 def test_the_shipped_models_are_those_of_the_script(written):
-    for name in ("spikes.onnx", "denoiser.onnx"):
+    for name in ("spikes.onnx", "denoiser.onnx", "denoiser_written_out.onnx"):
         shipped, new = (SparseEncoder(folder / name).info for folder in (SHIPPED, written))
         assert shipped.keys() == new.keys() and shipped["format_version"] == new["format_version"]
         for key in ("name", "filters", "kernel_size", "iterations", "inputs", "outputs", "code_prior", "preprocessing"):
@@ -35,5 +35,7 @@ def test_the_shipped_models_are_those_of_the_script(written):
                           strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4)
     image = np.load(SHIPPED / "image.npy")[None, ..., None]
-    one, other = (SparseEncoder(f / "denoiser.onnx").denoise(image, 0.1) for f in (SHIPPED, written))
-    np.testing.assert_allclose(one, other, atol=1e-5)
+    one, *others = (SparseEncoder(f / f"denoiser{form}.onnx").denoise(image, 0.1)
+                    for f in (SHIPPED, written) for form in ("", "_written_out"))
+    for other in others:
+        np.testing.assert_allclose(one, other, atol=1e-5)

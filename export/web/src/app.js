@@ -1,16 +1,12 @@
 // The page: a model, data, and what the model makes of them.
-import * as ort from "onnxruntime-web/wasm";
-
 import { readFacts } from "./container.js";
 import { readData } from "./data.js";
 import { drawImage, drawSignal, figure, table } from "./draw.js";
 import { levelWarning } from "./level.js";
-
-ort.env.wasm.wasmPaths = new URL("./", import.meta.url).href;
-ort.env.wasm.numThreads = 1; // more need headers of the server that a plain one does not send
+import { createSession, missingGpu } from "./runtime.js";
 
 const element = (id) => document.getElementById(id);
-let model = null; // {session, facts}
+let model = null; // {ort, session, device, facts}
 let data = null; // {shape, values, rate?}
 globalThis.crsae = { outputs: null }; // what was computed last, for whoever looks from outside
 
@@ -23,7 +19,7 @@ function say(text, wrong = false) {
 async function loadModel(bytes, name) {
   say(`Reading ${name} ...`);
   const facts = await readFacts(bytes);
-  model = { session: await ort.InferenceSession.create(bytes), facts };
+  model = { ...await createSession(bytes, facts, (ort, session) => feedsOf({ ort, session, facts }, ...trial(facts))), facts };
   element("noise").hidden = !model.session.inputNames.includes("sigma") || facts.rank !== 2;
   const rows = [["file", name], ["weights", facts.weights_sha256],
     ["dictionary", `${facts.filters} filters of ${facts.kernel_size.join(" x ")}, stride ${facts.strides.join(" x ")}`],
@@ -31,7 +27,7 @@ async function loadModel(bytes, name) {
     ["signals", `rank ${facts.rank}, ${facts.channels} channels, unit: ${facts.unit}`],
     facts.size_name ? [facts.size_name, `${facts.size} (counts are divided by it), baseline ${facts.baseline.join(", ")}`]
       : ["sigma", `${facts.sigma} (in the ${facts.whitening_inside ? "whitened " : ""}signal's unit)`], ["outputs", facts.outputs.join(", ")],
-    ["preprocessing", facts.preprocessing.join("; ") || "none beyond the unit"]];
+    ["preprocessing", facts.preprocessing.join("; ") || "none beyond the unit"], ["runs on", model.device]];
   for (const key of ["sampling_frequency", "data", "training"]) if (facts[key]) rows.push([key, String(facts[key])]);
   element("info").replaceChildren(table(rows));
 }
@@ -64,15 +60,7 @@ async function run() {
   const { session, facts } = model;
   say("Computing ...");
   await new Promise((done) => setTimeout(done)); // let the line appear
-  const feeds = { signal: new ort.Tensor("float32", data.values, shape) };
-  if (session.inputNames.includes("mask")) {
-    feeds.mask = new ort.Tensor("float32", new Float32Array(data.values.length).fill(1), shape);
-  }
-  if (session.inputNames.includes("sigma")) {
-    const level = facts.rank === 2 ? Number(element("sigma").value) / 255 : facts.sigma;
-    feeds.sigma = new ort.Tensor("float32", Float32Array.of(level), [1]);
-  }
-  if (facts.size_name) Object.assign(feeds, countFeeds(facts, session.inputNames, data.values, shape));
+  const feeds = feedsOf(model, data.values, shape);
   const start = performance.now();
   const made = await session.run(feeds);
   const seconds = ((performance.now() - start) / 1000).toFixed(2);
@@ -82,11 +70,34 @@ async function run() {
   const warning = levelWarning(facts, data.values);
   element("warning").hidden = !warning;
   element("warning").textContent = warning ?? "";
-  say(`Done in ${seconds} s.${data.notes?.length ? ` Of the file: ${data.notes.join("; ")}.` : ""}`);
+  say(`Done in ${seconds} s on ${model.device.split(" (")[0]}.${data.notes?.length ? ` Of the file: ${data.notes.join("; ")}.` : ""}`);
+}
+
+/** All inputs of a model. */
+function feedsOf({ ort, session, facts }, values, shape) {
+  const feeds = { signal: new ort.Tensor("float32", values, shape) };
+  if (session.inputNames.includes("mask")) {
+    feeds.mask = new ort.Tensor("float32", new Float32Array(values.length).fill(1), shape);
+  }
+  if (session.inputNames.includes("sigma")) {
+    const level = facts.rank === 2 ? Number(element("sigma").value) / 255 : facts.sigma;
+    feeds.sigma = new ort.Tensor("float32", Float32Array.of(level), [1]);
+  }
+  if (facts.size_name) Object.assign(feeds, countFeeds({ ort, session, facts }, values, shape));
+  return feeds;
+}
+
+/** [values, shape] of a small signal, with which two ways of computing are compared. */
+function trial(facts) {
+  const shape = [1, ...facts.kernel_size.map((size) => 2 * size + 3), facts.channels];
+  const waves = Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => 0.5 + 0.5 * Math.sin(12.9898 * i * i));
+  if (facts.size_name) return [waves.map(Math.round), shape];
+  return [facts.outputs.includes("denoised") ? waves : waves.map((value) => 20 * facts.sigma * value), shape];
 }
 
 /** Inputs of a model of counts beside the signal; data that are no counts are refused. */
-function countFeeds(facts, names, values, shape) {
+function countFeeds({ ort, session, facts }, values, shape) {
+  const names = session.inputNames;
   const bad = values.findIndex((value) => value < 0 || Math.abs(value - Math.round(value)) > 1e-3);
   if (bad >= 0) {
     throw new Error(`The model takes counts, whole numbers from 0 (${facts.likelihood}). Received: ${values[bad]} at number ${bad}.`);
@@ -172,7 +183,9 @@ async function fetched(name) {
 
 const example = (...names) => () => attempt(async () => take(await Promise.all(names.map(fetched))));
 element("example-recording").addEventListener("click", example("spikes.onnx", "recording.npy"));
-element("example-image").addEventListener("click", example("denoiser.onnx", "image.npy"));
+element("example-image").addEventListener("click", async () => {
+  await example((await missingGpu()) ? "denoiser.onnx" : "denoiser_written_out.onnx", "image.npy")();
+});
 element("files").addEventListener("change", (event) => attempt(() => take(event.target.files)));
 element("sigma").addEventListener("change", () => attempt(async () => model && data && run()));
 const drop = element("drop");
