@@ -74,6 +74,13 @@ PAGES = {
                      "samples; the same first filters and the same penalty. Peaks of memory contain the libraries: "
                      "TensorFlow alone takes 690 MB. alphacsc 0.4.1 runs with NumPy 2.3, since its coordinate descent "
                      "fails with 2.4."),
+    "spike-latency": Page(
+        "How late is a spike told?", (Source("latency"),),
+        "A recording that was sorted before is received by a process without TensorFlow on one core, a frame at a "
+        "time. Latency: from the arrival of a spike's extremum to the return of the call that reports it; computing is "
+        "the processor's time of each call, counted as if the frames had come in real time. Accuracy (TP / (TP + FN + "
+        "FP), mean over units): of the early reports, after the corrections, and offline. Times real time: seconds of "
+        "recording a second of the processor's time, corrections included. The machine had other work: see its load."),
     "neural-events": Page(
         "How well are events found in spikes of trials?", (Source("neural_events"),),
         "Simulated single trials of one neuron of 8 Hz, kernels of 125 ms, bins of 5 ms; a real unit in bins of 1 "

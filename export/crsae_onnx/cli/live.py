@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TextIO
+from typing import Literal, TextIO
 
 import numpy as np
 
@@ -53,7 +53,7 @@ class Latencies:
 
 
 def write_events(file: TextIO, reader: SpikeReader, encoder: SparseEncoder, recording: np.ndarray, step: int | None,
-                 delay: float | None, latencies: Latencies, progress: Progress) -> str:
+                 delay: float | Literal["least"] | None, latencies: Latencies, progress: Progress) -> str:
     """Write a ``LiveStream``'s events; which ones, as text for the user.
 
     Args:
@@ -61,7 +61,7 @@ def write_events(file: TextIO, reader: SpikeReader, encoder: SparseEncoder, reco
         reader, encoder: as exported.
         recording: (samples, channels).
         step: samples of a chunk, which are the stream's frame too; None: 64.
-        delay: seconds; None: the least.
+        delay: as for ``LiveStream``.
         latencies: receives those of the early reports.
         progress: called with the step's name and the fraction that is done.
     """

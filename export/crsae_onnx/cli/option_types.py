@@ -46,12 +46,14 @@ def positive_number(text: str) -> float:
     return value
 
 
-def least_or_seconds(text: str) -> float | Literal["least"]:
-    """``"least"``, or a finite number above 0.
+def live_delay(text: str) -> float | Literal["least", "auto"]:
+    """``"least"``, ``"auto"``, or a finite number above 0.
 
     Example:
-        >>> from crsae_onnx.cli.option_types import least_or_seconds
-        >>> least_or_seconds("least"), least_or_seconds("0.008")
+        >>> from crsae_onnx.cli.option_types import live_delay
+        >>> live_delay("least"), live_delay("0.008")
         ('least', 0.008)
     """
-    return "least" if text == "least" else positive_number(text)
+    if text == "least":
+        return "least"
+    return "auto" if text == "auto" else positive_number(text)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from crsae_onnx.cli import commands
-from crsae_onnx.cli.option_types import OneLineParser, least_or_seconds, positive_int, positive_number
+from crsae_onnx.cli.option_types import OneLineParser, live_delay, positive_int, positive_number
 from crsae_onnx.cli.options import add_progress_option, add_recording_options
 from crsae_onnx.cli.run import run
 from crsae_onnx.core.spec import ABOUT, COUNT_OUTPUTS, INPUTS, OUTPUTS, PIPELINES, TOLERANCES
@@ -75,10 +75,10 @@ def _add_run(sub: argparse.ArgumentParser) -> None:
                      help="write time (s), unit, amplitude and sample of each spike; the file must come from a sorter")
     sub.add_argument("--chunk", type=float, metavar="SECONDS",
                      help="with --spikes: give the recording in such chunks, as it would arrive")
-    sub.add_argument("--delay", type=least_or_seconds, metavar="SECONDS",
+    sub.add_argument("--delay", type=live_delay, metavar="SECONDS",
                      help="with --spikes: report each spike early, at most so long after its extremum, computing not "
-                          "counted, and correct the reports later; 'least': as early as possible. The .csv then holds "
-                          "events (default of --chunk: 64 samples)")
+                          "counted, and correct the reports later; 'least': as early as possible; 'auto': half a "
+                          "template later, more accurate. The .csv then holds events (default of --chunk: 64 samples)")
     sub.add_argument("--active", action="store_true",
                      help="work only where the signal holds events, and go on to the optimum there: for signals of "
                           "stride 1, several times faster where events are rare")

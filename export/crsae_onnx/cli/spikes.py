@@ -45,7 +45,8 @@ def reader_of(encoder: SparseEncoder) -> SpikeReader:
 
 
 def run_spikes(encoder: SparseEncoder, recording: np.ndarray, output: Path, chunk: float | None = None,
-               progress: Progress = lambda step, fraction: None, delay: float | Literal["least"] | None = None) -> str:
+               progress: Progress = lambda step, fraction: None,
+               delay: float | Literal["least", "auto"] | None = None) -> str:
     """Write the spikes of a recording to ``output``; memory stays that of a few frames.
 
     Args:
@@ -54,8 +55,8 @@ def run_spikes(encoder: SparseEncoder, recording: np.ndarray, output: Path, chun
         output: Path of the .csv file to write; what fails leaves part of it.
         chunk: None: the whole recording; or seconds, which then arrive one after the other, as in a measurement.
         progress: called with the step's name and the fraction that is done.
-        delay: None, or seconds at most from a spike's extremum to its report ("least": as few as can be): a
-            ``LiveStream``'s events are written then.
+        delay: None, or seconds at most from a spike's extremum to its report ("least", "auto": as ``LiveStream``
+            says): a ``LiveStream``'s events are written then.
 
     Returns:
         A message for the user.
@@ -75,7 +76,7 @@ def run_spikes(encoder: SparseEncoder, recording: np.ndarray, output: Path, chun
     with output.open("w", encoding="utf-8", newline="") as file:
         progress("find spikes", 0.0)
         if delay is not None:
-            text = write_events(file, reader, encoder, recording, step, None if delay == "least" else delay, latencies,
+            text = write_events(file, reader, encoder, recording, step, None if delay == "auto" else delay, latencies,
                                 progress)
         else:
             write_header(file)

@@ -18,7 +18,7 @@ def folder(sorted_spikes, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("options", [["--delay", "least"], ["--delay", "0.02", "--chunk", "0.01"]])
+@pytest.mark.parametrize("options", [["--delay", "auto"], ["--delay", "0.02", "--chunk", "0.01"]])
 def test_events_end_at_the_spikes_of_the_whole(folder, sorted_spikes, tmp_path, capsys, options):
     result = sorted_spikes[2]
     assert main(["run", str(folder / "encoder.onnx"), str(folder / "y.npy"), str(tmp_path / "a.csv"), "--spikes",
