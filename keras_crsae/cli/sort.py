@@ -18,6 +18,7 @@ from crsae_onnx.core.progress import ProgressBar
 from crsae_onnx.core.raw_binary import RAW_SUFFIXES
 
 from keras_crsae.applications import spike_sorting
+from keras_crsae.applications.spike_sorting.motion import MOTION_STEP, check_motion
 from keras_crsae.applications.spike_sorting.parameters import STEPS, SortingOptions, with_options
 from keras_crsae.applications.spike_sorting.recording import as_recording, check_options
 from keras_crsae.applications.spike_sorting.result_folder import check_new_folder, read_reader, write_spikes
@@ -55,15 +56,17 @@ def sort(args: Namespace) -> SpikeSortingResult:
     recording = _read(args)
     checked = as_recording(recording, args.fs)
     check_options(checked, args.band, args.common_reference, parameters)
+    check_motion(args.motion, checked.channel_locations)
     (samples, channels), frequency = checked.traces.shape, checked.sampling_frequency
     print(f"{args.input}: {samples / frequency:.6g} s at {frequency:g} Hz, {channels} channel{'s' * (channels > 1)}",
           flush=True)
-    with ProgressBar(args.progress, steps=("start TensorFlow", *STEPS, "write the result")) as progress:
+    steps = STEPS if args.motion is None else (MOTION_STEP, *STEPS)
+    with ProgressBar(args.progress, steps=("start TensorFlow", *steps, "write the result")) as progress:
         progress("start TensorFlow", 0.0)
         start_keras()
         result = spike_sorting.sort(recording, args.fs, units=args.units, band=args.band,
-                                    common_reference=args.common_reference, seed=args.seed, parameters=parameters,
-                                    progress=progress)
+                                    common_reference=args.common_reference, motion=args.motion, seed=args.seed,
+                                    parameters=parameters, progress=progress)
         progress("write the result", 0.0)
         written = write_folder(result, folder, recording, args.overwrite)
         written += write_outputs(args, result, folder, recording)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Unpack
 
@@ -15,6 +16,7 @@ from keras_crsae.applications.spike_sorting.discovery import WaveformSpan, disco
 from keras_crsae.applications.spike_sorting.inspection import Inspection, NoSpikesError, inspect_recording, joined
 from keras_crsae.applications.spike_sorting.matching import match_templates
 from keras_crsae.applications.spike_sorting.median_waveforms import median_waveforms
+from keras_crsae.applications.spike_sorting.motion import MOTION_STEP, check_motion, estimate_motion, without_motion
 from keras_crsae.applications.spike_sorting.noise import (
     channel_noise,
     erode,
@@ -52,8 +54,8 @@ _MIXED_SAMPLES = 1 << 12
 
 def sort(recording: Any, sampling_frequency: float | None = None, units: int | None = None, *,
          band: Sequence[float] | None = None, common_reference: bool = False, channel_locations: Any = None,
-         seed: int = 0, parameters: SortingParameters = DEFAULTS, progress: bool | Progress | None = None,
-         **options: Unpack[SortingOptions]) -> SpikeSortingResult:
+         motion: str | None = None, seed: int = 0, parameters: SortingParameters = DEFAULTS,
+         progress: bool | Progress | None = None, **options: Unpack[SortingOptions]) -> SpikeSortingResult:
     """Sort the spikes of a recording.
 
     The noise is estimated and whitened over time and channels; waveforms are detected, clustered, split and merged
@@ -71,7 +73,10 @@ def sort(recording: Any, sampling_frequency: float | None = None, units: int | N
         units: None: chosen from the data; or the largest number of units, of which the most energetic are kept.
         band: (low, high) in Hz of a band-pass filter applied first, e.g. (300, 6000) for raw recordings; None: none.
         common_reference: subtract the median over channels first.
-        channel_locations: (channels, 2), micrometres, for reports; None: the SpikeInterface recording's.
+        channel_locations: (channels, 2), micrometres, for reports and motion; None: the SpikeInterface recording's.
+        motion: None; "estimate": the motion of the probe is estimated first and taken out, by SpikeInterface's
+            ``compute_motion`` and ``InterpolateMotionRecording``; or the name of one of its presets. ``motion`` of the
+            result is the estimate; in another recording the spikes are found once its own motion is taken out.
         seed: int; the same seed and machine give the same result.
         parameters: tuning constants.
         progress: True: a bar (lines where no terminal is); or ``callable(step, fraction)``: the name of a step (one of
@@ -106,9 +111,19 @@ def sort(recording: Any, sampling_frequency: float | None = None, units: int | N
     edges = None if band is None else [float(edge) for edge in band]
     taps = check_options(checked, edges, common_reference, parameters)
     units = None if units is None else as_positive_int(units, "units")
-    settings = {"units": units, "band": edges, "common_reference": bool(common_reference), "seed": int(seed)}
-    with progress_bar(progress, STEPS) as report:
-        return _sort(checked, units, taps, settings, parameters, report)
+    settings = {"units": units, "band": edges, "common_reference": bool(common_reference), "motion": motion,
+                "seed": int(seed)}
+    preset = check_motion(motion, checked.channel_locations)
+    steps = STEPS if preset is None else (MOTION_STEP, *STEPS)
+    with progress_bar(progress, steps) as report:
+        if preset is None:
+            return _sort(checked, units, taps, settings, parameters, report)
+        report(MOTION_STEP, 0.0)
+        moved = estimate_motion(recording, checked, preset, edges)
+        still = as_recording(without_motion(recording, moved, sampling_frequency, channel_locations), None,
+                             checked.channel_locations)
+        result = _sort(still, units, taps, settings, parameters, report)
+        return dataclasses.replace(result, motion=moved, messages=[moved.message, *result.messages])
 
 
 def _sort(recording: Recording, units: int | None, taps: np.ndarray | None, settings: dict[str, Any],

@@ -215,20 +215,3 @@ def segment_message(segments: list[tuple[int, int]]) -> list[str]:
     """A sentence on segments that were sorted together; none for one."""
     return [] if len(segments) == 1 else [
         f"{len(segments)} segments were sorted together, with {SEGMENT_GAP_MS:g} ms between two that count as missing."]
-
-
-def sorted_traces(result: Any, recording: Any) -> Any:
-    """The traces (samples, channels) of a recording that a result is of.
-
-    Args:
-        result: with ``recording_samples``, ``templates`` and ``sampling_frequency``.
-        recording: as ``sort`` takes it.
-
-    Raises:
-        ValueError: another length or number of channels than the one that was sorted.
-    """
-    traces = as_recording(recording, None if is_recording(recording) else result.sampling_frequency).traces
-    expected = (result.recording_samples, result.templates.shape[2])
-    if tuple(traces.shape) != expected:
-        raise ValueError(f"The recording has shape {tuple(traces.shape)}; {expected} was sorted. Give that one.")
-    return traces

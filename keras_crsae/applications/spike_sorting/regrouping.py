@@ -13,8 +13,8 @@ from crsae_onnx.core.spikes.detector import SpikeReader, Spikes
 from crsae_onnx.core.spikes.whitening import Whitening
 
 from keras_crsae.applications.spike_sorting.median_waveforms import median_waveforms
+from keras_crsae.applications.spike_sorting.motion import sorted_traces
 from keras_crsae.applications.spike_sorting.noise import band_pass
-from keras_crsae.applications.spike_sorting.recording import sorted_traces
 from keras_crsae.applications.spike_sorting.result import SpikeSortingResult
 from keras_crsae.applications.spike_sorting.spike_waveforms import spike_waveforms
 from keras_crsae.applications.spike_sorting.templates import as_kernel, template_norms, wiener_shrink

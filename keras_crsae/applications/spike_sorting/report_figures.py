@@ -8,8 +8,7 @@ import numpy as np
 from crsae_onnx.core.spikes.correlations import pooled_peaks
 
 from keras_crsae.applications.spike_sorting.matching import UnitSpikes, residual
-from keras_crsae.applications.spike_sorting.recording import as_recording
-from keras_crsae.applications.spike_sorting.recording_view import is_recording
+from keras_crsae.applications.spike_sorting.motion import ProbeMotion, sorted_traces
 from keras_crsae.applications.spike_sorting.report_panels import unit_panels
 from keras_crsae.applications.spike_sorting.report_units import unit_figures
 from keras_crsae.applications.spike_sorting.result import SpikeSortingResult
@@ -30,11 +29,7 @@ SHOWN_SPIKES = 5000
 
 def figures(result: SpikeSortingResult, recording: Any) -> list[tuple[str, str, Figure]]:
     """[(title, explanation, ``matplotlib.figure.Figure``)] of a report; see ``report.write_report``."""
-    frequency = None if is_recording(recording) else result.sampling_frequency
-    traces = as_recording(recording, frequency).traces
-    if tuple(traces.shape) != (result.recording_samples, result.templates.shape[2]):
-        raise ValueError(f"The recording has shape {tuple(traces.shape)}; ({result.recording_samples}, "
-                         f"{result.templates.shape[2]}) was sorted. Give that one.")
+    traces = sorted_traces(result, recording)
     white, rest, amplitudes, maxima = _stretch(result, traces)
     drawn = [
         ("Templates", "Median waveform of each unit in the recording's unit, on its largest channels.",
@@ -53,6 +48,9 @@ def figures(result: SpikeSortingResult, recording: Any) -> list[tuple[str, str, 
          "between the maxima near zero and the others means that spikes are well separated from noise.",
          draw_code_maxima(maxima, amplitudes)),
     ]
+    if result.motion is not None:
+        drawn.insert(1, ("Motion", "How far the tissue moved along the probe, estimated from the depths of spikes. It "
+                         "was taken out of the recording before sorting.", draw_motion(result.motion)))
     if result.history:
         drawn.append(("Training", "Mean of each epoch.", draw_training(result.history)))
     return drawn
@@ -97,6 +95,21 @@ def draw_templates(result: SpikeSortingResult) -> Figure:
     figure.supxlabel("time from the extremum (ms)", fontsize=9)
     if not several:
         figure.supylabel("amplitude", fontsize=9)
+    return figure
+
+
+def draw_motion(motion: ProbeMotion) -> Figure:
+    """Displacement of the tissue over time, a line for each depth, the segments one after another."""
+    figure = new_figure(9.5, 2.6)
+    axis, begin = figure.subplots(), 0.0
+    for seconds, displacement in zip(motion.seconds, motion.displacement_um, strict=True):
+        for depth in range(displacement.shape[1]):
+            axis.plot(begin + seconds - seconds[0], displacement[:, depth], color=colour_of(depth), linewidth=1.2,
+                      label=f"{motion.depths_um[depth]:.0f} µm" if not begin else None)
+        begin += float(seconds[-1] - seconds[0])
+    axis.set(xlabel="time (s)", ylabel="displacement (µm)")
+    if len(motion.depths_um) > 1:
+        axis.legend(title="depth", fontsize=8, frameon=False, ncols=2)
     return figure
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from crsae_onnx.core.errors import FileError
 from crsae_onnx.core.spikes.detector import SpikeReader, Spikes
 
+from keras_crsae.applications.spike_sorting.motion import ProbeMotion
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
 from keras_crsae.applications.spike_sorting.persistence import SavedSorting, read_sorting, write_sorting
 from keras_crsae.applications.spike_sorting.result_folder import SETTINGS
@@ -19,7 +20,7 @@ from keras_crsae.models.crsae import CRsAE
 
 #: Fields of a result that ``settings.json`` holds.
 _SETTINGS = ("settings", "parameters", "messages", "history", "nbefore", "sampling_frequency", "recording_samples",
-             "channel_locations", "noise", "segments")
+             "channel_locations", "noise", "segments", "motion")
 
 
 @dataclass
@@ -42,6 +43,7 @@ class SpikeSortingResult:
     recording_samples: int = 0  #: length of the recording sorted
     noise: np.ndarray | None = None  #: (channels,), robust noise standard deviation in the recording's unit
     segments: list[tuple[int, int]] | None = None  #: (start, stop) of each in the joined recording; None: one segment
+    motion: ProbeMotion | None = None  #: that was taken out of the recording before sorting
 
     @property
     def num_units(self) -> int:
@@ -77,7 +79,8 @@ class SpikeSortingResult:
         return {"settings": self.settings, "parameters": self.parameters.to_dict(), "messages": list(self.messages),
                 "history": self.history, "nbefore": int(self.nbefore),
                 "sampling_frequency": float(self.sampling_frequency),
-                "recording_samples": int(self.recording_samples), "segments": self.segments, **arrays}
+                "recording_samples": int(self.recording_samples), "segments": self.segments,
+                "motion": None if self.motion is None else self.motion.to_plain(), **arrays}
 
     def __repr__(self) -> str:
         rate = len(self.spike_samples) / max(self.recording_samples / self.sampling_frequency, 1e-9)
@@ -105,5 +108,7 @@ def load_result(folder: str | os.PathLike[str]) -> SpikeSortingResult:
         fields[name] = None if fields[name] is None else np.array(fields[name], dtype)
     if fields["segments"] is not None:
         fields["segments"] = [(int(start), int(stop)) for start, stop in fields["segments"]]
+    if fields["motion"] is not None:
+        fields["motion"] = ProbeMotion.from_plain(fields["motion"])
     return SpikeSortingResult(*saved.spikes, templates=saved.templates, model=saved.model, reader=saved.reader,
                               **fields)

@@ -13,7 +13,7 @@ import numpy as np
 from crsae_onnx.core.errors import FileError
 from crsae_onnx.core.optional import import_optional
 
-from keras_crsae.applications.spike_sorting.recording import sorted_traces
+from keras_crsae.applications.spike_sorting.motion import sorted_traces, without_motion
 from keras_crsae.applications.spike_sorting.recording_view import is_recording
 from keras_crsae.applications.spike_sorting.result import SpikeSortingResult
 from keras_crsae.applications.spike_sorting.templates import WIDE_PROBE_CHANNELS
@@ -121,7 +121,7 @@ def write_phy(result: SpikeSortingResult, recording: Any, folder: str | os.PathL
 
 
 def as_extractor(result: SpikeSortingResult, recording: Any) -> Any:
-    """The recording that was sorted as a SpikeInterface recording, with positions, filtered as for sorting.
+    """The recording that was sorted as a SpikeInterface recording, with positions, still, filtered as for sorting.
 
     Args:
         result: of ``spike_sorting.sort``.
@@ -132,7 +132,10 @@ def as_extractor(result: SpikeSortingResult, recording: Any) -> Any:
     """
     core = import_optional("spikeinterface.core", "An analyzer")
     known = is_recording(recording)
-    traces = sorted_traces(result, recording)
+    traces = sorted_traces(result, recording)  # checks its shape
+    if result.motion is not None:
+        frequency = None if known else result.sampling_frequency
+        recording, known = without_motion(recording, result.motion, frequency, result.channel_locations), True
     extractor = recording if known else _from_array(core, traces, result.sampling_frequency)
     if not extractor.has_probe():
         places = result.channel_locations

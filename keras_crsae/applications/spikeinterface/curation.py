@@ -14,7 +14,7 @@ from crsae_onnx.core.errors import FileError
 from crsae_onnx.core.optional import import_optional
 
 from keras_crsae.applications.spike_sorting.doubts import DoubtLimits, doubtful_merges, doubtful_splits
-from keras_crsae.applications.spike_sorting.recording import sorted_traces
+from keras_crsae.applications.spike_sorting.motion import sorted_traces
 from keras_crsae.applications.spike_sorting.regrouping import regroup
 from keras_crsae.applications.spike_sorting.result import SpikeSortingResult
 from keras_crsae.data.paths import check_output

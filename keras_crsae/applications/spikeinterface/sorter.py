@@ -14,9 +14,11 @@ from spikeinterface.core import fix_job_kwargs, load
 from threadpoolctl import threadpool_limits
 
 from keras_crsae.applications.spike_sorting.inspection import NoSpikesError
+from keras_crsae.applications.spike_sorting.motion import check_motion
 from keras_crsae.applications.spike_sorting.noise import band_pass
 from keras_crsae.applications.spike_sorting.parameters import SortingParameters
 from keras_crsae.applications.spike_sorting.pipeline import sort
+from keras_crsae.applications.spike_sorting.recording_view import channel_locations
 from keras_crsae.applications.spikeinterface.convert import as_sorting, empty_sorting
 from keras_crsae.applications.spikeinterface.sorter_internals import InMemoryRecordings, save_quietly
 
@@ -43,13 +45,14 @@ class CrsaeSorter(InMemoryRecordings):
     compatible_with_parallel = {"loky": False, "multiprocessing": False, "threading": False}
     handle_multi_segment = True
 
-    _default_params = {"units": None, "freq_min": None, "freq_max": None, "common_reference": False, "seed": 0,
-                       "parameters": None, "job_kwargs": {}}
+    _default_params = {"units": None, "freq_min": None, "freq_max": None, "common_reference": False, "motion": None,
+                       "seed": 0, "parameters": None, "job_kwargs": {}}
     _params_description = {
         "units": "Largest number of units, or None: chosen from the recording",
         "freq_min": "Lower edge of the band-pass filter in Hz, for raw recordings 300; None: no filter",
         "freq_max": "Upper edge in Hz, for raw recordings 6000; at most half the sampling frequency",
         "common_reference": "Subtract the median over channels",
+        "motion": "Take the motion of the probe out first: \"estimate\", or a preset of correct_motion; None: no",
         "seed": "Seed of the initialisation and of the training",
         "parameters": "Tuning constants that differ from their defaults, {name: value} of SortingParameters, or None",
         "job_kwargs": "SpikeInterface's; n_jobs: threads of the linear algebra, by default its global number, 1",
@@ -74,6 +77,7 @@ class CrsaeSorter(InMemoryRecordings):
                 band_pass((low, high), recording.get_sampling_frequency())
             except ValueError as error:
                 raise ValueError(f"freq_min and freq_max: {error}") from error
+        check_motion(params["motion"], channel_locations(recording))
         # SpikeInterface stores the returned values as JSON, and they are what runs: plain Python types.
         parameters = SortingParameters.from_dict(params["parameters"] or {}).to_dict()
         try:
@@ -104,7 +108,7 @@ class CrsaeSorter(InMemoryRecordings):
         try:
             with threadpool_limits(fix_job_kwargs(params["job_kwargs"])["n_jobs"]):
                 result = sort(recording, units=params["units"], band=band, seed=params["seed"],
-                              common_reference=params["common_reference"],
+                              common_reference=params["common_reference"], motion=params["motion"],
                               parameters=SortingParameters.from_dict(params["parameters"]),
                               progress=bool(verbose))
         except NoSpikesError as error:

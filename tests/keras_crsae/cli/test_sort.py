@@ -35,8 +35,8 @@ def test_a_folder_with_everything_is_written(inside, sorted_spikes, tmp_path, ca
     recording, _, result = sorted_spikes
     assert main(["sort", "y.dat", "--fs", "10000", "--channels", "1", "--units", "3", "--band", "300", "4000",
                  "--seed", "5", "--output", "out"]) == 0
-    assert inside == [{"fs": 10000.0, "units": 3, "band": [300.0, 4000.0], "common_reference": False, "seed": 5,
-                       "parameters": spike_sorting.SortingParameters()}]
+    assert inside == [{"fs": 10000.0, "units": 3, "band": [300.0, 4000.0], "common_reference": False, "motion": None,
+                       "seed": 5, "parameters": spike_sorting.SortingParameters()}]
     assert {file.name for file in (tmp_path / "out").iterdir()} == {
         "spikes.csv", "templates.npy", "model.keras", "encoder.onnx", "report.html", "reader.json", "settings.json"}
     out = capsys.readouterr().out

@@ -10,7 +10,6 @@ from keras_crsae.applications.spike_sorting.recording import (
     check_options,
     inside_segments,
     segment_message,
-    sorted_traces,
 )
 
 
@@ -109,10 +108,3 @@ def test_segments_are_joined_and_spikes_in_the_gap_are_dropped():
     spikes = Spikes(np.array([0, 29_999, 30_000, 30_399, 30_400, 50_399]), np.arange(6), np.ones(6, np.float32))
     assert inside_segments(spikes, recording.segments).unit_id.tolist() == [0, 1, 4, 5]
     assert inside_segments(spikes, one.segments) is spikes
-
-
-def test_a_recording_of_another_shape_than_the_sorted_one_is_refused(sorted_spikes):
-    traces, _, result = sorted_spikes
-    assert sorted_traces(result, traces[:, 0]).shape == traces.shape
-    with pytest.raises(ValueError, match="shape \\(30000, 1\\); \\(50000, 1\\) was sorted. Give that one."):
-        sorted_traces(result, traces[:30_000])

@@ -36,7 +36,8 @@ def test_spike_amplitudes_are_in_the_recordings_unit(sorted_spikes):
 
 def test_settings_and_parameters_are_stored_as_plain_json(saved_folder):
     stored = json.loads((saved_folder / SETTINGS).read_text())
-    assert stored["settings"] == {"units": None, "band": None, "common_reference": False, "seed": 0}
+    assert stored["settings"] == {"units": None, "band": None, "common_reference": False, "motion": None,
+                                  "seed": 0}
     assert stored["parameters"] == SortingParameters(epochs=1, iterations=30).to_dict()
     assert stored["recording_samples"] == 50000
 
