@@ -99,6 +99,7 @@ def test_invalid_input_is_refused_before_work(inside, tmp_path, refused):
              "half the sampling frequency: 5000 Hz at 10000 Hz. Received: band=(300.0, 6000.0)"),
             (["y.npy", "--fs", "10000", "--band", "3000", "300", "--output", "out"], "0 < low < high"),
             (["y.npy", "--fs", "10000", "--common-reference", "--output", "out"], "has one channel"),
+            (["y.npy", "--fs", "10000", "--motion", "estimate", "--output", "out"], "no channel locations"),
             (["y.npy", "--fs", "10000", "--segment", "1", "--output", "out"], "holds 1 segment, its number is 0"),
             (["y.npy", "--fs", "100000", "--output", "out"], "at least 1 s"),
             (["y.npy", "--fs", "10000", "--dtype", "float32", "--output", "out"], "type int16, not float32"),
@@ -164,7 +165,7 @@ def test_parameters_come_from_a_file(inside, tmp_path, refused):
     (["--learning-seconds", "30"], {"learning_seconds": 30.0}),
     (["--parameters", "p.json", "--threshold", "5"], {"refractory_ms": 1.5, "detection_threshold_sd": 5.0})])
 def test_every_option_reaches_the_sorting(inside, tmp_path, monkeypatch, options, expected):
-    monkeypatch.setattr("keras_crsae.cli.sort._write", lambda *_: [])
+    monkeypatch.setattr("keras_crsae.cli.sort.write_folder", lambda *_: [])
     (tmp_path / "p.json").write_text('{"refractory_ms": 1.5, "detection_threshold_sd": 6.0}')
     assert main(["sort", "y.npy", "--output", "out", "--fs", "10000", *options]) == 0
     call = {**inside[0]["parameters"].to_dict(), **inside[0]}

@@ -8,10 +8,12 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="the extra `plots` is not installed")
 
+from keras_crsae.applications.spike_sorting.motion import ProbeMotion  # noqa: E402
 from keras_crsae.applications.spike_sorting.report_figures import (  # noqa: E402
     draw_amplitudes,
     draw_code_maxima,
     draw_intervals,
+    draw_motion,
     draw_raster,
     draw_templates,
     figures,
@@ -56,3 +58,11 @@ def test_several_channels_and_no_spikes_are_drawn(sorted_spikes):
     for draw in (draw_raster, draw_amplitudes, draw_intervals):
         draw(several).savefig(io.BytesIO())
     draw_code_maxima(np.zeros(0), np.zeros(0)).savefig(io.BytesIO())
+
+
+def test_the_motion_is_a_line_a_depth_and_segments_follow_each_other():
+    seconds, moved = np.array([0.5, 1.5, 2.5]), np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    axis, = draw_motion(ProbeMotion("kilosort_like", [moved, moved], [seconds, seconds], np.array([10.0, 400.0]))).axes
+    lines = axis.get_lines()
+    assert len(lines) == 4 and lines[2].get_xdata().tolist() == [2, 3, 4] and lines[1].get_ydata().tolist() == [1, 3, 5]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["10 µm", "400 µm"]
