@@ -60,7 +60,7 @@ def cluster_waveforms(signal: np.ndarray, start_sample: np.ndarray, channel: np.
     from sklearn.cluster import KMeans
 
     every, wide = np.arange(signal.shape[1]), signal.shape[1] > WIDE_PROBE_CHANNELS
-    energy = np.mean(np.square(signal), axis=0, dtype=np.float64) if wide else np.ones(len(every))
+    energy = np.asarray(np.mean(np.square(signal), axis=0)) if wide else np.ones(len(every))
     medians: list[np.ndarray] = []
     counts: list[int] = []
     for c in np.unique(channel):

@@ -116,6 +116,7 @@ class SortingParameters:
     maximum_amplitude_cv: float = 0.1  #: with more, a unit takes its neighbours' spikes, which raises it further
     minimum_log_odds_against_nats: float = 5.0
     maximum_log_odds_against_nats: float = 9.0
+    minimum_background_bic_difference: float = 8.0  #: for smaller spikes of other neurons, which are then left out
     timing_uncertainty_samples: float = 3.0  #: positions within which a spike is located
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from crsae_onnx.core.spikes.detector import SpikeReader
 from crsae_onnx.core.spikes.whitening import Whitening
 from crsae_onnx.core.validation import as_positive_int
 
+from keras_crsae.applications.spike_sorting.background import least_amplitudes
 from keras_crsae.applications.spike_sorting.discovery import WaveformSpan, discover_units
 from keras_crsae.applications.spike_sorting.inspection import Inspection, NoSpikesError, inspect_recording, joined
 from keras_crsae.applications.spike_sorting.matching import match_templates
@@ -148,14 +149,18 @@ def _sort(recording: Recording, units: int | None, taps: np.ndarray | None, sett
     templates, limited = _keep_strongest(templates, units, white, span.refractory, parameters)
 
     report("train, the first step takes longest", 0.0)
-    gain = held_out_gain(templates, white, span.refractory, parameters) if parameters.epochs else 0.0
+    spikes = match_templates(white, templates, span.refractory, parameters.initial_amplitude_cv,
+                             parameters.initial_log_odds_against_nats)
+    gain = held_out_gain(spikes, white) if parameters.epochs else 0.0
     model, history = train_model(templates, white, parameters, seed, lambda fraction: report("train", fraction), gain)
     # On the channels of the templates: training spreads noise over all of a wide probe.
     filters = np.moveaxis(model.dictionary.kernel.numpy(), -1, 0) * np.any(templates, axis=1, keepdims=True)
     refined = refine_templates(filters * template_norms(templates)[:, None, None], white, span.refractory, parameters,
-                               lambda fraction: report("refine templates", fraction))
+                               lambda fraction: report("refine templates", fraction),
+                               first=None if history else spikes)
     penalty_weight = np.broadcast_to(np.asarray(model.lambda_reg) * float(np.square(model.sigma)), len(templates))
-    reader = _spike_reader(refined, signal, whitening, frequency, span.refractory, shown, penalty_weight)
+    least, smaller = least_amplitudes(refined.spikes, parameters)
+    reader = _spike_reader(refined, signal, whitening, frequency, span.refractory, shown, penalty_weight, least)
     model.set_dictionary(reader.kernel)
 
     spikes = inside_segments(reader.find(model.encode, recording.traces, lambda done, total: report(
@@ -164,7 +169,7 @@ def _sort(recording: Recording, units: int | None, taps: np.ndarray | None, sett
                                parameters.template_spikes)
     return SpikeSortingResult(
         *spikes, medians, span.before, frequency, model, reader,
-        settings, parameters, segment_message(recording.segments) + messages + dropped + limited, history,
+        settings, parameters, segment_message(recording.segments) + messages + dropped + limited + smaller, history,
         recording.channel_locations, recording.traces.shape[0], noise,
         recording.segments if len(recording.segments) > 1 else None)
 
@@ -253,8 +258,11 @@ def _keep_strongest(templates: np.ndarray, units: int | None, white: np.ndarray,
 
 
 def _spike_reader(refined: RefinedUnits, signal: np.ndarray, whitening: Whitening, sampling_frequency: float,
-                  refractory: int, shown: int, penalty_weight: np.ndarray) -> SpikeReader:
-    """A ``SpikeReader`` of refined templates; ``signal`` (referenced and band-passed) gives their extrema."""
+                  refractory: int, shown: int, penalty_weight: np.ndarray, least: np.ndarray) -> SpikeReader:
+    """A ``SpikeReader`` of refined templates; ``signal`` (referenced and band-passed) gives their extrema.
+
+    ``least``: smallest amplitude of each unit's spikes, as a fraction of its mean.
+    """
     norms, spikes = template_norms(refined.templates), refined.spikes
     offset, peak = np.zeros(len(norms), np.int64), np.zeros(len(norms))
     for unit in range(len(norms)):
@@ -265,4 +273,4 @@ def _spike_reader(refined: RefinedUnits, signal: np.ndarray, whitening: Whitenin
         peak[unit] = median[offset[unit], channel]
     return SpikeReader(whitening, as_kernel(refined.templates), norms, refined.amplitude_cv, refined.log_odds_against,
                        offset, peak, sampling_frequency, refractory / sampling_frequency,
-                       penalty_weight=penalty_weight)
+                       penalty_weight=penalty_weight, least_amplitude=least * norms)

@@ -54,8 +54,9 @@ def estimate_spike_prior(spikes: UnitSpikes, samples: int, amplitude_cv: float |
 
 
 def refine_templates(templates: np.ndarray, white: np.ndarray, refractory: int, parameters: SortingParameters,
-                     progress: Callable[[float], object], *, match: Callable[..., UnitSpikes] = match_templates,
-                     estimate: Estimate = estimate_spike_prior) -> RefinedUnits:
+                     progress: Callable[[float], object], *, first: UnitSpikes | None = None,
+                     match: Callable[..., UnitSpikes] = match_templates, estimate: Estimate = estimate_spike_prior
+                     ) -> RefinedUnits:
     """Rounds of matching, estimating the prior and averaging; once few spikes change, the last ones follow at once.
 
     Args:
@@ -64,6 +65,7 @@ def refine_templates(templates: np.ndarray, white: np.ndarray, refractory: int, 
         refractory: samples.
         parameters: rounds, first prior and bounds.
         progress: called with the fraction of the rounds that is done.
+        first: None, or what the first round would find: ``templates`` matched with the first prior.
         match, estimate: ``match_templates`` and ``estimate_spike_prior``.
     """
     rounds, turn, before = parameters.refinement_rounds, 0, None
@@ -72,8 +74,10 @@ def refine_templates(templates: np.ndarray, white: np.ndarray, refractory: int, 
     log_odds_against = np.full(len(templates), parameters.initial_log_odds_against_nats)
     while turn < rounds:
         progress(turn / rounds)
-        spikes = match(white, templates, refractory, amplitude_cv, log_odds_against,
-                       thorough=turn >= quick)
+        if first is not None and turn == 0 < quick:
+            spikes = first
+        else:
+            spikes = match(white, templates, refractory, amplitude_cv, log_odds_against, thorough=turn >= quick)
         amplitude_cv, estimated = estimate(spikes, len(white), amplitude_cv, parameters)
         # Odds only rise: a unit of background spikes would become ever more probable, smaller and more frequent.
         log_odds_against = np.maximum(log_odds_against, estimated) if turn else estimated

@@ -9,14 +9,14 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from keras_crsae.applications.spike_sorting.matching import match_templates, residual, sum_waveforms
+from keras_crsae.applications.spike_sorting.matching import UnitSpikes, residual, sum_waveforms
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
 from keras_crsae.applications.spike_sorting.templates import as_kernel
 from keras_crsae.models.crsae import CRsAE
 from keras_crsae.problem.rate_priors import GammaPrior
 
 
-def held_out_gain(templates: np.ndarray, white: np.ndarray, refractory: int, parameters: SortingParameters) -> float:
+def held_out_gain(spikes: UnitSpikes, white: np.ndarray) -> float:
     """Log likelihood (nats a spike) that other templates could add on spikes they were not estimated from.
 
     Where a template t is off by e, every one of its spikes loses ||e||^2 / 2. The means of what two halves of a unit's
@@ -24,37 +24,32 @@ def held_out_gain(templates: np.ndarray, white: np.ndarray, refractory: int, par
     bias. It is about 0 where the templates are the means of their spikes: then training has nothing to learn.
 
     Args:
-        templates: (units, kernel_size, channels), whitened.
+        spikes: templates and their spikes, matched to the signal.
         white: (samples, channels), whitened.
-        refractory: samples.
-        parameters: prior on the spikes.
 
     Example:
         >>> import numpy as np
-        >>> from keras_crsae.applications.spike_sorting import SortingParameters
+        >>> from keras_crsae.applications.spike_sorting.matching import match_templates
         >>> from keras_crsae.applications.spike_sorting.training import held_out_gain
         >>> shape, signal = np.hanning(30)[None, :, None] * 4, np.zeros((4000, 1), np.float32)
         >>> for start in range(100, 3800, 200):
         ...     signal[start:start + 30] += shape[0]
-        >>> round(held_out_gain(shape, signal, 20, SortingParameters()), 3)
+        >>> round(held_out_gain(match_templates(signal, shape, 20), signal), 3)
         0.0
-        >>> held_out_gain(0.8 * np.roll(shape, 2, axis=1), signal, 20, SortingParameters()) > 0.5
+        >>> held_out_gain(match_templates(signal, 0.8 * np.roll(shape, 2, axis=1), 20), signal) > 0.5
         True
     """
-    spikes = match_templates(white, templates, refractory, parameters.initial_amplitude_cv,
-                             parameters.initial_log_odds_against_nats)
+    units = len(spikes.templates)
     # The spikes of a unit in turn: the first, third, ... are one half.
     half = np.zeros(len(spikes.unit_id), np.int64)
-    for unit in range(len(templates)):
-        of_unit = np.flatnonzero(spikes.unit_id == unit)
-        half[of_unit[1::2]] = 1
-    group, groups = 2 * spikes.unit_id + half, 2 * len(templates)
-    sums = sum_waveforms(residual(white, spikes), spikes.start_sample, group, groups, templates.shape[1])
-    counts = np.bincount(group, minlength=groups)
+    for unit in range(units):
+        half[np.flatnonzero(spikes.unit_id == unit)[1::2]] = 1
+    group = 2 * spikes.unit_id + half
+    sums = sum_waveforms(residual(white, spikes), spikes.start_sample, group, 2 * units, spikes.templates.shape[1])
+    counts = np.bincount(group, minlength=2 * units)
     means = sums / np.maximum(counts, 1)[:, None, None]
     products = np.sum(means[::2] * means[1::2], axis=(1, 2))
-    total = 0.5 * float((counts[::2] + counts[1::2]) @ products)
-    return total / max(1, len(spikes.start_sample))
+    return 0.5 * float((counts[::2] + counts[1::2]) @ products) / max(1, len(group))
 
 
 def train_model(templates: np.ndarray, white: np.ndarray, parameters: SortingParameters, seed: int,

@@ -81,7 +81,7 @@ class Correlator:
                 sums[u] += product[:, i]
         return sums
 
-    def _by_spectra(self, piece: FloatArray, block: int) -> FloatArray:
+    def _by_spectra(self, piece: FloatArray, block: int) -> Array:
         """(filters, blocks, block) of a piece (channels, time)."""
         windows = np.lib.stride_tricks.sliding_window_view(piece, self._points, axis=1)[:, ::block]
         spectrum = np.fft.rfft(windows, axis=2)

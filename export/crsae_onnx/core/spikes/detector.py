@@ -31,7 +31,7 @@ MARGIN_KERNELS = 4
 _FRAMES_PER_BATCH = 8
 #: Arguments of ``SpikeReader`` that its text holds, besides the whitening.
 _FIELDS = ("kernel", "mean_amplitude", "amplitude_cv", "log_odds_against", "peak_offset", "peak_value",
-           "sampling_frequency", "refractory_s", "frame_samples", "penalty_weight")
+           "sampling_frequency", "refractory_s", "frame_samples", "penalty_weight", "least_amplitude")
 
 
 class Spikes(NamedTuple):
@@ -58,6 +58,7 @@ class SpikeReader:
         frame_samples: samples of a frame.
         penalty_weight: None, or (units,), the encoder's lambda sigma^2. With it, and where numba is installed, the
             codes that the search starts from are computed here, by coordinate descent; the encoder is not called.
+        least_amplitude: None, or (units,), code amplitudes: smaller spikes are taken for other neurons' and left out.
 
     Example:
         >>> import numpy as np
@@ -73,7 +74,8 @@ class SpikeReader:
 
     def __init__(self, whitening: Whitening, kernel: Any, mean_amplitude: Any, amplitude_cv: Any,
                  log_odds_against: Any, peak_offset: Any, peak_value: Any, sampling_frequency: float,
-                 refractory_s: float = 0.001, frame_samples: int = FRAME_SAMPLES, penalty_weight: Any = None) -> None:
+                 refractory_s: float = 0.001, frame_samples: int = FRAME_SAMPLES, penalty_weight: Any = None,
+                 least_amplitude: Any = None) -> None:
         self.whitening, self.kernel = whitening, np.asarray(kernel, np.float32)
         # Copies: one array may serve as two arguments, and change later.
         self.mean_amplitude, self.amplitude_cv, self.log_odds_against = (
@@ -81,6 +83,8 @@ class SpikeReader:
         self.peak_offset, self.peak_value = np.array(peak_offset, np.int64), np.array(peak_value, np.float64)
         self.sampling_frequency, self.refractory_s = float(sampling_frequency), float(refractory_s)
         self.frame_samples = int(frame_samples)
+        self.least_amplitude = np.zeros(len(self.mean_amplitude)) if least_amplitude is None else np.array(
+            least_amplitude, np.float64)
         self.matcher = TemplateMatcher(self.kernel, self.mean_amplitude, self.amplitude_cv, self.log_odds_against,
                                        max(1, round(self.refractory_s * self.sampling_frequency)),
                                        penalty_weight=penalty_weight)
@@ -152,6 +156,7 @@ class SpikeReader:
                 continue
             start, unit, amplitude = self.matcher.find(piece, next(code))
             inside = (start >= margin) & (start < margin + self.frame_samples)
+            inside &= amplitude >= self.least_amplitude[unit]
             out.append(MatchedSpikes(start[inside] + f * self.frame_samples - margin, unit[inside], amplitude[inside]))
         return out
 

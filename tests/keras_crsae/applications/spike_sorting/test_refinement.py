@@ -69,3 +69,6 @@ def test_rounds_that_change_nothing_are_left_out(unit_shapes, unit_signal):
 
     refine_templates(unit_shapes, unit_signal[:20_000], 20, PARAMETERS, lambda fraction: None, match=match)
     assert used[-2:] == [True, True] and 2 <= used.count(False) < PARAMETERS.refinement_rounds - 2
+    rounds, first = len(used), match_templates(unit_signal[:20_000], unit_shapes, 20)
+    refine_templates(unit_shapes, unit_signal[:20_000], 20, PARAMETERS, lambda fraction: None, match=match, first=first)
+    assert len(used) == 2 * rounds - 1, "what is known is not matched again"
