@@ -12,6 +12,8 @@ from keras_crsae.applications.spike_sorting.templates import template_norms
 
 #: Small spikes must be so many times as frequent as large ones at the same distance from the mean.
 _LEAST_ASYMMETRY = 2
+#: Where more of the spikes were smaller, it would not be clear which are the unit's.
+_LARGEST_SHARE = 0.25
 _ROUNDS = 100
 
 
@@ -44,7 +46,7 @@ def background_border(amplitude: np.ndarray, parameters: SortingParameters = DEF
     The amplitudes are taken for a normal distribution and a uniform one below its mean, fitted by EM. They must
     describe them better than a normal distribution alone, by ``minimum_background_bic_difference`` in the Bayesian
     information criterion, and at least ``minimum_spikes`` must lie below the border, twice as many as at that distance
-    above the mean: what varies to both sides is the unit.
+    above the mean: what varies to both sides is the unit. No more than a quarter of all may.
 
     Args:
         amplitude: (spikes,).
@@ -80,4 +82,4 @@ def background_border(amplitude: np.ndarray, parameters: SortingParameters = DEF
     own = share * np.exp(-0.5 * np.square((grid - mean) / deviation)) / deviation
     border = float(grid[np.argmax(own > (1 - share) * math.sqrt(2 * math.pi) / max(mean - low, 1e-6))])
     below, above = np.count_nonzero(amplitude < border), np.count_nonzero(amplitude > 2 * mean - border)
-    return border if below >= max(least, _LEAST_ASYMMETRY * above) else None
+    return border if max(least, _LEAST_ASYMMETRY * above) <= below <= _LARGEST_SHARE * count else None

@@ -19,13 +19,16 @@ from keras_crsae.applications.spike_sorting.matching import (
 from keras_crsae.applications.spike_sorting.noise import channel_noise
 from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingParameters
 from keras_crsae.applications.spike_sorting.pruning import prune_units
-from keras_crsae.applications.spike_sorting.splitting import merge_units, split_waveforms
+from keras_crsae.applications.spike_sorting.splitting import merge_units, split_waveforms, time_courses
 from keras_crsae.applications.spike_sorting.templates import (
     align_extrema,
     remove_duplicates,
     template_norms,
     wiener_shrink,
 )
+
+#: Waveforms of a unit that show what time courses there are.
+_COURSE_WAVEFORMS = 200
 
 
 class WaveformSpan(NamedTuple):
@@ -126,23 +129,32 @@ def _regroup(white: np.ndarray, spikes: UnitSpikes, seed: int, split: bool, tria
     if not len(frequent):
         return _Regrouped(spikes.templates, [], counts[frequent], True)
     small = parameters.small_spike_fraction * template_norms(spikes.templates)
-    templates, merged = merge_units(rest, spikes, mean_waveforms(rest, spikes), parameters)
+    channels = [np.flatnonzero(template.any(axis=0)) for template in spikes.templates]
+    courses = None
+    if white.shape[1] > 1:  # a waveform of one channel has few values
+        courses = time_courses([
+            subtract_others(rest, spikes, unit, channels=reached, rows=_some(np.arange(count), _COURSE_WAVEFORMS))
+            for unit, (reached, count) in enumerate(zip(channels, spikes.counts, strict=True))], parameters)
+    templates, merged = merge_units(rest, spikes, mean_waveforms(rest, spikes), parameters, courses)
     means, waves, sizes = [], [], []
     changed = bool(merged) or len(frequent) < len(counts)
     for unit, (template, count) in enumerate(zip(templates, spikes.counts, strict=True)):
         if unit in merged:
             continue
-        reached = np.flatnonzero(spikes.templates[unit].any(axis=0))
         label = split_waveforms(
-            subtract_others(rest, spikes, unit, minimum_norm=small[unit], channels=reached), seed, trial, parameters
-        ) if split else None
+            subtract_others(rest, spikes, unit, minimum_norm=small[unit], channels=channels[unit]), seed, trial,
+            parameters, courses) if split else None
         for rows in [np.arange(count)] if label is None else [np.flatnonzero(label == group) for group in (0, 1)]:
-            some = rows[::max(1, len(rows) // parameters.pruning_waveforms)][:parameters.pruning_waveforms]
-            waves.append(subtract_others(rest, spikes, unit, rows=some))
+            waves.append(subtract_others(rest, spikes, unit, rows=_some(rows, parameters.pruning_waveforms)))
             means.append(template if label is None else _mean(rest, spikes, unit, rows))
             sizes.append(len(rows))
         changed = changed or label is not None
     return _Regrouped(wiener_shrink(np.stack(means), sizes), waves, np.array(sizes), changed)
+
+
+def _some(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most ``most`` of the rows, evenly spread."""
+    return rows[::max(1, len(rows) // most)][:most]
 
 
 def _mean(rest: np.ndarray, spikes: UnitSpikes, unit: int, rows: np.ndarray) -> np.ndarray:

@@ -85,6 +85,7 @@ class SortingParameters:
     trial_split_separation: float = 1.5  #: the same for a split on trial, which ``merge_units`` may undo
     merge_separation: float = 1.7  #: Ashman's D below which two units are merged
     minimum_bic_difference: float = 12.0  #: Bayesian information criterion of one group minus that of two
+    time_courses: int = 8  #: that waveforms of several channels are made of, in these tests
     split_components: int = 4  #: principal components that are tested for two groups
     merge_correlation: float = 0.8  #: smallest correlation over shifts of two units that are compared
     small_spike_fraction: float = 0.5  #: neighbours smaller than this fraction of a unit's norm are not subtracted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from crsae_onnx.core.spikes.correlations import gram
@@ -12,17 +13,31 @@ from keras_crsae.applications.spike_sorting.parameters import DEFAULTS, SortingP
 from keras_crsae.applications.spike_sorting.templates import as_kernel, principal_axes, template_norms, wiener_shrink
 
 
-def split_waveforms(waves: np.ndarray, seed: int, trial: bool = False, parameters: SortingParameters = DEFAULTS
-                    ) -> np.ndarray | None:
+def time_courses(waves: Sequence[np.ndarray], parameters: SortingParameters = DEFAULTS) -> np.ndarray:
+    """The time courses that waveforms consist of but for noise, (kernel_size, ``time_courses``), orthonormal.
+
+    Those with most energy over all waveforms and channels. Units of similar shape differ in sums of them; along other
+    directions there is only noise, which hides two groups of a few hundred waveforms.
+
+    Args:
+        waves: (spikes, kernel_size, channels) of each unit; channels may differ.
+        parameters: ``time_courses``.
+    """
+    moment = sum(np.tensordot(w, w, axes=((0, 2), (0, 2))).astype(np.float64) for w in waves)
+    return np.linalg.eigh(moment)[1][:, ::-1][:, :parameters.time_courses]
+
+
+def split_waveforms(waves: np.ndarray, seed: int, trial: bool = False, parameters: SortingParameters = DEFAULTS,
+                    courses: np.ndarray | None = None) -> np.ndarray | None:
     """Labels (spikes,) where the waveforms form two groups, else None.
 
     The axis is the line between the means of a two-component Gaussian mixture; see ``bimodal_labels``. That axis is
     approximate: similar units of small spikes only show as two after they have been matched separately, so ``trial``
-    lowers the separation and asks for no evidence.
+    lowers the separation and asks for no evidence. ``courses``: None, or ``time_courses`` that are looked at.
     """
     if len(waves) < 3 * parameters.minimum_spikes:
         return None
-    flat = _without_jitter(waves)
+    flat = _without_jitter(waves, courses)
     flat -= flat.mean(axis=0)
     most = parameters.pca_waveforms
     sample = flat if len(flat) <= most else flat[np.random.default_rng(seed).choice(len(flat), most, replace=False)]
@@ -172,7 +187,8 @@ def _two_means(values: np.ndarray, fraction: float) -> tuple[float, np.ndarray]:
 
 
 def merge_units(rest: np.ndarray, spikes: UnitSpikes, templates: np.ndarray,
-                parameters: SortingParameters = DEFAULTS) -> tuple[np.ndarray, list[int]]:
+                parameters: SortingParameters = DEFAULTS, courses: np.ndarray | None = None
+                ) -> tuple[np.ndarray, list[int]]:
     """(templates after merging, rows that were merged into others).
 
     Pairs of similar shape (correlation over shifts above ``merge_correlation``) are compared, the most similar first:
@@ -184,6 +200,7 @@ def merge_units(rest: np.ndarray, spikes: UnitSpikes, templates: np.ndarray,
         spikes: matched spikes whose units are the rows of ``templates``.
         templates: (units, kernel_size, channels), new means.
         parameters: ``merge_correlation``, ``merge_separation``, ``minimum_bic_difference``, ``small_spike_fraction``.
+        courses: None, or ``time_courses`` that are looked at.
     """
     kernel_size, upsampling = templates.shape[1], 4
     # The noise in the means of few long waveforms would make halves of one unit dissimilar.
@@ -202,7 +219,7 @@ def merge_units(rest: np.ndarray, spikes: UnitSpikes, templates: np.ndarray,
         reached = np.flatnonzero(spikes.templates[[i, j]].any(axis=(0, 1)))
         both = (i, 0.0), (j, -lag)
         waves = [subtract_others(rest, spikes, unit, shift, small, channels=reached) for unit, shift in both]
-        if not _form_two_groups(waves, parameters):
+        if not _form_two_groups(waves, parameters, courses):
             larger, smaller = (i, j) if len(waves[0]) >= len(waves[1]) else (j, i)
             if larger == i:
                 templates[i] = np.concatenate([subtract_others(rest, spikes, unit, shift, small)
@@ -211,28 +228,33 @@ def merge_units(rest: np.ndarray, spikes: UnitSpikes, templates: np.ndarray,
     return templates, sorted(merged)
 
 
-def _form_two_groups(waves: list[np.ndarray], parameters: SortingParameters) -> bool:
+def _form_two_groups(waves: list[np.ndarray], parameters: SortingParameters, courses: np.ndarray | None) -> bool:
     if min(map(len, waves)) < 4:  # each half needs some of both: too few to decide
         return False
-    return bimodal_labels(_project_on_difference(waves), parameters.merge_separation,
+    return bimodal_labels(_project_on_difference(waves, courses), parameters.merge_separation,
                           parameters.minimum_bic_difference, parameters.minimum_spikes) is not None
 
 
-def _without_jitter(waves: np.ndarray) -> np.ndarray:
-    """Waveforms (spikes, values) with the effect of shifts below a sample, the mean's derivative, projected out."""
-    flat = waves.reshape(len(waves), -1).astype(np.float64)
-    slope = np.gradient(waves.mean(axis=0), axis=0).ravel()
+def _without_jitter(waves: np.ndarray, courses: np.ndarray | None) -> np.ndarray:
+    """Waveforms (spikes, values) with the effect of shifts below a sample, the mean's derivative, projected out.
+
+    With ``courses`` (kernel_size, count) the values are the waveforms' coefficients on them.
+    """
+    slope = np.gradient(waves.mean(axis=0), axis=0)
+    if courses is not None:
+        waves, slope = np.matmul(courses.T, waves), courses.T @ slope
+    flat, slope = waves.reshape(len(waves), -1).astype(np.float64), slope.ravel()
     slope /= max(np.linalg.norm(slope), 1e-12)
     return flat - np.outer(flat @ slope, slope)
 
 
-def _project_on_difference(waves: list[np.ndarray]) -> np.ndarray:
+def _project_on_difference(waves: list[np.ndarray], courses: np.ndarray | None) -> np.ndarray:
     """Projections of two sets of waveforms on the difference of their means, (spikes of both,).
 
     Each half of the spikes is projected on the difference of means of the other half: on its own, the noise in the
     means of few long waveforms would separate any two sets.
     """
-    both = _without_jitter(np.concatenate(waves))
+    both = _without_jitter(np.concatenate(waves), courses)
     both -= both.mean(axis=0)  # the halves have two axes: what all spikes share must not separate them
     first = np.arange(len(both)) < len(waves[0])
     odd = np.arange(len(both)) % 2 == 1
