@@ -35,6 +35,7 @@ class _Unit(NamedTuple):
     peak_value: float
     rate: float  #: lambda of the filter
     penalty_weight: float
+    least_amplitude: float
 
 
 def regroup(result: SpikeSortingResult, groups: Sequence[np.ndarray], recording: Any = None) -> SpikeSortingResult:
@@ -112,7 +113,8 @@ def _unit(result: SpikeSortingResult, unit: int) -> _Unit:
     weight = rate if reader.penalty_weight is None else float(reader.penalty_weight[unit])
     return _Unit(reader.kernel[:, :, unit] * reader.mean_amplitude[unit], result.templates[unit],
                  float(reader.amplitude_cv[unit]), float(reader.log_odds_against[unit]),
-                 int(reader.peak_offset[unit]), float(reader.peak_value[unit]), rate, weight)
+                 int(reader.peak_offset[unit]), float(reader.peak_value[unit]), rate, weight,
+                 float(reader.least_amplitude[unit]))
 
 
 def _merge(result: SpikeSortingResult, of: np.ndarray, counts: np.ndarray, labels: np.ndarray
@@ -131,7 +133,8 @@ def _merge(result: SpikeSortingResult, of: np.ndarray, counts: np.ndarray, label
         white=np.asarray(white), shown=sum(weight * part.shown for weight, part in zip(weights, parts, strict=True)),
         amplitude_cv=math.sqrt(variance) / norm,
         log_odds_against=-float(np.logaddexp.reduce([-part.log_odds_against for part in parts])),
-        peak_value=float(weights @ [part.peak_value for part in parts]))
+        peak_value=float(weights @ [part.peak_value for part in parts]),
+        least_amplitude=min(part.least_amplitude for part in parts))
     return mean, moved[np.searchsorted(of, labels)]
 
 
@@ -155,7 +158,7 @@ def _part(result: SpikeSortingResult, unit: int, rows: np.ndarray, traces: Any) 
         white = mean
     scale = float(np.linalg.norm(white) / np.linalg.norm(whole.white))
     return whole._replace(white=white, shown=whole.shown * scale, peak_value=whole.peak_value * scale,
-                          log_odds_against=whole.log_odds_against + math.log(total / len(rows)))
+                          log_odds_against=whole.log_odds_against + math.log(total / len(rows)), least_amplitude=0.0)
 
 
 def _reader(reader: SpikeReader, units: list[_Unit]) -> SpikeReader:
@@ -167,7 +170,7 @@ def _reader(reader: SpikeReader, units: list[_Unit]) -> SpikeReader:
     return SpikeReader(reader.whitening, as_kernel(white), template_norms(white), column("amplitude_cv"),
                        column("log_odds_against"), column("peak_offset"), column("peak_value"),
                        reader.sampling_frequency, reader.refractory_s, reader.frame_samples,
-                       None if reader.penalty_weight is None else column("penalty_weight"))
+                       None if reader.penalty_weight is None else column("penalty_weight"), column("least_amplitude"))
 
 
 def _model(model: CRsAE, kernel: np.ndarray, rates: list[float]) -> CRsAE:
