@@ -1,8 +1,9 @@
 """Filters learned from counts, against the truth: 25 trials with overlapping events, and single trials.
 
-    python -m benchmarks.counts_recovery [--seeds 5] [--case trials single onsets two]
+    python -m benchmarks.counts_recovery [--seeds 5] [--case trials single onsets two lambda]
 
-Prints a line for each seed and model, and the means; ``--out`` writes them as JSON. One process, a few minutes.
+``lambda`` asks which lambda is best: Donoho's, held, or EM's with a prior of some strength. Prints a line for each seed
+and model, and the means; ``--out`` writes them as JSON. One process, a few minutes a case.
 """
 
 from __future__ import annotations
@@ -93,6 +94,13 @@ case("onsets", "binomial", single_trials, lambda d: binomial(
     d, epochs=20, iterations=60, support=d["code"] > 0, lambda_init=0.05, kernel_regularizer=SMOOTH(3e-3)))
 case("two", "binomial, from error .45", lambda seed: from_near(single_trials(seed, 2), seed), lambda d: binomial(
     d, epochs=20, iterations=60, refit_distance=9, kernel_regularizer=SMOOTH(3e-3)))
+for text, lambdas in {
+        "Donoho's, held": dict(lambda_learning=None), "EM, strength 1": dict(lambda_learning="em"),
+        "EM, strength 4": dict(lambda_learning="em", lambda_prior=kc.GammaPrior(strength=4.0))}.items():
+    case("lambda", f"25 trials, {text}", overlapping_trials, lambda d, lambdas=lambdas: binomial(
+        d, epochs=8, iterations=60, refit_distance=9, **lambdas))
+    case("lambda", f"single trials, {text}", single_trials, lambda d, lambdas=lambdas: binomial(
+        d, epochs=20, iterations=60, refit_distance=13, kernel_regularizer=SMOOTH(1e-2), **lambdas))
 
 
 def main() -> None:
@@ -112,6 +120,7 @@ def main() -> None:
                 error = kc.metrics.dictionary_error(data["filters"], learned)
                 rows.append(error.round(4).tolist())
                 base = "" if model.baseline is None else f", baseline {float(model.baseline[0]):.2f}"
+                base += f", lambda {float(keras.ops.mean(model.lambda_reg)):.2f}"
                 print(f"{group}, {name}, seed {seed}: {error.round(3)} mean {error.mean():.3f}{base}, "
                       f"{time.perf_counter() - began:.0f} s", flush=True)
             print(f"{group}, {name}: mean {np.mean(rows):.3f}, worst seed {np.max(np.mean(rows, axis=1)):.3f}")

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from crsae_onnx.core.optional import import_optional
 from crsae_onnx.core.spec import (
     BASELINE,
+    CODE_PRIORS,
     COUNT_OUTPUTS,
     INPUT,
     INPUTS,
@@ -37,7 +38,7 @@ from crsae_onnx.core.spikes.peak_rule import PeakRule, peak_rule
 from crsae_onnx.file_format import container
 from crsae_onnx.file_format.facts import Facts, check_about, encoder_facts
 from crsae_onnx.graph import pipelines
-from crsae_onnx.graph.encoder import CODE_PRIORS, LIKELIHOODS
+from crsae_onnx.graph.encoder import LIKELIHOODS
 from crsae_onnx.graph.folding import fold_encoder
 from crsae_onnx.graph.measured import build_measured
 

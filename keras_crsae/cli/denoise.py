@@ -43,10 +43,9 @@ def denoise(args: Namespace) -> None:
     Raises:
         FileError: invalid image, mask, model or output.
     """
-    if args.noise == "poisson":
+    if check_noise(args.noise, None, args.peak):
         denoise_counts(args)
         return
-    check_noise(args.noise, None, args.peak)
     decoded = decode_image(args.input)
     image = decoded.pixels
     name = model_file(args.model or zoo_denoiser(image))

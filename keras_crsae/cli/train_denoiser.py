@@ -8,7 +8,7 @@ from typing import Any
 from crsae_onnx.core.atomic_files import atomic_write
 from crsae_onnx.core.errors import FileError
 
-from keras_crsae.applications.denoising.counts import check_noise
+from keras_crsae.applications.denoising.counts import NOISES, check_noise
 from keras_crsae.applications.denoising.settings import DenoiserTraining
 from keras_crsae.cli.startup import Failure, start_keras
 from keras_crsae.data.images import load_images
@@ -60,7 +60,7 @@ def training_settings(args: Namespace) -> DenoiserTraining:
              "lambda_learning": "em" if args.unsupervised else args.lambda_learning,
              "low_pass_pixels": args.low_pass, "supervised": False if args.unsupervised else None}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    return DenoiserTraining.poisson(**options) if args.noise == "poisson" else DenoiserTraining(**options)
+    return DenoiserTraining.poisson(**options) if NOISES[args.noise] else DenoiserTraining(**options)
 
 
 def noise_range(text: str) -> float | tuple[float, float]:

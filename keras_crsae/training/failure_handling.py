@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_crsae.problem.likelihoods import Likelihood
 from keras_crsae.training.distribution import number, total
 from keras_crsae.training.progress import OrderOwner
 from keras_crsae.training.state import WATCHED, TrainingState
@@ -133,7 +134,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
 #: Counters of a training state -> the warning when one rose during ``fit``.
 _COUNTER_WARNINGS = {
     "lambda_held": "lambda was held at half of lambda_max in {n} steps: a larger one would leave hardly any code. "
-                   "Raise GammaPrior(strength=...) or lower sigma.",
+                   "Raise GammaPrior(strength=...) or {instead}.",
     "skipped_batches": "{n} batches were skipped because their losses were not finite. Check the data for NaN or "
                        "infinite values.",
     "step_rescues": "step_size={step:.3g} let the iterations explode in {n} batches, which were left out. It was "
@@ -148,6 +149,7 @@ class ReportedModel(Protocol):
 
     training_state: TrainingState
     encoder: Any
+    likelihood: Likelihood
     lambda_learning: str | None
 
     @property
@@ -177,15 +179,19 @@ class FaultReport:
     def warn(self, sparsity: float) -> None:
         """Warn of what happened since; ``sparsity`` is that of the last epoch."""
         model, state, step = self.model, self.model.training_state, self.model.encoder.cell.step_size_init
+        counted = model.likelihood.size_name is not None
+        instead = "keep lambda where it began, lambda_learning=None" if counted else "lower sigma"
         for name, text in _COUNTER_WARNINGS.items():
             n = int(number(getattr(state, name)) - self.before[name])
             if n > 0:
                 warnings.warn(text.format(n=n, step=0.0 if step == "auto" else step, bound=number(model.step_size),
-                                          floor=SIGMA_FLOOR), stacklevel=5)
+                                          floor=SIGMA_FLOOR, instead=instead), stacklevel=5)
         rates, sigma = keras.ops.convert_to_numpy(model.sparse_rates), number(model.sigma)
         if sparsity == 0.0:
             ceiling = 2 * number(state.lambda_ceiling)  # half of lambda_max is what lambda is held at
             warnings.warn(
+                f"All codes are zero: lambda = {rates.max():.3g} is too large for these counts. The first non-zero "
+                f"code comes below lambda = {ceiling:.3g}; half of it is a good start." if counted else
                 f"All codes are zero: lambda * sigma^2 = {rates.max() * sigma**2:.3g} is too large for these data. The "
                 f"first non-zero code comes below lambda_max = {ceiling * sigma**2:.3g}, that is lambda below "
                 f"{ceiling:.3g}; half of it is a good start.", stacklevel=5)

@@ -24,6 +24,8 @@ BASELINE = "baseline"
 OPERATOR = "operator"
 #: What counts are divided by, by their likelihood.
 SIZE_NAMES = {"binomial": TRIALS, "poisson": EXPOSURE}
+#: Code priors that an exported iteration is written for -> whether their codes may have both signs.
+CODE_PRIORS = {"soft": True, "nonnegative_soft": False, "signed_by_filter": True}
 #: Inputs that a file may have; the first is always there.
 INPUTS = (INPUT, MASK, SIGMA, TRIALS, EXPOSURE, BASELINE, OPERATOR)
 OUTPUTS = ("code", "reconstruction")
@@ -168,7 +170,8 @@ class EncoderSpec:
             raise ValueError("`signs` are 1, -1 or 0, and belong to the code prior 'signed_by_filter'. Received: "
                              f"code_prior={self.code_prior!r}, signs={self.signs}")
         if self.ridge is not None and (self.search is not None or self.layers or self.size_name is not None
-                                       or self.code_prior == "nonnegative_soft" or not (self.ridge >= 0).all()):
+                                       or not CODE_PRIORS.get(str(self.code_prior), True)
+                                       or not (self.ridge >= 0).all()):
             raise ValueError("`ridge` must be 0 or more, for the Gaussian likelihood, codes of both signs, and one "
                              "step size and threshold for all iterations.")
 

@@ -23,10 +23,10 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crsae_onnx.core.spec import BASELINE, INPUT, MASK, SIZE_NAMES
+from crsae_onnx.core.spec import BASELINE, CODE_PRIORS, INPUT, MASK, SIZE_NAMES
 from crsae_onnx.core.spec_parts import StepSearch
 from crsae_onnx.graph.blocks import Blocks
-from crsae_onnx.graph.encoder import CODE_PRIORS, TINY, Graph, Weights
+from crsae_onnx.graph.encoder import TINY, Graph, Weights
 from crsae_onnx.graph.folding import FoldedEncoder, FoldedLayer
 from crsae_onnx.graph.loops import State, loop
 from crsae_onnx.graph.nodes import Nodes

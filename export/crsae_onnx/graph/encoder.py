@@ -33,14 +33,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crsae_onnx.core.spec import INPUT, MASK, SIGMA
+from crsae_onnx.core.spec import CODE_PRIORS, INPUT, MASK, SIGMA
 from crsae_onnx.graph.blocks import CLOSED, Blocks
 from crsae_onnx.graph.folding import FoldedEncoder, FoldedLayer
 from crsae_onnx.graph.loops import State, loop
 from crsae_onnx.graph.nodes import Nodes
 
-#: Code priors that the iteration is written for -> whether their codes have both signs; and the likelihoods.
-CODE_PRIORS = {"soft": True, "nonnegative_soft": False, "signed_by_filter": True}
+#: Likelihoods that the iteration is written for.
 LIKELIHOODS = ("gaussian", "poisson", "binomial")
 #: Least squared norm of a code, so that a silent code has changed by 0.
 TINY = 1e-30

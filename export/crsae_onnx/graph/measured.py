@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crsae_onnx.core.measurement_spec import MeasurementSpec
-from crsae_onnx.core.spec import INPUT, MASK, OPERATOR, OPSET, SIGMA, EncoderSpec, sizes
-from crsae_onnx.graph.encoder import CODE_PRIORS, TINY
+from crsae_onnx.core.spec import CODE_PRIORS, INPUT, MASK, OPERATOR, OPSET, SIGMA, EncoderSpec, sizes
+from crsae_onnx.graph.encoder import TINY
 from crsae_onnx.graph.loops import State, loop
 from crsae_onnx.graph.nodes import Nodes, fold_constants
 

@@ -15,13 +15,14 @@ from crsae_onnx.core.validation import as_positive
 from keras_crsae import zoo
 from keras_crsae.applications.denoising.image_model import ImageModel, as_image_model
 from keras_crsae.applications.denoising.pixels import as_mask, from_planes, split_own_mask, to_planes
-from keras_crsae.applications.denoising.smoothing import TILE_PIXELS, as_tile, remove_noise
+from keras_crsae.applications.denoising.smoothing import TILE_PIXELS, as_tile, in_tiles, remove_noise
 from keras_crsae.data.images import image_array
 from keras_crsae.problem.anscombe import ZERO, anscombe, inverse_anscombe
 
 #: The zoo's model that learned on counts, and the one of strong light, in whose range of noise the others are.
 COUNTS_MODEL, GRAY_MODEL = "denoise-poisson", "denoise-gray"
-NOISES = ("gaussian", "poisson")
+#: Kinds of noise -> whether the images that hold it are counts.
+NOISES = {"gaussian": False, "poisson": True}
 #: Sides of bins in pixels that may be chosen.
 BINS = (1, 2, 4)
 #: Largest noise level that `denoise-gray` was trained for, in units of [0, 1]: of counts with a peak of 7.2.
@@ -35,16 +36,18 @@ _MOST_MISFITS, _SQUARE_PIXELS, _DEVIATIONS, _BIAS = 0.02, 8, 5.0, 0.15
 _OTHER_PEAKS = (2.0, 4.0)
 
 
-def check_noise(noise: str, sigma: Any, peak: Any, bins: Any = None) -> None:
-    """ValueError for another kind of noise, and for options of the other kind."""
+def check_noise(noise: str, sigma: Any, peak: Any, bins: Any = None) -> bool:
+    """Whether images with this noise are counts; ValueError for another noise, and for options of the other kind."""
     if noise not in NOISES:
-        raise ValueError(f"`noise` must be one of {NOISES}. Received: {noise!r}")
-    if noise == "poisson" and sigma is not None:
+        raise ValueError(f"`noise` must be one of {tuple(NOISES)}. Received: {noise!r}")
+    counted = NOISES[noise]
+    if counted and sigma is not None:
         raise ValueError("The noise of counts follows from the counts: give `peak`, the rate of white, or nothing. "
-                         f"Received: noise='poisson', sigma={sigma!r}")
-    if noise != "poisson" and (peak is not None or bins is not None):
+                         f"Received: noise={noise!r}, sigma={sigma!r}")
+    if not counted and (peak is not None or bins is not None):
         raise ValueError("`peak` and `bins` are for counts: use noise='poisson'. Received: "
                          f"noise={noise!r}, peak={peak!r}, bins={bins!r}")
+    return counted
 
 
 def denoise_counts(counts: Any, model: Any = None, peak: float | None = None, low_pass: float | None = None,
@@ -54,7 +57,8 @@ def denoise_counts(counts: Any, model: Any = None, peak: float | None = None, lo
 
     Args:
         counts: (height, width) or (height, width, channels): whole numbers >= 0, of any real dtype.
-        model: see ``denoise``; None: "denoise-poisson" for peaks that it was trained for, else "denoise-gray".
+        model: see ``denoise``; None: "denoise-poisson" for peaks that it was trained for, else "denoise-gray". A
+            ``CRsAE(likelihood="poisson")`` (arXiv 1907.03211) is given the counts as they are.
         peak: rate of white, in counts of a pixel; None: ``estimate_peak``. It is the unit of the noise level that the
             model is given, no bound of the result.
         low_pass, shifts, mask, tile, progress: see ``denoise``.
@@ -76,6 +80,9 @@ def denoise_counts(counts: Any, model: Any = None, peak: float | None = None, lo
     image_model = as_image_model(_model_for(peak * (bins or 1)**2) if model is None else model)
     grid, tile = image_model.shifts(shifts), as_tile(tile)
     shares = _bin_shares(bins, peak, image_model, observed is not None)
+    if image_model.takes_counts and observed is not None:
+        raise ValueError("A model whose likelihood is Poisson does not fill in missing pixels here. Omit `model`, or "
+                         "give the mask to its own `mean(counts, mask=, exposure=peak)`.")
     rates = np.zeros(array.shape, np.float32)
     with progress_bar(progress) as report:
         done = 0.0
@@ -97,6 +104,12 @@ def _rates(counts: np.ndarray, side: int, peak: float, observed: np.ndarray | No
     """
     binned = _binned(counts, side)
     planes = to_planes(binned, model.channels)
+    if model.takes_counts:
+        def rate(batch: np.ndarray) -> np.ndarray:
+            progress("denoise", 0.0)
+            return np.float32(peak) * model.reconstruct(batch, peak)
+
+        return _unbinned(from_planes(in_tiles(rate, planes, model, grid, tile), counts.shape[-1]), side, counts.shape)
     seen = None if observed is None else to_planes(observed, model.channels)
     attempts = [(model, peak)]
     if model.peaks is not None:
@@ -218,6 +231,8 @@ def _bin_shares(bins: int | None, peak: float, model: ImageModel, masked: bool) 
         return {1: 1.0}
     if bins is not None:
         return {bins: 1.0}
+    if model.takes_counts:
+        return {1: 1.0}
     least, most = model.peaks or (_peak_of(_STRONGEST_NOISE), 0.0)
     side = next((side for side in BINS if peak * side**2 >= least), BINS[-1])
     # Beyond the peaks of its training a network of free filters may give anything.

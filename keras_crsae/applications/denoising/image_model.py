@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from crsae_onnx.core.cycle_spinning import spread_shifts
+from crsae_onnx.core.spec import EXPOSURE
 
 from keras_crsae.applications.denoising.low_pass import LOW_PASS_PIXELS
 from keras_crsae.models.serialization import load_crsae
@@ -21,12 +22,14 @@ class ImageModel:
     """What ``denoise`` needs of a model.
 
     Args:
-        reconstruct: (batch (n, height, width, channels), sigma) -> reconstruction on one grid.
+        reconstruct: (batch (n, height, width, channels), sigma) -> reconstruction on one grid; where the model
+            ``takes_counts``, (counts, peak) -> rates in units of the peak.
         rank: 2 for images.
         channels, kernel_size, strides: of its dictionary.
         low_pass: standard deviation, in pixels, of the blur that was taken from its training images.
         sigma_power: see ``Denoiser``.
         peaks: of a model that learned on counts, the smallest and the largest peak in its training; else None.
+        takes_counts: whether its likelihood is Poisson: it needs no transform of the counts.
     """
 
     reconstruct: Callable[[np.ndarray, float], np.ndarray]
@@ -37,6 +40,7 @@ class ImageModel:
     low_pass: float = LOW_PASS_PIXELS
     sigma_power: float = 0.0
     peaks: tuple[float, float] | None = None
+    takes_counts: bool = False
 
     def shifts(self, count: int | None = None) -> np.ndarray:
         """(shifts, 2) of the stride's grid, ``count`` of them or all; ValueError for a number out of range."""
@@ -97,6 +101,12 @@ def _of_encoder(encoder: Any) -> ImageModel:
     info = encoder.info
     config = info.get("config", {})
 
+    if info.get("size_name") == EXPOSURE:
+        if EXPOSURE not in info["inputs"]:
+            raise ValueError("The file takes no exposure, which is the peak of an image. Convert the model with "
+                             "inputs=('signal', 'exposure').")
+        return _of_counts(encoder, info["rank"], info["channels"], info["kernel_size"], info["strides"])
+
     takes_sigma = "sigma" in info.get("inputs", ())
     if config.get("threshold_offsets") and not takes_sigma:
         raise ValueError("The file's thresholds are no multiples of the noise, and it takes no noise level. Convert "
@@ -123,7 +133,15 @@ def _of_crsae(model: Any) -> ImageModel:
     if not model.built:
         raise ValueError("The model has no filters yet: fit it, or load a trained one.")
     dictionary = model.dictionary
+    if model.likelihood.size_name == EXPOSURE:
+        return _of_counts(model, model.rank, dictionary.channels, dictionary.kernel_size, dictionary.strides)
     return ImageModel(lambda batch, sigma: model.reconstruct(batch, sigma=sigma), model.rank,
                       dictionary.channels or 1, dictionary.kernel_size, dictionary.strides,  # built: never None
                       getattr(model, "low_pass", LOW_PASS_PIXELS), getattr(model, "sigma_power", 0.0),
                       peaks_of(getattr(model, "training_settings", None)))
+
+
+def _of_counts(model: Any, rank: int, channels: int, kernel_size: Sequence[int], strides: Sequence[int]) -> ImageModel:
+    """Of a model or file whose likelihood is Poisson, with the peak as exposure: eta is then the image's logarithm."""
+    return ImageModel(lambda counts, peak: model.mean(counts, exposure=peak), rank, channels, tuple(kernel_size),
+                      tuple(strides), low_pass=0.0, takes_counts=True)

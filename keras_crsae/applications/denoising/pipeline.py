@@ -93,13 +93,15 @@ def denoise(image: np.ndarray, model: Any = None, sigma: float | None = None, lo
         >>> bool(np.square(rate - 4 * clean).mean() < 0.5 * np.square(counts - 4 * clean).mean())
         True
     """
-    check_noise(noise, sigma, peak, bins)
-    if noise == "poisson":
+    if check_noise(noise, sigma, peak, bins):
         return denoise_counts(image, model, peak, low_pass, shifts, mask, tile, progress, bins)
     image, mask = split_mask(image, mask)
     unit = as_unit_image(image, mask)
     sigma = None if sigma is None else as_noise_level(sigma, zero=mask is not None)
     image_model = as_image_model(zoo_denoiser(image) if model is None else model)
+    if image_model.takes_counts:
+        raise ValueError("`model` is one of counts, whose noise follows from them. Give counts and noise='poisson', or "
+                         "another model.")
     colours, alpha = split_alpha(unit, image_model.channels)
     planes = to_planes(colours, image_model.channels)
     observed = None if mask is None else to_planes(as_mask(mask, colours.shape, unit.shape), image_model.channels)

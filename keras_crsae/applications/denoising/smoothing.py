@@ -88,7 +88,7 @@ def _smooth(planes: np.ndarray, sigma: float, model: ImageModel, low_pass: float
         done(len(batch) // len(planes))
         return result
 
-    return slow + _in_tiles(reconstruct, rest, model, shifts, tile)
+    return slow + in_tiles(reconstruct, rest, model, shifts, tile)
 
 
 def _some_shifts(grid: np.ndarray, number: int | None) -> np.ndarray:
@@ -108,8 +108,8 @@ def _split(planes: np.ndarray, model: ImageModel, low_pass: float | None) -> tup
     return slow + mean, rest - mean
 
 
-def _in_tiles(reconstruct: Any, images: np.ndarray, model: ImageModel, shifts: np.ndarray, tile: int | None
-              ) -> np.ndarray:
+def in_tiles(reconstruct: Any, images: np.ndarray, model: ImageModel, shifts: np.ndarray, tile: int | None
+             ) -> np.ndarray:
     """``average_over_shifts`` piece by piece."""
     kernel_size, strides = model.kernel_size, model.strides
     run = partial(average_over_shifts, reconstruct, kernel_size=kernel_size, strides=strides, shifts=shifts)

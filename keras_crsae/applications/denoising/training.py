@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from crsae_onnx.core.progress import ProgressBar
+from crsae_onnx.core.spec import EXPOSURE
 from crsae_onnx.core.spec_parts import effective_sigma
 from crsae_onnx.core.validation import as_positive, as_positive_int
 
@@ -22,12 +23,11 @@ from keras_crsae.applications.denoising.training_progress import RateSchedule, T
 from keras_crsae.data.images import load_images
 from keras_crsae.data.streams.levelled_crops import gaussian_noise, levelled_crops
 from keras_crsae.data.streams.noisy_crops import noise_range, noisy_crops
-from keras_crsae.data.streams.photon_crops import peak_range, photon_crops
+from keras_crsae.data.streams.photon_crops import count_crops, peak_range, photon_crops
 from keras_crsae.models.cdlnet import CDLNet
 from keras_crsae.models.crsae import CRsAE
 from keras_crsae.models.denoiser import Denoiser
 from keras_crsae.models.rate_error import RateError
-from keras_crsae.training.inputs import is_levelled
 
 #: Steps between two looks at the clock, a line of progress and, where due, a checkpoint.
 EPOCH_STEPS = 100
@@ -69,8 +69,9 @@ def train_denoiser(images: Any = None, sigma: float | tuple[float, float] | None
             the loss is the error of the rate, see ``models.rate_error.RateError``.
         peak: of "poisson", the counts of white, or (low, high); None: (1, 8).
         model: None, or a model to train in place of a new ``Denoiser``: a trained one to go on from, or one of
-            ``models.LCSC`` and ``models.TLAE``; its options are then its own, its optimisers start anew. Filters it
-            was given (``set_dictionary``, such as EM's) are what it begins with.
+            ``models.LCSC`` and ``models.TLAE``, or of noise="poisson" a ``CRsAE(likelihood="poisson")``, whose loss is
+            its negative log likelihood of the clean image, the peak as exposure. Its options are then its own, its
+            optimisers start anew. Filters it was given (``set_dictionary``, such as EM's) are what it begins with.
         checkpoint: None, or a ``.keras`` file that is written about every two minutes, with a ``.json`` beside it;
             where it exists already, training goes on from it.
         **run: ``callbacks``: Keras callbacks, an epoch is 100 steps; ``verbose``, 1 by default: a bar on a terminal,
@@ -104,8 +105,11 @@ def train_denoiser(images: Any = None, sigma: float | tuple[float, float] | None
         trained, rates, record = load_checkpoint(checkpoint)
     else:
         trained = _new_model(settings, data.sigma, seed) if model is None else model
+        if _takes_counts(trained) and data.peak is None:
+            raise ValueError("`model` is one of counts, whose noise follows from them: use noise='poisson', or another "
+                             "model.")
         rates = _prepare(trained, crops, settings)
-    if data.peak is not None:
+    if data.peak is not None and not _takes_counts(trained):
         trained.learn_by(RateError(trained, getattr(trained, "training_shifts", None) or 1))
     terminal = sys.stderr.isatty()
     with ProgressBar(bool(verbose) and terminal) as bar:
@@ -136,8 +140,7 @@ class _Noise:
     @classmethod
     def of(cls, noise: str, sigma: float | tuple[float, float] | None, peak: float | tuple[float, float] | None,
            clean: Any, add_noise: bool) -> _Noise:
-        check_noise(noise, sigma, peak)
-        if noise == "gaussian":
+        if not check_noise(noise, sigma, peak):
             level = DEFAULT_SIGMA if sigma is None else sigma
             noise_range(level)
             return cls(level)
@@ -160,7 +163,7 @@ class _Noise:
     def unit(self, model: CRsAE) -> float | None:
         """White minus black in the data's unit, which PSNR in training needs; None: there are many."""
         if self.peak is not None:
-            return 1.0
+            return None if _takes_counts(model) else 1.0
         if isinstance(self.sigma, tuple | list):
             return None
         return 1.0 if _in_image_unit(model) else effective_sigma(self.sigma, getattr(model, "sigma_power", 0.0))
@@ -182,6 +185,11 @@ def _in_image_unit(model: CRsAE) -> bool:
     return getattr(model, "in_image_unit", False)
 
 
+def _takes_counts(model: CRsAE) -> bool:
+    """Whether a model learns on counts as they are, with the peak as exposure."""
+    return model.likelihood.size_name == EXPOSURE
+
+
 def _new_model(settings: DenoiserTraining, sigma: float | tuple[float, float], seed: int) -> CRsAE:
     if settings.architecture == "cdlnet":
         options = dict(strides=settings.strides, iterations=settings.iterations,
@@ -201,9 +209,10 @@ def _prepare(model: CRsAE, crops: _Crops, settings: DenoiserTraining) -> tuple[f
     if not model.built or not float(model.training_state.adapted):
         complete_basis = math.prod(model.kernel_size) * crops.channels
         sample = next(iter(crops.batches(model, size=_ADAPT_CROPS, weighted=False)))[0]
-        sample = sample["signal"] if is_levelled(sample) else sample
         first = "dct" if model.filters <= complete_basis else "windows"
-        model.adapt(sample.numpy(), init=None if model.built else first)
+        exposure = sample["exposure"].numpy() if _takes_counts(model) else None
+        sample = sample["signal"] if isinstance(sample, dict) else sample
+        model.adapt(sample.numpy(), init=None if model.built else first, exposure=exposure)
     rate = settings.learning_rate
     if rate is None:
         raise ValueError("Expected settings without open values: call settings.resolve(sigma) first. Received: "
@@ -259,7 +268,8 @@ class _Crops:
         """Batches from number ``start`` on, as ``model`` wants its input; ``size`` crops each."""
         settings, sigma = self.settings, self.noise.sigma
         if self.noise.peak is not None:
-            return photon_crops(self.images, settings.crop_pixels, size or settings.batch_size, self.noise.peak,
+            draw = count_crops if _takes_counts(model) else photon_crops
+            return draw(self.images, settings.crop_pixels, size or settings.batch_size, self.noise.peak,
                                 seed=self.seed, start=start)
         if _in_image_unit(model):
             return levelled_crops(self.images, settings.crop_pixels, size or settings.batch_size, sigma,

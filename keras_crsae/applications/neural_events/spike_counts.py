@@ -12,6 +12,8 @@ from crsae_onnx.core.validation import as_positive
 
 #: Milliseconds of the units that spike times may have.
 TIME_UNITS = {"ms": 1.0, "s": 1000.0}
+#: Likelihoods of the counts -> whether a sample holds one spike at most; None: as the data show.
+LIKELIHOODS = {"auto": None, "binomial": True, "poisson": False}
 #: Spike times that fill less of the window than this are likely in the wrong unit.
 _LEAST_SPAN = 0.01
 
@@ -79,20 +81,21 @@ def bin_spikes(spikes: Any, bin_ms: float = 5.0, *, sample_ms: float = 1.0, wind
         ([[2, 0, 1], [0, 0, 0], [0, 1, 0]], 10)
     """
     bin_ms, sample_ms = as_positive(bin_ms, "bin_ms"), as_positive(sample_ms, "sample_ms")
-    if likelihood not in ("auto", "binomial", "poisson"):
-        raise ValueError(f"`likelihood` must be 'auto', 'binomial' or 'poisson'. Received: {likelihood!r}")
+    if likelihood not in LIKELIHOODS:
+        raise ValueError(f"`likelihood` must be one of {tuple(LIKELIHOODS)}. Received: {likelihood!r}")
+    single = LIKELIHOODS[likelihood]
     if time_unit not in TIME_UNITS:
         raise ValueError(f"`time_unit` must be 'ms' or 's'. Received: {time_unit!r}")
     window = None if window_ms is None else _window(window_ms)
     if _is_array(spikes):
-        return _of_array(spikes, bin_ms, sample_ms, 0.0 if window is None else window[0], likelihood)
+        return _of_array(spikes, bin_ms, sample_ms, 0.0 if window is None else window[0], single)
     if window is None:
         raise ValueError("Spike times need `window_ms=(start, stop)`, the extent of a trial in ms. Received: None. "
                          "Where `spikes` should be an array (trials, time), give all trials the same length.")
     counts = _of_times(spikes, bin_ms, window, TIME_UNITS[time_unit])
-    size = None if likelihood == "poisson" else max(1, round(bin_ms / sample_ms))
+    size = None if single is False else max(1, round(bin_ms / sample_ms))
     if size is not None and counts.max(initial=0) > size:
-        if likelihood == "binomial":
+        if single:
             raise ValueError(f"A bin of {bin_ms:g} ms holds {int(counts.max())} spikes, more than one a sample of "
                              f"{sample_ms:g} ms. Use likelihood='poisson', or give a smaller `sample_ms`.")
         size = None
@@ -114,7 +117,7 @@ def _is_array(spikes: Any) -> bool:
     return getattr(np.asarray(spikes), "dtype", None) != np.dtype(object)
 
 
-def _of_array(spikes: Any, bin_ms: float, sample_ms: float, start_ms: float, likelihood: str) -> SpikeCounts:
+def _of_array(spikes: Any, bin_ms: float, sample_ms: float, start_ms: float, single: bool | None) -> SpikeCounts:
     array = np.asarray(spikes)
     if array.ndim not in (2, 3) or not array.size:
         raise ValueError("`spikes` must be an array (trials, time) or (trials, time, neurons) that is not empty, or a "
@@ -130,13 +133,13 @@ def _of_array(spikes: Any, bin_ms: float, sample_ms: float, start_ms: float, lik
                          "if its samples are longer, give `sample_ms`.")
     array = array[:, :, None] if array.ndim == 2 else array
     most = int(array.max())
-    if likelihood == "binomial" and most > 1:
+    if single and most > 1:
         raise ValueError(f"A sample holds {most} spikes, so that counts are not binomial with one draw a sample. Use "
                          "likelihood='poisson' or 'auto'.")
     bins = array.shape[1] // size
     counts = array[:, :bins * size].reshape(len(array), bins, size, array.shape[2]).sum(axis=2, dtype=np.float64)
-    binomial = likelihood == "binomial" or (likelihood == "auto" and most <= 1)
-    return SpikeCounts(counts.astype(np.float32), bin_ms, start_ms, size if binomial else None)
+    single = most <= 1 if single is None else single
+    return SpikeCounts(counts.astype(np.float32), bin_ms, start_ms, size if single else None)
 
 
 def _check_counts(array: np.ndarray) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,36 @@ def photon_crops(images: Sequence[np.ndarray], size: int, batch_size: int, peak:
         >>> tuple(counts["signal"].shape), tuple(counts["sigma"].shape)
         ((4, 32, 32, 1), (4,))
     """
+    def transformed(counts: Tensor, peaks: Tensor, clean: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        sigma = 1.0 / _above_zero(peaks)
+        return {"signal": _above_zero(counts) * sigma, "sigma": tf.reshape(sigma, (-1,))}, clean
+
+    return _drawn(images, size, batch_size, peak, seed, start, transformed)
+
+
+def count_crops(images: Sequence[np.ndarray], size: int, batch_size: int, peak: float | tuple[float, float],
+                seed: int = 0, start: int = 0) -> tf.data.Dataset:
+    """The crops of ``photon_crops`` as counts: ({"signal": counts, "exposure": peak}, peak * clean).
+
+    For a model whose likelihood is Poisson: with the peak as exposure its mean is the clean image.
+
+    Args:
+        images, size, batch_size, peak, seed, start: see ``photon_crops``.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_crsae.data.streams.photon_crops import count_crops
+        >>> counts, rate = next(iter(count_crops([np.ones((64, 64, 1))], 32, 4, peak=2)))
+        >>> tuple(counts["exposure"].shape), float(rate[0, 0, 0, 0])
+        ((4,), 2.0)
+    """
+    return _drawn(images, size, batch_size, peak, seed, start, lambda counts, peaks, clean: (
+        {"signal": counts, "exposure": tf.reshape(peaks, (-1,))}, peaks * clean))
+
+
+def _drawn(images: Sequence[np.ndarray], size: int, batch_size: int, peak: float | tuple[float, float], seed: int,
+           start: int, batch_of: Callable[[Tensor, Tensor, Tensor], Any]) -> tf.data.Dataset:
+    """``batch_of(counts, peaks, clean)`` of each batch, peaks (batch_size, 1, 1, 1)."""
     size, batch_size = as_positive_int(size, "size"), as_positive_int(batch_size, "batch_size")
     low, high = peak_range(peak)
     crops = RandomCrops([_scaled(image, index) for index, image in enumerate(images)], size, batch_size)
@@ -52,8 +82,7 @@ def photon_crops(images: Sequence[np.ndarray], size: int, batch_size: int, peak:
         clean, _ = crops.draw(seeds[0])
         peaks = low * (high / low) ** tf.random.stateless_uniform((batch_size, 1, 1, 1), seeds[1])
         counts = tf.random.stateless_poisson(tf.shape(clean), seeds[2], peaks * clean, tf.float32)
-        sigma = 1.0 / _above_zero(peaks)
-        return {"signal": _above_zero(counts) * sigma, "sigma": tf.reshape(sigma, (-1,))}, clean
+        return batch_of(counts, peaks, clean)
 
     batches = tf.data.Dataset.counter(start).map(batch, num_parallel_calls=1, deterministic=True)
     return batches.prefetch(2)

@@ -182,3 +182,14 @@ def test_the_loss_of_a_loop_of_ones_own_takes_the_mean(counts):
     made.adapt(counts)
     loss = float(made.compute_loss(counts, None, made(counts)))
     assert loss == pytest.approx(made.evaluate(counts, verbose=0)[0], rel=1e-4)
+
+
+def test_warnings_of_lambda_speak_of_counts(counts):
+    """They have no sigma that could be lowered."""
+    runaway = model("binomial", lambda_learning="em_closed_form", lambda_prior=kc.GammaPrior(strength=1e-4))
+    with pytest.warns(UserWarning, match="held at half of lambda_max.*lambda_learning=None") as said:
+        runaway.fit(counts, epochs=3, batch_size=8, verbose=0)
+    silent = model("poisson", lambda_init=1e6, lambda_learning=None)
+    with pytest.warns(UserWarning, match="All codes are zero.*these counts.*below lambda =") as more:
+        silent.fit(counts, epochs=1, batch_size=8, verbose=0)
+    assert not [warning for warning in (*said, *more) if "sigma" in str(warning.message)]

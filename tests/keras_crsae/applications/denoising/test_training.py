@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from crsae_onnx.core.errors import FileError
 
+import keras_crsae as kc
 from keras_crsae.applications.denoising import DenoiserTraining, denoise, train_denoiser
 from keras_crsae.applications.denoising.image_model import as_image_model
 from keras_crsae.metrics import psnr
@@ -207,6 +208,20 @@ def test_training_on_counts_beats_its_start_and_goes_on_where_it_stopped(setting
     assert photon_gain(model) > photon_gain(first) + 0.1 and photon_gain(model) > 5
     assert model.training_settings["noise"] == "poisson" and model.training_settings["peak"] == [1, 8]
     assert as_image_model(load_crsae(checkpoint)).peaks == (1, 8)
+
+
+def test_a_model_of_the_log_link_learns_on_counts_as_they_are():
+    model = kc.CRsAE(16, 6, strides=3, rank=2, iterations=4, likelihood="poisson", code_prior="soft", lambda_init=1.0,
+                     lambda_learning="backprop", baseline_scope="signal", unroll=True, seed=0)
+    made = train_denoiser(pictures(), steps=40, noise="poisson", peak=(1, 8), verbose=0, settings=SMALL, model=model)
+    assert made is model and photon_gain(model) > 4
+    counts = np.random.default_rng(0).poisson(4.0, (20, 20))
+    for call in (lambda: train_denoiser(pictures(1), steps=1, verbose=0, settings=SMALL, model=model),
+                 lambda: denoise(counts / 8, model, sigma=0.1)):
+        with pytest.raises(ValueError, match="noise='poisson'"):
+            call()
+    with pytest.raises(ValueError, match="missing pixels"):
+        denoise(counts, model, noise="poisson", peak=4, mask=np.eye(20))
 
 
 @pytest.mark.parametrize("options, words", [

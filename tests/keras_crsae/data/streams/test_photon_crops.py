@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_crsae.data.streams.photon_crops import peak_range, photon_crops
+from keras_crsae.data.streams.photon_crops import count_crops, peak_range, photon_crops
 from keras_crsae.problem.anscombe import ZERO, anscombe, anscombe_mean, inverse_anscombe
 
 
@@ -49,3 +49,14 @@ def test_invalid_peaks_and_black_images_are_refused():
             peak_range(peak)
     with pytest.raises(ValueError, match="Image 1 is black"):
         photon_crops([np.ones((40, 40, 1)), np.zeros((40, 40, 1))], 32, 2, 4)
+
+
+def test_counts_as_they_are_belong_to_the_same_crops():
+    images = [np.random.default_rng(0).random((50, 60, 1))]
+    counts, rate = next(iter(count_crops(images, 32, 4, (1, 8), seed=2, start=5)))
+    signal, sigma, clean = batch(images, (1, 8), start=5, count=4, seed=2)
+    peak = counts["exposure"].numpy()
+    np.testing.assert_allclose(sigma, 1 / (anscombe(peak) - ZERO), rtol=1e-5)
+    np.testing.assert_allclose(rate, peak[:, None, None, None] * clean, rtol=1e-6)
+    expected = (anscombe(counts["signal"].numpy()) - ZERO) * sigma[:, None, None, None]
+    np.testing.assert_allclose(signal, expected, atol=1e-5)
