@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crsae_onnx.core.count_objective import linear_of, mean_of, objective_of
+from crsae_onnx.core.count_objective import linear_of, mean_of
 from crsae_onnx.core.counts import as_size
 from crsae_onnx.core.measurement_spec import MeasurementSpec
 from crsae_onnx.core.reference_denoiser import denoise_by_reference
@@ -61,9 +61,7 @@ class ValueMismatch(ValidationError):
 class Report(list[dict[str, Any]]):
     """One dict a comparison: output, shape (of the signal), given (further inputs), difference, nonzero.
 
-    Prints as a table; ``difference`` is the largest of all. Of counts whose step sizes are searched ``by_objective``
-    says how many signals agree in what is minimised alone: where a step lies so near its bound that rounding decides
-    it, two run times take different steps towards one optimum.
+    Prints as a table; ``difference`` is the largest of all.
     """
 
     @property
@@ -218,35 +216,14 @@ class _Comparison:
         """Code, eta and mean of random counts, without and with the optional inputs."""
         spec = self.spec
         for inputs in self._count_inputs(shape):
-            size, mask = inputs.get(str(spec.size_name)), inputs.get(MASK)
+            mask = inputs.get(MASK)
             counts, code = self._counts(shape, inputs)
             nonzero = _share_of_nonzeros(code, shape)
             eta = linear_of(spec, code, shape[1:-1])
             expected = {"code": code, "eta": eta, "mean": mean_of(str(spec.likelihood), eta)}
             received = self.encoder.run(self.outputs, counts, mask, **{k: v for k, v in inputs.items() if k != MASK})
-            apart = np.zeros(len(code), bool)
-            if spec.search is not None and "code" in received and received["code"].shape == code.shape:
-                differs = self._differs(expected, received)
-                apart = differs & self._same_objective(counts, code, received["code"], size, mask)
             for name in self.outputs:
-                whole = expected[name]
-                scale = np.abs(whole).max()
-                row = self._row(name, shape, sorted(inputs), nonzero, whole[~apart], received[name][~apart], scale)
-                yield {**row, "by_objective": int(apart.sum())}
-
-    def _differs(self, expected: dict[str, Array], received: dict[str, Array]) -> NDArray:
-        """Signals some output of which differs by more than the tolerance."""
-        far = [np.abs(received[name] - expected[name]) > self.tolerance * np.abs(expected[name]).max()
-               for name in self.outputs]
-        return np.any([each.reshape(len(each), -1).any(axis=1) for each in far], axis=0)
-
-    def _same_objective(self, counts: Array, code: Array, received: Array, size: Any, mask: Any) -> NDArray:
-        """Signals whose codes are as good: one that differs had a step so near its bound that rounding decided it.
-
-        From there on the iterations take other steps towards the same optimum.
-        """
-        zero, model, file = (objective_of(self.spec, counts, z, size, mask) for z in (0 * code, code, received))
-        return np.abs(file - model) <= self.tolerance * np.maximum(zero - model, 0.0)
+                yield self._row(name, shape, sorted(inputs), nonzero, expected[name], received[name])
 
     def _count_inputs(self, shape: tuple[int, ...]) -> list[dict[str, Array]]:
         """The optional inputs: without, and with all that the file has but a baseline, which a model takes none of."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
+from crsae_onnx.core.spec_parts import BOUND_EVERY
 from keras import ops
 
 from keras_crsae.layers.folded_problem import FoldedProblem, Tensors
@@ -71,7 +72,8 @@ class SolverLoop:
         sequence.append(self._code(problem, states))
         return [*states, *free], 1
 
-    def _steps(self, problem: FoldedProblem, states: list[Tensor], factors: Sequence[Tensor]) -> list[list[Tensor]]:
+    def _steps(self, problem: FoldedProblem, states: list[Tensor],
+               factors: Sequence[Tensor | float]) -> list[list[Tensor]]:
         """One iteration for each of ``factors``, the solver's momentum; every state list on the way."""
         free: list[Tensor] = []
         if problem.free_baseline:
@@ -100,16 +102,17 @@ class SolverLoop:
 
         return [*ops.cond(ops.equal(i % REFRESH_PASSES, REFRESH_PASSES - 1), anew, lambda: state), *free]
 
-    def _remat_pass(self, problem: FoldedProblem, states: list[Tensor], factors: Tensor) -> list[Tensor]:
+    def _remat_pass(self, problem: FoldedProblem, states: list[Tensor], row: Tensor,
+                    known: Sequence[float | None]) -> list[Tensor]:
         """One pass of the loop whose iterates are computed again for the gradient."""
         present = [t for t in problem.tensors if t is not None]
 
-        def last(factors: Tensor, *values: Tensor) -> list[Tensor]:
+        def last(row: Tensor, *values: Tensor) -> list[Tensor]:
             rest = iter(values)
             tensors = Tensors(*(None if t is None else next(rest) for t in problem.tensors))
-            return self._steps(replace(problem, tensors=tensors), list(rest), ops.unstack(factors, LOOP_BODY))[-1]
+            return self._steps(replace(problem, tensors=tensors), list(rest), _factors(row, known))[-1]
 
-        return keras.remat(last)(factors, *present, *states)
+        return keras.remat(last)(row, *present, *states)
 
     def _run(self, problem: FoldedProblem, states: list[Tensor], factors: np.ndarray,
              sequence: list[Tensor]) -> list[Tensor]:
@@ -124,7 +127,7 @@ class SolverLoop:
                 states = steps[-1]
             return states
         body_length = LOOP_BODY if self.remat or self.tolerance is not None else \
-            _body_length(len(factors), LOOP_BODY // 2 if self.solver.adaptive else LOOP_BODY)
+            BOUND_EVERY // 2 if self.solver.adaptive else _body_length(len(factors))
         passes, rest = divmod(len(factors), body_length)
         if rest:
             states = self._steps(problem, states, factors[:rest].tolist())[-1]
@@ -136,12 +139,15 @@ class SolverLoop:
         """The states after one pass of the graph loop for each row of ``factors``, or fewer with ``tolerance``."""
         passes, body_length = factors.shape
         table = ops.convert_to_tensor(factors, problem.tensors.signal.dtype)
+        # What a solver that searches does once in some iterations, it does at the same places of each pass, or of some.
+        known = [float(column[0]) if self.solver.adaptive and (column == column[0]).all() else None
+                 for column in factors.T]
 
         def body(i: Tensor, change: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
             row = ops.take(table, i, axis=0)  # OpenVINO runs no slice at a computed place in a loop
             if self.remat:
-                return i + 1, change, *self._refreshed(problem, self._remat_pass(problem, list(states), row), i)
-            steps = self._steps(problem, list(states), ops.unstack(row, body_length))
+                return i + 1, change, *self._refreshed(problem, self._remat_pass(problem, list(states), row, known), i)
+            steps = self._steps(problem, list(states), _factors(row, known))
             if self.tolerance is not None:
                 change = self.solver.change(tuple(states) if self.solver.adaptive else tuple(steps[-2]),
                                             tuple(steps[-1]))
@@ -153,9 +159,12 @@ class SolverLoop:
                                    maximum_iterations=passes))[2:]
 
 
-def _body_length(count: int, about: int = LOOP_BODY) -> int:
-    """Iterations in one pass of the graph loop: ``about`` so many, so that few are left to be traced before the loop.
+def _factors(row: Tensor, known: Sequence[float | None]) -> list[Tensor | float]:
+    """Entries of a row of the table of factors, numbers where they are the same in every row."""
+    return [value if number is None else number
+            for value, number in zip(ops.unstack(row, len(known)), known, strict=True)]
 
-    Those that search for steps take long to trace.
-    """
-    return min(range(about + 2, about - 4, -1), key=lambda length: count % length + length)
+
+def _body_length(count: int) -> int:
+    """Iterations in one pass of the graph loop: about ``LOOP_BODY``, so that few are left to be traced before it."""
+    return min(range(LOOP_BODY + 2, LOOP_BODY - 4, -1), key=lambda length: count % length + length)

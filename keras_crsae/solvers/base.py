@@ -57,6 +57,10 @@ class Operations(Protocol):
         """``is_within``, or what implies it and costs less."""
         ...
 
+    def steepest(self, eta: Tensor, moves: Tensor) -> Tensor | None:
+        """Bound of the curvature at eta along code values that ``moves``, a bool each; None: unknown."""
+        ...
+
     def energy(self, change: Tensor) -> Tensor:
         """||change||^2 of a change of the code, a number a signal."""
         ...
@@ -75,7 +79,7 @@ class Solver(Configured):
         active: whether inference works on the active parts of a signal alone (``solvers.active_set``); ``init`` and
             ``step`` are then those of training.
         adaptive: whether it finds a step size for each signal: ``step`` is then given ``Operations`` in place of
-            ``descend``, iterations begin with ``begin``, and ``momentum`` has no say.
+            ``descend``, iterations begin with ``begin``, and ``momentum`` is what the class makes of it.
 
     Example:
         >>> from keras import ops
@@ -104,7 +108,7 @@ class Solver(Configured):
         Args:
             state: ``init(code)``, or an earlier step's.
             descend: w -> prox(w - step * gradient(w)); ``Operations`` where the solver is ``adaptive``.
-            factor: this step's entry of ``momentum``, where the caller has it.
+            factor: this step's entry of ``momentum``, where the caller has it; a number, or a tensor.
         """
         raise NotImplementedError
 

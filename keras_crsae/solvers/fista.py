@@ -31,13 +31,15 @@ class FISTA(Solver):
         """The next (x, w, t); t stays as it is where ``factor`` is given, since a table costs less than t's sums."""
         x, w, t = state
         x_next = descend(w)
+        # x_next stands once in w: a sum of three gradients of a large code TensorFlow adds up in a variable of its own,
+        # whose name then clashes in a loop ("TmpVar already exists", 2.21).
         if factor is not None:
-            return x_next, x_next + factor * (x_next - x), t
+            return x_next, (1.0 + factor) * x_next - factor * x, t
         t_next = (1.0 + ops.sqrt(1.0 + 4.0 * ops.square(t))) / 2.0
         factor = (t - 1.0) / t_next
         for _ in range(len(x.shape) - 2):
             factor = ops.expand_dims(factor, -1)
-        return x_next, x_next + factor * (x_next - x), t_next
+        return x_next, (1.0 + factor) * x_next - factor * x, t_next
 
     def momentum(self, iterations: int) -> list[float]:
         """(t_k - 1) / t_{k+1} for k = 0 ... iterations - 1."""

@@ -103,6 +103,22 @@ class SignalOperations:
         curved = self._sum(self._weighted(likelihood.variance(eta) * change) * change)
         return (0.5 * factor) * curved <= allowed
 
+    def steepest(self, eta: Tensor, moves: Tensor) -> Tensor | None:
+        """Bound of the largest eigenvalue of D_S^T A''(eta) D_S, S the values that ``moves``; None: A'' is unknown.
+
+        It is the largest row sum of |D_S| |D_S|^T A''(eta), as A''^(1/2) D_S D_S^T A''^(1/2) has the same eigenvalue.
+        Where large values of A'' stand alone it is that eigenvalue itself. It costs as much as the step.
+        """
+        variance = self.problem.likelihood.variance(eta)
+        if variance is None:
+            return None
+        kernel, plain = ops.abs(ops.stop_gradient(self.kernel)), proximal_step.is_plain(self.strides)
+        variance = ops.stop_gradient(self._weighted(variance))
+        spread = proximal_step.ascent(kernel, self.strides, plain, False)(None, variance)
+        spread = ops.where(moves, spread, 0.0)
+        rows = proximal_step.synthesis_of(kernel, self.strides, plain)(spread)
+        return ops.max(rows if self._seen is None else ops.where(self._seen, rows, 0.0), axis=self._axes, keepdims=True)
+
     def energy(self, change: Tensor) -> Tensor:
         """||change||^2 of a change of the code, a number a signal."""
         return self._sum(ops.square(change))

@@ -41,8 +41,19 @@ def test_onnxruntime_equals_keras(name, tmp_path):
                                            (2, *(k + 52 - a for a, k in enumerate(model.kernel_size)), channels)])
     assert len(report) == 12 and report.difference <= 1e-4
     assert report[0]["given"] == [] and report[-1]["given"] == sorted([size, "mask"])
-    # All or nearly all of ten signals agree in their values, the others in what is minimised.
-    assert sum(row["by_objective"] for row in report if row["output"] == "code") <= 4
+
+
+@pytest.mark.parametrize("iterations", [60, 200, 400, 1000])
+def test_loud_signals_have_the_keras_codes_after_any_number_of_iterations(iterations, tmp_path, rng):
+    """No step is so long that what is rounding grows until a refusal ends it, at another iteration in each run time."""
+    model = built(dict(kernel_size=9, iterations=iterations))
+    events = (rng.random((100, 40, 3)) < 0.05) * rng.uniform(1, 2, (100, 40, 3)) * rng.choice([1, 2, 4], (100, 1, 1))
+    counts = rng.poisson(np.exp(np.minimum(model.decode(events) - 0.5, 8.0)))
+    assert counts.max() > 1000
+    expected = model.encode(counts)
+    made = SparseEncoder(convert(model, tmp_path / "e.onnx")).encode(counts)
+    scale = np.abs(expected).max(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(made / scale, expected / scale, rtol=0, atol=1e-4)
 
 
 def test_few_iterations_are_written_out(tmp_path):

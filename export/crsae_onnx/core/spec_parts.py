@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 #: Noise level (of images in [0, 1]) at which a denoiser's ``sigma_power`` changes nothing.
 REFERENCE_SIGMA = 0.1
+#: Of so many iterations that search for step sizes, the last one bounds the curvature anew (``StepSearch``).
+BOUND_EVERY = 10
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,16 @@ class StepSearch:
     """How each signal finds its step size 1 / L, where the likelihood's curvature has no bound.
 
     A step is accepted where the data term lies below the parabola of curvature L, up to the slack; then L is lowered.
-    A refused one is tried again with a larger L (``keras_crsae.solvers.Backtracking``).
+    A refused one is tried again with a larger L. In every tenth iteration the curvature along the code's values that
+    are not 0 is bounded by the largest row sum of |D| |D|^T A''(eta): under longer steps rounding would grow
+    (``keras_crsae.solvers.Backtracking``).
 
     Args:
         decrease: factor of L after an accepted step.
         increase: factor of L after a refused one.
         longest_momentum: bound of FISTA's t.
         relative_slack: what a step may lie above the parabola.
+        longest_step: bound of the step size times the curvature's bound.
         by_data: whether the first step size, ``EncoderSpec.step_size``, is divided by the curvature that the data let
             expect: the largest mean of the zero code, or half of the largest y.
     """
@@ -66,6 +71,7 @@ class StepSearch:
     increase: float = 2.0
     longest_momentum: float = 50.0
     relative_slack: float = 1e-4
+    longest_step: float = 1.0
     by_data: bool = True
 
 

@@ -7,8 +7,9 @@ largest size, and 1 / that size is the dispersion, which takes the place of sigm
     x' = prox(w + step D^T r, threshold)    Conv, Add, Sub, Relu (or Min, Max, Sub)
 
 with the baseline as the first convolution's bias. Where the step size is searched (``StepSearch``) eta at w, D (w - x)
-stand among the states of the Loop beside -w and x - w, and so do each signal's step size and t. D is applied to the
-change of the code alone, as in ``keras_crsae.solvers.Backtracking``: one iteration holds two convolutions as well.
+stand among the states of the Loop beside -w and x - w, and so do each signal's step size, t and the bound of its
+curvature. D is applied to the change of the code alone, as in ``keras_crsae.solvers.Backtracking``: one iteration holds
+two convolutions as well, and every tenth one two more for the bound.
 
 The tail of the last block: its codes are multiplied by 0, so that no filter reaches the padding, where D x stays 0: its
 Bregman divergence is 0, and nothing of it enters the sums of the acceptance test.
@@ -18,13 +19,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crsae_onnx.core.spec import BASELINE, CODE_PRIORS, INPUT, MASK, SIZE_NAMES
-from crsae_onnx.core.spec_parts import StepSearch
+from crsae_onnx.core.spec_parts import BOUND_EVERY, StepSearch
 from crsae_onnx.graph.blocks import Blocks
 from crsae_onnx.graph.encoder import TINY, Graph, Weights
 from crsae_onnx.graph.folding import FoldedEncoder, FoldedLayer
@@ -133,15 +134,17 @@ class CountsGraph(Graph):
         passes, rest = divmod(len(encoder.momentum), encoder.check_every) if encoder.loop else \
             (0, len(encoder.momentum))
         names = [state.value for state in states]
-        for _ in range(rest):
-            names = self._search(top, names, search)
+        for k in range(1, rest + 1):
+            names = self._search(top, names, search, k % BOUND_EVERY == 0)
         if not passes:
             return self._searched_code(top, names)
+        whole = encoder.check_every % BOUND_EVERY == 0  # else the place would change from pass to pass
 
         def one_pass(nodes: Nodes, number: str, before: list[str]) -> tuple[list[str], list[str]]:
             after = before
-            for _ in range(encoder.check_every):
-                after = self._search(nodes, after, search)
+            for k in range(1, encoder.check_every + 1):
+                bounds = (rest + k) % BOUND_EVERY == 0 if whole else k == encoder.check_every
+                after = self._search(nodes, after, search, bounds)
             return [*after[:2], self._eta_anew(nodes, after[0]), *after[3:]], before
 
         def goes_on(nodes: Nodes, after: list[str], before: list[str], name: str) -> None:
@@ -166,7 +169,7 @@ class CountsGraph(Graph):
         return nodes.shaped(nodes("Sub", states[1], states[0]), self.columns, "blocks")
 
     def _begin(self, search: StepSearch) -> list[State]:
-        """The states -w, x - w, eta at w, D (w - x), step size and t of the code 0."""
+        """The states -w, x - w, eta at w, D (w - x), step size, t and bound of the curvature of the code 0."""
         top, constant, prefix = self.top, self.top.constant, f"{self.top.prefix}body/"
         code, signal = (Nodes(prefix).shape(count, axes) for count, axes in
                         ((self.columns, "blocks"), (self.rows, "signal_blocks")))
@@ -183,8 +186,10 @@ class CountsGraph(Graph):
         #: 0 at the positions of the last block that lie past the code's end.
         self.exists = [top("Cast", top("Equal", self.closed_positions(axis), _number(top, 0.0)), to=1)
                        for axis in self.tail]
-        values = {"back": zero, "brake": zero, "eta": eta, "pace": nothing, "step": step, "t": one}
-        shapes = {"back": code, "brake": code, "eta": signal, "pace": signal, "step": number, "t": number}
+        none = top("Mul", one, _number(top, 0.0))
+        values = {"back": zero, "brake": zero, "eta": eta, "pace": nothing, "step": step, "t": one, "steepest": none}
+        shapes = {"back": code, "brake": code, "eta": signal, "pace": signal,
+                  **dict.fromkeys(("step", "t", "steepest"), number)}
         return [State(name, value, shapes[name]) for name, value in values.items()]
 
     def _start_curvature(self) -> str:
@@ -194,14 +199,18 @@ class CountsGraph(Graph):
         return top("Max", top("ReduceMax", self.average(top, self.baseline), axes, keepdims=1),
                    top("Mul", top("ReduceMax", y, axes, keepdims=1), _number(top, 0.5)))
 
-    def _search(self, nodes: Nodes, states: list[str], search: StepSearch) -> list[str]:
-        """One iteration: a step is taken where it is accepted, and else its size is halved."""
+    def _search(self, nodes: Nodes, states: list[str], search: StepSearch, bounds: bool) -> list[str]:
+        """One iteration: a step is taken where it is accepted, and else its size is halved.
+
+        ``bounds``: the curvature is bounded anew.
+        """
         def number(value: ArrayLike) -> str:
             return _number(nodes, value)
 
-        back, brake, eta, pace, step, t = states
-        axes = nodes.constant([1, 2, 3])
-        change = self._change(nodes, back, eta, step)
+        back, brake, eta, pace, step, t, steepest = states
+        axes, mean = nodes.constant([1, 2, 3]), self.average(nodes, eta)
+        step = nodes("Min", step, nodes("Div", number(search.longest_step), nodes("Max", steepest, number(TINY))))
+        change = self._change(nodes, back, mean, step)
         predicted = self.synthesis(nodes, change, self.layers[0].synthesis, self.rows)
         predicted = predicted if self.mask is None else self._seen(nodes, predicted)
         above = self._excess(nodes, eta, predicted)
@@ -221,12 +230,33 @@ class CountsGraph(Graph):
         shapes = [(self.columns, "blocks")] * 2 + [(self.rows, "signal_blocks")] * 2
         return [*(nodes.shaped(nodes("Where", accepted, new, old), *shape)
                   for new, old, shape in zip(taken, states[:4], shapes, strict=True)),
-                step_next, nodes("Where", accepted, t_next, t)]
+                step_next, nodes("Where", accepted, t_next, t),
+                self._steepest(nodes, mean, nodes("Equal", change, back), steepest) if bounds else steepest]
 
-    def _change(self, nodes: Nodes, back: str, eta: str, step: str) -> str:
-        """prox(w + step D^T residual, threshold) - w, ``back`` = -w."""
+    def _steepest(self, nodes: Nodes, mean: str, rests: str, present: str) -> str:
+        """The largest row sum of |D_S| |D_S|^T A''(eta), S what is not 0 (``rests``); ``present`` if that overflows.
+
+        See ``keras_crsae.solvers.operations.SignalOperations.steepest``.
+        """
         weights = self.layers[0]
-        residual = nodes("Sub", self.signal, self.average(nodes, eta))
+        curvature = VARIANCES[self.encoder.likelihood](nodes, mean)
+        curvature = curvature if self.mask is None else nodes("Mul", curvature, self.mask)
+        adjoint, synthesis = (self._magnitude(weight) for weight in (weights.adjoint, weights.synthesis))
+        spread = self.convolve(nodes, curvature, adjoint, weights.bias)
+        spread = nodes("Where", rests, _number(nodes, 0.0), spread)
+        rows = self.synthesis(nodes, nodes.shaped(spread, self.columns, "blocks"), synthesis, self.rows)
+        rows = rows if self.mask is None else self._seen(nodes, rows)
+        found = nodes("ReduceMax", rows, nodes.constant([1, 2, 3]), keepdims=1)
+        return nodes("Where", nodes("Less", found, _number(nodes, 1 / TINY)), found, present)
+
+    @lru_cache  # noqa: B019  a graph lives as long as its conversion
+    def _magnitude(self, weight: str) -> str:
+        return self.top("Abs", weight)
+
+    def _change(self, nodes: Nodes, back: str, mean: str, step: str) -> str:
+        """prox(w + step D^T residual, threshold) - w, ``back`` = -w and the mean at w."""
+        weights = self.layers[0]
+        residual = nodes("Sub", self.signal, mean)
         residual = residual if self.mask is None else nodes("Mul", residual, self.mask)
         rise = self.convolve(nodes, nodes("Mul", residual, step), weights.adjoint, weights.bias)
         for exists in self.exists:
@@ -261,6 +291,14 @@ class CountsGraph(Graph):
             for name, array in (("eta", eta), ("mean", self.average(self.top, eta) if "mean" in names else "")):
                 if name in names:
                     self.unfold(array, self.period, encoder.channels, self.space, name)
+
+
+def _binomial_variance(nodes: Nodes, mean: str) -> str:
+    return nodes("Mul", mean, nodes("Sub", _number(nodes, 1.0), mean))
+
+
+#: A''(eta), from the mean.
+VARIANCES = {"poisson": lambda nodes, mean: mean, "binomial": _binomial_variance}
 
 
 def _number(nodes: Nodes, value: ArrayLike) -> str:

@@ -57,9 +57,10 @@ def encode(spec, counts, size=None, mask=None, baseline=None):
         if spec.search.by_data:
             silent, most = mean(mu).max(axis=-1, keepdims=True), (weight * y).max(axis=(1, 2), keepdims=True)
             step = step / np.maximum(silent, most / 2)
-        t = np.ones_like(step)
-        for _ in range(spec.iterations):
+        t, steepest = np.ones_like(step), np.full_like(step, 1e-30)
+        for k in range(1, spec.iterations + 1):
             eta = synthesis(w, kernel, stride) + mu
+            step = np.minimum(step, 1.0 / steepest)
             new = shrink(w + step * adjoint(weight * (y - mean(eta)), kernel, stride), step * penalty)
             change = synthesis(new, kernel, stride) + mu - eta
             above = weight * (partition(eta + change) - partition(eta) - mean(eta) * change)
@@ -68,6 +69,11 @@ def encode(spec, counts, size=None, mask=None, baseline=None):
                 above = weight * change**2 / 2 * np.exp(eta + least / 3 + least**2 / 36)
             allowed = np.square(new - w).sum(axis=(1, 2), keepdims=True) / (2 * step)
             taken = above.sum(axis=(1, 2), keepdims=True) <= (1 + 1e-4) * allowed
+            if k % 10 == 0:
+                variance = weight * mean(eta) * (1 if spec.likelihood == "poisson" else 1 - mean(eta))
+                moving = np.where(new == 0, 0, adjoint(variance, np.abs(kernel), stride))
+                rows = np.where(weight > 0, synthesis(moving, np.abs(kernel), stride), 0)
+                steepest = np.maximum(rows.max(axis=(1, 2), keepdims=True), 1e-30)
             t_next = np.minimum(t + 0.5, 50)
             w = np.where(taken, new + (t - 1) / t_next * (new - x), w)
             x, t = np.where(taken, new, x), np.where(taken, t_next, t)

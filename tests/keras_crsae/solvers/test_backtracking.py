@@ -282,7 +282,8 @@ def test_what_no_search_for_steps_can_do_is_refused(options, words):
         coder(**options)
 
 
-@pytest.mark.parametrize("wrong", [dict(decrease=0), dict(decrease=1.1), dict(increase=1.0), dict(relative_slack=-1)])
+@pytest.mark.parametrize("wrong", [dict(decrease=0), dict(decrease=1.1), dict(increase=1.0), dict(relative_slack=-1),
+                                   dict(longest_step=0)])
 def test_options_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match="0 < decrease <= 1 < increase.*Received"):
         Backtracking(**wrong)

@@ -41,6 +41,11 @@ def test_step_and_sums_are_those_of_the_matrix(rng):
         assert within or not np.any(given.is_surely_within(*asked))
     asked = (*asked[:2], tf.constant(1.5 * exact[:, None, None]))
     assert np.all(given.is_surely_within(*asked))
+    moves = rng.random(flat[2].shape) < 0.3
+    found = np.ravel(given.steepest(tf.reshape(eta, y.shape), tf.reshape(moves, w.shape)))
+    for bound, weight, one, chosen in zip(found, flat[1], eta, moves, strict=True):
+        root = np.sqrt(weight * np.exp(one))[:, None] * matrix[:, chosen]
+        assert np.linalg.norm(root, 2) ** 2 <= bound <= 4 * np.linalg.norm(root, 2) ** 2
     np.testing.assert_allclose(np.ravel(given.energy(tf.constant(w))), np.sum(flat[2]**2, axis=1), rtol=1e-12)
     chosen = given.choose(tf.constant([True, False])[:, None, None], tf.constant(w), tf.constant(other))
     np.testing.assert_array_equal(chosen, np.stack([w[0], other[1]]))
