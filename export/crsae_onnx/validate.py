@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crsae_onnx.core.count_objective import linear_of, mean_of
+from crsae_onnx.core.count_prediction import linear_of, mean_of
 from crsae_onnx.core.counts import as_size
 from crsae_onnx.core.measurement_spec import MeasurementSpec
 from crsae_onnx.core.reference_denoiser import denoise_by_reference
@@ -288,9 +288,9 @@ class _Comparison:
         return self._row("denoised", shape, [SIGMA], 1.0, expected, self.encoder.denoise(noisy, level))
 
     def _row(self, name: str, shape: tuple[int, ...], given: list[str], nonzero: float, expected: Array,
-             received: Array, scale: float | None = None) -> dict[str, Any]:
+             received: Array) -> dict[str, Any]:
         return {"output": name, "shape": shape, "given": given, "nonzero": nonzero,
-                "difference": relative_difference(name, shape, expected, received, self.tolerance, scale)}
+                "difference": relative_difference(name, shape, expected, received, self.tolerance)}
 
     def _logits(self, code: Array) -> Array:
         """W z + b of a classifier's head."""
@@ -359,15 +359,12 @@ def _share_of_nonzeros(code: Array, shape: tuple[int, ...]) -> float:
     return nonzero
 
 
-def relative_difference(name: str, shape: Sequence[int], expected: Array, received: Array, tolerance: float,
-                        scale: float | None = None) -> float:
-    """Largest difference over the largest absolute value expected (``scale``, where it is given); a ValidationError
-    where it exceeds ``tolerance``."""
+def relative_difference(name: str, shape: Sequence[int], expected: Array, received: Array, tolerance: float) -> float:
+    """Largest difference over the largest absolute value expected; a ValidationError where it exceeds ``tolerance``."""
     if received.shape != expected.shape:
         raise ShapeMismatch(f"{name} for a signal {tuple(shape)}: the model gives {expected.shape}, the file "
                             f"{received.shape}. Convert the model again.")
-    scale = float(np.max(np.abs(expected))) if scale is None else scale
-    difference = float(np.max(np.abs(received - expected), initial=0.0) / scale)
+    difference = float(np.max(np.abs(received - expected)) / np.max(np.abs(expected)))
     if not difference <= tolerance:
         raise ValueMismatch(f"{name} for a signal {tuple(shape)}: largest relative difference {difference:.2e}, "
                             f"tolerated {tolerance:.0e}. If the model was trained since, convert it again.", difference)

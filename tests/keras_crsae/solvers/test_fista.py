@@ -1,8 +1,11 @@
 """FISTA: the momentum table and the scalar recursion are the same method."""
 
+import keras
 import numpy as np
+import pytest
 from keras import ops
 
+import keras_crsae as kc
 from keras_crsae.solvers import FISTA
 
 
@@ -25,3 +28,12 @@ def test_table_and_recursion_give_the_same_iterates(rng):
     for factor in FISTA().momentum(20):
         plain, table = FISTA().step(plain, descend), FISTA().step(table, descend, factor)
     np.testing.assert_allclose(plain[0], table[0], atol=1e-12)
+
+
+@pytest.mark.slow
+def test_a_gradient_through_large_codes_in_a_loop_is_summed():
+    """A sum of three gradients of such a code TensorFlow made in a variable, whose name clashed in the loop."""
+    images = np.random.default_rng(0).standard_normal((2, 128, 128, 1)).astype("float32")
+    model = kc.CRsAE(64, 7, rank=2, iterations=20, lambda_init=3.0, gradient="unrolled", seed=0)
+    model.compile(keras.optimizers.Adam(1e-4))
+    assert np.isfinite(model.train_on_batch(images)).all()
