@@ -11,8 +11,6 @@ pytest.importorskip("sklearn", reason="the extra `sklearn` is not installed")
 
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -39,7 +37,7 @@ def coder(rows):
 
 @pytest.fixture
 def eagerly():
-    """Models of a few steps are not worth a graph: the checks make a hundred of them."""
+    """Models of a few steps are not worth a graph: scikit-learn's checks make a hundred of them."""
     tf.config.run_functions_eagerly(True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Even though the `tf.config", UserWarning)
@@ -51,14 +49,6 @@ def eagerly():
 @parametrize_with_checks([SparseCoder(filters=3, iterations=3, epochs=1)])
 def test_scikit_learns_own_checks_pass(estimator, check, eagerly):
     check(estimator)
-
-
-def test_a_pipeline_with_a_classifier_reads_digits():
-    x, y = load_digits(return_X_y=True)
-    coder = SparseCoder(16, (5, 5), signal_shape=(8, 8), iterations=20, epochs=2, random_state=0)
-    pipeline = Pipeline([("code", coder), ("classify", LogisticRegression(max_iter=300))]).fit(x[:600], y[:600])
-    assert pipeline.score(x[600:900], y[600:900]) > 0.88
-    assert pipeline["code"].transform(x[:2]).shape == (2, 4 * 4 * 16)
 
 
 @pytest.mark.slow
@@ -92,7 +82,7 @@ def test_the_three_outputs_hold_the_same_codes_and_lead_back(rows, coder):
         np.testing.assert_allclose(coder.inverse_transform(code), expected, atol=1e-5)
 
 
-def test_columns_are_named_by_filter_and_first_sample(rows):
+def test_columns_are_named_by_filter_and_first_sample(rows, eagerly):
     coder = SparseCoder(2, 15, strides=4, **QUICK).fit(rows[0]).set_output(transform="pandas")
     frame = coder.transform(rows[0][:3])
     assert list(frame.columns[:3]) == ["filter0_at0", "filter1_at0", "filter0_at4"]
@@ -107,7 +97,7 @@ def test_columns_are_named_by_filter_and_first_sample(rows):
     ((20, 126), dict(kernel_size=(3, 2), signal_shape=(6, 7, 3)), (4, 6)),
     ((20, 30), dict(), (1,)),
 ])
-def test_rows_of_every_layout_are_coded_and_led_back(shape, options, positions, rng):
+def test_rows_of_every_layout_are_coded_and_led_back(shape, options, positions, rng, eagerly):
     x = rng.standard_normal(shape)
     coder = SparseCoder(4, **options, **QUICK).fit(x)
     assert coder.code_shape_ == (*positions, 4)
@@ -115,7 +105,7 @@ def test_rows_of_every_layout_are_coded_and_led_back(shape, options, positions, 
     assert len(coder.get_feature_names_out()) == coder.transform(x).shape[1]
 
 
-def test_partial_fit_goes_on_where_it_was(rows):
+def test_partial_fit_goes_on_where_it_was(rows, eagerly):
     signal, _ = rows
     coder = SparseCoder(3, 15, **QUICK)
     first = coder.partial_fit(signal[:20]).dictionary_

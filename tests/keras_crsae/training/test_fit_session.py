@@ -12,11 +12,11 @@ from keras_crsae.training.callbacks import SaveProgress
 
 
 class Witness(kc.CRsAE):
-    """A CRsAE that writes down the first samples of its batches."""
+    """A CRsAE that writes down the first samples of its batches, and learns nothing: steps would take longest."""
 
     def train_step(self, data):
         self.seen.append(np.asarray(data)[:, 0, 0].tolist())
-        return super().train_step(data)
+        return {"loss": 0.0, "sparsity": 1.0}
 
 
 class PowerCut(Exception):

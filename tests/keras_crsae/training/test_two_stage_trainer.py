@@ -12,7 +12,7 @@ def model_of(spikes, filters, lambda_optimizer=None, **options):
     model = kc.CRsAE(3, 21, iterations=20, seed=0, **{"gradient": "decoder", **options})
     model.set_dictionary(filters)
     model.adapt(spikes.signal)
-    model.compile(keras.optimizers.SGD(0.0), lambda_optimizer)
+    model.compile(keras.optimizers.SGD(0.0), lambda_optimizer, run_eagerly=True)
     return model
 
 
@@ -89,7 +89,7 @@ def test_the_step_size_follows_the_filters_after_a_step(spikes, near_filters):
     model = kc.CRsAE(3, 21, iterations=5, gradient="decoder", seed=0)
     model.set_dictionary(near_filters)
     model.adapt(spikes.signal)
-    model.compile(keras.optimizers.Adam(5e-2))
+    model.compile(keras.optimizers.Adam(5e-2), run_eagerly=True)
     before = float(model.step_size)
     model.train_on_batch(spikes.signal)
     assert float(model.step_size) != before

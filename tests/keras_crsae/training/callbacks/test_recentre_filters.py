@@ -67,7 +67,7 @@ def test_a_shift_that_would_cut_a_filter_is_shortened():
 
 def test_moments_move_with_their_filters_and_the_step_size_is_fresh():
     model = model_of(shift_filters(bumps((17,), channels=1), np.array([[2], [0]])), tied=False, gradient="decoder")
-    model.compile(keras.optimizers.Adam(1e-9))
+    model.compile(keras.optimizers.Adam(1e-9), run_eagerly=True)
     signal = np.random.default_rng(0).standard_normal((4, 60, 1)).astype("float32")
     model.fit(signal, verbose=0)
     shape = tuple(model.dictionary.kernel.shape)
@@ -88,7 +88,7 @@ def test_moments_move_with_their_filters_and_the_step_size_is_fresh():
 def test_fit_brings_drifted_filters_back_between_epochs():
     filters = bumps((17,), channels=1)
     model = model_of(shift_filters(filters, np.array([[4], [-3]])))
-    model.compile(keras.optimizers.Adam(1e-9))
+    model.compile(keras.optimizers.Adam(1e-9), run_eagerly=True)
     signal = np.random.default_rng(0).standard_normal((4, 60, 1)).astype("float32")
     model.fit(signal, epochs=1, verbose=0, callbacks=[RecentreFilters()])
     np.testing.assert_allclose(ops.convert_to_numpy(model.dictionary.kernel), filters, atol=1e-5)
