@@ -179,7 +179,9 @@ def subtract_others(rest: np.ndarray, spikes: UnitSpikes, unit: int, shift: floa
     shifted[low:high] = filter_[low + whole:high + whole]
     waves = waveforms(rest, start[inside], span, channels)
     waves += amplitude[inside, None, None].astype(np.float32) * shifted
-    small = np.setdiff1d(np.flatnonzero(template_norms(spikes.templates) < minimum_norm), unit) if minimum_norm else ()
+    small = np.zeros(0, np.int64)
+    if minimum_norm > 0:
+        small = np.setdiff1d(np.flatnonzero(template_norms(spikes.templates) < minimum_norm), unit)
     if len(small):
         _add_spikes(waves, start[inside], select_units(spikes, small), some)
     if span == kernel_size:
