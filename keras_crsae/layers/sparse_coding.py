@@ -32,7 +32,7 @@ from keras_crsae.typing import BaselineScope, BlockSize, Gradient, Shape, Tensor
 
 GRADIENTS: tuple[Gradient, ...] = ("unrolled", "truncated", "decoder", "implicit")
 #: Iterations for ``iterations="auto"``.
-AUTO_ITERATIONS = {"plain": 1000, "gentle": 3000, "adaptive": 2500, "active": 100}
+AUTO_ITERATIONS = {"plain": 1000, "gentle": 3000, "adaptive": 3000, "active": 100}
 BASELINE_SCOPES: tuple[BaselineScope, ...] = ("channel", "shared", "signal")
 
 
