@@ -85,7 +85,7 @@ def test_training_on_a_folder_goes_on_exactly_after_a_stop(rng, tmp_path):
         model = kc.CRsAE(3, 5, rank=2, iterations=3, gradient="decoder", sigma=0.3, lambda_init=3.0, seed=1,
                          lambda_learning=None)
         model.adapt(np.concatenate([b.numpy() for b in image_batches(tmp_path, 12, 6)]), init="windows")
-        model.compile(keras.optimizers.Adam(1e-2))
+        model.compile(keras.optimizers.Adam(1e-2), run_eagerly=True)
         model.fit(image_batches(tmp_path, 12, 4, crops=2), epochs=3, verbose=0, callbacks=list(callbacks))
         return model
 
@@ -102,7 +102,7 @@ def test_a_file_that_is_damaged_while_training_runs_is_named(rng, tmp_path):
     model = kc.CRsAE(3, 5, rank=2, iterations=3, gradient="decoder", sigma=0.3, lambda_init=3.0, seed=1)
     batches = image_batches(tmp_path, 12, 2)
     model.adapt(next(iter(batches)).numpy(), init="windows")
-    model.compile("adam")
+    model.compile("adam", run_eagerly=True)
     content = (tmp_path / "2.png").read_bytes()
     (tmp_path / "2.png").write_bytes(content[:len(content) // 2])
     with pytest.raises(FileError, match="2.png cannot be read as an image"):

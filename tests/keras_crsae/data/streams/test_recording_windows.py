@@ -82,7 +82,7 @@ def test_training_from_a_file_equals_training_from_its_windows_and_goes_on_after
     def fresh():
         model = kc.CRsAE(2, 15, iterations=4, gradient="decoder", seed=3)
         model.set_dictionary(perturb_filters(templates, 0.45, seed=5))
-        model.compile(keras.optimizers.Adam(1e-2))
+        model.compile(keras.optimizers.Adam(1e-2), run_eagerly=True)
         return model
 
     def streamed():
