@@ -27,6 +27,9 @@ from benchmarks.common import NOT_INSTALLED, limit_threads, machine, report, sav
 #: Share above the lowest objective that any competitor reached, at which time is taken.
 WITHIN = 1e-3
 SHAPES = ("triangle", "square", "sin", "cos", "square cos")
+REG = 0.05
+#: What memory is measured on: data that weigh as much as the libraries.
+LARGE = dict(trials=300, samples=1500, channels=200, filters=5, kernel=48)
 HOUR = dict(samples=540_000, channels=200, filters=8, kernel=48, window=1500)
 
 
@@ -236,6 +239,38 @@ def process(python, name, arguments, rounds, folder):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def python_of(name, arguments):
+    """The interpreter of a competitor."""
+    return arguments.alphacsc_python if name == "alphacsc" else sys.executable
+
+
+def write_data(folder, data):
+    """The data as each competitor works on them: alphacsc on (trials, channels, samples) in float64."""
+    np.savez(folder / "data-keras-crsae.npz", **data)
+    theirs = np.ascontiguousarray(data["signal"].transpose(0, 2, 1), np.float64)
+    np.savez(folder / "data-alphacsc.npz", **dict(data, signal=theirs))
+
+
+def memory(arguments, folder):
+    """Peaks of memory on large data, one round of each: filters and codes."""
+    signal, maps, courses = simulate(**(dict(LARGE, trials=8) if arguments.short else LARGE))
+    write_data(folder, dict(signal=signal, maps=maps, courses=courses, reg=REG))
+    rows, kept = [], {}
+    for name in RUNS:
+        answer = process(python_of(name, arguments), name, arguments, 1, folder)
+        if answer is None:
+            rows.append([name, NOT_INSTALLED, *[""] * 3])
+            continue
+        size = signal.nbytes / 1e6 * (2 if name == "alphacsc" else 1)
+        grown = answer["memory_mb"] - answer["before_mb"]
+        rows.append([name, f"{size:.0f} MB", f"{answer['memory_mb']:.0f} MB", f"{grown:.0f} MB",
+                     f"{grown / size:.2f} times the data"])
+        kept[name] = {**answer, "data_mb": size}
+    headers = ["", "data as it takes them", "peak of memory", "of it beside libraries", ""]
+    return report("rank_one", arguments, headers, rows, kept,
+                  f"memory, {len(signal)} trials of {signal.shape[1]} samples, {signal.shape[2]} channels")
+
+
 def compare(arguments, folder):
     """The table of both competitors and its data."""
     sizes = dict(trials=12, samples=1000, channels=32, kernel=64) if arguments.short else dict(trials=24, samples=1500)
@@ -243,17 +278,12 @@ def compare(arguments, folder):
         arguments.repeats, {"alphacsc": 12, "keras-crsae": arguments.rounds})
     signal, maps, courses = simulate(**sizes)
     first = first_filters(signal, len(courses), courses.shape[1])
-    reg = 0.05
-    data = dict(signal=signal, maps=first[0], courses=first[1], reg=reg)
-    np.savez(folder / "data-keras-crsae.npz", **data)
-    # Each finds the data as it works on them: alphacsc (trials, channels, samples) in float64.
-    theirs = dict(data, signal=np.ascontiguousarray(signal.transpose(0, 2, 1), np.float64))
-    np.savez(folder / "data-alphacsc.npz", **theirs)
+    data = dict(signal=signal, maps=first[0], courses=first[1], reg=REG)
+    write_data(folder, data)
     found = {name: [] for name in RUNS}
     for _ in range(repeats):
         for name in RUNS:
-            python = arguments.alphacsc_python if name == "alphacsc" else sys.executable
-            answer = process(python, name, arguments, rounds[name], folder)
+            answer = process(python_of(name, arguments), name, arguments, rounds[name], folder)
             if answer is None:
                 break
             with np.load(folder / f"{name}.npz") as stored:
@@ -295,7 +325,7 @@ def main():
         return
     del arguments.work, arguments.folder
     with tempfile.TemporaryDirectory() as folder:
-        sections = [compare(arguments, Path(folder))]
+        sections = [compare(arguments, Path(folder)), memory(arguments, Path(folder))]
         sizes = dict(HOUR, samples=30_000, channels=40) if arguments.short else HOUR
         (Path(folder) / "hour.json").write_text(json.dumps(sizes))
         answer = process(sys.executable, "hour", arguments, 1, Path(folder))

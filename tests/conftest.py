@@ -2,6 +2,7 @@
 
 import gc
 import os
+import warnings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -9,6 +10,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_crsae.data.simulate import perturb_filters, simulate_spikes, spike_templates
 
@@ -17,6 +19,16 @@ def pytest_collection_finish():
     """What imports made is never garbage: searching its million objects again and again took a tenth of the time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def eagerly():
+    """Training and ``predict`` run operation by operation: a graph costs more than a few small steps."""
+    tf.config.run_functions_eagerly(True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Even though the `tf.config", UserWarning)
+        yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture

@@ -105,8 +105,7 @@ class SparseCoding(keras.layers.Layer):
         self.tolerance, self.block_size, self.remat = tolerance, block_size, bool(remat)
         self.top_k = None if top_k is None else as_positive_int(top_k, "top_k")
         self._check_options()
-        #: A model that refreshes the step size itself, after each optimiser step, sets this to False.
-        self.refresh_in_training = True
+        self.refresh_in_training = True  #: a model that does so itself, after each optimiser step, sets it to False
         self.block = self._block()
 
     def _kind(self) -> str:
@@ -265,6 +264,7 @@ class SparseCoding(keras.layers.Layer):
             ``group_axes``, one for each entry of those axes.
         """
         signal = ops.cast(signal, self.compute_dtype)
+        self.cell.check_space(signal.shape[1:-1])
         call_inputs.check_options(self.cell.likelihood, sigma, baseline, dispersion, support, self.active,
                                   self.baseline_scope)
         if mask is not None:

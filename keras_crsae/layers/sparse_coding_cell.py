@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -51,6 +51,8 @@ class SparseCodingCell(keras.layers.Layer):
         dense_filters: how many of the dictionary's filters, the last ones, are dense: their lambda is 0, and their
             codes have both signs whatever ``code_prior``, which is that of the others.
         dense_penalty: None, or the weight r of a penalty r/2 ||x||^2 of the dense filters' code x.
+        one_position: whether all signals are as long as the filters, so that "auto" is the step size of a matrix, many
+            times longer; other signals are then refused. For a plain ``ConvDictionary``.
 
     Where the likelihood is one of counts the cell holds ``baseline``, eta of the zero code, (channels,), not trainable.
 
@@ -75,7 +77,8 @@ class SparseCodingCell(keras.layers.Layer):
     def __init__(self, dictionary: ConvDictionary, code_prior: CodePrior | str = "nonnegative_soft",
                  likelihood: Likelihood | str = "gaussian", lambda_init: Any = 1.0, lambda_shared: bool = False,
                  sigma: float = 1.0, step_size: Any = "auto", dtype: Any = None, measurement: Any = None,
-                 dense_filters: int = 0, dense_penalty: float | None = None, **kwargs: Any) -> None:
+                 dense_filters: int = 0, dense_penalty: float | None = None, one_position: bool = False,
+                 **kwargs: Any) -> None:
         super().__init__(dtype=layer_policy(dtype), **kwargs)
         self.code_prior, self.likelihood = code_priors.get(code_prior), likelihoods.get(likelihood)
         self.sparse_prior, self.dense_filters = self.code_prior, int(dense_filters)
@@ -91,9 +94,7 @@ class SparseCodingCell(keras.layers.Layer):
         self.dictionary = dictionary
         self.lambda_init, self.lambda_shared = lambda_init, lambda_shared
         self.sigma_init, self.step_size_init = sigma, step_size
-        #: Whether all signals are as long as the filters, so that the automatic step size may be that of a matrix: many
-        #: times longer. The owner of a cell that knows so sets it.
-        self.one_position = False
+        self.one_position = one_position
         self._space: tuple[int | None, ...] | None = None
         self._seen: np.ndarray | None = None  # the kernel that the step size was last compared with
 
@@ -117,6 +118,30 @@ class SparseCodingCell(keras.layers.Layer):
             self.baseline = self.add_weight(name="baseline", shape=(self.dictionary.channels,), trainable=False,
                                             initializer="zeros")
         self.refresh_step_size()
+
+    @property
+    def one_position(self) -> bool:
+        """Whether all signals are as long as the filters; setting it sets the step size of a built cell anew."""
+        return self._one_position
+
+    @one_position.setter
+    def one_position(self, value: bool) -> None:
+        if value and type(self.dictionary) is not ConvDictionary:
+            raise ValueError("`one_position` is for a plain ConvDictionary. "
+                             f"Received: {type(self.dictionary).__name__}")
+        self._one_position = bool(value)
+        if self.built:
+            self.refresh_step_size()
+
+    def check_space(self, space: Sequence[int | None]) -> None:
+        """ValueError for signals of other sizes than the filters where the step size is that of one position."""
+        size = self.dictionary.kernel_size
+        if self.one_position and self.step_size_init == "auto" and any(
+                n not in (None, k) for n, k in zip(space, size, strict=True)):
+            raise ValueError(f"This encoder is for signals as long as its filters, {size} samples, as its classifier was "
+                             "built for: its step size is that of a matrix, with which others diverge. Received: "
+                             f"{tuple(space)} samples. For these, make a model of the same filters: "
+                             "CRsAE.from_config(model.get_config()), then set_dictionary(model.dictionary.kernel).")
 
     def safe_step_size(self) -> Tensor | None:
         """1 / L, with which no iteration diverges; None where the likelihood's curvature has no bound."""
@@ -270,7 +295,8 @@ class SparseCodingCell(keras.layers.Layer):
                 "likelihood": likelihoods.serialize(self.likelihood), "lambda_init": self.lambda_init,
                 "lambda_shared": self.lambda_shared, "sigma": self.sigma_init,
                 "dense_filters": self.dense_filters, "dense_penalty": self.dense_penalty,
-                "step_size": self.step_size_init, "measurement": measurements.serialize(self.measurement)}
+                "step_size": self.step_size_init, "measurement": measurements.serialize(self.measurement),
+                "one_position": self.one_position}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> SparseCodingCell:

@@ -75,6 +75,12 @@ class UnrolledCoding(SparseCoding):
             raise ValueError("UnrolledCoding is for Gaussian noise. Received: likelihood="
                              f"{type(cell.likelihood).__name__}. Use SparseCoding.")
         check_encoder(cell.measurement, UnrolledCoding=True)
+        if cell.dense_penalty is not None and (free_thresholds or threshold_offsets):
+            raise ValueError("`free_thresholds` and `threshold_offsets` do not go with `dense_penalty`: where sparse "
+                             "filters have a threshold dense ones have their penalty, which training would change. Use "
+                             "dense_penalty=None, or free_thresholds=False. Received: "
+                             f"dense_penalty={cell.dense_penalty}, free_thresholds={free_thresholds}, "
+                             f"threshold_offsets={threshold_offsets}")
         if self.solver.adaptive or self.solver.active:
             raise ValueError("UnrolledCoding needs a solver whose steps are the same for every signal, such as 'ista' "
                              f"or 'fista'. Received: solver={type(self.solver).__name__}")

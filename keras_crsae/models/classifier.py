@@ -18,6 +18,7 @@ from keras_crsae.layers import ConvDictionary
 from keras_crsae.models.crsae import CRsAE
 from keras_crsae.models.labels import as_labels
 from keras_crsae.models.pooling import as_pooling
+from keras_crsae.training import distribution
 from keras_crsae.training.inputs import is_array
 from keras_crsae.typing import Sizes, Tensor
 
@@ -102,14 +103,14 @@ class SparseCodingClassifier(keras.Model):
             raise ValueError("The head sees every position of the code, so the signals' size must be known: build("
                              "(None, *space, channels)), or use pooling='mean'. "
                              f"Received: input_shape={tuple(input_shape)}")
-        if not model.built:
-            model.build((None,) * (model.rank + 1) + (input_shape[-1],))
-        self.space = space
-        cell = model.encoder.cell
-        if space == model.kernel_size and type(model.dictionary) is ConvDictionary:
-            cell.one_position = True
-            cell.refresh_step_size()
-        self.head.build((None, self.pooling.features(model.dictionary.code_space(space), model.filters)))
+        with self.distribute_strategy.scope():  # `fit` may build outside of the scope that the model was made in
+            if not model.built:
+                model.build((None,) * (model.rank + 1) + (input_shape[-1],))
+            self.space = space
+            if space == model.kernel_size and type(model.dictionary) is ConvDictionary:
+                model.encoder.cell.one_position = True
+            self.head.build((None, self.pooling.features(model.dictionary.code_space(space), model.filters)))
+        distribution.check_scope(self.distribute_strategy, self.weights, "The model")
 
     def position_weights(self, positions: tuple[int, ...]) -> np.ndarray:
         """The head on the code itself: logits = sum_{p, c} weights_{p, c} z_{p, c} + b, float64.
@@ -210,6 +211,8 @@ class SparseCodingClassifier(keras.Model):
                   training: bool = True) -> dict[str, Tensor]:
         """Means over a batch: "loss", "cross_entropy", "reconstruction_loss", "accuracy", for loops of your own.
 
+        Within a ``tf.distribute`` strategy they are this replica's share: sums over replicas are the means.
+
         Args:
             signal: (batch, *space, channels).
             labels: (batch,) ints.
@@ -222,7 +225,7 @@ class SparseCodingClassifier(keras.Model):
         axes = tuple(range(1, len(signal.shape)))
         weight = ops.ones_like(logits[:, 0]) if sample_weight is None else \
             ops.cast(ops.reshape(sample_weight, (-1,)), logits.dtype)
-        weight = weight / ops.maximum(ops.sum(weight), 1e-12)
+        weight = weight / ops.maximum(distribution.total(ops.sum(weight)), 1e-12)
         entropy = ops.sum(weight * keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
         decoded = self.autoencoder.crop(self.autoencoder.dictionary(code), signal)
         error = ops.cast(ops.sum(ops.square(signal - decoded), axis=axes), logits.dtype)
@@ -230,31 +233,31 @@ class SparseCodingClassifier(keras.Model):
         loss = entropy + self.reconstruction_weight * reconstruction
         for variable in self.trainable_variables:
             if variable.regularizer is not None:
-                loss = loss + variable.regularizer(variable.value)
+                loss = loss + variable.regularizer(variable.value) / distribution.replicas()
         right = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), labels), logits.dtype)
         return {"loss": loss, "accuracy": ops.sum(weight * right), "cross_entropy": entropy,
                 "reconstruction_loss": reconstruction}
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """One step of the optimiser on a batch of Keras' form."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = distribution.never_empty(*keras.utils.unpack_x_y_sample_weight(data))
         variables = self.trainable_variables
         with tf.GradientTape() as tape:
             values = self.losses_of(x, y, sample_weight)
-        gradients = tape.gradient(values["loss"], [v.value for v in variables])
-        self.optimizer.apply(gradients, variables)
+        gradients = distribution.total(tape.gradient(values["loss"], [v.value for v in variables]))
+        distribution.apply_gradients(self.optimizer, gradients, variables)
         self.autoencoder.encoder.cell.refresh_step_size()
         return self._update(values, x, sample_weight)
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
         """The losses and the accuracy of a batch of Keras' form."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = distribution.never_empty(*keras.utils.unpack_x_y_sample_weight(data))
         return self._update(self.losses_of(x, y, sample_weight, training=False), x, sample_weight)
 
     def _update(self, values: dict[str, Tensor], x: Tensor, sample_weight: Tensor | None) -> dict[str, Tensor]:
-        count = ops.shape(x)[0] if sample_weight is None else ops.sum(sample_weight)
+        count = distribution.total(ops.shape(x)[0] if sample_weight is None else ops.sum(sample_weight))
         for name, value in values.items():
-            self._means[name].update_state(value, sample_weight=count)
+            self._means[name].update_state(distribution.total(value), sample_weight=count)
         return {name: mean.result() for name, mean in self._means.items()}
 
     # Doors

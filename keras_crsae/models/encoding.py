@@ -186,6 +186,7 @@ class Encoding:
     def _build_for(self, signal: Any) -> None:
         if not self.model.built:
             self.model.build((None,) * (self.model.rank + 1) + (signal.shape[-1],))
+        self.model.encoder.cell.check_space(self.model.measurement.signal_space(signal.shape[1:-1]))
         self.model.restore_constraints()
 
     def _check_long(self, signal: Any) -> None:

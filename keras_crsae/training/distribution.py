@@ -82,6 +82,28 @@ def apply_gradients(optimizer: keras.optimizers.Optimizer, gradients: Sequence[T
     optimizer.apply(gradients, variables)
 
 
+def never_empty(signal: Tensor, labels: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """A replica's part of a batch; where it has none, a signal of zeros with label 0 and weight 0.
+
+    Args:
+        signal: (batch, *space, channels).
+        labels: (batch,).
+        weight: None, or (batch,).
+
+    Returns:
+        The same on one replica; of several with a weight of each signal.
+    """
+    if not several():
+        return signal, labels, weight
+    missing = tf.maximum(1 - tf.shape(signal)[0], 0)
+    weight = tf.ones(tf.shape(signal)[:1]) if weight is None else tf.cast(tf.reshape(weight, (-1,)), tf.float32)
+
+    def pad(a: Tensor) -> Tensor:
+        return tf.pad(a, [(0, missing)] + [(0, 0)] * (len(a.shape) - 1))
+
+    return pad(signal), pad(tf.reshape(labels, (-1,))), pad(weight)
+
+
 def number(variable: keras.Variable) -> float:
     """A scalar variable as a Python float, mirrored or not."""
     return float(keras.ops.convert_to_numpy(variable))

@@ -1,14 +1,13 @@
 """``SparseCoder`` among scikit-learn's own things: its checks, pipelines, searches, pickles, pandas."""
 
 import pickle
-import warnings
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 pytest.importorskip("sklearn", reason="the extra `sklearn` is not installed")
 
+import joblib
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
@@ -35,16 +34,6 @@ def coder(rows):
     return SparseCoder(3, 15, **QUICK).fit(rows[0])
 
 
-@pytest.fixture
-def eagerly():
-    """Models of a few steps are not worth a graph: scikit-learn's checks make a hundred of them."""
-    tf.config.run_functions_eagerly(True)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Even though the `tf.config", UserWarning)
-        yield
-    tf.config.run_functions_eagerly(False)
-
-
 @pytest.mark.slow
 @parametrize_with_checks([SparseCoder(filters=3, iterations=3, epochs=1)])
 def test_scikit_learns_own_checks_pass(estimator, check, eagerly):
@@ -59,6 +48,19 @@ def test_a_search_over_lambda_finds_the_one_that_fills_in_hidden_samples_best(ro
     assert found.best_params_ == {"lambda_init": 2.0}
     again = GridSearchCV(Pipeline([("code", coder)]), {"code__penalty_ratio": [0.1, 0.9]}, cv=2).fit(signal)
     assert again.best_params_ == {"code__penalty_ratio": 0.1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_a_search_is_shared_by_several_workers(rows, backend):
+    signal, truth = rows
+    coder = SparseCoder(3, 15, init=truth, epochs=1, iterations=10, random_state=0)
+    scores = []
+    for workers in (1, 2):
+        with joblib.parallel_config(backend=backend, n_jobs=workers):
+            found = GridSearchCV(coder, {"lambda_init": [2.0, 14.0]}, cv=2).fit(signal)
+        scores.append(found.cv_results_["mean_test_score"])
+    np.testing.assert_allclose(*scores, rtol=1e-5)
 
 
 def test_filters_are_learned(rows):

@@ -14,6 +14,9 @@ from keras_crsae.data.batch_order import BatchOrder, split_indices
 #: Name, in ``tf.data.Options``, of datasets that a source made; it stays when they are mapped, batched or shuffled.
 DATASET_NAME = "keras_crsae.BatchSource"
 
+#: Bytes of arrays up to which TensorFlow gets a copy of them; of larger ones NumPy cuts each batch.
+LARGEST_COPY_BYTES = 2**26
+
 Batch = Any  # a tensor or a tuple of tensors
 
 
@@ -176,11 +179,29 @@ def array_batches(arrays: tuple[Any, ...], batch_size: int, shuffle: bool = True
         [[0.0, 1.0], [2.0]]
     """
     last = max(i for i, a in enumerate(arrays) if a is not None)
-    with tf.device("CPU:0"):  # all of the data in a GPU's memory would be too much
-        tensors = tf.nest.map_structure(tf.constant, arrays[:last + 1])
+    given = tf.nest.map_structure(np.asarray, arrays[:last + 1])
+    flat: list[np.ndarray] = tf.nest.flatten(given)
+    cut = _cut_by_numpy if sum(array.nbytes for array in flat) > LARGEST_COPY_BYTES else _cut_by_tensorflow
+    take = cut(flat)
 
     def load(indices: tf.Tensor, seed: tf.Tensor, epoch: tf.Tensor) -> Batch:
-        parts = tf.nest.map_structure(lambda t: tf.gather(t, indices), tensors)
+        parts: Any = tf.nest.pack_sequence_as(given, take(indices))
         return parts if last > 0 else parts[0]
 
-    return BatchSource(len(tf.nest.flatten(tensors)[0]), batch_size, load, shuffle)
+    return BatchSource(len(flat[0]), batch_size, load, shuffle)
+
+
+def _cut_by_tensorflow(arrays: list[np.ndarray]) -> Callable[[tf.Tensor], list[tf.Tensor]]:
+    """Items of each array as a function of their indices, from a copy of the arrays."""
+    with tf.device("CPU:0"):  # all of the data in a GPU's memory would be too much
+        tensors = [tf.constant(array) for array in arrays]
+    return lambda indices: [tf.gather(tensor, indices) for tensor in tensors]
+
+
+def _cut_by_numpy(arrays: list[np.ndarray]) -> Callable[[tf.Tensor], list[tf.Tensor]]:
+    """The same without a copy of the arrays."""
+    def take(indices: tf.Tensor) -> list[tf.Tensor]:
+        parts = tf.numpy_function(lambda i: [array[i] for array in arrays], [indices], [a.dtype for a in arrays])
+        return [tf.ensure_shape(part, (None, *array.shape[1:])) for part, array in zip(parts, arrays, strict=True)]
+
+    return take

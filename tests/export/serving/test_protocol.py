@@ -15,6 +15,7 @@ from crsae_onnx.serving.protocol import Models, RequestError
 
 import keras_crsae as kc
 from benchmarks.serving import mutated
+from keras_crsae.problem import Matrix
 
 
 @pytest.fixture(scope="module")
@@ -311,3 +312,26 @@ def test_files_of_one_name_and_none_are_refused(served):
     for files, words in (([], "No file"), ([served[1][0]] * 2, "Two files")):
         with pytest.raises(ValueError, match=words):
             Models(files)
+
+
+def test_requests_name_the_matrix_that_measured_each_signal(tmp_path, rng):
+    stack = rng.standard_normal((3, 12, 24)) / 12**0.5
+    model = kc.CRsAE(2, 7, iterations=6, lambda_init=0.1, seed=0, measurement=Matrix(stack))
+    model.build((None, 12, 1))
+    file = convert(model, tmp_path / "measured.onnx")
+    models, encoder, data = Models([file], threads=1), SparseEncoder(file), rng.standard_normal((2, 12, 1))
+    assert models.metadata("measured")["inputs"] == [{"name": "signal", "datatype": "FP32", "shape": [-1, 12, 1]},
+                                                     {"name": "operator", "datatype": "INT64", "shape": [-1]}]
+    for numbers in ([2, 0], [1, 1]):
+        expected = encoder.run(["code", "reconstruction"], data, operator=np.array(numbers))
+        for kind in ("INT64", "INT32", "UINT8"):
+            _, made = ask(models, "measured", tensor("signal", data), tensor("operator", numbers, kind))
+            assert made["reconstruction"].shape == (2, 24, 1) and np.abs(made["code"]).max() > 0
+            for name, array in expected.items():
+                np.testing.assert_allclose(made[name], array, atol=1e-6)
+    for given, words in (((), "`operator` must say which of 3"), (([0, 3], "INT64"), "0 to 2"),
+                         (([-1, 0], "INT64"), "0 to 2"), (([0, 1, 2], "INT64"), "one a signal"),
+                         (([0.0, 1.0], "FP32"), "whole number")):
+        with pytest.raises(RequestError, match=words) as caught:
+            ask(models, "measured", tensor("signal", data), *([tensor("operator", *given)] if given else []))
+        assert caught.value.status == 400

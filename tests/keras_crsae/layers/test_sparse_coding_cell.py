@@ -50,6 +50,22 @@ def test_the_step_size_follows_the_dictionary_or_the_user():
     assert float(fixed.step_size) == 0.125 and float(fixed.safe_step_size()) != 0.125
 
 
+def test_signals_as_long_as_the_filters_take_the_step_size_of_a_matrix(rng):
+    cell = built()
+    convolution = float(cell.step_size)
+    cell.one_position = True
+    matrix = np.asarray(cell.dictionary.unit_kernel())[:, 0]
+    assert convolution < float(cell.step_size) <= 1 / np.linalg.norm(matrix, 2)**2
+    again = kc.SparseCodingCell.from_config(cell.get_config())
+    assert again.one_position and not built().one_position
+    encoder = kc.SparseCoding(cell, 3)
+    assert encoder(rng.standard_normal((1, 5, 1))).shape == (1, 1, 2)
+    with pytest.raises(ValueError, match=r"as long as its filters, \(5,\) samples.*Received: \(6,\) samples"):
+        encoder(rng.standard_normal((1, 6, 1)))
+    with pytest.raises(ValueError, match="plain ConvDictionary"):
+        kc.SparseCodingCell(kc.layers.FreeNormDictionary(2, 5), one_position=True)
+
+
 def test_one_lambda_can_be_shared():
     cell = built(lambda_init=2.0, lambda_shared=True)
     assert cell.lambda_reg.shape == (1,) and cell.penalty_weight().shape == (1,)

@@ -91,15 +91,17 @@ def test_a_saved_layer_is_the_same(rng):
     np.testing.assert_array_equal(again(images), layer(images))
 
 
-def cell():
-    return SparseCodingCell(FreeNormDictionary(FILTERS, (5, 5)))
+def cell(**options):
+    return SparseCodingCell(FreeNormDictionary(FILTERS, (5, 5)), **options)
 
 
 @pytest.mark.parametrize("make, words", [
     (lambda: UnrolledCoding(cell(), 3, analysis=FreeNormDictionary(5, (5, 5))), "`analysis` must have 4 or 12"),
     (lambda: UnrolledCoding(cell(), 3, synthesis=FreeNormDictionary(12, (5, 5))), "`synthesis` must have 8"),
     (lambda: UnrolledCoding(cell(), 3, solver="backtracking"), "the same for every signal"),
-    (lambda: UnrolledCoding(cell(), 3, tolerance=1e-3), "no choice of `tolerance`")])
+    (lambda: UnrolledCoding(cell(), 3, tolerance=1e-3), "no choice of `tolerance`"),
+    *((lambda name=name: UnrolledCoding(cell(dense_filters=1, dense_penalty=1.0), 3, **{name: True}), "dense_penalty")
+      for name in ("free_thresholds", "threshold_offsets"))])
 def test_what_does_not_fit_is_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()

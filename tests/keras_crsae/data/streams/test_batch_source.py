@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_crsae.data.batch_order import BatchOrder
+from keras_crsae.data.streams import batch_source
 from keras_crsae.data.streams.batch_source import BatchSource, array_batches, is_from_source
 
 
@@ -72,6 +73,19 @@ def test_targets_and_weights_go_along_and_unshuffled_data_keep_their_order():
         np.testing.assert_array_equal(target, 2 * signal)
         np.testing.assert_array_equal(weight, signal.ravel())
     assert items_of(numbers(6, shuffle=False)) == list(range(6))
+
+
+def test_large_arrays_are_cut_without_a_copy_into_the_same_batches(monkeypatch):
+    x = np.arange(42, dtype="float32").reshape(7, 3, 2)
+    arrays = {"signal": x, "operator": np.arange(7)}, 2 * x, np.arange(7, dtype="float32")
+    order = BatchOrder(seed=3, epoch=1)
+    copied = list(array_batches(arrays, 4).dataset(order))
+    monkeypatch.setattr(batch_source, "LARGEST_COPY_BYTES", 0)
+    cut = array_batches(arrays, 4).dataset(order)
+    assert cut.element_spec == array_batches(arrays, 4).dataset(order).element_spec
+    assert [b.shape[0] for b in array_batches((x, None, None), 4)] == [4, 3]
+    for one, other in zip(copied, cut, strict=True):
+        tf.nest.map_structure(np.testing.assert_array_equal, one, other)
 
 
 @pytest.mark.parametrize("skip", [0, 1])
