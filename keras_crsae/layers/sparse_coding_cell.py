@@ -138,8 +138,8 @@ class SparseCodingCell(keras.layers.Layer):
         size = self.dictionary.kernel_size
         if self.one_position and self.step_size_init == "auto" and any(
                 n not in (None, k) for n, k in zip(space, size, strict=True)):
-            raise ValueError(f"This encoder is for signals as long as its filters, {size} samples, as its classifier was "
-                             "built for: its step size is that of a matrix, with which others diverge. Received: "
+            raise ValueError(f"This encoder is for signals as long as its filters, {size} samples, as its classifier "
+                             "was built for: its step size is that of a matrix, with which others diverge. Received: "
                              f"{tuple(space)} samples. For these, make a model of the same filters: "
                              "CRsAE.from_config(model.get_config()), then set_dictionary(model.dictionary.kernel).")
 

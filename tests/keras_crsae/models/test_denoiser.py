@@ -78,7 +78,8 @@ def test_more_shifts_than_there_are_mean_all():
 
 @pytest.mark.parametrize("options, words", [
     ({"rank": 1}, "rank"), ({"training_shifts": 0}, "training_shifts"), ({"low_pass": -1}, "low_pass"),
-    ({"sigma_power": 1.5}, "sigma_power"), ({"free_thresholds": True, "gradient": "decoder"}, "no choice of `gradient`"),
+    ({"sigma_power": 1.5}, "sigma_power"),
+    ({"free_thresholds": True, "gradient": "decoder"}, "no choice of `gradient`"),
     ({"free_thresholds": True, "dense_filters": 1, "dense_penalty": 1.0}, "do not go with `dense_penalty`")
 ])
 def test_unfit_options_are_refused(options, words):
