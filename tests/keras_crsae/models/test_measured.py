@@ -61,7 +61,7 @@ COMPILED = ("sparse", "valid")
 
 
 def made(measurement, **options):
-    model = kc.CRsAE(**{"filters": 2, "kernel_size": 11, "iterations": 15, "sigma": 1.0, "seed": 1, **options},
+    model = kc.CRsAE(**{"filters": 2, "kernel_size": 11, "iterations": 6, "sigma": 1.0, "seed": 1, **options},
                      measurement=measurement)
     model.compile(keras.optimizers.Adam(1e-2))
     return model
@@ -73,7 +73,7 @@ def test_it_learns_reconstructs_the_signal_and_is_saved(name, signals, tmp_path,
         request.getfixturevalue("eagerly")
     measurement, measure, call, options = CASES[name]
     model, data = made(measurement(), **options), np.asarray(measure(signals), "float32")
-    losses = model.fit(data, epochs=3, batch_size=4, verbose=0, **call).history["loss"]
+    losses = model.fit(data, epochs=2, batch_size=4, verbose=0, **call).history["loss"]
     assert losses[-1] < losses[0]
     found, given = model.reconstruct(data, **call), {"signal": data, **call} if call else data
     assert found.shape == signals.shape and model.compute_output_shape(data.shape) == signals.shape
