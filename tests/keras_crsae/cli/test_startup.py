@@ -1,6 +1,7 @@
 """The command lines start TensorFlow late and quietly."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,14 +30,21 @@ sys.exit(status)
 """
 
 
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    model = kc.CRsAE(2, 7, iterations=3, lambda_init=0.7, seed=0)
+    model.build((None, None, 1))
+    path = tmp_path_factory.mktemp("model") / "m.keras"
+    model.save(path)
+    return path
+
+
 @pytest.mark.parametrize("arguments, status", [
     ("keras-crsae --help", 0), ("keras-crsae train --help", 0), ("keras-crsae info none.keras", 2),
     ("keras-crsae info m.keras", 0), ("crsae-onnx --help", 0), ("crsae-onnx convert none.keras e.onnx", 2),
     ("crsae-onnx convert m.keras e.onnx", 0)])
-def test_help_and_refusals_start_no_tensorflow_and_the_rest_is_quiet(tmp_path, arguments, status):
-    model = kc.CRsAE(2, 7, iterations=3, lambda_init=0.7, seed=0)
-    model.build((None, None, 1))
-    model.save(tmp_path / "m.keras")
+def test_help_and_refusals_start_no_tensorflow_and_the_rest_is_quiet(tmp_path, model_file, arguments, status):
+    shutil.copy(model_file, tmp_path)
     done = subprocess.run([sys.executable, "-c", SCRIPT, *arguments.split()], capture_output=True, text=True,
                           cwd=tmp_path, env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, ROOTS))})
     assert done.returncode == status, done.stderr

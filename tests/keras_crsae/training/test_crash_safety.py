@@ -32,7 +32,7 @@ templates = spike_templates(15, 3)
 data = simulate_spikes(templates, windows=22, samples=120, events_per_window=2, seed=4).signal
 model = kc.CRsAE(3, 15, iterations=6, gradient="decoder", sigma_learning=True, seed=0)
 model.set_dictionary(perturb_filters(templates, 0.45, seed=5))
-model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-2, 60)))
+model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-2, 36)))
 
 class Kill(keras.callbacks.Callback):
     left = batches
@@ -44,7 +44,7 @@ class Kill(keras.callbacks.Callback):
 
 if seconds and not batches:
     threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
-model.fit(data, epochs=10, batch_size=4, verbose=0,
+model.fit(data, epochs=6, batch_size=4, verbose=0,
           callbacks=[Kill(), SaveProgress(folder + "/progress.keras", every=1), RecentreFilters(within=0.1)])
 state = [*model.weights, *model.optimizer.variables, *model.lambda_optimizer.variables]
 np.savez(folder + "/writing.npz", *[keras.ops.convert_to_numpy(v) for v in state])
@@ -71,15 +71,16 @@ def final(folder):
 def test_kills_in_every_phase_of_training_change_no_bit_of_the_weights(tmp_path):
     assert not run(tmp_path / "whole")
     folder, rng, saved = tmp_path / "killed", np.random.default_rng(0), 0
-    # Of 60 batches, 6 an epoch: at the start without a file and with one (while it is read), while the step is traced,
-    # in the middle of an epoch and across its end; each within a batch, a save or between them, as chance has it.
-    for batches in (0, 1, 3, 0, 5, 6, 8):
+    # Of 36 batches, 6 an epoch: at the start without a file, while the step is traced, after saves, at the start with a
+    # file (while it is read), and across the end of an epoch; each within a batch, a save or between them, as chance
+    # has it.
+    for batches in (0, 1, 3, 0, 8):
         assert run(folder, float(rng.uniform(0.0, 0.2 if batches else 2.0)), batches)
         if (folder / "progress.keras").exists():  # whole, whatever was being written
             saved += 1
             with zipfile.ZipFile(folder / "progress.keras") as archive:
                 assert archive.testzip() is None
-    assert saved >= 4 and not run(folder)
+    assert saved >= 3 and not run(folder)
     for a, b in zip(final(tmp_path / "whole"), final(folder), strict=True):
         np.testing.assert_array_equal(a, b)
 
