@@ -62,9 +62,13 @@ def ridge_fit(signal: Tensor, synthesise: Callable[[Tensor], Tensor], correlate:
         return code, residual, direction, new
 
     # A loop of the graph: steps that are written out take seconds to trace.
-    code, residual, *_ = ops.while_loop(lambda *_: True, body, (ops.zeros_like(direction), residual, direction, power),
+    code, residual, *_ = ops.while_loop(_go_on, body, (ops.zeros_like(direction), residual, direction, power),
                                         maximum_iterations=steps)
     return code, residual
+
+
+def _go_on(*state: Tensor) -> bool:
+    return True
 
 
 def freedom(kernel: Tensor, strides: Shape, ridge: float = 0.0) -> Tensor:

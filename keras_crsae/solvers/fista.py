@@ -36,10 +36,8 @@ class FISTA(Solver):
         if factor is not None:
             return x_next, (1.0 + factor) * x_next - factor * x, t
         t_next = (1.0 + ops.sqrt(1.0 + 4.0 * ops.square(t))) / 2.0
-        factor = (t - 1.0) / t_next
-        for _ in range(len(x.shape) - 2):
-            factor = ops.expand_dims(factor, -1)
-        return x_next, (1.0 + factor) * x_next - factor * x, t_next
+        f = ops.reshape((t - 1.0) / t_next, (-1, *(1 for _ in x.shape[1:])))
+        return x_next, (1.0 + f) * x_next - f * x, t_next
 
     def momentum(self, iterations: int) -> list[float]:
         """(t_k - 1) / t_{k+1} for k = 0 ... iterations - 1."""

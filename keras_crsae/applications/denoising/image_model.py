@@ -134,7 +134,7 @@ def _of_crsae(model: Any) -> ImageModel:
         raise ValueError("The model has no filters yet: fit it, or load a trained one.")
     dictionary = model.dictionary
     if model.likelihood.size_name == EXPOSURE:
-        return _of_counts(model, model.rank, dictionary.channels, dictionary.kernel_size, dictionary.strides)
+        return _of_counts(model, model.rank, dictionary.channels or 1, dictionary.kernel_size, dictionary.strides)
     return ImageModel(lambda batch, sigma: model.reconstruct(batch, sigma=sigma), model.rank,
                       dictionary.channels or 1, dictionary.kernel_size, dictionary.strides,  # built: never None
                       getattr(model, "low_pass", LOW_PASS_PIXELS), getattr(model, "sigma_power", 0.0),

@@ -37,8 +37,8 @@ class BackgroundStream:
         >>> background = BackgroundStream(reader.stream(lambda pieces: np.zeros((len(pieces), 500, 1))))
         >>> background.push(recording)
         >>> background.finish()
-        >>> [answer.spikes.peak_sample.tolist() for answer in background.answers()]
-        [[104]]
+        >>> [int(peak) for answer in background.answers() for peak in answer.spikes.peak_sample]
+        [104]
     """
 
     def __init__(self, stream: SpikeStream) -> None:
