@@ -20,6 +20,7 @@ _STYLE = """:root { color-scheme: light dark; --text: #222; --page: #fff; --line
 body { font: 15px/1.45 system-ui, sans-serif; color: var(--text); background: var(--page); max-width: 68em;
   margin: 2em auto; padding: 0 1em }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums } .wide { overflow-x: auto }
+.wide th, .wide td { padding: .2em .45em } nav { margin-bottom: 1em }
 th, td { padding: .2em .8em; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
 td.text, th.text { text-align: left; white-space: normal } th button { all: unset; cursor: pointer; font-weight: bold }
 th button:focus-visible { outline: 2px solid } nav a { margin-right: 1em } a { color: inherit }

@@ -179,14 +179,16 @@ def draw_probe(result: SpikeSortingResult) -> Figure:
                       ha="right", va="center")
     size = np.abs(result.templates).max(axis=(1, 2))
     size = size / max(float(size.max()), 1e-12)
-    labels = spread(places[:, 1], (height + 20) / max(result.num_units, 25), low[1] - 10, high[1] + 10)
-    right = high[0] + 0.35 * max(width, 0.25 * height) + 10
+    margin = 0.1 * max(width, height)
+    labels = spread(places[:, 1], (height + margin) / max(result.num_units, 25), low[1] - margin / 2,
+                    high[1] + margin / 2)
+    right = high[0] + 0.35 * max(width, 0.25 * height) + margin / 2
     for unit, (place, label) in enumerate(zip(places, labels, strict=True)):
         axis.plot([place[0], right], [place[1], label], color=colour_of(unit), linewidth=0.5, alpha=0.6)
         axis.plot(*place, "o", color=colour_of(unit), markersize=4 + 9 * size[unit], alpha=0.75)
         axis.annotate(f" {unit}", (right, label), fontsize=7, color="black", va="center")
-    axis.set(xlabel="x (µm)", ylabel="y (µm)", xlim=(low[0] - 0.3 * max(width, 0.25 * height) - 10, right + 25),
-             ylim=(low[1] - 25, high[1] + 25))
+    axis.set(xlabel="x (µm)", ylabel="y (µm)", ylim=(low[1] - margin, high[1] + margin),
+             xlim=(low[0] - 0.3 * max(width, 0.25 * height) - margin / 2, right + margin))
     return figure
 
 

@@ -114,7 +114,7 @@ def certain_table(result: Any) -> dict[str, list[str]]:
             str(u), str(n), _plus_minus(n / seconds, _Z * np.sqrt(n) / seconds),
             _plus_minus(snr, snr * error / abs(size) if size else np.nan),
             f"{short} ({_range(share_interval(short, n - 1))})" if n > 1 else "-",
-            f"{quality['rp_contamination'][u]:.3f} ({_range(foreign)})" if n > 1 else "-",
+            f"{_percent(quality['rp_contamination'][u])}% ({_range(foreign)})" if n > 1 else "-",
             f"{quality['presence_ratio'][u]:.2f}" if np.isfinite(quality["presence_ratio"][u]) else "-",
             _plus_minus(size, error), _share(missed[u]),
             f"{_share(mixed[u])} with {nearest[u]}" if nearest[u] >= 0 else "-"))
@@ -135,8 +135,13 @@ def _plus_minus(value: float, error: float) -> str:
 
 def _range(interval: tuple[float, float]) -> str:
     low, high = interval
-    return f"{100 * low:.2g} ... {100 * high:.2g}%"
+    return f"{_percent(low)} to {_percent(high)}%"
 
 
 def _share(value: float) -> str:
-    return f"< {100 * _LEAST_SHARE:g}%" if value < _LEAST_SHARE else f"{100 * value:.2g}%"
+    return f"< {100 * _LEAST_SHARE:g}%" if value < _LEAST_SHARE else f"{_percent(value)}%"
+
+
+def _percent(share: float) -> str:
+    """Two digits, never a power of ten: 2.3, 45, 100."""
+    return f"{100 * share:.2g}" if abs(share) < 0.995 else f"{100 * share:.0f}"
