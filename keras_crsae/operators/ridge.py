@@ -17,15 +17,19 @@ _TINY = 1e-30
 
 
 def ridge_fit(signal: Tensor, synthesise: Callable[[Tensor], Tensor], correlate: Callable[[Tensor], Tensor],
-              ridge: float = 0.0, observed: Tensor | None = None, steps: int = 50) -> tuple[Tensor, Tensor]:
+              ridge: Tensor | float = 0.0, observed: Tensor | None = None, steps: int = 50,
+              start: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """argmin_x 1/2 ||y - A x||^2 + ridge/2 ||x||^2 for each signal, by conjugate gradients.
 
     Args:
         signal: y, (batch, *space, channels).
         synthesise, correlate: A and its adjoint.
-        ridge: weight of ||x||^2; 0: least squares, of which the residual converges where A has a null space, too.
+        ridge: weight of ||x||^2, or one of each value, broadcastable to x; 0: least squares, of which
+            the residual converges where A has a null space, too.
         observed: None, or 0/1 of y's shape: 0 where a sample is missing.
         steps: of conjugate gradients.
+        start: x to begin with; None: 0. The fit stays in the range of ``correlate``: one that gives zeros outside a
+            support keeps x there as it is.
 
     Returns:
         x, and the residual y - A x, 0 where a sample is missing.
@@ -37,7 +41,8 @@ def ridge_fit(signal: Tensor, synthesise: Callable[[Tensor], Tensor], correlate:
         >>> ops.convert_to_numpy(x).ravel().tolist(), ops.convert_to_numpy(residual).ravel().tolist()
         ([0.25, 0.25], [0.5, 0.5])
     """
-    residual = signal if observed is None else observed * signal
+    residual = signal if start is None else signal - synthesise(start)
+    residual = residual if observed is None else observed * residual
     axes = tuple(range(1, len(signal.shape)))
 
     def total(values: Tensor) -> Tensor:  # one number a signal
@@ -45,15 +50,18 @@ def ridge_fit(signal: Tensor, synthesise: Callable[[Tensor], Tensor], correlate:
 
     residual = ops.convert_to_tensor(residual)
     direction = correlate(residual)
+    code = ops.zeros_like(direction) if start is None else start
+    direction = direction if start is None else direction - ridge * code
     power = total(ops.square(direction))
     enough = _ENOUGH * power
 
     def body(code: Tensor, residual: Tensor, direction: Tensor, power: Tensor) -> tuple[Tensor, ...]:
         change = synthesise(direction)
         change = change if observed is None else observed * change
-        curvature = total(ops.square(change)) + ridge * total(ops.square(direction))
-        # The exact minimum along the direction, so that the objective never grows, however the rounding falls.
-        step = (total(residual * change) - ridge * total(code * direction)) / (curvature + _TINY)
+        curvature = total(ops.square(change)) + total(ridge * ops.square(direction))
+        # The exact minimum along the direction: the objective never grows, however the rounding falls. Neighbouring
+        # positions of a smooth filter are nearly dependent, and past convergence the textbook step ran away there.
+        step = (total(residual * change) - total(ridge * code * direction)) / (curvature + _TINY)
         step = ops.where(power > enough, step, 0.0)
         code, residual = code + step * direction, residual - step * change
         gradient = correlate(residual) - ridge * code
@@ -62,7 +70,7 @@ def ridge_fit(signal: Tensor, synthesise: Callable[[Tensor], Tensor], correlate:
         return code, residual, direction, new
 
     # A loop of the graph: steps that are written out take seconds to trace.
-    code, residual, *_ = ops.while_loop(_go_on, body, (ops.zeros_like(direction), residual, direction, power),
+    code, residual, *_ = ops.while_loop(_go_on, body, (code, residual, direction, power),
                                         maximum_iterations=steps)
     return code, residual
 

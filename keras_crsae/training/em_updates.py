@@ -8,6 +8,7 @@ from __future__ import annotations
 from keras import ops
 
 from keras_crsae.layers.conv_dictionary import ConvDictionary
+from keras_crsae.operators.ridge import ridge_fit
 from keras_crsae.problem import code_priors, likelihoods
 from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.problem.count_likelihoods import CountLikelihood
@@ -18,8 +19,6 @@ from keras_crsae.training.inputs import Batch
 from keras_crsae.typing import Tensor
 
 _REFIT_STEPS = 20
-_ENOUGH = 1e-12  # share of the first squared gradient at which a signal counts as refitted: float32 rounding
-_TINY = 1e-30
 
 
 def code_norms(code: Tensor, sample_weight: Tensor | None = None,
@@ -116,45 +115,12 @@ def refit_on_support(signal: Tensor, code: Tensor, dictionary: ConvDictionary, m
     Returns:
         Refitted code, residual (zero at missing samples), number of observed samples, number of non-zeros.
     """
-    axes = tuple(range(1, len(code.shape)))
     observed = ops.ones_like(signal) if mask is None else mask
-
-    def total_of(values: Tensor) -> Tensor:  # one number a signal
-        return ops.sum(values, axis=axes, keepdims=True)
-
     support = ops.cast(ops.not_equal(code, 0.0), code.dtype)
-    residual = observed * (signal - dictionary.synthesis(code))
-    direction = support * _descent(dictionary, residual, code, ridge)
-    power = total_of(ops.square(direction))
-    enough = _ENOUGH * power
-
-    def body(code: Tensor, residual: Tensor, direction: Tensor, power: Tensor) -> tuple[Tensor, ...]:
-        change = observed * dictionary.synthesis(direction)
-        # The exact minimum along the direction: the residual never grows, however the rounding falls. Neighbouring
-        # positions of a smooth filter are nearly dependent, and past convergence the textbook step ran away there.
-        slope, curvature = total_of(residual * change), total_of(ops.square(change))
-        if ridge is not None:
-            slope = slope - total_of(ridge * code * direction)
-            curvature = curvature + total_of(ridge * ops.square(direction))
-        step = slope / (curvature + _TINY)
-        step = ops.where(power > enough, step, 0.0)
-        code, residual = code + step * direction, residual - step * change
-        gradient = support * _descent(dictionary, residual, code, ridge)
-        new = total_of(ops.square(gradient))
-        direction = ops.where(new > enough, gradient + new / (power + _TINY) * direction, 0.0)
-        return code, residual, direction, new
-
-    # A loop of the graph: written out, the steps were four fifths of what is traced of a training that learns sigma.
-    code, *_ = ops.while_loop(lambda *_: True, body, (code, residual, direction, power),
-                              maximum_iterations=steps)
+    code, _ = ridge_fit(signal, dictionary.synthesis, lambda residual: support * dictionary.adjoint(residual),
+                        0.0 if ridge is None else ridge, observed, steps, start=code)
     residual = observed * (signal - dictionary.synthesis(code))
     return code, residual, ops.sum(observed), ops.sum(support)
-
-
-def _descent(dictionary: ConvDictionary, residual: Tensor, code: Tensor, ridge: Tensor | None) -> Tensor:
-    """Minus the gradient of 1/2 ||y - D z||^2 + ridge/2 ||z||^2."""
-    correlation = dictionary.adjoint(residual)
-    return correlation if ridge is None else correlation - ridge * code
 
 
 def noise_variance(signal: Tensor, code: Tensor, dictionary: ConvDictionary, mask: Tensor | None = None,
