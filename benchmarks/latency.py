@@ -1,4 +1,4 @@
-"""How late does a live stream tell a spike, and how accurately?
+"""How late does a live stream report a spike, and how accurately?
 
 A tetrode is sorted and its encoder exported. Then a process without TensorFlow, on one core, receives the recording
 frame by frame. Latency is what passes from the arrival of a spike's extremum to the return of the call that reports
@@ -27,7 +27,7 @@ HEADERS = ["frame", "delay", "numba", "p50", "p99", "largest", "computing a fram
 
 
 def receive(folder, frame, delay, compiled, paced):
-    """Run the stream; print what was told and when, as JSON."""
+    """Run the stream; print what was reported and when, as JSON."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
     if not compiled:
         sys.modules["numba"] = None
@@ -37,7 +37,7 @@ def receive(folder, frame, delay, compiled, paced):
         raise RuntimeError("The stream shall run without TensorFlow.")
     encoder, recording = SparseEncoder(folder / "encoder.onnx"), np.load(folder / "recording.npy", mmap_mode="r")
     reader = SpikeReader.from_json(encoder.info["spikes"])
-    rate, told, latency, computing, counts = reader.sampling_frequency, {}, [], [], dict.fromkeys(EventKind, 0)
+    rate, latest, latency, computing, counts = reader.sampling_frequency, {}, [], [], dict.fromkeys(EventKind, 0)
     reported, now = [], 0.0
     with LiveStream(reader, encoder.encode, frame_samples=frame, delay=delay) as stream:
         used, begin = time.process_time(), time.perf_counter()
@@ -52,15 +52,15 @@ def receive(folder, frame, delay, compiled, paced):
             now = time.perf_counter() - begin if paced else max(now, arrived) + computing[-1]
             for event in events:
                 counts[event.kind] += 1
-                told[event.spike] = event
+                latest[event.spike] = event
                 if event.kind == EventKind.REPORTED:
                     reported.append(event[2:4])
                     latency.append(now - event.peak_sample / rate)
         for event in stream.finish():
             counts[event.kind] += 1
-            told[event.spike] = event
+            latest[event.spike] = event
         used = time.process_time() - used
-    final = sorted(e[2:4] for e in told.values() if e.kind != EventKind.WITHDRAWN)
+    final = sorted(e[2:4] for e in latest.values() if e.kind != EventKind.WITHDRAWN)
     print(json.dumps({"reported": reported, "final": final, "delay_s": stream.delay_s,
                       "counts": {str(k): v for k, v in counts.items()},
                       "latency": np.percentile(latency, [50, 99, 100]).tolist(),

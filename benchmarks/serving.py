@@ -203,7 +203,7 @@ class Client:
         status, received, answer = self.ask(case.model, body, headers)
         took = time.perf_counter() - start
         self.report.statuses[str(status)] += 1
-        if status == 429:  # busy, and told so
+        if status == 429:  # busy, and it says so
             return
         self.report.good += 1
         if status != 200:

@@ -77,7 +77,7 @@ PAGES = {
                      "690 MB. alphacsc 0.4.1 runs with NumPy 2.3, since its coordinate descent "
                      "fails with 2.4."),
     "spike-latency": Page(
-        "How late is a spike told?", (Source("latency"),),
+        "How late is a spike reported?", (Source("latency"),),
         "A recording that was sorted before is received by a process without TensorFlow on one core, a frame at a "
         "time. Latency: from the arrival of a spike's extremum to the return of the call that reports it; computing is "
         "the processor's time of each call, counted as if the frames had come in real time. Accuracy (TP / (TP + FN + "

@@ -69,10 +69,10 @@ def write_events(file: TextIO, reader: SpikeReader, encoder: SparseEncoder, reco
     samples, rate = recording.shape[0], reader.sampling_frequency
     counts: Counter[EventKind] = Counter()
 
-    def write(events: Sequence[SpikeEvent], told: int) -> None:
+    def write(events: Sequence[SpikeEvent], known_samples: int) -> None:
         counts.update(event.kind for event in events)
         file.writelines(f"{e.kind},{e.spike},{e.peak_sample / rate:.7f},{e.unit_id},{e.peak_value:.9g},{e.peak_sample},"
-                        f"{told / rate:.7f}\n" for e in events)
+                        f"{known_samples / rate:.7f}\n" for e in events)
 
     file.write(",".join(EVENT_COLUMNS) + "\n")
     with LiveStream(reader, encoder.encode, frame_samples=step, delay=delay) as stream:

@@ -26,7 +26,7 @@ LIVE_FRAME_SAMPLES = 64
 _MARGIN_KERNELS = 2
 #: A spike of the full answer that lies within so many seconds of a reported one corrects it.
 _SAME_SPIKE_S = 0.0005
-#: Changes of a peak value below this fraction are not told.
+#: Changes of a peak value below this fraction are not reported.
 _VALUE_TOLERANCE = 0.05
 
 
