@@ -210,9 +210,9 @@ def _prepare(model: CRsAE, crops: _Crops, settings: DenoiserTraining) -> tuple[f
         complete_basis = math.prod(model.kernel_size) * crops.channels
         sample = next(iter(crops.batches(model, size=_ADAPT_CROPS, weighted=False)))[0]
         first = "dct" if model.filters <= complete_basis else "windows"
-        exposure = sample["exposure"].numpy() if _takes_counts(model) else None
+        sizes = {"exposure": sample["exposure"].numpy()} if _takes_counts(model) else {}
         sample = sample["signal"] if isinstance(sample, dict) else sample
-        model.adapt(sample.numpy(), init=None if model.built else first, exposure=exposure)
+        model.adapt(sample.numpy(), init=None if model.built else first, **sizes)
     rate = settings.learning_rate
     if rate is None:
         raise ValueError("Expected settings without open values: call settings.resolve(sigma) first. Received: "
