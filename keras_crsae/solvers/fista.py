@@ -31,13 +31,11 @@ class FISTA(Solver):
         """The next (x, w, t); t stays as it is where ``factor`` is given, since a table costs less than t's sums."""
         x, w, t = state
         x_next = descend(w)
-        # x_next stands once in w: a sum of three gradients of a large code TensorFlow adds up in a variable of its own,
-        # whose name then clashes in a loop ("TmpVar already exists", 2.21).
         if factor is not None:
-            return x_next, (1.0 + factor) * x_next - factor * x, t
+            return x_next, _extrapolated(x_next, x, factor), t
         t_next = (1.0 + ops.sqrt(1.0 + 4.0 * ops.square(t))) / 2.0
-        f = ops.reshape((t - 1.0) / t_next, (-1, *(1 for _ in x.shape[1:])))
-        return x_next, (1.0 + f) * x_next - f * x, t_next
+        factor = ops.reshape((t - 1.0) / t_next, (-1, *(1 for _ in x.shape[1:])))
+        return x_next, _extrapolated(x_next, x, factor), t_next
 
     def momentum(self, iterations: int) -> list[float]:
         """(t_k - 1) / t_{k+1} for k = 0 ... iterations - 1."""
@@ -48,3 +46,13 @@ class FISTA(Solver):
             factors.append((t - 1.0) / t_next)
             t = t_next
         return factors
+
+
+def _extrapolated(x_next: Tensor, x: Tensor, factor: Tensor) -> Tensor:
+    """x_next + factor (x_next - x), so written that x's memory can take the result.
+
+    x_next enters under another name, whose gradients are summed by themselves: the sum of three gradients of a large
+    code TensorFlow holds in a temporary variable, whose name then clashes in a loop ("TmpVar already exists", 2.21).
+    """
+    y = ops.squeeze(ops.expand_dims(x_next, 0), 0)
+    return y + factor * (y - x)
