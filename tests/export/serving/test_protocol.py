@@ -14,7 +14,7 @@ from crsae_onnx.serving.binary_tensors import TYPES
 from crsae_onnx.serving.protocol import Models, RequestError
 
 import keras_crsae as kc
-from benchmarks.serving import mutated
+from benchmarks.serving_clients import mutated
 from keras_crsae.problem import Matrix
 
 

@@ -22,7 +22,8 @@ from crsae_onnx.cli import main
 from crsae_onnx.convert import convert
 
 import keras_crsae as kc
-from benchmarks.serving import cases, metrics, processes, soak, started
+from benchmarks.serving import metrics, processes, soak, started
+from benchmarks.serving_clients import cases
 
 ROOT = Path(__file__).parents[3]
 

@@ -1,4 +1,4 @@
-"""The soak of the server: what its clients send, and what counts as a failure; tests/export/serving runs it."""
+"""Clients of a server: what its clients send, and what counts as a failure; tests/export/serving runs it."""
 
 import random
 import re
@@ -6,7 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from benchmarks import serving
+from benchmarks import serving_clients as serving
+from benchmarks.serving import rows_of
 
 CASE = serving.Case("m", np.zeros((1, 8, 1), np.float32), {"code": np.zeros((1, 4, 2), np.float32)}, 1e-5)
 
@@ -59,4 +60,4 @@ def test_memory_that_grows_after_the_beginning_is_seen():
     report.latencies = [0.001] * 99 + [0.1]
     figures = report.summary()
     assert figures["p50_ms"] == pytest.approx(1.0) and figures["longest_ms"] == pytest.approx(100.0)
-    assert len(serving.rows_of(figures)) == 10
+    assert len(rows_of(figures)) == 10
