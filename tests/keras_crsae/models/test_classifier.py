@@ -1,11 +1,55 @@
 """SparseCodingClassifier: learns, is saved and resumed exactly, and refuses what does not fit."""
 
+import os
+import pathlib
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_crsae as kc
+
+#: 21 signals in batches of 4: the last batch of an epoch leaves the second replica without any.
+MIRRORED = """
+import numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import keras
+import keras_crsae as kc
+
+labels = np.arange(21) % 3
+x = np.exp(-np.square(np.arange(16) - 3 - 5 * labels[:, None]) / 4)[..., None].astype("float32")
+x += 0.05 * np.random.default_rng(0).standard_normal(x.shape)
+
+def train(strategy, size, gradient, weight):
+    with strategy.scope():
+        encoder = kc.CRsAE(4, size, gradient=gradient, iterations=20, lambda_init=0.1, sigma=1.0, seed=0,
+                           kernel_regularizer=kc.regularizers.Coherence(1e-2))
+        model = kc.SparseCodingClassifier(encoder, 3, head_regularizer=keras.regularizers.L2(1e-2))
+        model.compile(keras.optimizers.Adam(0.02, clipnorm=0.5))
+    history = model.fit(x, labels, sample_weight=weight, epochs=2, batch_size=4, shuffle=False, verbose=0,
+                        validation_data=(x[:7], labels[:7])).history
+    history["evaluate"] = model.evaluate(x, labels, batch_size=4, verbose=0)
+    return model, history
+
+two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+for case in ((16, "implicit", None), (5, "unrolled", np.linspace(0.1, 1, 21))):
+    (one, first), (other, second) = train(tf.distribute.get_strategy(), *case), train(two, *case)
+    assert int(one.optimizer.iterations) == 12
+    for a, b in zip([*one.weights, *one.optimizer.variables], [*other.weights, *other.optimizer.variables],
+                    strict=True):
+        a, b = (keras.ops.convert_to_numpy(v) for v in (a, b))
+        assert np.abs(a - b).max() <= 1e-4 * (np.abs(a).max() + 1e-30), (case, np.abs(a - b).max())
+    assert set(first) == set(second)
+    for name in first:
+        np.testing.assert_allclose(first[name], second[name], rtol=1e-4, err_msg=name)
+    np.testing.assert_allclose(other.predict(x[:5], verbose=0), one.predict(x[:5], verbose=0), atol=1e-4)
+    np.testing.assert_allclose(other.encode(x), one.encode(x), atol=1e-4)
+    print("equal")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +162,15 @@ def test_saved_and_loaded_it_is_the_same_and_trains_on_exactly(bumps, tmp_path):
         model.fit(*bumps, epochs=1, batch_size=16, verbose=0, shuffle=False)
     for a, b in zip(straight.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_two_replicas_learn_what_one_learns():
+    """In a process of its own: devices are divided before TensorFlow starts."""
+    made = subprocess.run([sys.executable, "-c", MIRRORED], cwd=pathlib.Path(__file__).parents[3], capture_output=True,
+                          text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}, check=False)
+    assert made.returncode == 0, made.stderr[-3000:]
+    assert made.stdout.split() == ["equal"] * 2
 
 
 def test_streams_weights_and_validation_data_are_taken(bumps):
