@@ -9,14 +9,10 @@ first sight of the data.
 """
 
 import json
-import re
-import resource
 import subprocess
 import sys
 import tempfile
-import time
 from argparse import Namespace
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +20,12 @@ from scipy.signal.windows import tukey
 
 from benchmarks import common
 from benchmarks.common import NOT_INSTALLED, limit_threads, machine, report, save, seconds
+from benchmarks.rank_one_worker import REFIT_DISTANCE, RUNS
 
 #: Share above the lowest objective that any competitor reached, at which time is taken.
 WITHIN = 1e-3
 SHAPES = ("triangle", "square", "sin", "cos", "square cos")
 REG = 0.05
-#: Positions within which ``run_refit`` takes one event of a filter.
-REFIT_DISTANCE = 4
 #: What memory is measured on: data that weigh as much as the libraries.
 LARGE = dict(trials=150, samples=1500, channels=400, filters=5, kernel=48)
 HOUR = dict(samples=540_000, channels=200, filters=8, kernel=48, window=1500)
@@ -67,144 +62,6 @@ def first_filters(signal, kernel, filters, seed=0):
 
     windows = window_filters(signal, (kernel,), filters, np.random.default_rng(seed), energy=True)
     return nearest_rank_one(windows)[:2]
-
-
-# Competitors: each writes the filters after each round, with the seconds until then.
-
-def run_alphacsc(path, threads, rounds):
-    """``BatchCDL(rank1=True)`` with locally greedy coordinate descent, as its examples have it."""
-    import warnings
-
-    warnings.simplefilter("ignore")
-    from alphacsc.learn_d_z_multi import learn_d_z_multi  # what BatchCDL calls; it takes a callback
-
-    data = started(path)
-    signal, first = data["signal"], np.concatenate([data["maps"], data["courses"]]).T
-    scale, found = signal.std(), []
-
-    def note(z_encoder, pobj):
-        found.append((*spent(), np.array(z_encoder.D_hat)))
-
-    options = dict(reg=float(data["reg"]) / scale, lmbd_max="fixed", n_iter=rounds, eps=1e-6, rank1=True,
-                   uv_constraint="separate", solver_z="lgcd", solver_z_kwargs={"tol": 1e-3, "max_iter": 10**6},
-                   solver_d="alternate_adaptive", solver_d_kwargs={"max_iter": 50}, D_init=first, verbose=0,
-                   random_state=0, n_jobs=threads)
-    learn_d_z_multi(signal, first.shape[0], data["courses"].shape[0], callback=note, **options)
-    channels = signal.shape[1]
-    return [(cpu, wall, atoms[:, :channels].T, atoms[:, channels:].T) for cpu, wall, atoms in found]
-
-
-def run_crsae(path, threads, rounds):
-    """``CRsAE(kernel_rank=1)``: EM with the code held, Adam with a falling rate, lambda fixed."""
-    import keras
-
-    import keras_crsae as kc
-
-    data = started(path)
-    signal, (kernel, filters) = data["signal"], data["courses"].shape
-    batch = max(1, len(signal) // 8)
-    steps = rounds * -(-len(signal) // batch)
-    model = kc.CRsAE(filters, kernel, kernel_rank=1, iterations=100, gradient="decoder", sigma=1.0, seed=0,
-                     lambda_init=float(data["reg"]), lambda_learning=None)
-    model.set_dictionary(data["courses"][:, None] * data["maps"])
-    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(4e-2, steps, alpha=0.02)))
-    found = []
-
-    class Note(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            found.append((*spent(), model.dictionary.maps, model.dictionary.time_courses))
-
-    recentre = kc.callbacks.RecentreFilters(within=0.5, until=2 * rounds // 3)
-    model.fit(signal, epochs=rounds, batch_size=batch, verbose=0, callbacks=[recentre, Note()])
-    return found
-
-
-def run_refit(path, threads, rounds):
-    """What follows to recover the filters: they learn from one event at a time, its amplitude refitted.
-
-    At its optimum an l1 penalty shares an event among neighbouring positions, which blurs edges, and blurred filters
-    lower the objective further.
-    """
-    import keras
-
-    import keras_crsae as kc
-
-    data = started(path)
-    with np.load(path.parent / "keras-crsae.npz") as stored:
-        maps, courses = stored["maps"][-1], stored["courses"][-1]
-    signal, batch = data["signal"], max(1, len(data["signal"]) // 8)
-    steps = rounds * -(-len(signal) // batch)
-    model = kc.CRsAE(courses.shape[1], courses.shape[0], kernel_rank=1, iterations=100, gradient="decoder", sigma=1.0,
-                     seed=0, lambda_init=float(data["reg"]), lambda_learning=None, refit_distance=REFIT_DISTANCE)
-    model.set_dictionary(courses[:, None] * maps)
-    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1.5e-2, steps, alpha=0.05)))
-    model.fit(signal, epochs=rounds, batch_size=batch, verbose=0)
-    return [(*spent(), model.dictionary.maps, model.dictionary.time_courses)]
-
-
-RUNS = {"alphacsc": run_alphacsc, "keras-crsae": run_crsae}
-_START = []
-
-
-def started(path=None):
-    """The clocks begin: libraries are imported. Returns the data of ``path``."""
-    before = _memory()
-    with np.load(path) if path else nullcontext({}) as stored:
-        data = dict(stored)
-    _START[:] = [_cpu(), time.perf_counter(), before]
-    return data
-
-
-def spent():
-    """Seconds of processor and clock since ``started``, of this process and its children."""
-    return _cpu() - _START[0], time.perf_counter() - _START[1]
-
-
-def _cpu():
-    return sum(usage.ru_utime + usage.ru_stime for usage in map(
-        resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
-
-
-def _memory():
-    """Peak of this process, MB; of Linux' own note, since the other one begins with the peak of the parent."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(), re.M)[1]) / 1e3
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-
-
-def work(name, threads, rounds, folder):
-    """What a process of its own does: ``name`` is a competitor, or "hour"."""
-    if name == "hour":
-        answer = hour(json.loads((folder / "hour.json").read_text()))
-    else:
-        run, data = (run_refit, "keras-crsae") if name == "refit" else (RUNS[name], name)
-        found = run(folder / f"data-{data}.npz", threads, rounds)
-        np.savez(folder / f"{name}.npz", cpu=[f[0] for f in found], wall=[f[1] for f in found],
-                 maps=np.array([f[2] for f in found]), courses=np.array([f[3] for f in found]))
-        answer = {"memory_mb": _memory(), "before_mb": _START[2]}
-    print(json.dumps(answer))
-
-
-def hour(sizes):
-    """Learn from and encode an hour of many channels: seconds and the peak of memory."""
-    import keras
-
-    import keras_crsae as kc
-
-    rng = np.random.default_rng(0)
-    signal = rng.standard_normal((1, sizes["samples"], sizes["channels"]), dtype=np.float32)
-    started()
-    model = kc.CRsAE(sizes["filters"], sizes["kernel"], kernel_rank=1, iterations=30, gradient="decoder", sigma=1.0,
-                     seed=0, code_prior="soft", lambda_learning=None)
-    windows = signal.reshape(-1, sizes["window"], sizes["channels"])
-    model.adapt(windows, init="windows")
-    model.compile(keras.optimizers.Adam(1e-2))
-    model.fit(windows, epochs=1, batch_size=16, verbose=0)
-    learned = spent()
-    code = model.encode(signal)
-    return {"learned": learned, "encoded": spent(), "memory_mb": _memory(), "signal_mb": signal.nbytes / 1e6,
-            "code_mb": code.nbytes / 1e6}
 
 
 def objective(data, maps, courses):
@@ -287,7 +144,7 @@ def recovery(arguments, folder, true, floor, kept):
 
 def process(python, name, arguments, rounds, folder):
     """The JSON that a process of its own prints; None where the package is missing."""
-    command = [python, "-m", "benchmarks.rank_one", "--threads", str(arguments.threads), "--work", name, "--rounds",
+    command = [python, "-m", "benchmarks.rank_one_worker", name, "--threads", str(arguments.threads), "--rounds",
                str(rounds), "--folder", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent, check=False)
     if "No module named 'alphacsc'" in done.stderr:
@@ -325,8 +182,8 @@ def memory(arguments, folder):
                      f"{grown / size:.2f} times the data"])
         kept[name] = {**answer, "data_mb": size}
     headers = ["", "data as it takes them", "peak of memory", "of it beside libraries", ""]
-    return report("rank_one", arguments, headers, rows, kept,
-                  f"memory, {len(signal)} trials of {signal.shape[1]} samples, {signal.shape[2]} channels")
+    return [report("rank_one", arguments, headers, rows, kept,
+                   f"memory, {len(signal)} trials of {signal.shape[1]} samples, {signal.shape[2]} channels")]
 
 
 def compare(arguments, folder):
@@ -375,30 +232,6 @@ def compare(arguments, folder):
     return [section, recovery(arguments, folder, (maps, courses), floor, kept)]
 
 
-def main():
-    made = common.parser(__doc__, threads=1)
-    made.add_argument("--repeats", type=int, default=3, help="runs of each")
-    made.add_argument("--rounds", type=int, default=16, help="epochs of keras-crsae")
-    made.add_argument("--alphacsc-rounds", type=int, default=12, help="iterations of alphacsc")
-    made.add_argument("--alphacsc-python", default=sys.executable, help="interpreter that has alphacsc")
-    made.add_argument("--work", help="used by the benchmark itself: what a process of its own does")
-    made.add_argument("--folder", type=Path, help="with --work")
-    arguments = made.parse_args()
-    limit_threads(arguments.threads)
-    if arguments.work:
-        work(arguments.work, arguments.threads, arguments.rounds, arguments.folder)
-        return
-    del arguments.work, arguments.folder
-    described, options = machine(arguments.threads), Namespace(**vars(arguments))
-    del options.alphacsc_python  # a path of this machine
-    with tempfile.TemporaryDirectory() as folder:
-        sections = compare(arguments, Path(folder))
-        for part in (memory, an_hour):
-            save("rank_one", options, described, sections)  # what there is, should the rest fail
-            sections.append(part(arguments, Path(folder)))
-    save("rank_one", options, described, sections)
-
-
 def an_hour(arguments, folder):
     """The table of a long recording of many channels."""
     sizes = dict(HOUR, samples=30_000, channels=40) if arguments.short else HOUR
@@ -408,8 +241,30 @@ def an_hour(arguments, folder):
              f"{sizes['kernel']}", seconds(answer["learned"][1]),
              seconds(answer["encoded"][1] - answer["learned"][1]), f"{answer['memory_mb']:.0f} MB",
              f"{answer['signal_mb']:.0f} MB"]]
-    return report("rank_one", arguments, ["an hour", "one epoch", "encode", "peak of memory", "of it the signal"], rows,
-                  {**answer, **sizes}, "an hour at 150 Hz")
+    headers = ["an hour", "one epoch", "encode", "peak of memory", "of it the signal"]
+    return [report("rank_one", arguments, headers, rows, {**answer, **sizes}, "an hour at 150 Hz")]
+
+
+#: Parts by the name of their result's file.
+PARTS = {"": compare, "memory": memory, "hour": an_hour}
+
+
+def main():
+    made = common.parser(__doc__, threads=1)
+    made.add_argument("--repeats", type=int, default=3, help="runs of each")
+    made.add_argument("--rounds", type=int, default=16, help="epochs of keras-crsae")
+    made.add_argument("--alphacsc-rounds", type=int, default=12, help="iterations of alphacsc")
+    made.add_argument("--alphacsc-python", default=sys.executable, help="interpreter that has alphacsc")
+    made.add_argument("--part", choices=["same", *filter(None, PARTS)], action="append",
+                      help="the same objective, memory, or an hour of many channels (default: all)")
+    arguments = made.parse_args()
+    limit_threads(arguments.threads)
+    described, options = machine(arguments.threads), Namespace(**vars(arguments))
+    del options.alphacsc_python, options.part  # a path of this machine; each part has its file
+    for name, part in PARTS.items():
+        if not arguments.part or (name or "same") in arguments.part:
+            with tempfile.TemporaryDirectory() as folder:
+                save("rank_one", options, described, part(arguments, Path(folder)), part=name)
 
 
 if __name__ == "__main__":
