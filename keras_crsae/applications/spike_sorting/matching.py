@@ -34,7 +34,7 @@ class UnitSpikes(NamedTuple):
 def match_templates(signal: np.ndarray, templates: np.ndarray, refractory: int,
                     amplitude_cv: float | np.ndarray = DEFAULTS.initial_amplitude_cv,
                     log_odds_against: float | np.ndarray = DEFAULTS.initial_log_odds_against_nats,
-                    thorough: bool = False) -> UnitSpikes:
+                    thorough: bool = False, overlap: np.ndarray | None = None) -> UnitSpikes:
     """The most probable spikes of ``templates``; see ``crsae_onnx.core.spikes.template_matching``.
 
     Args:
@@ -44,6 +44,7 @@ def match_templates(signal: np.ndarray, templates: np.ndarray, refractory: int,
         amplitude_cv: coefficient of variation of a unit's amplitudes, a number or (units,).
         log_odds_against: log odds against a spike at one sample, a number or (units,).
         thorough: also search distant pairs.
+        overlap: None, or ``gram`` of the unit-norm filters, where it is known.
 
     Example:
         >>> import numpy as np
@@ -55,7 +56,7 @@ def match_templates(signal: np.ndarray, templates: np.ndarray, refractory: int,
     """
     norms, units = template_norms(templates), len(templates)
     matcher = TemplateMatcher(as_kernel(templates), norms, np.broadcast_to(amplitude_cv, units),
-                              np.broadcast_to(log_odds_against, units), refractory)
+                              np.broadcast_to(log_odds_against, units), refractory, overlap=overlap)
     return UnitSpikes(templates, *match_pieces(matcher, signal, thorough))
 
 

@@ -106,6 +106,7 @@ class SortingParameters:
     window_samples: int = 2048  #: of a training window
     maximum_windows: int = 192
     full_work_channels: int = 24  #: units times channels above which fewer windows are used
+    most_work_channels: int = 1000  #: the same above which the default number of epochs is not spent
     learning_rate: float = 1e-3  #: of Adam, decayed to 0 by a cosine
     initial_lambda: float = 3.0  #: rate of the prior on the code, at noise 1
     prior_strength: float = 3.0  #: of the Gamma prior on lambda, see ``GammaPrior``

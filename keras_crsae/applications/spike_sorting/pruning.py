@@ -14,6 +14,8 @@ from keras_crsae.applications.spike_sorting.templates import as_kernel, template
 #: Correlation over shifts with the most similar unit below which others do not explain a unit: even if three explain it
 #: whole, one has a correlation of .58 with it.
 _LEAST_CORRELATION = 0.5
+#: Other units, the most similar ones, that are tried together to explain a unit: as many as a tetrode sees.
+_LARGEST_GROUP = 12
 
 
 def prune_units(templates: np.ndarray, waves: list[np.ndarray], samples: int, refractory: int,
@@ -42,48 +44,74 @@ def prune_units(templates: np.ndarray, waves: list[np.ndarray], samples: int, re
             keep.append(row)
     most = parameters.pruning_waveforms
     sample = [w[:: max(1, len(w) // most)][:most] for w in waves]
-    reached = np.any(templates, axis=1, keepdims=True)[:, 0]
-    alike = gram(as_kernel(templates)).max(axis=2)
-    # Only units that share a channel explain each other, and of what several explain one explains a good part; what
-    # does not change is not fitted again.
-    fitted: dict[tuple[int, ...], tuple[float, bool]] = {}
-    while len(keep) > 1:
-        weak: dict[int, float] = {}
-        for row in keep:
-            group = [row, *(other for other in keep if other != row and (reached[other] & reached[row]).any())]
-            if max((alike[row, other] for other in group[1:]), default=0.0) >= _LEAST_CORRELATION:
-                loss, weaker = fitted.setdefault(tuple(group), (math.nan, False))
-                if math.isnan(loss):
-                    channels = reached[group].sum(axis=0) > 0
-                    loss, others = loss_without(templates[group][:, :, channels], sample[row][:, :, channels], 0,
-                                                refractory, parameters)
-                    weaker = loss < parameters.minimum_loss_nats and not exceeds_chance(
-                        int(counts[row]), counts[group[1:]], others, len(sample[row]), samples, parameters)
-                    fitted[tuple(group)] = loss, weaker
-                if weaker:
+    groups = _Groups(templates, keep)
+    weak: dict[int, float] = {}
+    stale = list(keep)
+    while True:
+        for row in stale:
+            weak.pop(row, None)
+            if len(group := groups.of(row)) > 1:
+                channels = groups.reached[group].sum(axis=0) > 0
+                loss, others = loss_without(templates[group][:, :, channels], sample[row][:, :, channels], 0,
+                                            refractory, parameters, groups.overlap[np.ix_(group, group)])
+                groups.used[row] = set(group[1:][np.unique(others.unit_id)].tolist())
+                if loss < parameters.minimum_loss_nats and not exceeds_chance(
+                        int(counts[row]), counts[group[1:]], others, len(sample[row]), samples, parameters):
                     weak[row] = loss
         if not weak:
             break
         weakest = min(weak, key=lambda row: weak[row])
-        reasons[weakest] = f"other units explain its waveform (loss {weak[weakest]:.1f} nats a spike)"
+        reasons[weakest] = f"other units explain its waveform (loss {weak.pop(weakest):.1f} nats a spike)"
         keep.remove(weakest)
+        stale = groups.drop(weakest)
     return keep, reasons
 
 
+class _Groups:
+    """Which units may explain each other: those that share a channel, the most similar ones.
+
+    On a wide probe a group does not grow with the probe.
+    """
+
+    def __init__(self, templates: np.ndarray, rows: list[int]) -> None:
+        self.reached = np.any(templates, axis=1, keepdims=True)[:, 0]
+        self.overlap = gram(as_kernel(templates))
+        self._alike = self.overlap.max(axis=2)
+        self._kept = np.isin(np.arange(len(templates)), rows)
+        self.used: dict[int, set[int]] = {}  #: of a row, the others that explain some of its waveforms
+
+    def of(self, row: int) -> np.ndarray:
+        """The row and then, ascending, those that may explain it; the row alone where none is similar."""
+        shared = np.flatnonzero(self._kept & (self.reached @ self.reached[row]))
+        shared = shared[shared != row]
+        nearest = np.sort(shared[np.argsort(-self._alike[row, shared], kind="stable")[:_LARGEST_GROUP]])
+        if self._alike[row, nearest].max(initial=0.0) < _LEAST_CORRELATION:
+            return np.array([row])
+        return np.array([row, *nearest])
+
+    def drop(self, row: int) -> list[int]:
+        """Remove a row; those whose explanation changes with that."""
+        self._kept[row] = False
+        return [other for other, used in self.used.items() if self._kept[other] and row in used]
+
+
 def loss_without(templates: np.ndarray, waves: np.ndarray, unit: int, refractory: int,
-                 parameters: SortingParameters = DEFAULTS) -> tuple[float, UnitSpikes]:
+                 parameters: SortingParameters = DEFAULTS, overlap: np.ndarray | None = None
+                 ) -> tuple[float, UnitSpikes]:
     """(nats, spikes of the others): log likelihood a spike lost when the other units explain a unit's waveforms.
 
     Small for a copy of another unit, and for the sum of two units that fire together. The prior odds of a spike are
     not counted, so that two spikes in place of one lose nothing where they fit as well. The waveforms are laid one
-    after the other, each between zeros of its own length.
+    after the other, each between zeros of its own length. ``overlap``: None, or ``gram`` of the unit-norm filters.
     """
     kernel_size = templates.shape[1]
     padding = ((0, 0), (kernel_size, kernel_size), (0, 0))
     signal = np.pad(waves, padding).reshape(-1, templates.shape[2]).astype(np.float32)
     prior = parameters.initial_amplitude_cv, parameters.initial_log_odds_against_nats
-    itself = match_templates(signal, templates[unit:unit + 1], refractory, *prior)
-    others = match_templates(signal, np.delete(templates, unit, axis=0), refractory, *prior)
+    rest = np.delete(np.arange(len(templates)), unit)
+    itself, others = (match_templates(signal, templates[rows], refractory, *prior, overlap=None if overlap is None
+                                      else np.ascontiguousarray(overlap[np.ix_(rows, rows)]))
+                      for rows in (np.array([unit]), rest))
     lost = _log_likelihood(itself, signal, prior[0]) - _log_likelihood(others, signal, prior[0])
     return lost / len(waves), others
 

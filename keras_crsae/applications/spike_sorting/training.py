@@ -62,12 +62,13 @@ def train_model(templates: np.ndarray, white: np.ndarray, parameters: SortingPar
         parameters: model, windows and optimiser.
         seed: int.
         progress: called with the fraction of the steps that is done.
-        gain: ``held_out_gain``; below ``minimum_training_gain_nats`` the model is not trained,
-            unless another number of epochs than the default was asked for.
+        gain: ``held_out_gain``; below ``minimum_training_gain_nats`` the model is not trained, nor where units times
+            channels pass ``most_work_channels``, which multiply the cost, unless another number of epochs than the
+            default was asked for.
 
     Returns:
-        (model, Keras' ``History.history``, empty where the model was not trained: ``epochs`` is 0, the gain small or
-        the signal shorter than a window).
+        (model, Keras' ``History.history``, empty where the model was not trained: ``epochs`` is 0, the gain
+        small, the probe too wide or the signal shorter than a window).
     """
     model = CRsAE(filters=len(templates), kernel_size=templates.shape[1], iterations=parameters.iterations, sigma=1.0,
                   lambda_init=parameters.initial_lambda, lambda_prior=GammaPrior(strength=parameters.prior_strength),
@@ -75,7 +76,8 @@ def train_model(templates: np.ndarray, white: np.ndarray, parameters: SortingPar
     model.set_dictionary(as_kernel(templates))
     windows = training_windows(white, len(templates), parameters)
     epochs, batch_size = parameters.epochs, parameters.batch_size
-    promising = gain >= parameters.minimum_training_gain_nats or epochs != DEFAULTS.epochs
+    affordable = len(templates) * white.shape[1] <= parameters.most_work_channels
+    promising = (gain >= parameters.minimum_training_gain_nats and affordable) or epochs != DEFAULTS.epochs
     if epochs == 0 or not len(windows) or not promising:
         return model, {}
     steps = epochs * -(-len(windows) // batch_size)

@@ -105,26 +105,42 @@ def _gain(model: Model, state: State, start: int, unit: int, amplitude: float) -
 
 
 @compiled
-def _allowed(state: State, low: int, high: int, dead: int) -> Array:
-    """Boolean (units, high - low): no spike of the unit is within its refractory time."""
-    allowed = np.ones((state.correlation.shape[0], high - low), np.bool_)
+def _near(model: Model, one: int, two: int) -> IntArray:
+    """Units that overlap one of two, ascending: what their spikes may be exchanged for."""
+    out = np.empty(len(model.overlap), np.int64)
+    count = 0
+    for unit in range(len(out)):
+        if model.overlap[one, unit] or model.overlap[two, unit]:
+            out[count] = unit
+            count += 1
+    return out[:count]
+
+
+@compiled
+def _allowed(state: State, low: int, high: int, dead: int, near: IntArray) -> Array:
+    """Boolean (units in ``near``, high - low): no spike of the unit is within its refractory time."""
+    allowed = np.ones((len(near), high - low), np.bool_)
     i = _left_of(state, low - dead + 1)
     while i < state.num_spikes[0] and state.start[i] < high + dead - 1:
-        for t in range(max(0, state.start[i] - dead + 1 - low), min(high - low, state.start[i] + dead - low)):
-            allowed[state.unit[i], t] = False
+        row = np.searchsorted(near, state.unit[i])
+        if row < len(near) and near[row] == state.unit[i]:
+            for t in range(max(0, state.start[i] - dead + 1 - low), min(high - low, state.start[i] + dead - low)):
+                allowed[row, t] = False
         i += 1
     return allowed
 
 
 @compiled
-def _best(model: Model, state: State, low: int, high: int, dead: int) -> tuple[float, int, int, float]:
+def _best(model: Model, state: State, low: int, high: int, dead: int, near: IntArray
+          ) -> tuple[float, int, int, float]:
     """(gain, start, unit, amplitude)."""
     low, high = max(0, low), min(state.correlation.shape[1], high)
-    allowed = _allowed(state, low, high, dead)
-    gain, start, unit, coefficient = -np.inf, low, 0, 0.0
-    for u in range(allowed.shape[0]):
+    allowed = _allowed(state, low, high, dead, near)
+    gain, start, unit, coefficient = -np.inf, low, near[0], 0.0
+    for row in range(len(near)):
+        u = near[row]
         for t in range(low, high):
-            if allowed[u, t - low]:
+            if allowed[row, t - low]:
                 linear = max(state.correlation[u, t] + model.mean_term[u], 0.0)
                 value = linear * linear * (0.5 / model.quadratic[u]) - model.constant[u]
                 if value > gain:
@@ -142,41 +158,44 @@ def _pair_bound(p: float, q: float, j: float, k: float, g: float) -> float:
 
 
 @compiled
-def _best_two(model: Model, state: State, low: int, high: int, known: Limits, least: float
+def _best_two(model: Model, state: State, low: int, high: int, known: Limits, least: float, near: IntArray
               ) -> tuple[float, IntArray, IntArray, Array]:
     """(gain, starts, units, amplitudes) of two; a gain of -inf where none exceeds ``least``."""
     low, high = max(0, low), min(state.correlation.shape[1], high)
-    allowed = _allowed(state, low, high, known.refractory)
-    linear, largest = np.zeros(allowed.shape), np.zeros(allowed.shape[0])
-    best = np.full(allowed.shape[0], -1e9)
-    for u in range(allowed.shape[0]):
+    allowed = _allowed(state, low, high, known.refractory, near)
+    linear, largest = np.zeros(allowed.shape), np.zeros(len(near))
+    best = np.full(len(near), -1e9)
+    for row in range(len(near)):
+        u = near[row]
         for t in range(high - low):
-            if allowed[u, t]:
-                linear[u, t] = max(state.correlation[u, low + t] + model.mean_term[u], 0.0)
-                largest[u] = max(largest[u], linear[u, t])
-                best[u] = max(best[u], linear[u, t] ** 2 * (0.5 / model.quadratic[u]) - model.constant[u])
-    units = np.sort(np.argsort(-best, kind="mergesort")[:known.pair_units])
+            if allowed[row, t]:
+                linear[row, t] = max(state.correlation[u, low + t] + model.mean_term[u], 0.0)
+                largest[row] = max(largest[row], linear[row, t])
+                best[row] = max(best[row], linear[row, t] ** 2 * (0.5 / model.quadratic[u]) - model.constant[u])
+    rows = np.sort(np.argsort(-best, kind="mergesort")[:known.pair_units])
     starts, chosen, amplitudes = np.zeros(2, np.int64), np.zeros(2, np.int64), np.zeros(2)
     gain, size = -np.inf, (model.gram.shape[2] + 1) // 2
-    for a in range(len(units)):
-        u = units[a]
-        for b in range(a, len(units)):
-            v, costs = units[b], model.constant[u] + model.constant[units[b]]
-            needed = max(least, gain) - _BOUND_MARGIN + costs
+    for a in range(len(rows)):
+        m, u = rows[a], near[rows[a]]
+        for b in range(a, len(rows)):
+            n, v = rows[b], near[rows[b]]
+            needed = max(least, gain) - _BOUND_MARGIN + model.constant[u] + model.constant[v]
             opposite = model.opposite[u, v]
-            if _pair_bound(largest[u], largest[v], model.quadratic[u], model.quadratic[v], opposite) < needed:
+            if _pair_bound(largest[m], largest[n], model.quadratic[u], model.quadratic[v], opposite) < needed:
                 continue
             for t in range(high - low):
-                p = linear[u, t]
-                if p > 0 and _pair_bound(p, largest[v], model.quadratic[u], model.quadratic[v], opposite) >= needed:
-                    value, s = _best_partner(model, linear[v], u, v, t, np.float32(p), known.refractory, size)
+                p = linear[m, t]
+                if p > 0 and _pair_bound(p, largest[n], model.quadratic[u], model.quadratic[v], opposite) >= needed:
+                    value, s = _best_partner(model, linear[n], u, v, t, np.float32(p), known.refractory, size)
                     if value > gain:
-                        gain, starts[0], starts[1], chosen[0], chosen[1] = value, t, s, u, v
+                        gain, starts[0], starts[1], chosen[0], chosen[1] = value, t, s, m, n
     if gain <= -np.inf:
         return -np.inf, starts, chosen, amplitudes
-    u, v, lag = chosen[0], chosen[1], starts[1] - starts[0]
+    p, q = linear[chosen[0], starts[0]], linear[chosen[1], starts[1]]
+    u, v, lag = near[chosen[0]], near[chosen[1]], starts[1] - starts[0]
+    chosen[0], chosen[1] = u, v
     g = float(model.gram[u, v, size - 1 + lag]) if abs(lag) < size else 0.0
-    p, q, j, k = linear[u, starts[0]], linear[v, starts[1]], model.quadratic[u], model.quadratic[v]
+    j, k = model.quadratic[u], model.quadratic[v]
     amplitudes[0], amplitudes[1] = (k * p - g * q) / (j * k - g * g), (j * q - g * p) / (j * k - g * g)
     gain = (p * amplitudes[0] + q * amplitudes[1]) / 2 - (model.constant[u] + model.constant[v])
     return gain, starts + low, chosen, amplitudes
@@ -207,8 +226,9 @@ def _move_each(model: Model, state: State, known: Limits) -> int:
     changed = i = 0
     while i < state.num_spikes[0]:
         start, unit, _ = _pop(model, state, i)
+        near = model.neighbours[model.first_neighbour[unit]:model.first_neighbour[unit + 1]]
         gain, new, new_unit, amplitude = _best(model, state, start - known.step, start + known.step + 1,
-                                               known.refractory)
+                                               known.refractory, near)
         changed += gain <= 0 or new != start or new_unit != unit
         if gain > 0:
             i = max(i, _add(model, state, new, new_unit, amplitude)) + 1
@@ -226,21 +246,13 @@ def _add_missed(model: Model, state: State, known: Limits) -> int:
                 best[t] = max(best[t], linear * linear * (0.5 / model.quadratic[u]) - model.constant[u])
     where = np.flatnonzero(best > -np.inf)
     gains = best[where]
-    changed = 0
+    changed, every = 0, np.arange(units)
     for t in where[np.argsort(-gains, kind="mergesort")]:
-        gain, start, unit, amplitude = _best(model, state, t, t + 1, known.refractory)
+        gain, start, unit, amplitude = _best(model, state, t, t + 1, known.refractory, every)
         if gain > 0:
             _add(model, state, start, unit, amplitude)
             changed += 1
     return changed
-
-
-@compiled
-def _overlap(model: Model, u: int, v: int) -> bool:
-    for n in range(model.first_neighbour[u], model.first_neighbour[u + 1]):
-        if model.neighbours[n] == v:
-            return True
-    return False
 
 
 @compiled
@@ -249,7 +261,7 @@ def _move_pairs(model: Model, state: State, known: Limits) -> int:
     while i + 1 < state.num_spikes[0]:
         j = i + 1
         while j < state.num_spikes[0] and state.start[j] - state.start[i] <= known.near:
-            if _overlap(model, state.unit[i], state.unit[j]) and _move_pair(model, state, known, i, j):
+            if model.overlap[state.unit[i], state.unit[j]] and _move_pair(model, state, known, i, j):
                 changed += 1
                 break
             j += 1
@@ -263,11 +275,11 @@ def _move_pair(model: Model, state: State, known: Limits, i: int, j: int) -> boo
     old = _gain(model, state, *second)
     first = _pop(model, state, i)
     old += _gain(model, state, *first)
-    new = 0.0
+    new, near = 0.0, _near(model, first[1], second[1])
     added = [(0, 0, 0.0) for _ in range(0)]
     for _ in range(2):
         gain, start, unit, amplitude = _best(model, state, first[0] - known.step, second[0] + known.step + 1,
-                                             known.refractory)
+                                             known.refractory, near)
         if gain <= 0:
             break
         _add(model, state, start, unit, amplitude)
@@ -291,21 +303,31 @@ def _try_pairs(model: Model, state: State, known: Limits, settled: Array) -> int
     i = 0
     while i + 1 < state.num_spikes[0]:
         near = state.start[i + 1] - state.start[i] <= known.pair_near
-        if near and _overlap(model, state.unit[i], state.unit[i + 1]):
+        if near and model.overlap[state.unit[i], state.unit[i + 1]]:
             changed += _replace(model, state, known, settled, i, 2, known.step)
         i += 1
     return changed
 
 
 @compiled
-def _surroundings(state: State, i: int, members: int, first: int, last: int) -> int:
-    """A number that stands for spikes [i, i + members) among those in [first, last); never 0."""
-    key = np.uint64(members * 64 + i - first + 1)
+def _surroundings(model: Model, state: State, i: int, members: int, first: int, last: int, near: IntArray) -> int:
+    """A number that stands for spikes [i, i + members) among those in [first, last) that overlap ``near``; never 0."""
+    key = np.uint64(members)
     for n in range(first, last):
-        for value in (state.start[n], state.unit[n]):
+        if not _overlaps_some(model, state.unit[n], near):
+            continue
+        for value in (state.start[n], state.unit[n], int(n == i)):
             key = (key ^ np.uint64(value + 1)) * np.uint64(0x9E3779B97F4A7C15)
             key ^= key >> np.uint64(29)
     return key | np.uint64(1)
+
+
+@compiled
+def _overlaps_some(model: Model, unit: int, near: IntArray) -> bool:
+    for other in near:
+        if model.overlap[unit, other]:
+            return True
+    return False
 
 
 @compiled
@@ -322,7 +344,8 @@ def _slot(settled: Array, key: int) -> int:
 def _replace(model: Model, state: State, known: Limits, settled: Array, i: int, members: int, radius: int) -> bool:
     low, high = state.start[i] - radius, state.start[i + members - 1] + radius + 1
     size = (model.gram.shape[2] + 1) // 2
-    key = _surroundings(state, i, members, _left_of(state, low - size), _left_of(state, high + size + 1))
+    near = _near(model, state.unit[i], state.unit[i + members - 1])
+    key = _surroundings(model, state, i, members, _left_of(state, low - size), _left_of(state, high + size + 1), near)
     slot = _slot(settled, key)
     if settled[slot] == key:
         return False
@@ -333,10 +356,10 @@ def _replace(model: Model, state: State, known: Limits, settled: Array, i: int, 
         old.append(_pop(model, state, i))
         least += _gain(model, state, *old[1])
     better = False
-    gain, start, unit, amplitude = _best(model, state, low, high, known.refractory)
+    gain, start, unit, amplitude = _best(model, state, low, high, known.refractory, near)
     if gain > least:
         least, better = gain, True
-    two, starts, units, amplitudes = _best_two(model, state, low, high, known, least)
+    two, starts, units, amplitudes = _best_two(model, state, low, high, known, least, near)
     if two > least:
         for n in range(2):
             _add(model, state, starts[n], units[n], amplitudes[n])

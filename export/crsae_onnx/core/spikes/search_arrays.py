@@ -21,6 +21,7 @@ class Model(NamedTuple):
     opposite: Array  #: float64 (units, units): largest -gram over lags, at least 0
     first_neighbour: IntArray  #: (units + 1,): where each unit's begin in ``neighbours``
     neighbours: IntArray  #: units that it overlaps, itself among them
+    overlap: Array  #: bool (units, units), the same as a matrix
 
 
 class State(NamedTuple):
@@ -48,13 +49,15 @@ class Limits(NamedTuple):
 
 def flat_model(model: AmplitudeModel) -> Model:
     """``Model`` of an ``AmplitudeModel``."""
-    overlap = [np.flatnonzero(row.any(axis=1)) for row in model.gram]
+    matrix: Array = np.any(model.gram, axis=2, keepdims=True)[:, :, 0] | np.eye(len(model.gram), dtype=bool)
+    overlap = [np.flatnonzero(row) for row in matrix]
     mean_term, quadratic, constant = (np.ascontiguousarray(v[:, 0], np.float64)
                                       for v in (model.mean_term, model.quadratic, model.constant))
     return Model(np.ascontiguousarray(model.gram, np.float32), mean_term, quadratic, constant,
                  np.ascontiguousarray(model.min_correlation[:, 0], np.float32),
                  np.maximum(-model.gram.min(axis=2), 0).astype(np.float64),
-                 np.cumsum([0, *map(len, overlap)]).astype(np.int64), np.concatenate(overlap).astype(np.int64))
+                 np.cumsum([0, *map(len, overlap)]).astype(np.int64), np.concatenate(overlap).astype(np.int64),
+                 np.ascontiguousarray(matrix))
 
 
 def limits(parameters: MatchingParameters, size: int, refractory: int, thorough: bool) -> Limits:

@@ -87,7 +87,7 @@ class SpikeSearch:
         self.model, self.correlation, self.positions = model, correlation, correlation.shape[1]
         self.refractory, self.parameters = refractory, parameters
         self.size = (model.gram.shape[2] + 1) // 2
-        self._overlap: Array = np.any(model.gram, axis=2, keepdims=True)[:, :, 0]
+        self._overlap: Array = np.any(model.gram, axis=2, keepdims=True)[:, :, 0] | np.eye(len(model.gram), dtype=bool)
         #: Units that each one overlaps; the correlations of others it leaves as they are.
         self._overlapping = [np.flatnonzero(row) for row in self._overlap]
         self.start: list[int] = []
@@ -95,6 +95,10 @@ class SpikeSearch:
         self.amplitude: list[float] = []
         #: Spikes and their surroundings that trying all pairs did not improve.
         self._settled: set[tuple[int, int, tuple[int, ...], tuple[int, ...]]] = set()
+
+    def _near(self, units: list[int]) -> Array:
+        """Units that overlap some of these, ascending: what their spikes may be exchanged for."""
+        return np.flatnonzero(self._overlap[units].sum(axis=0))
 
     def _subtract(self, start: int, unit: int, amplitude: float) -> None:
         first = start - self.size + 1
@@ -130,45 +134,53 @@ class SpikeSearch:
         return float(amplitude * (self.correlation[unit, start] + model.mean_term[unit, 0])
                      - 0.5 * model.quadratic[unit, 0] * amplitude**2 - model.constant[unit, 0])
 
-    def _gains(self, low: int, high: int) -> tuple[int, Array, Array]:
-        """(low, gains, linear coefficients) of another spike of each unit at each start in [low, high)."""
+    def _gains(self, low: int, high: int, near: Array) -> tuple[int, Array, Array]:
+        """(low, gains, linear coefficients) of another spike of each unit in ``near`` at each start in [low, high)."""
         model, low, high = self.model, max(0, low), min(self.positions, high)
-        linear = np.maximum(self.correlation[:, low:high] + model.mean_term, 0)
-        gains = linear * linear * (0.5 / model.quadratic) - model.constant
+        linear = np.maximum(self.correlation[near, low:high] + model.mean_term[near], 0)
+        gains = linear * linear * (0.5 / model.quadratic[near]) - model.constant[near]
         dead = self.refractory
         i = bisect.bisect_left(self.start, low - dead + 1)
         while i < len(self.start) and self.start[i] < high + dead - 1:
-            gains[self.unit[i], max(0, self.start[i] - dead + 1 - low):max(0, self.start[i] + dead - low)] = _FORBIDDEN
+            row = np.flatnonzero(near == self.unit[i])
+            gains[row, max(0, self.start[i] - dead + 1 - low):max(0, self.start[i] + dead - low)] = _FORBIDDEN
             i += 1
         return low, gains, linear
 
-    def best(self, low: int, high: int) -> tuple[float, Spike]:
-        """(gain, spike) of the best additional spike that starts in [low, high)."""
-        low, gains, linear = self._gains(low, high)
-        unit, at = divmod(int(gains.argmax()), gains.shape[1])
-        return float(gains[unit, at]), (at + low, unit, float(linear[unit, at] / self.model.quadratic[unit, 0]))
+    def best(self, low: int, high: int, near: Array | None = None) -> tuple[float, Spike]:
+        """(gain, spike) of the best additional spike, of any unit or those in ``near``, that starts in [low, high)."""
+        near = np.arange(len(self._overlap)) if near is None else near
+        low, gains, linear = self._gains(low, high, near)
+        row, at = divmod(int(gains.argmax()), gains.shape[1])
+        unit = int(near[row])
+        return float(gains[row, at]), (at + low, unit, float(linear[row, at] / self.model.quadratic[unit, 0]))
 
-    def best_two(self, low: int, high: int) -> tuple[float, list[Spike]]:
-        """(gain, [spike, spike]) of the best two additional spikes that start in [low, high)."""
+    def best_two(self, low: int, high: int, near: Array | None = None) -> tuple[float, list[Spike]]:
+        """(gain, [spike, spike]) of the best two additional spikes that start in [low, high); as ``best``."""
         model = self.model
-        low, gains, linear = self._gains(low, high)
+        near = np.arange(len(self._overlap)) if near is None else near
+        low, gains, linear = self._gains(low, high, near)
         linear[gains == _FORBIDDEN] = 0
-        units = np.sort(np.argsort(-gains.max(axis=1), kind="stable")[:self.parameters.pair_units])
+        rows = np.sort(np.argsort(-gains.max(axis=1), kind="stable")[:self.parameters.pair_units])
+        units = near[rows]
         span, wide = linear.shape[1] - 1, self.size - 1
         overlap = model.gram[units[:, None], units][:, :, max(0, wide - span):wide + span + 1]
         if span > wide:  # spikes further apart than a kernel do not overlap
             overlap = np.pad(overlap, ((0, 0), (0, 0), (span - wide, span - wide)))
-        gain, pair = best_pair(linear[units], model.quadratic[units, 0], model.constant[units, 0], overlap,
+        gain, pair = best_pair(linear[rows], model.quadratic[units, 0], model.constant[units, 0], overlap,
                                self.refractory)
         return gain, [(at + low, int(units[u]), amplitude) for u, at, amplitude in pair]
 
     def move_each(self) -> int:
-        """Take each spike out and put the best one near it back, where one gains; the number of changes."""
+        """Take each spike out and put the best one near it back, where one gains; the number of changes.
+
+        Of the units that overlap its own: others do not interact with it, on a wide probe most of them.
+        """
         changed = i = 0
         step = self.parameters.step_samples
         while i < len(self.start):
             old = self.pop(i)
-            gain, new = self.best(old[0] - step, old[0] + step + 1)
+            gain, new = self.best(old[0] - step, old[0] + step + 1, self._overlapping[old[1]])
             changed += gain <= 0 or new[:2] != old[:2]
             if gain > 0:
                 i = max(i, self.add(*new)) + 1
@@ -212,11 +224,11 @@ class SpikeSearch:
         old = self.gain(*second)
         first = self.pop(i)
         old += self.gain(*first)
-        step = self.parameters.step_samples
+        step, near = self.parameters.step_samples, self._near([first[1], second[1]])
         added: list[Spike] = []
         new = 0.0
         for _ in range(2):
-            gain, spike = self.best(first[0] - step, second[0] + step + 1)
+            gain, spike = self.best(first[0] - step, second[0] + step + 1, near)
             if gain <= 0:
                 break
             self.add(*spike)
@@ -254,7 +266,9 @@ class SpikeSearch:
         low, high = self.start[i] - radius, self.start[i + members - 1] + radius + 1
         first = bisect.bisect_left(self.start, low - self.size)
         last = bisect.bisect_right(self.start, high + self.size)
-        around = members, i - first, tuple(self.start[first:last]), tuple(self.unit[first:last])
+        near = self._near(self.unit[i:i + members])
+        among = [j for j in range(first, last) if self._overlap[self.unit[j], near].any()]
+        around = (members, among.index(i), tuple(self.start[j] for j in among), tuple(self.unit[j] for j in among))
         if around in self._settled:
             return False
         old: list[Spike] = []
@@ -263,10 +277,10 @@ class SpikeSearch:
             old.append(self.pop(i + members - 1 - j))
             least += self.gain(*old[-1])
         new: list[Spike] | None = None
-        gain, spike = self.best(low, high)
+        gain, spike = self.best(low, high, near)
         if gain > least:
             least, new = gain, [spike]
-        gain, spikes = self.best_two(low, high)
+        gain, spikes = self.best_two(low, high, near)
         if gain > least:
             new = spikes
         for spike in old if new is None else new:

@@ -43,6 +43,7 @@ class TemplateMatcher:
         parameters: ``MatchingParameters`` of the search.
         penalty_weight: None, or (units,), weights of the l1 norm: where no code is given, the search starts from the
             code of ``sparse_code`` with these, if it is compiled.
+        overlap: None, or ``gram(kernel)``, where it is known.
         compiled: whether numba compiles the search, with the same result; None: where it is installed.
 
     Example:
@@ -57,13 +58,13 @@ class TemplateMatcher:
 
     def __init__(self, kernel: Any, mean_amplitude: Any, amplitude_cv: Any, log_odds_against: Any, refractory: int,
                  parameters: MatchingParameters | None = None, *, penalty_weight: Any = None,
-                 compiled: bool | None = None) -> None:
+                 overlap: FloatArray | None = None, compiled: bool | None = None) -> None:
         self.kernel = np.ascontiguousarray(kernel, np.float32)
         self.mean_amplitude = np.asarray(mean_amplitude, np.float64)
         self.refractory = int(refractory)
         self.parameters = MatchingParameters() if parameters is None else parameters
-        self._model = AmplitudeModel.from_prior(gram(self.kernel), self.mean_amplitude,
-                                                np.asarray(amplitude_cv, np.float64), np.asarray(log_odds_against))
+        self._model = AmplitudeModel.from_prior(gram(self.kernel) if overlap is None else overlap,
+                                                self.mean_amplitude, np.asarray(amplitude_cv, np.float64), np.asarray(log_odds_against))
         self._correlate = Correlator(self.kernel)
         self.compiled = can_compile() if compiled is None else bool(compiled)
         self._flat = flat_model(self._model) if self.compiled else None

@@ -70,6 +70,21 @@ def test_the_best_spike_and_pair_are_those_of_highest_gain(search):
     assert [s[:2] for s in sorted(pair)] == [(20, 0), (27, 1)] and total > gain
 
 
+def test_a_spike_is_exchanged_only_for_units_that_it_overlaps():
+    """Each of two units that share no channel keeps its spike where the other one would gain more."""
+    kernel = np.zeros((12, 2, 2), np.float32)
+    kernel[:, 0, 0] = kernel[:, 1, 1] = np.hanning(12) / np.linalg.norm(np.hanning(12))
+    signal = np.zeros((60, 2), np.float32)
+    signal[20:32] = [8.0, 12.0] * kernel.sum(axis=2)
+    model = AmplitudeModel.from_prior(gram(kernel), MEAN, CV, ODDS)
+    search = SpikeSearch(model, correlate(signal, kernel), refractory=5, parameters=MatchingParameters())
+    search.add(20, 0, 8.0)
+    assert search.best(17, 24)[1][1] == 1 and search.best(17, 24, np.array([0]))[0] < 0
+    search.move_each()
+    assert search.start == [20] and search.unit == [0]
+    assert search.add_missed() == 1 and search.unit == [0, 1]
+
+
 def test_no_spike_is_allowed_within_the_refractory_time(search):
     search.add(70, 1, 4.0)  # too small: the rest still looks like a spike
     assert search.best(66, 75)[1][1] == 0 or search.best(66, 75)[0] < 0

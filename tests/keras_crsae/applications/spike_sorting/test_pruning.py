@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_crsae.applications.spike_sorting import pruning
 from keras_crsae.applications.spike_sorting.matching import UnitSpikes, match_templates
 from keras_crsae.applications.spike_sorting.pruning import exceeds_chance, expected_false_alarms, prune_units
 
@@ -24,6 +25,22 @@ def test_copies_are_explained_by_others(unit_shapes):
     keep, reasons = prune_units(templates, waves, 10 * RATE, refractory=20)
     assert len(keep) == 3 and {1, 2} <= set(keep)
     assert all("explain" in text for text in reasons.values())
+
+
+def test_units_elsewhere_on_a_wide_probe_are_not_fitted(unit_shapes, monkeypatch):
+    """Copies go as on a small probe, each with as many fits, however many such places there are."""
+    fits, places, rng = [], 4, np.random.default_rng(2)
+    here = np.concatenate([unit_shapes, 1.02 * unit_shapes[:1]])
+    templates = np.zeros((places, len(here), SIZE, places, 2))
+    for place in range(places):
+        templates[place, :, :, place] = here
+    templates = templates.reshape(-1, SIZE, 2 * places)
+    waves = [t + rng.normal(size=(60, SIZE, 2 * places)) for t in templates]
+    original = pruning.loss_without
+    monkeypatch.setattr(pruning, "loss_without", lambda *given: fits.append(given[0].shape) or original(*given))
+    keep, reasons = prune_units(templates, waves, 10 * RATE, refractory=20)
+    assert len(keep) == 3 * places and len(reasons) == places
+    assert set(fits) <= {(4, SIZE, 2), (3, SIZE, 2)} and len(fits) <= 6 * places
 
 
 def test_a_sum_that_chance_explains_goes(unit_shapes):

@@ -49,6 +49,11 @@ def test_templates_that_are_the_means_of_their_spikes_are_not_trained(unit_shape
     assert train_model(unit_shapes, unit_signal, known, 0, lambda fraction: None, right)[1] == {}
 
 
+def test_wide_probes_with_many_units_are_trained_only_where_epochs_are_asked_for(unit_shapes, unit_signal):
+    known = SortingParameters(most_work_channels=unit_shapes.shape[0] * unit_shapes.shape[2] - 1)
+    assert train_model(unit_shapes, unit_signal[:4000], known, 0, lambda fraction: None)[1] == {}
+
+
 def test_epochs_that_are_asked_for_are_trained(unit_shapes, unit_signal):
     _, history = train_model(unit_shapes, unit_signal[:4000], SHORT, 0, lambda fraction: None, 0.0)
     assert len(history["reconstruction_loss"]) == SHORT.epochs
