@@ -63,8 +63,9 @@ class TemplateMatcher:
         self.mean_amplitude = np.asarray(mean_amplitude, np.float64)
         self.refractory = int(refractory)
         self.parameters = MatchingParameters() if parameters is None else parameters
-        self._model = AmplitudeModel.from_prior(gram(self.kernel) if overlap is None else overlap,
-                                                self.mean_amplitude, np.asarray(amplitude_cv, np.float64), np.asarray(log_odds_against))
+        overlap = gram(self.kernel) if overlap is None else overlap
+        self._model = AmplitudeModel.from_prior(overlap, self.mean_amplitude, np.asarray(amplitude_cv, np.float64),
+                                                np.asarray(log_odds_against))
         self._correlate = Correlator(self.kernel)
         self.compiled = can_compile() if compiled is None else bool(compiled)
         self._flat = flat_model(self._model) if self.compiled else None
