@@ -16,6 +16,9 @@ from keras_crsae.applications.spike_sorting.templates import as_kernel, template
 _LEAST_CORRELATION = 0.5
 #: Other units, the most similar ones, that are tried together to explain a unit: as many as a tetrode sees.
 _LARGEST_GROUP = 12
+#: One waveform in so many is fitted first: where those lose so many times the loss below which a unit is dropped, all
+#: would lose more than it, and others that go only raise it.
+_FIRST_OF, _CLEAR_LOSS = 5, 10.0
 
 
 def prune_units(templates: np.ndarray, waves: list[np.ndarray], samples: int, refractory: int,
@@ -52,8 +55,13 @@ def prune_units(templates: np.ndarray, waves: list[np.ndarray], samples: int, re
             weak.pop(row, None)
             if len(group := groups.of(row)) > 1:
                 channels = groups.reached[group].sum(axis=0) > 0
-                loss, others = loss_without(templates[group][:, :, channels], sample[row][:, :, channels], 0,
-                                            refractory, parameters, groups.overlap[np.ix_(group, group)])
+                shapes, values = templates[group][:, :, channels], sample[row][:, :, channels]
+                overlap = groups.overlap[np.ix_(group, group)]
+                loss, _ = loss_without(shapes, values[::_FIRST_OF], 0, refractory, parameters, overlap)
+                if loss > _CLEAR_LOSS * parameters.minimum_loss_nats:
+                    groups.used.pop(row, None)
+                    continue
+                loss, others = loss_without(shapes, values, 0, refractory, parameters, overlap)
                 groups.used[row] = set(group[1:][np.unique(others.unit_id)].tolist())
                 if loss < parameters.minimum_loss_nats and not exceeds_chance(
                         int(counts[row]), counts[group[1:]], others, len(sample[row]), samples, parameters):

@@ -38,10 +38,13 @@ class Correlator:
         kernel = np.asarray(kernel, np.float32)
         self.size, self.channels, self.filters = (int(n) for n in kernel.shape)
         reached: Array = np.any(kernel, axis=0, keepdims=True)[0]
+        #: Channels that some filter reaches: no others are looked at.
+        self._some = np.flatnonzero(reached.sum(axis=1))
         self.fourier = np.count_nonzero(reached) >= _FOURIER_PAIRS if fourier is None else bool(fourier)
         if self.fourier:
             self._points = max(256, 1 << (8 * self.size - 1).bit_length())
-            #: (channels that the filter reaches, its conjugate spectra there (channels, frequencies))
+            #: (rows of ``_some`` that the filter reaches, its conjugate spectra there (channels, frequencies))
+            kernel, reached = kernel[:, self._some], reached[self._some]
             self._spectra = [(some := np.flatnonzero(reached[:, u]),
                               np.fft.rfft(kernel[:, some, u].T, self._points, axis=1).conj().astype(np.complex64))
                              for u in range(self.filters)]
@@ -49,10 +52,10 @@ class Correlator:
         # Entry [i, s] of the right factor is filter[i - s]: windows of the filter between zeros.
         padded = np.pad(kernel, ((_BLOCK - 1, _BLOCK - 1), (0, 0), (0, 0)))
         columns = np.lib.stride_tricks.sliding_window_view(padded, _BLOCK, axis=0)[..., ::-1]
-        #: (channel, filters that reach it, right factor (stretch, filters * _BLOCK))
-        self._factors = [(int(c), (some := np.flatnonzero(reached[c])),
+        #: (row of ``_some``, filters that reach it, right factor (stretch, filters * _BLOCK))
+        self._factors = [(row, (some := np.flatnonzero(reached[c])),
                           np.ascontiguousarray(columns[:, c, some]).reshape(len(columns), -1))
-                         for c in np.flatnonzero(reached.sum(axis=1))]
+                         for row, c in enumerate(self._some)]
 
     def __call__(self, signal: Array) -> FloatArray:
         """float32 (filters, time - kernel_size + 1), of a signal (time, channels)."""
@@ -63,8 +66,9 @@ class Correlator:
         for start in range(0, positions, chunk):
             stop = min(start + chunk, positions)
             blocks = -(-(stop - start) // block)
-            piece = np.zeros((self.channels, blocks * block + self.size - 1), np.float32)
+            piece = np.zeros((len(self._some), blocks * block + self.size - 1), np.float32)
             inside = signal[start:start + piece.shape[1]]
+            inside = inside if len(self._some) == self.channels else inside[:, self._some]
             piece[:, :len(inside)] = inside.T
             sums = self._by_spectra(piece, block) if self.fourier else self._by_products(piece, blocks)
             out[:, start:stop] = sums.reshape(self.filters, -1)[:, :stop - start]
