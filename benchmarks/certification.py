@@ -19,11 +19,12 @@ import numpy as np
 from benchmarks import common
 
 #: Settings of each data set: atoms, lambda, weights of the coherence and of the head's L2 penalty, epochs, batch size,
-#: and the first atoms (None: random; "windows": training images).
+#: and the first atoms (None: random; "windows": training images). A larger lambda widens radii and costs accuracy:
+#: on the 28x28 digits (clean, median) is (.955, .057) at .1, (.951, .069) at .115, (.941, .100) at .15.
 SETTINGS: dict[str, dict[str, Any]] = {
     "digits": {"atoms": 64, "lambda": 0.12, "coherence": 0.01, "head": 1e-3, "epochs": 20, "batch": 64,
                "first": None},
-    "mnist5k": {"atoms": 300, "lambda": 0.15, "coherence": 0.003, "head": 3e-5, "epochs": 4, "batch": 128,
+    "mnist5k": {"atoms": 300, "lambda": 0.115, "coherence": 0.003, "head": 3e-5, "epochs": 4, "batch": 128,
                 "first": "windows"},
 }
 COMPONENTS = 100
@@ -109,7 +110,8 @@ def measure(name: str, short: bool = False, **changed: Any) -> dict[str, Any]:
     x, y = test[0][:count], test[1][:count]
     report = certification.certify(model, x, y)
     own = certification.certify(model, x, y, code=model.encode(x))
-    print(f"{name}: certified, {(time.time() - begun) / 60:.1f} minutes", flush=True)
+    print(f"{name}: clean {report.table()['clean'][0]}, median radius {np.median(report.radius):.4f}, "
+          f"{(time.time() - begun) / 60:.1f} minutes", flush=True)
     attacked = np.flatnonzero(report.radius > 0)
     broken = {}
     for factor, most in ATTACKS.items():
