@@ -28,7 +28,7 @@ AUTHORS = {"sparse": 27.80, "dense and sparse": 28.00}
 def main(arguments=None):
     """Train what is not trained yet, measure, write the result."""
     parser = common.parser(__doc__.splitlines()[0], threads=1)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=900)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--variant", choices=VARIANTS, help="train this one alone, without measuring")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "dense_sparse", help="folder of the checkpoints")

@@ -260,9 +260,10 @@ def main():
     arguments = made.parse_args()
     limit_threads(arguments.threads)
     described, options = machine(arguments.threads), Namespace(**vars(arguments))
-    del options.alphacsc_python, options.part  # a path of this machine; each part has its file
+    del options.alphacsc_python  # a path of this machine
     for name, part in PARTS.items():
         if not arguments.part or (name or "same") in arguments.part:
+            options.part = [name or "same"]
             with tempfile.TemporaryDirectory() as folder:
                 save("rank_one", options, described, part(arguments, Path(folder)), part=name)
 

@@ -69,13 +69,15 @@ PAGES = {
                "Ours: mean accuracy over three seeds, and their range; the others ran once."),
         Source("spike_limits", "With the true templates",
                "The search of `spike_sorting.sort`, given the true templates, whitened."))),
-    "rank-one": Page("How long do filters of rank one take?", (Source("rank_one"),),
+    "rank-one": Page("How long do filters of rank one take?", (
+        Source("rank_one", "Time"), Source("rank_one_memory", "Memory"),
+        Source("rank_one_hour", "An hour of 200 channels")),
                      "A simulation of alphacsc's kind: 24 trials of 1,500 samples, 128 channels, 5 filters of 128 "
                      "samples; the same first filters and the same penalty. The penalised objective is lower at "
                      "filters that are a little blurred than at the true ones; `refit_distance` takes one event at a "
                      "time, its amplitude fitted anew. Peaks of memory contain the libraries: TensorFlow alone takes "
-                     "690 MB. alphacsc 0.4.1 runs with NumPy 2.3, since its coordinate descent "
-                     "fails with 2.4."),
+                     "690 MB, so with few data ours is the larger one. alphacsc 0.4.1 runs with NumPy 2.3, since its "
+                     "coordinate descent fails with 2.4."),
     "spike-latency": Page(
         "How late is a spike reported?", (Source("latency"),),
         "A recording that was sorted before is received by a process without TensorFlow on one core, a frame at a "
@@ -103,6 +105,10 @@ PAGES = {
                "principal components. The authors' figure: a radius of 0.064 at 0.955 clean, for 60 % of the digits.")),
                           "Share of the test images that are classified rightly and whose certificate reaches the "
                           "given l2 radius, for images of norm 1. \"Paper's\" is the bound of arXiv 2010.12088."),
+    "dense-sparse": Page("What does a dense filter beside the sparse ones give?", (
+        Source("dense_recordings", "Recordings with drift and hum",
+               "40 windows of 1,500 samples, three templates in noise of 1, a drift of two slow sines (6 and 4) and a "
+               "hum of 4."),)),
     "denoising": Page("How good are denoisers after minutes?", (
         Source("denoising_curves", "Over training time",
                "Each configuration differs from the first in what its name says. Nine images of `set68`, eight "
@@ -266,7 +272,8 @@ def command(stored):
     shown = [f"--threads {given['threads']}"] if stored["question"] == "solvers" else []
     shown += [f"--windows {given['windows']}"] if given.get("windows") else []
     shown += [f"--{name}" for name in ("short", "hour") if given.get(name)]
-    shown += [f"--data {name}" for name in given.get("data") or () if isinstance(given["data"], list)]
+    shown += [f"--alphacsc-rounds {given['alphacsc_rounds']}"] if given.get("part") == ["same"] else []
+    shown += [f"--{key} {name}" for key in ("data", "part") if isinstance(given.get(key), list) for name in given[key]]
     return " ".join(["python -m benchmarks." + stored["question"].replace("paper_em", "paper.em"), *shown])
 
 
