@@ -106,9 +106,13 @@ PAGES = {
                           "Share of the test images that are classified rightly and whose certificate reaches the "
                           "given l2 radius, for images of norm 1. \"Paper's\" is the bound of arXiv 2010.12088."),
     "dense-sparse": Page("What does a dense filter beside the sparse ones give?", (
+        Source("dense_sparse", "Images", "Two denoisers of the same number of filters, lambda, seed, steps, crops and "
+               "noise; the first ten images of `set68`, all 25 shifts. A short training (some three minutes of "
+               "one core; the machine had other work): most of the difference is that sparse filters learn slow "
+               "shapes late."),
         Source("dense_recordings", "Recordings with drift and hum",
                "40 windows of 1,500 samples, three templates in noise of 1, a drift of two slow sines (6 and 4) and a "
-               "hum of 4."),)),
+               "hum of 4."))),
     "denoising": Page("How good are denoisers after minutes?", (
         Source("denoising_curves", "Over training time",
                "Each configuration differs from the first in what its name says. Nine images of `set68`, eight "
