@@ -55,7 +55,8 @@ class CRsAE(SparseCodingModel):
         lambda_shared: one lambda for all filters.
         lambda_learning: "em" (a gradient step), "em_closed_form", "backprop" (through the reconstruction loss,
             the conventional way) or None.
-        lambda_prior: object of ``problem.rate_priors``, such as a GammaPrior, or its name.
+        lambda_prior: object of ``problem.rate_priors``, such as a GammaPrior, or its name; None: ``GammaPrior()``, for
+            counts ``GammaPrior(strength=10)``, which keeps lambda within 1.1 times its first value.
         gradient, gradient_steps: see ``SparseCoding``.
         tied: False gives the decoder a kernel of its own; with gradient="decoder" only that one learns.
         step_size: "auto" (1 / L, refreshed with the dictionary) or a number.
@@ -148,8 +149,8 @@ class CRsAE(SparseCodingModel):
         self.refit_distance = count_options.as_refit_distance(refit_distance, gradient)
         self.sigma_learning, self.sigma_rate = bool(sigma_learning), crsae_options.as_sigma_rate(sigma_rate)
         self.lambda_init = as_lambda(lambda_init, sparse_filters, lambda_shared)
-        self.lambda_shared, self.lambda_learning = bool(lambda_shared), lambda_learning
-        self.lambda_prior, self.tied = crsae_options.as_rate_prior(lambda_prior, lambda_learning), bool(tied)
+        self.lambda_shared, self.lambda_learning, self.tied = bool(lambda_shared), lambda_learning, bool(tied)
+        self.lambda_prior = crsae_options.as_rate_prior(lambda_prior, lambda_learning, self.likelihood)
         self.seed = None if seed is None else int(seed)
         self.kernel_initializer = crsae_options.as_initializer(kernel_initializer, self.seed)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)

@@ -14,12 +14,15 @@ from keras_crsae.models.measured_adaptation import check_sigma
 from keras_crsae.operators.rank_one import nearest_rank_one
 from keras_crsae.problem import code_priors, own_measurement, rate_priors
 from keras_crsae.problem.code_priors import CodePrior
+from keras_crsae.problem.likelihoods import Likelihood
 from keras_crsae.problem.measurements import Identity, Measurement
-from keras_crsae.problem.rate_priors import RatePrior
+from keras_crsae.problem.rate_priors import GammaPrior, RatePrior
 
 #: Share of a filter's energy that a rank-one dictionary may lose without a word: rounding of float32 stays below.
 _MOST_LOST = 1e-3
-
+#: Of lambda's prior for counts. Nearly all of their codes are zero, so that EM raises lambda as far as the prior lets
+#: it, and filters get worse by it: ``benchmarks.counts_recovery --case lambda``.
+STRENGTH_OF_COUNTS = 10.0
 
 LAMBDA_LEARNING = ("em", "em_closed_form", "backprop", None)
 
@@ -57,9 +60,11 @@ def as_sigma_rate(rate: float) -> float:
     return as_positive(rate, "sigma_rate")
 
 
-def as_rate_prior(spec: Any, lambda_learning: str | None) -> RatePrior:
-    """The prior of lambda that ``spec`` stands for."""
-    prior, one = rate_priors.get(spec), ops.ones(1)
+def as_rate_prior(spec: Any, lambda_learning: str | None, likelihood: Likelihood) -> RatePrior:
+    """The prior of lambda that ``spec`` stands for; None: a Gamma prior, for counts a strong one."""
+    of_counts = spec is None and likelihood.size_name is not None
+    prior = GammaPrior(strength=STRENGTH_OF_COUNTS) if of_counts else rate_priors.get(spec)
+    one = ops.ones(1)
     if lambda_learning == "em_closed_form" and prior.closed_form(one, 1.0, one, shared=False) is None:
         raise ValueError(f"lambda_learning='em_closed_form' needs the minimum of the loss of lambda, and the prior "
                          f"{type(prior).__name__} has no `closed_form`. Use lambda_learning='em'.")

@@ -53,7 +53,8 @@ class HiddenBinsTraining:
         self.variables = [self.kernel, self.log_lambda, self.level]
         self.optimizer.build(self.variables)
         self.random = tf.random.Generator.from_seed(0)
-        self.step = tf.function(self._step, reduce_retracing=True)  # traced once, whatever the trials
+        # Traced once, whatever the trials; nothing in it is for autograph, whose conversion takes as long as the trace.
+        self.step = tf.function(self._step, reduce_retracing=True, autograph=False)
 
     def begin(self, kernel: np.ndarray, lambda_reg: float, baseline: np.ndarray, seed: int) -> None:
         """Start anew from these values."""

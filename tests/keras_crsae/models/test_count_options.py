@@ -43,6 +43,15 @@ def test_a_name_and_a_size_are_an_object():
     assert isinstance(kc.CRsAE(2, 9, likelihood=Binomial(3)).likelihood, Binomial)
 
 
+@pytest.mark.parametrize("likelihood, strength", [("gaussian", 1.0), ("poisson", 10.0), (Binomial(3), 10.0)])
+def test_lambda_of_counts_stays_near_its_first_value_unless_a_prior_is_given(likelihood, strength):
+    model = kc.CRsAE(2, 9, likelihood=likelihood)
+    assert model.lambda_prior.strength == strength
+    assert kc.CRsAE.from_config(model.get_config()).lambda_prior.strength == strength
+    given = [kc.CRsAE(2, 9, likelihood=likelihood, lambda_prior=p) for p in ("gamma", kc.GammaPrior(strength=1.0))]
+    assert [kc.CRsAE.from_config(m.get_config()).lambda_prior.strength for m in given] == [1.0, 1.0]
+
+
 @pytest.mark.parametrize("scope", ["channel", "shared"])
 def test_the_first_baseline_is_that_of_the_mean(rng, scope):
     counts = rng.poisson([0.2, 3.0], (6, 50, 2))
