@@ -96,7 +96,8 @@ case("two", "binomial, from error .45", lambda seed: from_near(single_trials(see
     d, epochs=20, iterations=60, refit_distance=9, kernel_regularizer=SMOOTH(3e-3)))
 for text, lambdas in {
         "Donoho's, held": dict(lambda_learning=None),
-        **{f"EM, strength {strength:g}": dict(lambda_learning="em", lambda_prior=kc.GammaPrior(strength=strength))
+        **{f"EM, strength {strength:g}": dict(lambda_learning="em_closed_form",
+                                              lambda_prior=kc.GammaPrior(strength=strength))
            for strength in (1.0, 4.0, 10.0)}}.items():
     case("lambda", f"25 trials, {text}", overlapping_trials, lambda d, lambdas=lambdas: binomial(
         d, epochs=8, iterations=60, refit_distance=9, **lambdas))
