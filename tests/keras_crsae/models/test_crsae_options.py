@@ -3,7 +3,7 @@
 import pytest
 
 from keras_crsae.models import crsae_options
-from keras_crsae.problem import GammaPrior, Laplace
+from keras_crsae.problem import Gaussian, GammaPrior, Laplace, Poisson
 
 
 @pytest.mark.parametrize("rate", [0.0, -0.1, 1.5, float("nan")])
@@ -23,6 +23,6 @@ def test_a_rate_prior_without_a_closed_form_is_refused_for_it():
         def closed_form(self, *args, **kwargs):
             return None
 
-    assert isinstance(crsae_options.as_rate_prior(Open(), "em"), Open)
+    assert isinstance(crsae_options.as_rate_prior(Open(), "em", Gaussian()), Open)
     with pytest.raises(ValueError, match="closed_form"):
-        crsae_options.as_rate_prior(Open(), "em_closed_form")
+        crsae_options.as_rate_prior(Open(), "em_closed_form", Poisson())
