@@ -3,7 +3,7 @@
 import pytest
 
 from keras_crsae.models import crsae_options
-from keras_crsae.problem import Gaussian, GammaPrior, Laplace, Poisson
+from keras_crsae.problem import GammaPrior, Gaussian, Laplace, Poisson
 
 
 @pytest.mark.parametrize("rate", [0.0, -0.1, 1.5, float("nan")])
