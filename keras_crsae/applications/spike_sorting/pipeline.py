@@ -47,7 +47,7 @@ from keras_crsae.applications.spike_sorting.recording import (
 from keras_crsae.applications.spike_sorting.refinement import RefinedUnits, refine_templates
 from keras_crsae.applications.spike_sorting.result import SpikeSortingResult
 from keras_crsae.applications.spike_sorting.templates import as_kernel, template_norms, waveforms
-from keras_crsae.applications.spike_sorting.training import held_out_gain, train_model
+from keras_crsae.applications.spike_sorting.training import held_out_gain, train_model, with_filters
 
 #: Samples whose channels are mixed together: few enough for the cache.
 _MIXED_SAMPLES = 1 << 12
@@ -158,7 +158,13 @@ def _sort(recording: Recording, units: int | None, taps: np.ndarray | None, sett
     refined = refine_templates(filters * template_norms(templates)[:, None, None], white, span.refractory, parameters,
                                lambda fraction: report("refine templates", fraction),
                                first=None if history else spikes)
-    penalty_weight = np.broadcast_to(np.asarray(model.lambda_reg) * float(np.square(model.sigma)), len(templates))
+    rates = np.broadcast_to(np.asarray(model.lambda_reg), len(templates))
+    refined, found = refined.without_silent()  # others may have taken all spikes of a unit
+    if not len(found):
+        raise NoSpikesError("No spike is left of any unit: their waveforms may be artefacts.")
+    if len(found) < len(templates):
+        model = with_filters(model, as_kernel(refined.templates), rates[found].tolist())
+    penalty_weight = rates[found] * float(np.square(model.sigma))
     least, smaller = least_amplitudes(refined.spikes, parameters)
     reader = _spike_reader(refined, signal, whitening, frequency, span.refractory, shown, penalty_weight, least)
     model.set_dictionary(reader.kernel)

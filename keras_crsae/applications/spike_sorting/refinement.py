@@ -9,7 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from crsae_onnx.core.signals import robust_std
 
-from keras_crsae.applications.spike_sorting.matching import UnitSpikes, match_templates, mean_waveforms, residual
+from keras_crsae.applications.spike_sorting.matching import (
+    UnitSpikes,
+    match_templates,
+    mean_waveforms,
+    residual,
+    select_units,
+)
 from keras_crsae.applications.spike_sorting.parameters import SortingParameters
 from keras_crsae.applications.spike_sorting.templates import low_rank_templates, template_norms, wiener_shrink
 
@@ -21,6 +27,15 @@ class RefinedUnits(NamedTuple):
     templates: np.ndarray  #: (units, kernel_size, channels)
     amplitude_cv: np.ndarray  #: (units,), coefficient of variation of the amplitudes
     log_odds_against: np.ndarray  #: (units,), log odds against a spike at one sample
+
+
+    def without_silent(self) -> tuple[RefinedUnits, np.ndarray]:
+        """(the units that have spikes, their rows)."""
+        rows = np.flatnonzero(self.spikes.counts)
+        if len(rows) == len(self.templates):
+            return self, rows
+        return RefinedUnits(select_units(self.spikes, rows), self.templates[rows], self.amplitude_cv[rows],
+                            self.log_odds_against[rows]), rows
 
 
 Estimate = Callable[[UnitSpikes, int, np.ndarray, SortingParameters], tuple[np.ndarray, np.ndarray]]

@@ -18,7 +18,7 @@ from keras_crsae.applications.spike_sorting.noise import band_pass
 from keras_crsae.applications.spike_sorting.result import SpikeSortingResult
 from keras_crsae.applications.spike_sorting.spike_waveforms import spike_waveforms
 from keras_crsae.applications.spike_sorting.templates import as_kernel, template_norms, wiener_shrink
-from keras_crsae.models.crsae import CRsAE
+from keras_crsae.applications.spike_sorting.training import with_filters
 
 #: Spikes of a part of a unit that its template is the mean of.
 _MEAN_SPIKES = 1500
@@ -75,7 +75,7 @@ def regroup(result: SpikeSortingResult, groups: Sequence[np.ndarray], recording:
     reader = _reader(result.reader, units)
     return dataclasses.replace(
         result, spike_samples=spikes.peak_sample, spike_units=spikes.unit_id, spike_amplitudes=spikes.peak_value,
-        templates=shown, model=_model(result.model, reader.kernel, [unit.rate for unit in units]), reader=reader,
+        templates=shown, model=with_filters(result.model, reader.kernel, [unit.rate for unit in units]), reader=reader,
         messages=list(result.messages))
 
 
@@ -171,13 +171,3 @@ def _reader(reader: SpikeReader, units: list[_Unit]) -> SpikeReader:
                        column("log_odds_against"), column("peak_offset"), column("peak_value"),
                        reader.sampling_frequency, reader.refractory_s, reader.frame_samples,
                        None if reader.penalty_weight is None else column("penalty_weight"), column("least_amplitude"))
-
-
-def _model(model: CRsAE, kernel: np.ndarray, rates: list[float]) -> CRsAE:
-    """A model as the one given, with other filters."""
-    other = CRsAE.from_config({**model.get_config(), "filters": kernel.shape[2]})
-    other.set_dictionary(kernel)
-    other.sigma.assign(model.sigma)
-    other.assign_rates(np.asarray(rates[:other.lambda_reg.shape[0]], "float32"))
-    other.training_state.adapted.assign(model.training_state.adapted)
-    return other

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -89,6 +89,16 @@ def train_model(templates: np.ndarray, white: np.ndarray, parameters: SortingPar
     history = model.fit(windows, epochs=epochs, batch_size=min(batch_size, len(windows)), verbose=0,
                         callbacks=[report])
     return model, {name: [float(v) for v in values] for name, values in history.history.items()}
+
+
+def with_filters(model: CRsAE, kernel: np.ndarray, rates: Sequence[float]) -> CRsAE:
+    """A model as the one given, with other filters (kernel_size, channels, filters) and their rates of the prior."""
+    other = CRsAE.from_config({**model.get_config(), "filters": kernel.shape[2]})
+    other.set_dictionary(kernel)
+    other.sigma.assign(model.sigma)
+    other.assign_rates(np.asarray(rates[:other.lambda_reg.shape[0]], "float32"))
+    other.training_state.adapted.assign(model.training_state.adapted)
+    return other
 
 
 def training_windows(white: np.ndarray, num_units: int, parameters: SortingParameters) -> np.ndarray:

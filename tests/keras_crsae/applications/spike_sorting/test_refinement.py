@@ -36,6 +36,15 @@ def test_estimates_stay_within_their_bounds(unit_shapes, unit_signal):
     assert amplitude_cv.tolist() == [0.2] * 3 and log_odds_against.tolist() == [8.0] * 3
 
 
+def test_a_unit_whose_spikes_others_have_taken_is_left_out(unit_shapes, unit_signal):
+    absent = np.concatenate([unit_shapes[:1], 30 * unit_shapes[1:2, ::-1], unit_shapes[1:]])
+    refined = refine_templates(absent, unit_signal[:20_000], 20, PARAMETERS, lambda fraction: None)
+    assert refined.spikes.counts[1] == 0
+    kept, rows = refined.without_silent()
+    assert rows.tolist() == [0, 2, 3] and len(kept.templates) == len(kept.amplitude_cv) == 3
+    np.testing.assert_array_equal(kept.spikes.counts, refined.spikes.counts[rows])
+
+
 def test_log_odds_only_rise_during_refinement(unit_shapes):
     """A unit of background spikes would become ever more probable, smaller and more frequent."""
     white, used = np.random.default_rng(9).normal(size=(4000, 2)).astype(np.float32), []
