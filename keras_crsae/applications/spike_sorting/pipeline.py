@@ -48,6 +48,7 @@ from keras_crsae.applications.spike_sorting.refinement import RefinedUnits, refi
 from keras_crsae.applications.spike_sorting.result import SpikeSortingResult
 from keras_crsae.applications.spike_sorting.templates import as_kernel, template_norms, waveforms
 from keras_crsae.applications.spike_sorting.training import held_out_gain, train_model, with_filters
+from keras_crsae.applications.spike_sorting.turns import merge_turns
 
 #: Samples whose channels are mixed together: few enough for the cache.
 _MIXED_SAMPLES = 1 << 12
@@ -123,7 +124,7 @@ def sort(recording: Any, sampling_frequency: float | None = None, units: int | N
         moved = estimate_motion(recording, checked, preset, edges)
         still = as_recording(without_motion(recording, moved, sampling_frequency, channel_locations), None,
                              checked.channel_locations)
-        result = _sort(still, units, taps, settings, parameters, report)
+        result = merge_turns(_sort(still, units, taps, settings, parameters, report), moved)
         return dataclasses.replace(result, motion=moved, messages=[moved.message, *result.messages])
 
 
