@@ -34,7 +34,7 @@ def start_keras(shown: bool = False) -> None:
             progress("start TensorFlow", 0.0)
             return start_keras()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if "tensorflow" not in sys.modules:
+    if "tensorflow" not in sys.modules and os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
         with _silent_stderr():
             import tensorflow
 

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from keras import ops
 
+from keras_crsae.backend import require_tensorflow
 from keras_crsae.layers.conv_dictionary import ConvDictionary
 from keras_crsae.problem.likelihoods import Likelihood
 from keras_crsae.typing import BaselineScope, Tensor
 
 
 def check_options(likelihood: Likelihood, sigma: Tensor | None, baseline: Tensor | None, dispersion: Tensor | None,
-                  support: Tensor | None, active: bool, baseline_scope: BaselineScope) -> None:
+                  support: Tensor | None, active: bool, baseline_scope: BaselineScope,
+                  training: bool = False) -> None:
     """Refuse options of ``SparseCoding.call`` that exclude each other.
 
     Raises:
         ValueError: sigma beside dispersion or with counts, a baseline where it is free, a support where it is sought.
+        RuntimeError: training, or ``active``, on another backend than TensorFlow.
     """
+    if training:
+        require_tensorflow("`training=True`")
+    if active:
+        require_tensorflow("active=True (`model.encoder.active = False` runs the iterations instead)")
     if sigma is not None and dispersion is not None:
         raise ValueError("`dispersion` is sigma^2: give one of `sigma` and `dispersion`.")
     if sigma is not None and likelihood.size_name is not None:

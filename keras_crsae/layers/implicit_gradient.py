@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import tensorflow as tf
 from keras import ops
 
+from keras_crsae.backend import custom_gradient, tf
 from keras_crsae.layers.folded_problem import FoldedProblem
 from keras_crsae.layers.sparse_coding_cell import SparseCodingCell
 from keras_crsae.operators.convolution import adjoint, synthesis
@@ -59,7 +59,7 @@ def with_implicit_gradient(problem: FoldedProblem, code: Tensor) -> Tensor:
         step = ops.reshape(step, (-1,) + (1,) * (len(t.signal.shape) - 1))
     weight = t.threshold / step
 
-    @tf.custom_gradient
+    @custom_gradient
     def attached(signal: Tensor, kernel: Tensor, weight: Tensor) -> tuple[Tensor, Callable[[Tensor], list[Tensor]]]:
         support = ops.cast(ops.not_equal(code, 0.0), code.dtype)
 
@@ -77,7 +77,7 @@ def with_implicit_gradient(problem: FoldedProblem, code: Tensor) -> Tensor:
                 value = tf.reduce_sum(direction * (adjoint(residual, kernel, problem.strides) - penalty))
             return tape.gradient(value, [signal, kernel, weight], unconnected_gradients="zero")
 
-        return tf.identity(code), backward
+        return ops.copy(code), backward
 
     return attached(t.signal, t.kernel, weight)
 

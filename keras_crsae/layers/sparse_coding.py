@@ -266,7 +266,7 @@ class SparseCoding(keras.layers.Layer):
         signal = ops.cast(signal, self.compute_dtype)
         self.cell.check_space(signal.shape[1:-1])
         call_inputs.check_options(self.cell.likelihood, sigma, baseline, dispersion, support, self.active,
-                                  self.baseline_scope)
+                                  self.baseline_scope, training)
         if mask is not None:
             mask = ops.broadcast_to(ops.cast(mask, signal.dtype), ops.shape(signal))
         elif isinstance(self.cell.measurement, Mask):  # a call's own mask takes its place

@@ -7,13 +7,13 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from crsae_onnx.core.signals import as_signal
 from crsae_onnx.core.spec import EncoderSpec
 from crsae_onnx.core.spec_parts import HeadSpec
 from crsae_onnx.core.validation import as_positive_int
 from keras import ops
 
+from keras_crsae.backend import strategy_of, strategy_scope, tf
 from keras_crsae.layers import ConvDictionary
 from keras_crsae.models.crsae import CRsAE
 from keras_crsae.models.labels import as_labels
@@ -103,14 +103,14 @@ class SparseCodingClassifier(keras.Model):
             raise ValueError("The head sees every position of the code, so the signals' size must be known: build("
                              "(None, *space, channels)), or use pooling='mean'. "
                              f"Received: input_shape={tuple(input_shape)}")
-        with self.distribute_strategy.scope():  # `fit` may build outside of the scope that the model was made in
+        with strategy_scope(self):  # `fit` may build outside of the scope that the model was made in
             if not model.built:
                 model.build((None,) * (model.rank + 1) + (input_shape[-1],))
             self.space = space
             if space == model.kernel_size and type(model.dictionary) is ConvDictionary:
                 model.encoder.cell.one_position = True
             self.head.build((None, self.pooling.features(model.dictionary.code_space(space), model.filters)))
-        distribution.check_scope(self.distribute_strategy, self.weights, "The model")
+        distribution.check_scope(strategy_of(self), self.weights, "The model")
 
     def position_weights(self, positions: tuple[int, ...]) -> np.ndarray:
         """The head on the code itself: logits = sum_{p, c} weights_{p, c} z_{p, c} + b, float64.

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import tensorflow as tf
+
+from keras_crsae.backend import tf
 
 _TRACING = threading.Lock()
 

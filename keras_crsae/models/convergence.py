@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
+from keras_crsae.backend import double_precision
 from keras_crsae.layers.dense_filters import DensePart
 from keras_crsae.layers.measured_coding import measured_signal
 from keras_crsae.models.call_inputs import CallInputs
@@ -47,6 +47,13 @@ def convergence(model: EncodingModel, inputs: CallInputs, code: np.ndarray, base
     if code.shape != expected:
         raise ValueError(f"`code` must have shape {expected} for a signal {inputs.signal.shape}. "
                          f"Received: {code.shape}")
+    with double_precision():
+        return _convergence(model, inputs, code, baseline)
+
+
+def _convergence(model: EncodingModel, inputs: CallInputs, code: np.ndarray, baseline: Tensor | None) -> Convergence:
+    """As ``convergence`` after its checks."""
+    space = model.measurement.signal_space(inputs.signal.shape[1:-1])
     signal, code = (ops.cast(array, model.variable_dtype) for array in (inputs.signal, code))
     observed = observation_mask(inputs.mask, signal)
     if model.measurement.is_mask:
@@ -61,12 +68,12 @@ def convergence(model: EncodingModel, inputs: CallInputs, code: np.ndarray, base
         padded = problem.measurement.forward(padded)
     weight = model.encoder.cell.penalty_weight(inputs.sigma, inputs.dispersion)
     eta = ops.cast(model.dictionary(code), model.variable_dtype)
-    zero = objective(problem, padded, tf.zeros_like(code), tf.zeros_like(eta), weight)
+    zero = objective(problem, padded, ops.zeros_like(code), ops.zeros_like(eta), weight)
     value = objective(problem, padded, code, eta, weight)
     lower = _dual_with_dense_filters(model, padded, observed, eta, weight) if model.dense_filters else \
         dual_objective(problem, padded, eta, model.dictionary.adjoint, weight)
-    gap = tf.maximum(value - lower, 0.0)
-    return Convergence(*(v.numpy() for v in (value, gap, gap / tf.maximum(zero - value, 1e-30))))
+    gap = ops.maximum(value - lower, 0.0)
+    return Convergence(*(ops.convert_to_numpy(v) for v in (value, gap, gap / ops.maximum(zero - value, 1e-30))))
 
 
 def _dual_with_dense_filters(model: EncodingModel, signal: Tensor, observed: Tensor | None, eta: Tensor,
@@ -94,11 +101,11 @@ def _dual_with_dense_filters(model: EncodingModel, signal: Tensor, observed: Ten
                          "of the optimum. Give its class a method `dual_excess`, or compare codes after more "
                          "iterations.")
     axes = tuple(range(1, len(signal.shape)))
-    least = 1.0 / tf.maximum(tf.reduce_max(excess / weight[..., :dense.sparse_filters], axis=axes), 1e-30)
-    correlation = model.dictionary.adjoint(dual, dense.kernel()) if dense.ridge else tf.zeros_like(dual)
-    y, dual, correlation, least = (tf.cast(v, "float64") for v in (signal, dual, correlation, least))
-    slope, curvature = tf.reduce_sum(y * dual, axes), tf.reduce_sum(tf.square(dual), axes)
+    least = 1.0 / ops.maximum(ops.max(excess / weight[..., :dense.sparse_filters], axis=axes), 1e-30)
+    correlation = model.dictionary.adjoint(dual, dense.kernel()) if dense.ridge else ops.zeros_like(dual)
+    y, dual, correlation, least = (ops.cast(v, "float64") for v in (signal, dual, correlation, least))
+    slope, curvature = ops.sum(y * dual, axes), ops.sum(ops.square(dual), axes)
     if dense.ridge:
-        curvature += tf.reduce_sum(tf.square(correlation), axes) / dense.ridge
-    scale = tf.clip_by_value(slope / tf.maximum(curvature, 1e-30), 0.0, least)
-    return scale * slope - 0.5 * tf.square(scale) * curvature
+        curvature += ops.sum(ops.square(correlation), axes) / dense.ridge
+    scale = ops.clip(slope / ops.maximum(curvature, 1e-30), 0.0, least)
+    return scale * slope - 0.5 * ops.square(scale) * curvature

@@ -11,6 +11,7 @@ from crsae_onnx.core.validation import as_positive, as_positive_int, as_rank, as
 from keras import ops
 
 from keras_crsae._validation import as_lambda, as_unit_filters
+from keras_crsae.backend import strategy_scope
 from keras_crsae.data.batch_order import SEED_BOUND
 from keras_crsae.initializers import donoho_lambda
 from keras_crsae.layers import ConvDictionary, RankOneDictionary, SparseCoding, SparseCodingCell
@@ -186,7 +187,7 @@ class CRsAE(SparseCodingModel):
         if len(input_shape) != self.rank + 2 or not channels:
             raise ValueError(f"Expected an input shape of {self.rank + 2} axes with the channels last. "
                              f"Received: input_shape={input_shape}")
-        with self.distribute_strategy.scope():  # `fit` may build outside of the scope that the model was made in
+        with strategy_scope(self):  # `fit` may build outside of the scope that the model was made in
             self._build_in_scope(input_shape)
 
     def _build_in_scope(self, input_shape: tuple[int | None, ...]) -> None:

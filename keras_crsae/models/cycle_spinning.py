@@ -9,11 +9,11 @@ import math
 from typing import Any, Protocol
 
 import numpy as np
-import tensorflow as tf
 from crsae_onnx.core.cycle_spinning import all_shifts, padded_length, padding, spread_shifts
 from crsae_onnx.core.validation import as_positive_int
 from keras import ops
 
+from keras_crsae.backend import tf
 from keras_crsae.layers import ConvDictionary, SparseCoding
 from keras_crsae.losses import weighted_error
 from keras_crsae.training.inputs import Batch

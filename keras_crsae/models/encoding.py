@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from crsae_onnx.core.errors import SignalError
 from crsae_onnx.core.parallel import ordered_thread_map
 from crsae_onnx.core.signals import as_float32, check_layout, is_masked, refuse_other_containers, with_own_mask
@@ -26,6 +25,7 @@ from crsae_onnx.core.windowing import (
 )
 from keras import ops
 
+from keras_crsae.backend import IS_TENSORFLOW, portable_pass, tf
 from keras_crsae.models.call_inputs import CallInputs, CallOptions, call_inputs
 from keras_crsae.models.compiled_passes import concurrent_graph
 from keras_crsae.models.convergence import Convergence, convergence
@@ -172,8 +172,8 @@ class Encoding:
         model = self.model
         if model.likelihood.size_name is None:
             return None
-        given = {name: tf.convert_to_tensor(value) for name, value in inputs.graph_options().items()}
-        return model.encoder.code_and_baseline(tf.convert_to_tensor(inputs.signal), **given)[1] \
+        given = {name: ops.convert_to_tensor(value) for name, value in inputs.graph_options().items()}
+        return model.encoder.code_and_baseline(ops.convert_to_tensor(inputs.signal), **given)[1] \
             if model.encoder.baseline_scope == "signal" else model.baseline.value
 
     # Pieces
@@ -280,17 +280,17 @@ class Encoding:
             **options: ``mask``, ``sigma``, ``dispersion``, ``support``, ``operator``, see ``SparseCoding.call``; None:
                 left out.
         """
-        given = {"signal": tf.convert_to_tensor(signal, self.model.compute_dtype)}
+        given = {"signal": ops.convert_to_tensor(signal, self.model.compute_dtype)}
         for key, value in options.items():
             if key == "mask" and value is not None:
                 given[key] = observation_mask(value, given["signal"])
             elif value is not None:
                 kind = "int32" if key == "operator" else \
                     self.model.compute_dtype if key == "support" else self.model.variable_dtype
-                given[key] = tf.convert_to_tensor(np.asarray(value), kind)
+                given[key] = ops.convert_to_tensor(np.asarray(value), kind)
         encoder, xla = self.model.encoder, name not in _OF_CODES and self._by_xla()
         # An option of the encoder that was changed by hand asks for a graph of its own.
-        key = (name, xla, *((k, v.shape.rank) for k, v in given.items()), encoder.iterations, encoder.tolerance,
+        key = (name, xla, *((k, len(v.shape)) for k, v in given.items()), encoder.iterations, encoder.tolerance,
                encoder.active, encoder.block, encoder.unroll, encoder.top_k)
         with _TRACING:
             if key not in self.graphs:
@@ -304,7 +304,7 @@ class Encoding:
         on_cpu = runs_on_cpu() if self.on_cpu is None else self.on_cpu
         return bool(self.model.jit_compile) and not self.model.encoder.active and on_cpu
 
-    def _trace(self, name: str, given: dict[str, tf.Tensor], xla: bool) -> Callable[..., np.ndarray]:
+    def _trace(self, name: str, given: dict[str, Tensor], xla: bool) -> Callable[..., np.ndarray]:
         model = self.model
 
         def linear(signal: Tensor, **options: Tensor) -> Tensor:
@@ -323,10 +323,13 @@ class Encoding:
             return model.likelihood.mean(eta + ops.cast(model.baseline, eta.dtype))
 
         forward = {"encode": encode, "linear": linear, "reconstruct": reconstruct}.get(name, decode)
+        if not IS_TENSORFLOW:
+            return portable_pass(forward, list({id(v): v for layer in (model.encoder, model.decoder)
+                                                for v in layer.variables}.values()))
         last = model.filters if name in _OF_CODES else model.measurement.data_channels(model.dictionary.channels)
         array = (None,) * (model.rank + 1) + (last,)
         shapes = {"signal": array, "mask": array, "support": (None,) * (model.rank + 2)}
-        shapes.update({key: (None,) * given[key].shape.rank for key in ("sigma", "dispersion", "operator")
+        shapes.update({key: (None,) * len(given[key].shape) for key in ("sigma", "dispersion", "operator")
                        if key in given})
         order = list(given)
         signature = [tf.TensorSpec(shapes[k], given[k].dtype, name=k) for k in order]

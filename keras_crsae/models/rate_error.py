@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import tensorflow as tf
 from keras import ops
 
+from keras_crsae.backend import tf
 from keras_crsae.losses import weighted_error
 from keras_crsae.models.cycle_spinning import CycleSpinning
 from keras_crsae.problem.anscombe import ZERO, inverse_anscombe_tensor

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import tensorflow as tf
 
+from keras_crsae.backend import require_tensorflow, strategy_scope, without_autograph
 from keras_crsae.models.coding_model import CodingModel
 from keras_crsae.problem.rate_priors import RatePrior
 from keras_crsae.training import inputs
@@ -84,7 +84,7 @@ class SparseCodingModel(CodingModel):
         """
         self._trainer.check_compile(nonfinite, {"optimizer": optimizer, "lambda_optimizer": lambda_optimizer, **kwargs})
         self._trainer.nonfinite = nonfinite
-        with self.distribute_strategy.scope():
+        with strategy_scope(self):
             super().compile(optimizer=optimizer, **kwargs)
             self._trainer.default_lambda_optimizer = lambda_optimizer is None
             self.lambda_optimizer = keras.optimizers.Adam(self._trainer.default_lambda_rate()) \
@@ -144,6 +144,7 @@ class SparseCodingModel(CodingModel):
         done). So training that was saved in the middle of an epoch (``callbacks.SaveProgress``,
         ``keras.callbacks.BackupAndRestore``) goes on exactly.
         """
+        require_tensorflow("`fit`")
         arguments = {name: value for name, value in locals().items()
                      if name not in ("self", "__class__", "trials", "exposure", "support",
                                           "operator")}
@@ -156,6 +157,7 @@ class SparseCodingModel(CodingModel):
                  *, trials: Any = None, exposure: Any = None, support: Any = None, operator: Any = None,
                  **kwargs: Any) -> Any:
         """As ``keras.Model.evaluate``; arrays are checked first. The first number is ``loss``, see ``fit``."""
+        require_tensorflow("`evaluate`")
         x = inputs.with_parts(x, self.likelihood, trials, exposure, support, operator)
         x, y, sample_weight = self._trainer.evaluation_data(x, y, sample_weight)
         return super().evaluate(x, y, batch_size=batch_size, verbose=verbose, sample_weight=sample_weight, steps=steps,
@@ -175,24 +177,28 @@ class SparseCodingModel(CodingModel):
             FloatingPointError: a loss became NaN or infinite; the weights are those from before the batch, and the next
                 call trains on.
         """
+        require_tensorflow("`train_on_batch`")
         with self._trainer.batch_session(x, y, sample_weight, class_weight) as (x, y, sample_weight):
             return super().train_on_batch(x, y, sample_weight, return_dict=return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """As ``keras.Model.test_on_batch``; the data are checked first."""
+        require_tensorflow("`test_on_batch`")
         x, y, sample_weight = self._trainer.evaluation_data(x, y, sample_weight, "test_on_batch")
         return super().test_on_batch(x, y, sample_weight, return_dict=return_dict)
 
     # The steps branch by TensorFlow's own operations: in a `tf.function` of the user, AutoGraph has nothing to
     # convert, and would take many seconds to read them all.
-    @tf.autograph.experimental.do_not_convert
+    @without_autograph
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """One step of both optimisers on a batch of Keras' form; see ``training.two_stage_trainer``."""
+        require_tensorflow("Training")
         return self._trainer.train_step(data)
 
-    @tf.autograph.experimental.do_not_convert
+    @without_autograph
     def test_step(self, data: Any) -> dict[str, Tensor]:
         """The losses of a batch of Keras' form."""
+        require_tensorflow("`evaluate`")
         return self._trainer.test_step(data)
 
     def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None,
@@ -211,4 +217,5 @@ class SparseCodingModel(CodingModel):
         Returns:
             Scalar tensor.
         """
+        require_tensorflow("`compute_loss`")
         return self._trainer.loss(x, y, y_pred, sample_weight)

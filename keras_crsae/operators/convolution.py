@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import tensorflow as tf
 from keras import ops
 
+from keras_crsae.backend import IS_TENSORFLOW, custom_gradient, tf
 from keras_crsae.typing import Shape, Tensor
 
 #: Up to this many channels and from this many taps an axis, thin images are synthesised by a matrix product.
@@ -65,7 +65,7 @@ def synthesis(code: Tensor, kernel: Tensor, strides: Shape) -> Tensor:
         >>> tuple(synthesis(ops.ones((2, 92, 3)), ops.ones((9, 1, 3)), (1,)).shape)
         (2, 100, 1)
     """
-    if is_thin(kernel, strides):
+    if IS_TENSORFLOW and is_thin(kernel, strides):
         return _thin_synthesis(code, kernel)
     return ops.conv_transpose(code, kernel, strides=strides, padding="valid", data_format="channels_last")
 
@@ -76,7 +76,7 @@ def is_thin(kernel: Tensor, strides: Shape) -> bool:
         and min(kernel.shape[:2]) >= _THIN_TAPS
 
 
-@tf.custom_gradient
+@custom_gradient
 def _thin_synthesis(code: Tensor, kernel: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
     """``synthesis`` of images of few channels: one matrix product, then shifted sums, rows first.
 

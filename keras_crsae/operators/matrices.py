@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
+from keras_crsae.backend import IS_TENSORFLOW, tf
 from keras_crsae.typing import Tensor
 
 #: Largest side of a Gram matrix whose norm is bounded by squarings of it.
@@ -17,12 +17,23 @@ MOST_ROWS = 1024
 _SQUARINGS = 8  # ||G^p||_F^(1/p) is at most n^(1 / (2 p)) above the largest eigenvalue, p = 2^8: 1.4 % for n = 1024
 
 
+class SparseEntries(NamedTuple):
+    """A sparse matrix for backends without one."""
+
+    rows: np.ndarray  #: (entries,) int32
+    columns: np.ndarray  #: (entries,) int32
+    values: np.ndarray  #: (entries,) float32
+    shape: tuple[int, int]
+
+
 def sparse_tensor(matrix: Any) -> Any:
-    """A SciPy sparse matrix as TensorFlow's, float32, rows in order."""
+    """A SciPy sparse matrix as TensorFlow's, or as ``SparseEntries``, float32, rows in order."""
     found = matrix.tocoo()
     order = np.lexsort((found.col, found.row))
     indices = np.stack([found.row[order], found.col[order]], axis=1).astype(np.int64)
-    return tf.sparse.SparseTensor(indices, found.data[order].astype(np.float32), found.shape)
+    values = found.data[order].astype(np.float32)
+    return tf.sparse.SparseTensor(indices, values, found.shape) if IS_TENSORFLOW else \
+        SparseEntries(indices[:, 0].astype(np.int32), indices[:, 1].astype(np.int32), values, found.shape)
 
 
 def sparse_product(matrix: Any, vectors: Tensor, transpose: bool = False) -> Tensor:
@@ -33,9 +44,19 @@ def sparse_product(matrix: Any, vectors: Tensor, transpose: bool = False) -> Ten
         vectors: (count, samples).
         transpose: whether the matrix is transposed.
     """
+    if isinstance(matrix, SparseEntries):
+        return _entries_product(matrix, vectors, transpose)
     if vectors.dtype != matrix.dtype:
         matrix = tf.sparse.SparseTensor(matrix.indices, tf.cast(matrix.values, vectors.dtype), matrix.dense_shape)
     return tf.transpose(tf.sparse.sparse_dense_matmul(matrix, vectors, adjoint_a=transpose, adjoint_b=True))
+
+
+def _entries_product(matrix: SparseEntries, vectors: Tensor, transpose: bool) -> Tensor:
+    """As ``sparse_product`` by sums over the entries of each row."""
+    into, of, count = (matrix.columns, matrix.rows, matrix.shape[1]) if transpose else \
+        (matrix.rows, matrix.columns, matrix.shape[0])
+    terms = ops.take(ops.transpose(vectors), of, axis=0) * ops.cast(matrix.values, vectors.dtype)[:, None]
+    return ops.transpose(ops.segment_sum(terms, ops.convert_to_tensor(into), num_segments=count))
 
 
 def largest_eigenvalue(gram: Tensor, squarings: int = _SQUARINGS) -> Tensor:

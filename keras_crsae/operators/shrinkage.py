@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import tensorflow as tf
+from keras import ops
 
+from keras_crsae.backend import custom_gradient, tf
 from keras_crsae.typing import Tensor
 
 
-@tf.custom_gradient
+@custom_gradient
 def soft_threshold(x: Tensor, threshold: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
     """x - clip(x, -threshold, threshold): values move towards 0 by the threshold, and small ones become 0.
 
@@ -29,7 +30,7 @@ def soft_threshold(x: Tensor, threshold: Tensor) -> tuple[Tensor, Callable[[Tens
         >>> ops.convert_to_numpy(soft_threshold(ops.array([-3.0, 1.0, 3.0]), ops.array([2.0, 2.0, 1.0]))).tolist()
         [-1.0, 0.0, 2.0]
     """
-    code = x - tf.clip_by_value(x, -threshold, threshold)
+    code = x - ops.clip(x, -threshold, threshold)
 
     def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
         passed = tf.where(tf.equal(code, 0.0), tf.zeros_like(upstream), upstream)

@@ -26,10 +26,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from crsae_onnx.core.active_windows import ActiveSetParameters, row_size
 from keras import ops
 
+from keras_crsae.backend import tf
 from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.problem.objective import Problem
 from keras_crsae.solvers.base import register_solver

@@ -19,9 +19,9 @@ import contextlib
 import contextvars
 from collections.abc import Callable, Generator
 
-import tensorflow as tf
 from keras import ops
 
+from keras_crsae.backend import IS_TENSORFLOW, tf
 from keras_crsae.operators.convolution import adjoint, is_thin, synthesis
 from keras_crsae.problem.objective import Problem
 from keras_crsae.typing import Shape, Tensor
@@ -150,6 +150,8 @@ def select_signals(which: Tensor, new: Tensor, old: Tensor) -> Tensor:
 
     This operation copies rows; the one of ``where``, which broadcasts, took 2.5 times as long.
     """
+    if not IS_TENSORFLOW:
+        return ops.where(ops.reshape(which, (-1,) + (1,) * (len(new.shape) - 1)), new, old)
     return tf.raw_ops.Select(condition=which, x=new, y=old)
 
 
@@ -169,7 +171,7 @@ def ascent(rising: Tensor, strides: Shape, fuse: bool, in_place: bool,
         in_place: see ``descent``.
         bias: None, or (filters,).
     """
-    return (_fused_ascent if fuse else _ascent)(rising, strides, bias, in_place)
+    return (_fused_ascent if fuse and IS_TENSORFLOW else _ascent)(rising, strides, bias, in_place)
 
 
 def _ascent(rising: Tensor, strides: Shape, bias: Tensor | None, in_place: bool) -> Callable[..., Tensor]:
@@ -205,7 +207,7 @@ def _residual(problem: Problem, signal: Tensor, kernel: Tensor, strides: Shape,
         return lambda w: measurement.adjoint(signal) if w is None else problem.residual(signal, synthesise(w))
     if not problem.likelihood.quadratic or problem.baseline is not None:
         synthesise = synthesis_of(kernel, strides, fuse)
-        return lambda w: problem.residual(signal, tf.zeros_like(signal) if w is None else synthesise(w))
+        return lambda w: problem.residual(signal, ops.zeros_like(signal) if w is None else synthesise(w))
     subtract = _subtract(signal, kernel, strides, fuse)
     return lambda w: measurement.adjoint(signal if w is None else subtract(w))
 
@@ -220,7 +222,7 @@ def _subtract(signal: Tensor, kernel: Tensor, strides: Shape, fuse: bool) -> Cal
 
 def synthesis_of(kernel: Tensor, strides: Shape, fuse: bool) -> Callable[[Tensor], Tensor]:
     """The function ``w -> D w``; ``fuse``: both operators are plain convolutions."""
-    if not fuse or is_thin(kernel, strides):
+    if not (fuse and IS_TENSORFLOW) or is_thin(kernel, strides):
         return lambda w: synthesis(w, kernel, strides)
     # Axis by axis: OpenVINO converts no other reversal.
     reverse = tf.transpose(tf.reverse(tf.reverse(kernel, (0,)), (1,)), (0, 1, 3, 2))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import tensorflow as tf
 from crsae_onnx.core.active_windows import PASS
 
+from keras_crsae.backend import tf
 from keras_crsae.operators.convolution import adjoint
 from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.typing import Tensor

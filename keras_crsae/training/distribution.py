@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import keras
-import tensorflow as tf
 
+from keras_crsae.backend import tf
 from keras_crsae.data.batch_order import BatchOrder
 from keras_crsae.data.streams.batch_source import BatchSource
 from keras_crsae.typing import Tensor
@@ -38,7 +38,7 @@ def total(value: Tensor) -> Tensor:
     """Sum over replicas of a tensor, or of each tensor of a list.
 
     Example:
-        >>> import tensorflow as tf
+        >>> from keras_crsae.backend import tf
         >>> from keras_crsae.training.distribution import total
         >>> float(total(tf.constant(3.0)))
         3.0
@@ -120,9 +120,9 @@ def as_log(value: Tensor) -> Tensor:
     return tf.reshape(value, (1,)) if several_machines(tf.distribute.get_strategy()) else value
 
 
-def check_scope(strategy: tf.distribute.Strategy, variables: Sequence[keras.Variable], what: str) -> None:
+def check_scope(strategy: tf.distribute.Strategy | None, variables: Sequence[keras.Variable], what: str) -> None:
     """ValueError where ``variables`` were made outside of the strategy's scope, which Keras reports from far inside."""
-    if strategy.num_replicas_in_sync == 1:
+    if strategy is None or strategy.num_replicas_in_sync == 1:
         return
     for variable in variables:
         if not strategy.extended.variable_created_in_scope(variable.value):

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import keras
 import numpy as np
-import tensorflow as tf
 
+from keras_crsae.backend import tf
 from keras_crsae.problem.likelihoods import Likelihood
 from keras_crsae.training.distribution import number, total
 from keras_crsae.training.progress import OrderOwner

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, Protocol
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
+from keras_crsae.backend import tf
 from keras_crsae.data.batch_order import SEED_BOUND, BatchOrder
 from keras_crsae.data.streams.batch_source import BatchSource, array_batches
 from keras_crsae.training import inputs

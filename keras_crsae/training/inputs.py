@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 from crsae_onnx.core.errors import SignalError
 from crsae_onnx.core.signals import as_sigma, as_signal, is_masked, refuse_other_containers, split_masked
 
 from keras_crsae._validation import as_sample_weight, with_observed
+from keras_crsae.backend import is_dataset, tf
 from keras_crsae.data.streams.batch_source import BatchSource, is_from_source
 from keras_crsae.operators.convolution import code_length
 from keras_crsae.problem import likelihoods
@@ -81,8 +81,8 @@ def is_array(x: Any) -> bool:
     """True for what Keras would cut into batches itself."""
     if isinstance(x, dict):
         return "signal" in x and is_array(x["signal"])
-    return isinstance(x, np.ndarray | list | tf.Tensor | tf.Variable) or (
-        hasattr(x, "__array__") and not isinstance(x, keras.utils.PyDataset | tf.data.Dataset))
+    return isinstance(x, np.ndarray | list) or (
+        hasattr(x, "__array__") and not isinstance(x, keras.utils.PyDataset) and not is_dataset(x))
 
 
 def checked_arrays(x: Any, y: Any, sample_weight: Any, layout: SignalLayout, name: str = "x",
@@ -273,7 +273,7 @@ def as_stream(x: Any) -> Any:
     if is_array(x):
         return x
     refuse_other_containers(x, "x")
-    if isinstance(x, keras.utils.PyDataset | tf.data.Dataset | BatchSource) or iter(x) is not x:
+    if isinstance(x, keras.utils.PyDataset | BatchSource) or is_dataset(x) or iter(x) is not x:
         return x
     return (_as_batch(batch) for batch in x)
 
@@ -290,7 +290,7 @@ def _as_batch(batch: Any) -> tuple[Any, ...]:
 
 def check_order(x: Any) -> None:
     """ValueError for a dataset that a ``BatchSource`` made: it would give every epoch the same order."""
-    if isinstance(x, tf.data.Dataset) and is_from_source(x):
+    if is_dataset(x) and is_from_source(x):
         raise ValueError(
             "`x` is a tf.data.Dataset that was made from a batch source (window_batches, record_batches, "
             "image_batches): its batches would come in the same order, with the same crops, in every epoch. Give `fit` "

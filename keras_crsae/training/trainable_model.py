@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import keras
-import tensorflow as tf
 
+from keras_crsae.backend import tf
 from keras_crsae.layers import ConvDictionary, SparseCoding
 from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.problem.likelihoods import Likelihood

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
+from keras_crsae.backend import strategy_of, tf
 from keras_crsae.data.batch_order import BatchOrder
 from keras_crsae.losses import weighted_error
 from keras_crsae.training import dense_updates, em_updates, inputs
@@ -99,7 +99,7 @@ class TwoStageTrainer:
     def build_optimizers(self) -> None:
         """Variables of both optimisers, once model and optimisers are there."""
         if self.model.built and self.model.compiled:
-            check_scope(self.model.distribute_strategy, self.model.weights, "The model")
+            check_scope(strategy_of(self.model), self.model.weights, "The model")
             self.model.optimizer.build(self.model.dictionary_variables)
             self.model.lambda_optimizer.build([self.model.lambda_reg])
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from crsae_onnx.core.atomic_files import atomic_write
 from crsae_onnx.core.validation import as_positive_int
 
 from keras_crsae import plots
 from keras_crsae.applications.denoising.pipeline import denoise
+from keras_crsae.backend import tf
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

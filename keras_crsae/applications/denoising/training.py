@@ -11,7 +11,6 @@ from typing import Any, TypedDict, Unpack
 
 import keras
 import numpy as np
-import tensorflow as tf
 from crsae_onnx.core.progress import ProgressBar
 from crsae_onnx.core.spec import EXPOSURE
 from crsae_onnx.core.spec_parts import effective_sigma
@@ -20,6 +19,7 @@ from crsae_onnx.core.validation import as_positive, as_positive_int
 from keras_crsae.applications.denoising.counts import check_noise, noise_of_peak
 from keras_crsae.applications.denoising.settings import DenoiserTraining
 from keras_crsae.applications.denoising.training_progress import RateSchedule, TrainingProgress, load_checkpoint
+from keras_crsae.backend import tf
 from keras_crsae.data.images import load_images
 from keras_crsae.data.streams.levelled_crops import gaussian_noise, levelled_crops
 from keras_crsae.data.streams.noisy_crops import noise_range, noisy_crops

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_crsae.applications.neural_events.parameters import EventParameters
+from keras_crsae.backend import tf
 from keras_crsae.layers import SparseCoding
 from keras_crsae.typing import Tensor
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from keras_crsae.backend import tf
 from keras_crsae.data.batch_order import BatchOrder, split_indices
 
 #: Name, in ``tf.data.Options``, of datasets that a source made; it stays when they are mapped, batched or shuffled.

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from crsae_onnx.core.errors import FileError
 from crsae_onnx.core.validation import as_positive_int
 
+from keras_crsae.backend import tf
 from keras_crsae.data.batch_order import BatchOrder
 from keras_crsae.data.images import image_files, image_size, load_images, unit_image
 from keras_crsae.data.streams.batch_source import BatchSource

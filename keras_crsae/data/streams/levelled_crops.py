@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import tensorflow as tf
 from crsae_onnx.core.spec_parts import REFERENCE_SIGMA
 from crsae_onnx.core.validation import as_positive_int
 
+from keras_crsae.backend import tf
 from keras_crsae.data.streams.noisy_crops import RandomCrops, noise_range
 from keras_crsae.typing import Tensor
 

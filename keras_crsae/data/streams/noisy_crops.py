@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from crsae_onnx.core.spec_parts import REFERENCE_SIGMA, effective_sigma
 from crsae_onnx.core.validation import as_positive, as_positive_int
 
+from keras_crsae.backend import tf
 from keras_crsae.typing import Tensor
 
 #: Reach of the Gaussian blur in standard deviations, as scipy.ndimage.gaussian_filter has it.

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from crsae_onnx.core.validation import as_positive, as_positive_int
 
+from keras_crsae.backend import tf
 from keras_crsae.data.images import unit_image
 from keras_crsae.data.streams.noisy_crops import RandomCrops
 from keras_crsae.typing import Tensor

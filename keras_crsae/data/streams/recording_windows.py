@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from crsae_onnx.core.validation import as_positive_int
 
+from keras_crsae.backend import tf
 from keras_crsae.data.batch_order import BatchOrder
 from keras_crsae.data.recordings import sample_reader
 from keras_crsae.data.streams.batch_source import BatchSource

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from crsae_onnx.core.errors import FileError, one_line
 from crsae_onnx.core.validation import as_positive_int
 
+from keras_crsae.backend import tf
 from keras_crsae.data.batch_order import BatchOrder
 from keras_crsae.data.paths import existing_file
 from keras_crsae.data.streams.batch_source import BatchSource
