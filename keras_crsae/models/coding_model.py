@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import keras
@@ -60,6 +61,10 @@ class CodingModel(Inference):
 
     def __getattr__(self, name: str) -> Any:
         """AttributeError for attributes that are missing, with the way out for those that ``build`` makes."""
+        inherited = getattr(super(), "__getattr__", None)  # under PyTorch a layer's parts are found by its own
+        if inherited is not None:
+            with contextlib.suppress(AttributeError):
+                return inherited(name)
         if name in _MADE_BY_BUILD:
             raise AttributeError(f"The model has no `{name}` before it is built: call build((None, None, channels)), "
                                  "set_dictionary, adapt or fit first.")

@@ -8,6 +8,7 @@ from types import ModuleType
 #: Top-level module -> (name of its package, extra of keras-crsae that brings it).
 EXTRAS = {
     "keras": ("Keras", "train"), "tensorflow": ("TensorFlow", "train"), "scipy": ("SciPy", "train"),
+    "jax": ("JAX", "jax"), "torch": ("PyTorch", "torch"),
     "onnx": ("onnx", "export"), "onnxruntime": ("onnxruntime", "runtime-cpu"),
     "imagecodecs": ("imagecodecs", "images"), "PIL": ("Pillow", "images"), "pillow": ("Pillow", "images"),
     "tifffile": ("tifffile", "images"), "skimage": ("scikit-image", "images"), "matplotlib": ("matplotlib", "plots"),
