@@ -47,13 +47,13 @@ def results(folder):
         code = model.encode(signal)
         found[f"{path.stem} encode"], found[f"{path.stem} decode"] = code, model.decode(code)
         found[f"{path.stem} separate"] = model.separate(signal)
-        found[f"{path.stem} call"] = keras.ops.convert_to_numpy(model(signal))
         same_code = np.load(path.with_suffix(".code.npy"))
         for name, values in model.convergence(signal, same_code)._asdict().items():
             found[f"{path.stem} {name}"] = values
         if path.stem == "images":
             found["images denoise"] = denoise(signal[0, ..., 0], model=model, sigma=0.1)
         if path.stem == "signals":
+            found["signals call"] = keras.ops.convert_to_numpy(model(signal))  # JAX takes long to run it uncompiled
             mask = (np.arange(signal.size).reshape(signal.shape) % 7 > 0).astype("float32")
             found["signals masked"] = model.encode(signal, mask=mask, sigma=0.5)
             found["signals windows"] = model.encode(signal, window=100)
