@@ -133,7 +133,9 @@ def test_saved_models_give_the_same_on_another_backend(name, saved):
             # A gap is a small difference of two objectives.
             scale = expected[f"{key.split()[0]} objective"].max() if key.endswith(" gap") else max(np.abs(right).max(),
                                                                                                   1.0)
-            np.testing.assert_allclose(found[key], right, rtol=0, atol=1e-5 * scale, err_msg=key)
+            # Beside dense filters without a penalty the bound is that of a fit in float32, exact to its rounding.
+            near = 1e-4 if key in ("dense gap", "dense remaining") else 1e-5
+            np.testing.assert_allclose(found[key], right, rtol=0, atol=near * scale, err_msg=key)
 
 
 def test_a_name_of_the_stand_in_says_what_is_needed(monkeypatch):
