@@ -41,8 +41,8 @@ def test_each_failure_is_reported(changed, words):
 
 @pytest.mark.slow
 def test_ten_minutes_of_recording_survive_their_faults_and_memory_stays_flat(tmp_path, monkeypatch):
-    """About four minutes of training; one of five windows of NaN in each epoch at least meets a batch of its own."""
-    epochs, bad_windows = 40, 5
+    """About three minutes of training; one of five windows of NaN in each epoch at least meets a batch of its own."""
+    epochs, bad_windows = 24, 5
     monkeypatch.setattr(sys, "argv", ["long_run", "--minutes", "10", "--epochs", str(epochs), "--threads", "1",
                                       "--output", str(tmp_path)])
     result = long_run.main()
