@@ -90,7 +90,7 @@ def is_dataset(x: Any) -> bool:
 
 @contextlib.contextmanager
 def double_precision() -> Generator[None]:
-    """Let float64 be float64: JAX makes float32 of it unless it is told."""
+    """Compute in float64 inside the block: by default JAX makes float32 of it."""
     if BACKEND != "jax":
         yield
         return

@@ -38,7 +38,7 @@ def total(value: Tensor) -> Tensor:
     """Sum over replicas of a tensor, or of each tensor of a list.
 
     Example:
-        >>> from keras_crsae.backend import tf
+        >>> import tensorflow as tf
         >>> from keras_crsae.training.distribution import total
         >>> float(total(tf.constant(3.0)))
         3.0
