@@ -1,75 +1,122 @@
-"""Sorting of probes that move: SpikeInterface's generated recordings without motion, with it, and with it taken out.
+"""Sorting of recordings that drift: the same spikes and noise without drift, with it, and with it corrected.
 
-32 channels in two columns, 10 units. "rigid": the tissue moves by one micrometre a second, back and forth by 40;
-"bumps": it jumps by 30 micrometres every 30 to 90 seconds. The same spikes and noise with and without motion.
+On probes ours estimates the motion and takes it out in one call; the others get the recording with the same motion
+taken out by SpikeInterface, and their own correction switched off. On a tetrode there is no motion to take out: ours
+follows (``motion="follow"``). The table holds the mean accuracy over true units, and over seeds where they are several.
+One JSON file for each kind of drift.
 """
 
-import warnings
-
-import numpy as np
+import statistics
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
 
 from benchmarks import common
+from benchmarks.drift_recordings import KINDS, generate
+from benchmarks.spike_sorting import attempt
+from benchmarks.spike_worker import OURS
 
-KINDS = ("rigid", "bumps")
-#: How the moving recording is sorted, by the name of the column.
-WAYS = {"moving": None, "motion estimated": "estimate"}
-HEADERS = ["motion", "still", *WAYS, "kept"]
-
-
-def generate(kind, duration, seed):
-    """(still recording, moving recording, true sorting) of SpikeInterface's generator."""
-    from probeinterface import generate_multi_columns_probe
-    from spikeinterface.generation import generate_drifting_recording
-
-    probe = generate_multi_columns_probe(num_columns=2, num_contact_per_column=16, xpitch=20, ypitch=20,
-                                         contact_shapes="square", contact_shape_params={"width": 12})
-    probe.set_device_channel_indices(np.arange(32))
-    moves = {"rigid": {"drift_mode": "zigzag", "period_s": 80.0},
-             "bumps": {"drift_mode": "bump", "bump_interval_s": (30.0, 90.0)}}[kind]
-    reach = {"rigid": 20.0, "bumps": 15.0}[kind]
-    return generate_drifting_recording(
-        num_units=10, duration=duration, sampling_frequency=30000.0, probe=probe, seed=seed,
-        generate_displacement_vector_kwargs={
-            "displacement_sampling_frequency": 5.0, "drift_start_um": [0, reach], "drift_stop_um": [0, -reach],
-            "drift_step_um": 1,
-            "motion_list": [{"non_rigid_gradient": None, "t_start_drift": 0.0, "t_end_drift": duration, **moves}]},
-        generate_unit_locations_kwargs={
-            "margin_um": 10.0, "minimum_z": 5.0, "maximum_z": 30.0, "minimum_distance": 18.0, "max_iteration": 100,
-            "distance_strict": False, "distribution": "uniform"})
+PEERS = ("lupin", "tridesclous2", "spykingcircus2")
+HEADERS = ["sorter", "still", "drifting", "corrected", "corrected / still", "units found", "seconds", "note"]
+SECONDS = {"rigid": 60.0, "bumps": 120.0, "tetrode": 600.0}
+#: Conditions of the peers, for each kind; ours is sorted in all.
+CONDITIONS = ("still", "drifting", "corrected")
 
 
-def accuracy(recording, truth, motion):
-    """Mean accuracy over the true units."""
-    from spikeinterface.comparison import compare_sorter_to_ground_truth
+def stored(kind, duration, seed, folder):
+    """(folder of the recording of each condition, truth as ``spike_scores.score`` takes it)."""
+    import warnings
 
-    from keras_crsae.applications import spike_sorting
+    from keras_crsae.applications.spike_sorting.motion import DEFAULT_PRESET, estimate_motion, without_motion
+    from keras_crsae.applications.spike_sorting.recording import as_recording
 
-    found = spike_sorting.sort(recording, motion=motion, seed=0).sorting
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pandas' own
-        compared = compare_sorter_to_ground_truth(truth, found, delta_time=0.5, exhaustive_gt=True)
-        return float(compared.get_performance()["accuracy"].astype(float).fillna(0.0).mean())
+        warnings.simplefilter("ignore")  # SpikeInterface's own
+        still, moving, sorting = generate(kind, duration, seed, folder)
+        recordings = {"still": still, "drifting": moving}
+        for name, recording in list(recordings.items()):
+            recordings[name] = recording.save(folder=folder / name, verbose=False, progress_bar=False)
+        if kind != "tetrode":
+            motion = estimate_motion(recordings["drifting"], as_recording(recordings["drifting"]), DEFAULT_PRESET)
+            without_motion(recordings["drifting"], motion).save(folder=folder / "corrected", verbose=False,
+                                                                progress_bar=False)
+    spikes = sorting.to_spike_vector()
+    truth = SimpleNamespace(spike_samples=spikes["sample_index"], spike_units=spikes["unit_index"],
+                            sampling_frequency=sorting.get_sampling_frequency(), exhaustive=True)
+    return {name: folder / name for name in CONDITIONS}, truth
+
+
+def job(kind, sorter, condition, folders, seed, threads):
+    """What the worker does; None where a condition makes no sense."""
+    out = {"sorter": sorter, "seed": seed, "threads": threads, "recording": str(folders[condition])}
+    if sorter == OURS:
+        if condition == "corrected":  # the one call that a user makes
+            out |= {"recording": str(folders["drifting"]),
+                    "options": {"motion": "follow" if kind == "tetrode" else "estimate"}}
+        return out
+    if condition == "corrected" and kind == "tetrode":
+        return None
+    return out | {"options": {"apply_motion_correction": False}}
+
+
+def row(sorter, runs):
+    """A table row of the runs {condition: [outcome of each seed]} of one sorter."""
+    means, notes = {}, set()
+    for condition, outcomes in runs.items():
+        worked = [outcome for outcome in outcomes if "failed" not in outcome]
+        notes |= {outcome["failed"] for outcome in outcomes if "failed" in outcome}
+        if worked:
+            means[condition] = statistics.mean(outcome["accuracy"] for outcome in worked)
+    best = [outcome for outcome in runs.get("corrected") or runs.get("drifting") or [] if "failed" not in outcome]
+    kept = means["corrected"] / max(means["still"], 1e-9) if {"corrected", "still"} <= set(means) else None
+    return [sorter, *(f"{means[name]:.3f}" if name in means else "" for name in CONDITIONS),
+            "" if kept is None else f"{kept:.3f}", "/".join(str(outcome["units"]) for outcome in best),
+            f"{statistics.mean(outcome['seconds'] for outcome in best):.0f}" if best else "", "; ".join(sorted(notes))]
+
+
+def compare(kind, duration, arguments):
+    """{sorter: {condition: [outcome of each seed]}}."""
+    from spikeinterface.sorters import installed_sorters
+
+    installed, out = {OURS, *installed_sorters()}, {sorter: {} for sorter in arguments.sorters}
+    for seed in arguments.seeds:
+        with tempfile.TemporaryDirectory(dir=arguments.scratch) as place:
+            folders, truth = stored(kind, duration, seed, Path(place))
+            for sorter in arguments.sorters:
+                for condition in CONDITIONS:
+                    work = job(kind, sorter, condition, folders, 0, arguments.threads)
+                    if work is None:
+                        continue
+                    if sorter not in installed:
+                        out[sorter].setdefault(condition, []).append({"failed": common.NOT_INSTALLED})
+                        continue
+                    with tempfile.TemporaryDirectory(dir=place) as inside:
+                        done = attempt(Path(inside), work, truth, arguments.limit)
+                    out[sorter].setdefault(condition, []).append({"seed": seed} | done)
+                    print(f"{kind}, {condition}, {sorter}, seed {seed}: {done}", flush=True)
+    return out
 
 
 def main(arguments=None):
-    """Print and save the table."""
+    """Print and save the tables."""
     parser = common.parser(__doc__)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, metavar="KIND",
-                        help=f"motions, of {', '.join(KINDS)}")
-    parser.add_argument("--seconds", type=float, help="length of a recording (default: 300; 60 with --short)")
+                        help=f"drifts, of {', '.join(KINDS)}")
+    parser.add_argument("--sorters", nargs="+", choices=(OURS, *PEERS), default=(OURS, *PEERS), metavar="SORTER",
+                        help=f"of {', '.join((OURS, *PEERS))}")
+    parser.add_argument("--seconds", type=float, help=f"length of a recording (default: {SECONDS})")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1], help="of the recordings")
+    parser.add_argument("--limit", type=float, default=3600.0, help="seconds that one sorter may take")
+    parser.add_argument("--scratch", type=Path, help="folder for the recordings (default: the system's temporary one)")
     arguments = parser.parse_args(arguments)
     common.limit_threads(arguments.threads)
-    duration = arguments.seconds or (60.0 if arguments.short else 300.0)
-    described, rows, data = common.machine(arguments.threads), [], {}
+    described = common.machine(arguments.threads)
     for kind in arguments.kinds[:1] if arguments.short else arguments.kinds:
-        still, moving, truth = generate(kind, duration, seed=1)
-        scores = {"still": accuracy(still, truth, None)}
-        scores |= {way: accuracy(moving, truth, motion) for way, motion in WAYS.items()}
-        data[kind] = scores
-        kept = scores["motion estimated"] / max(scores["still"], 1e-9)
-        rows.append([kind, *(f"{scores[name]:.3f}" for name in ("still", *WAYS)), f"{kept:.3f}"])
-    common.save("drift", arguments, described,
-                [common.report("drift", arguments, HEADERS, rows, data, f"accuracy, {duration:g} s")])
+        duration = arguments.seconds or (20.0 if arguments.short else SECONDS[kind])
+        found = compare(kind, duration, arguments)
+        rows = [row(sorter, runs) for sorter, runs in found.items()]
+        common.save("drift", arguments, described,
+                    [common.report("drift", arguments, HEADERS, rows, found, f"{kind}, {duration:g} s")], part=kind)
 
 
 if __name__ == "__main__":

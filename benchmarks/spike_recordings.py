@@ -114,10 +114,10 @@ def simulate(kind, seed=0, duration=None):
         fine = draw_templates(locations, 15, rng)
     fine = fine * (np.asarray(troughs) / np.abs(fine).max(axis=(1, 2)))[:, None, None]
     count = int(duration * fs)
-    trains = _trains(rates, partners, count, fs, rng)
+    trains = draw_trains(rates, partners, count, fs, rng)
     noise = rng.standard_normal((count, len(locations))) if kind == "sim_single_white" else \
-        _coloured(count, locations, fs, rng)
-    signal, samples, units = _inject(noise, fine, trains, rng)
+        coloured(count, locations, fs, rng)
+    signal, samples, units = inject(noise, fine, trains, rng)
     gain = float(np.abs(signal).max()) / 32000
     return Recording(f"{kind}, seed {seed}", np.rint(signal / gain).astype(np.int16), gain * NOISE_UV, fs, locations,
                      samples, units)
@@ -145,7 +145,7 @@ def draw_templates(locations, units, rng, similar=None):
             return templates
 
 
-def _trains(rates, partners, count, fs, rng):
+def draw_trains(rates, partners, count, fs, rng):
     """Spike times of each unit in samples (float), sorted, at least the refractory time apart."""
     gap = _REFRACTORY_MS * fs / 1000
     times = [rng.uniform(100, count - 200, rng.poisson(r * count / fs)) for r in rates]
@@ -163,7 +163,7 @@ def _trains(rates, partners, count, fs, rng):
     return out
 
 
-def _coloured(count, locations, fs, rng):
+def coloured(count, locations, fs, rng):
     """Noise of sd 1 with the shared files' spectrum, correlated over space: 1/3 exp(-distance / 50 micrometres)."""
     level = np.interp(np.fft.rfftfreq(count, 1 / fs), *np.array(_SPECTRUM, float).T)
     distance = np.linalg.norm(locations[:, None] - locations[None], axis=-1)
@@ -173,8 +173,11 @@ def _coloured(count, locations, fs, rng):
     return noise / noise.std(axis=0)
 
 
-def _inject(signal, fine, trains, rng):
-    """Spikes added between samples; returns signal, samples of the largest trough, units, sorted by time."""
+def inject(signal, fine, trains, rng, size=None):
+    """Spikes added between samples; returns signal, samples of the largest trough, units, sorted by time.
+
+    ``size``: None, or ``callable(unit, time)``, what the amplitude is multiplied by, a number or one of each channel.
+    """
     peak = [int(np.unravel_index(np.abs(t).argmax(), t.shape)[0]) for t in fine]
     samples, units = [], []
     for unit, train in enumerate(trains):
@@ -184,7 +187,8 @@ def _inject(signal, fine, trains, rng):
             offset = peak[unit] - int(np.rint((time - sample) * _OVERSAMPLING))
             wave = fine[unit][offset % _OVERSAMPLING::_OVERSAMPLING]
             start = sample - offset // _OVERSAMPLING
-            signal[start:start + len(wave)] += rng.normal(1, 0.07) * wave
+            scale = rng.normal(1, 0.07)
+            signal[start:start + len(wave)] += (scale if size is None else scale * size(unit, time)) * wave
             samples.append(sample)
             units.append(unit)
     order = np.argsort(samples, kind="stable")

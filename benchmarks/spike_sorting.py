@@ -51,19 +51,24 @@ def run(recording, sorter, seed, threads, limit, module="benchmarks.spike_worker
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         store(recording, folder / "recording")
-        (folder / "job.json").write_text(json.dumps({"sorter": sorter, "seed": seed, "threads": threads}))
-        try:
-            done = subprocess.run([sys.executable, "-m", module, str(folder)], capture_output=True, text=True,
-                                  timeout=limit, cwd=Path(__file__).parent.parent, check=False)
-        except subprocess.TimeoutExpired:
-            return {"failed": f"stopped after {limit:g} s"}
-        if done.returncode:
-            lines = [line for line in done.stderr.strip().splitlines() if line.strip() and not line.startswith(" ")]
-            errors = [line for line in lines if "Error" in line.split(":")[0] or "Exception" in line.split(":")[0]]
-            return {"failed": f"crashed: {(errors or lines or ['no message'])[0][:200]}"}
-        with np.load(folder / "spikes.npz") as spikes:
-            found = score(recording, spikes["samples"], spikes["units"])
-        return json.loads((folder / "outcome.json").read_text()) | found
+        return attempt(folder, {"sorter": sorter, "seed": seed, "threads": threads}, recording, limit, module)
+
+
+def attempt(folder, job, truth, limit, module="benchmarks.spike_worker"):
+    """The worker's run of ``job`` in ``folder``, scored: what ``run`` returns."""
+    (folder / "job.json").write_text(json.dumps(job))
+    try:
+        done = subprocess.run([sys.executable, "-m", module, str(folder)], capture_output=True, text=True,
+                              timeout=limit, cwd=Path(__file__).parent.parent, check=False)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"stopped after {limit:g} s"}
+    if done.returncode:
+        lines = [line for line in done.stderr.strip().splitlines() if line.strip() and not line.startswith(" ")]
+        errors = [line for line in lines if "Error" in line.split(":")[0] or "Exception" in line.split(":")[0]]
+        return {"failed": f"crashed: {(errors or lines or ['no message'])[0][:200]}"}
+    with np.load(folder / "spikes.npz") as spikes:
+        found = score(truth, spikes["samples"], spikes["units"])
+    return json.loads((folder / "outcome.json").read_text()) | found
 
 
 def row(sorter, runs):

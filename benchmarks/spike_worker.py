@@ -1,6 +1,7 @@
 """One sorter on one recording in a separate process: ``python -m benchmarks.spike_worker FOLDER``.
 
-``FOLDER`` holds ``recording`` (saved by SpikeInterface) and ``job.json`` (sorter, seed, threads). It receives
+``FOLDER`` holds ``recording`` (saved by SpikeInterface) and ``job.json`` (sorter, seed, threads; ``recording``, another
+folder of a recording; ``options`` of the sorter). It receives
 ``spikes.npz`` (samples, units) and ``outcome.json`` (seconds, note). Seconds are those of the call that sorts, with
 compilation and training, without imports.
 """
@@ -37,13 +38,13 @@ def below_nyquist(parameters, sampling_frequency):
     return out
 
 
-def sort_with_peer(name, recording, folder, seed):
+def sort_with_peer(name, recording, folder, seed, options):
     """(samples, units, seconds, note) of a SpikeInterface sorter with its defaults, seeded where it takes a seed."""
     from spikeinterface.sorters import get_default_sorter_params, run_sorter
 
     defaults = get_default_sorter_params(name)
     lowered = below_nyquist(defaults, recording.get_sampling_frequency())
-    options = lowered | {key: seed for key in ("seed", "whitening_seed") if key in defaults}
+    options = options | lowered | {key: seed for key in ("seed", "whitening_seed") if key in defaults}
     start = time.perf_counter()
     sorting = run_sorter(name, recording, folder=folder / "sorter", **options)
     seconds = time.perf_counter() - start
@@ -52,12 +53,12 @@ def sort_with_peer(name, recording, folder, seed):
     return vector["sample_index"], vector["unit_index"], seconds, note
 
 
-def sort_with_ours(recording, seed):
+def sort_with_ours(recording, seed, options):
     """The same of ``spike_sorting.sort`` with its defaults."""
     from keras_crsae.applications import spike_sorting
 
     start = time.perf_counter()
-    result = spike_sorting.sort(recording, seed=seed)
+    result = spike_sorting.sort(recording, seed=seed, **options)
     return result.spike_samples, result.spike_units, time.perf_counter() - start, ""
 
 
@@ -66,11 +67,11 @@ def main(folder):
 
     job = json.loads((folder / "job.json").read_text())
     set_global_job_kwargs(n_jobs=job["threads"], progress_bar=False)
-    recording = load(folder / "recording")
+    recording, options = load(job.get("recording", folder / "recording")), job.get("options", {})
     if job["sorter"] == OURS:
-        samples, units, seconds, note = sort_with_ours(recording, job["seed"])
+        samples, units, seconds, note = sort_with_ours(recording, job["seed"], options)
     else:
-        samples, units, seconds, note = sort_with_peer(job["sorter"], recording, folder, job["seed"])
+        samples, units, seconds, note = sort_with_peer(job["sorter"], recording, folder, job["seed"], options)
     np.savez(folder / "spikes.npz", samples=np.asarray(samples, np.int64), units=np.asarray(units, np.int64))
     (folder / "outcome.json").write_text(json.dumps({"seconds": seconds, "note": note}))
 

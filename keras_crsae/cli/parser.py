@@ -112,7 +112,7 @@ def _sort(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--common-reference", action="store_true", help="subtract the median over channels")
     sub.add_argument("--motion", metavar="NAME",
                      help="take the motion of the probe out first: estimate, or a preset of SpikeInterface's "
-                          "correct_motion (default: no)")
+                          "correct_motion; or follow: templates change with the spikes (default: no)")
     sub.add_argument("--threshold", type=positive_number, metavar="X",
                      help="noise standard deviations that an extremum must exceed to start a unit (default: 4)")
     sub.add_argument("--amplitude-variation", type=positive_number, metavar="X",

@@ -18,7 +18,7 @@ from crsae_onnx.core.progress import ProgressBar
 from crsae_onnx.core.raw_binary import RAW_SUFFIXES
 
 from keras_crsae.applications import spike_sorting
-from keras_crsae.applications.spike_sorting.motion import MOTION_STEP, check_motion
+from keras_crsae.applications.spike_sorting.motion import check_motion, motion_steps
 from keras_crsae.applications.spike_sorting.parameters import STEPS, SortingOptions, with_options
 from keras_crsae.applications.spike_sorting.recording import as_recording, check_options
 from keras_crsae.applications.spike_sorting.result_folder import check_new_folder, read_reader, write_spikes
@@ -60,7 +60,7 @@ def sort(args: Namespace) -> SpikeSortingResult:
     (samples, channels), frequency = checked.traces.shape, checked.sampling_frequency
     print(f"{args.input}: {samples / frequency:.6g} s at {frequency:g} Hz, {channels} channel{'s' * (channels > 1)}",
           flush=True)
-    steps = STEPS if args.motion is None else (MOTION_STEP, *STEPS)
+    steps = motion_steps(args.motion, STEPS)
     with ProgressBar(args.progress, steps=("start TensorFlow", *steps, "write the result")) as progress:
         progress("start TensorFlow", 0.0)
         start_keras()

@@ -1,6 +1,8 @@
-"""The benchmark of probes that move; sorting is replaced."""
+"""The benchmark of recordings that drift; sorting is replaced."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,20 +10,38 @@ pytest.importorskip("spikeinterface.generation", reason="spikeinterface[generati
 
 from benchmarks import drift  # noqa: E402
 
-
-@pytest.mark.filterwarnings("ignore")  # SpikeInterface's own
-def test_the_generated_recordings_share_spikes_and_differ_by_motion():
-    still, moving, truth = drift.generate("rigid", 2.0, seed=1)
-    assert still.get_num_channels() == moving.get_num_channels() == 32 and truth.get_num_units() == 10
-    assert still.get_num_samples() == 60_000 == moving.get_num_samples()
+FOLDERS = {name: Path(name) for name in drift.CONDITIONS}
 
 
-def test_the_table_has_a_row_for_each_motion(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(drift, "generate", lambda kind, duration, seed: (f"still {kind}", f"moving {kind}", "truth"))
-    given = {("still", None): 0.9, ("moving", None): 0.3, ("moving", "estimate"): 0.81}
-    monkeypatch.setattr(drift, "accuracy", lambda recording, truth, motion: given[recording.split()[0], motion])
+@pytest.mark.parametrize("kind, motion", [("rigid", "estimate"), ("bumps", "estimate"), ("tetrode", "follow")])
+def test_ours_corrects_the_drift_itself_in_one_call(kind, motion):
+    corrected = drift.job(kind, "crsae", "corrected", FOLDERS, 0, 2)
+    assert corrected["recording"] == "drifting" and corrected["options"] == {"motion": motion}
+    assert "options" not in drift.job(kind, "crsae", "drifting", FOLDERS, 0, 2)
+
+
+def test_the_others_get_the_corrected_recording_and_correct_nothing_themselves():
+    assert drift.job("rigid", "lupin", "corrected", FOLDERS, 0, 2) == {
+        "sorter": "lupin", "seed": 0, "threads": 2, "recording": "corrected",
+        "options": {"apply_motion_correction": False}}
+    assert drift.job("tetrode", "lupin", "corrected", FOLDERS, 0, 2) is None
+
+
+def test_the_table_has_a_row_for_each_sorter(monkeypatch, tmp_path, capsys):
+    given = {"still": 0.9, "drifting": 0.3, "corrected": 0.81}
+
+    def attempt(folder, work, truth, limit):
+        if work["sorter"] == "lupin":
+            return {"failed": "crashed: KeyError"}
+        name = "corrected" if "motion" in work.get("options", {}) else work["recording"]
+        return {"accuracy": given[name], "units": 11, "seconds": 2.0}
+
+    monkeypatch.setattr(drift, "stored", lambda *_: (FOLDERS, SimpleNamespace()))
+    monkeypatch.setattr(drift, "attempt", attempt)
+    monkeypatch.setattr("spikeinterface.sorters.installed_sorters", lambda: ["lupin"])
     monkeypatch.setattr("benchmarks.common.limit_threads", lambda count: None)
-    drift.main(["--short", "--output", str(tmp_path)])
-    assert "0.810" in capsys.readouterr().out
-    stored = next(tmp_path.glob("drift*.json"))
-    assert "0.300" in stored.read_text() and json.loads(stored.read_text())
+    drift.main(["--short", "--sorters", "crsae", "lupin", "tridesclous2", "--output", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert "| 0.900 | 0.300    | 0.810     | 0.900" in out and "crashed: KeyError" in out and "not installed" in out
+    stored = json.loads((tmp_path / "drift_rigid-short.json").read_text())
+    assert stored["sections"][0]["data"]["crsae"]["corrected"][0]["accuracy"] == 0.81

@@ -17,6 +17,10 @@ from keras_crsae.applications.spike_sorting.recording_view import is_recording
 
 #: Name of the step of ``sort``.
 MOTION_STEP = "estimate motion"
+#: ``sort(motion="follow")``: nothing is taken out of the recording; the templates change with the spikes.
+FOLLOW = "follow"
+#: Name of the step of ``sort`` that follows.
+FOLLOW_STEP = "follow spikes"
 #: What ``sort(motion="estimate")`` does: an estimate from the depths of spikes that needs neither torch nor a GPU.
 DEFAULT_PRESET = "nonrigid_fast_and_accurate"
 #: Probes shorter than this move as a whole: their windows would hold too few spikes.
@@ -65,10 +69,10 @@ class ProbeMotion(NamedTuple):
 
 
 def check_motion(motion: str | None, locations: np.ndarray | None) -> str | None:
-    """The preset of SpikeInterface that ``motion`` names, None for no motion.
+    """The preset of SpikeInterface that ``motion`` names, None where no motion is taken out.
 
     Args:
-        motion: None, "estimate" or the name of a preset.
+        motion: None, "follow", "estimate" or the name of a preset.
         locations: (channels, 2), micrometres, or None.
 
     Raises:
@@ -80,24 +84,37 @@ def check_motion(motion: str | None, locations: np.ndarray | None) -> str | None
         >>> check_motion(None, locations=None) is None
         True
     """
-    if motion is None:
+    if motion in (None, FOLLOW):
         return None
     known = import_optional("spikeinterface.preprocessing.motion", "motion=").motion_options_preset
     names = sorted(name for name in known if name)
     preset = DEFAULT_PRESET if motion == "estimate" else motion
     if preset not in names:
-        raise ValueError(f"`motion` must be None, \"estimate\" or one of SpikeInterface's presets {', '.join(names)}. "
-                         f"Received: motion={motion!r}.")
+        raise ValueError("`motion` must be None, \"follow\", \"estimate\" or one of SpikeInterface's presets "
+                         f"{', '.join(names)}. Received: motion={motion!r}.")
     if locations is None or len(np.unique(locations[:, 1])) < LEAST_DEPTHS:
         what = "no channel locations" if locations is None else "too few depths of channels"
         raise ValueError(f"The motion of a probe is estimated from channels at {LEAST_DEPTHS} depths or more, and the "
-                         f"recording has {what}. Give channel_locations (channels, 2) in micrometres; omit `motion` "
-                         "for a tetrode.")
+                         f"recording has {what}. Give channel_locations (channels, 2) in micrometres; for a "
+                         "tetrode, motion=\"follow\" follows amplitudes that change slowly.")
     for package in _PRESET_NEEDS.get(known[preset]["estimate_motion_kwargs"].get("method", ""), ()):
         if importlib.util.find_spec(package) is None:
             raise ValueError(f"motion={preset!r} needs the package {package}, which is not installed. Install it, or "
                              f"choose motion=\"estimate\", which does without.")
     return preset
+
+
+def motion_steps(motion: str | None, steps: Sequence[str]) -> tuple[str, ...]:
+    """The steps of ``sort`` with that ``motion``, of those without.
+
+    Example:
+        >>> from keras_crsae.applications.spike_sorting.motion import motion_steps
+        >>> motion_steps("estimate", ["find units"]), motion_steps("follow", ["find units"])
+        (('estimate motion', 'find units'), ('find units', 'follow spikes'))
+    """
+    if motion == FOLLOW:
+        return *steps, FOLLOW_STEP
+    return tuple(steps) if motion is None else (MOTION_STEP, *steps)
 
 
 def estimate_motion(recording: Any, checked: Recording, preset: str, band: Sequence[float] | None = None

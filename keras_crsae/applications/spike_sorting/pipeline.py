@@ -14,10 +14,19 @@ from crsae_onnx.core.validation import as_positive_int
 
 from keras_crsae.applications.spike_sorting.background import least_amplitudes
 from keras_crsae.applications.spike_sorting.discovery import WaveformSpan, discover_units
+from keras_crsae.applications.spike_sorting.following import follow_checked
 from keras_crsae.applications.spike_sorting.inspection import Inspection, NoSpikesError, inspect_recording, joined
 from keras_crsae.applications.spike_sorting.matching import match_templates
 from keras_crsae.applications.spike_sorting.median_waveforms import median_waveforms
-from keras_crsae.applications.spike_sorting.motion import MOTION_STEP, check_motion, estimate_motion, without_motion
+from keras_crsae.applications.spike_sorting.motion import (
+    FOLLOW,
+    FOLLOW_STEP,
+    MOTION_STEP,
+    check_motion,
+    estimate_motion,
+    motion_steps,
+    without_motion,
+)
 from keras_crsae.applications.spike_sorting.noise import (
     channel_noise,
     erode,
@@ -48,7 +57,7 @@ from keras_crsae.applications.spike_sorting.refinement import RefinedUnits, refi
 from keras_crsae.applications.spike_sorting.result import SpikeSortingResult
 from keras_crsae.applications.spike_sorting.templates import as_kernel, template_norms, waveforms
 from keras_crsae.applications.spike_sorting.training import held_out_gain, train_model, with_filters
-from keras_crsae.applications.spike_sorting.turns import merge_turns
+from keras_crsae.applications.spike_sorting.turns import merge_turns, merge_turns_in_time
 
 #: Samples whose channels are mixed together: few enough for the cache.
 _MIXED_SAMPLES = 1 << 12
@@ -79,6 +88,8 @@ def sort(recording: Any, sampling_frequency: float | None = None, units: int | N
         motion: None; "estimate": the motion of the probe is estimated first and taken out, by SpikeInterface's
             ``compute_motion`` and ``InterpolateMotionRecording``; or the name of one of its presets. ``motion`` of the
             result is the estimate; in another recording the spikes are found once its own motion is taken out.
+            "follow": the templates change with the spikes (``follow``), for amplitudes that change slowly, as on a
+            tetrode that moves.
         seed: int; the same seed and machine give the same result.
         parameters: tuning constants.
         progress: True: a bar (lines where no terminal is); or ``callable(step, fraction)``: the name of a step (one of
@@ -116,10 +127,11 @@ def sort(recording: Any, sampling_frequency: float | None = None, units: int | N
     settings = {"units": units, "band": edges, "common_reference": bool(common_reference), "motion": motion,
                 "seed": int(seed)}
     preset = check_motion(motion, checked.channel_locations)
-    steps = STEPS if preset is None else (MOTION_STEP, *STEPS)
-    with progress_bar(progress, steps) as report:
+    with progress_bar(progress, motion_steps(motion, STEPS)) as report:
         if preset is None:
-            return _sort(checked, units, taps, settings, parameters, report)
+            result = _sort(checked, units, taps, settings, parameters, report)
+            return result if motion != FOLLOW else follow_checked(
+                merge_turns_in_time(result), checked, progress=lambda fraction: report(FOLLOW_STEP, fraction))
         report(MOTION_STEP, 0.0)
         moved = estimate_motion(recording, checked, preset, edges)
         still = as_recording(without_motion(recording, moved, sampling_frequency, channel_locations), None,

@@ -52,13 +52,35 @@ def merge_turns(result: SpikeSortingResult, motion: ProbeMotion, limits: TurnLim
         motion: that was taken out.
         limits: ``TurnLimits``.
     """
-    limits = TurnLimits() if limits is None else limits
-    groups = _groups(result, motion, limits)
+    return _joined(result, motion, limits, "as the probe moved")
+
+
+def merge_turns_in_time(result: SpikeSortingResult, limits: TurnLimits | None = None) -> SpikeSortingResult:
+    """The result in which units that take turns from the beginning to the end are one.
+
+    A neuron whose amplitude changes over the recording may be found as two units, one after the other; ``merge_turns``
+    with time in place of the position of the probe. A neuron that falls silent while a similar one begins looks the
+    same.
+
+    Args:
+        result: of ``sort``.
+        limits: ``TurnLimits``.
+    """
+    segments = result.segments or [(0, result.recording_samples)]
+    seconds = [np.array([0.0, (stop - start) / result.sampling_frequency]) for start, stop in segments]
+    ramps = [start / result.sampling_frequency + time[:, None] for (start, _), time in zip(segments, seconds,
+                                                                                           strict=True)]
+    return _joined(result, ProbeMotion("time", ramps, seconds, np.zeros(1)), limits, "as their amplitude changed")
+
+
+def _joined(result: SpikeSortingResult, motion: ProbeMotion, limits: TurnLimits | None, when: str
+            ) -> SpikeSortingResult:
+    groups = _groups(result, motion, TurnLimits() if limits is None else limits)
     if len(groups) == result.num_units:
         return result
     joined = regroup(result, [np.flatnonzero(np.isin(result.spike_units, group)) for group in groups])
     joined.messages.append(f"{result.num_units - len(groups)} units were joined with others that they took turns with "
-                           "as the probe moved.")
+                           f"{when}.")
     return joined
 
 

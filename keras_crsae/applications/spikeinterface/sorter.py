@@ -52,7 +52,8 @@ class CrsaeSorter(InMemoryRecordings):
         "freq_min": "Lower edge of the band-pass filter in Hz, for raw recordings 300; None: no filter",
         "freq_max": "Upper edge in Hz, for raw recordings 6000; at most half the sampling frequency",
         "common_reference": "Subtract the median over channels",
-        "motion": "Take the motion of the probe out first: \"estimate\", or a preset of correct_motion; None: no",
+        "motion": "Take the motion of the probe out first: \"estimate\", or a preset of correct_motion; \"follow\": "
+                  "templates change with the spikes; None: no",
         "seed": "Seed of the initialisation and of the training",
         "parameters": "Tuning constants that differ from their defaults, {name: value} of SortingParameters, or None",
         "job_kwargs": "SpikeInterface's; n_jobs: threads of the linear algebra, by default its global number, 1",

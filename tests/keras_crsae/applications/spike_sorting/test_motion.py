@@ -44,7 +44,7 @@ def moving():
 
 
 @pytest.mark.parametrize("motion, places, message", [
-    ("dance", PLACES, "must be None, \"estimate\" or one of SpikeInterface's presets .*rigid_fast.*Received"),
+    ("dance", PLACES, "must be None, \"follow\", \"estimate\" or one of .* presets .*rigid_fast.*Received"),
     ("estimate", None, "no channel locations"), ("estimate", PLACES[:3], "too few depths"),
 ])
 def test_what_cannot_be_estimated_is_refused_before_work(motion, places, message):
@@ -57,7 +57,7 @@ def test_a_preset_that_needs_a_missing_package_says_so(monkeypatch):
     with pytest.raises(ValueError, match="needs the package torch"):
         check_motion("dredge", PLACES)
     assert check_motion("kilosort_like", PLACES) == "kilosort_like"
-    assert check_motion(None, None) is None
+    assert check_motion(None, None) is None and check_motion("follow", None) is None
 
 
 def test_a_known_motion_is_taken_out(moving):

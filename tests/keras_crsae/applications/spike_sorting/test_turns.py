@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_crsae.applications.spike_sorting.motion import ProbeMotion
 from keras_crsae.applications.spike_sorting.regrouping import regroup
-from keras_crsae.applications.spike_sorting.turns import merge_turns
+from keras_crsae.applications.spike_sorting.turns import merge_turns, merge_turns_in_time
 
 TIMES = np.arange(0, 5.01, 0.1)
 MOTION = ProbeMotion("known", [20 * np.sin(2 * np.pi * TIMES / 2.5)[:, None]], [TIMES], np.array([0.0]))
@@ -50,3 +50,13 @@ def test_units_that_fire_together_stay_two(sorted_spikes):
     samples = parts.spike_samples.copy()
     samples[mates[:20]] = samples[rows[:20]] + 5
     assert merge_turns(dataclasses.replace(parts, spike_samples=samples), MOTION).num_units == 3
+
+
+def test_parts_of_a_unit_one_after_the_other_are_joined(sorted_spikes):
+    recording, _, whole = sorted_spikes
+    rows, others = (np.flatnonzero(whole.spike_units == unit) for unit in (0, 1))
+    early = whole.spike_samples[rows] < 27_000
+    parts = regroup(whole, [rows[early], rows[~early], others], recording)
+    joined = merge_turns_in_time(parts)
+    assert parts.num_units == 3 and joined.num_units == 2 and "as their amplitude changed" in joined.messages[-1]
+    assert merge_turns_in_time(whole) is whole
