@@ -3,7 +3,8 @@
 A run that was stopped, or killed, goes on where it was: the checkpoint (``build/cdlnet/cdlnet-25.keras``) holds
 the filters, their average and the optimiser. ``--score`` measures the average of a checkpoint, also while it is being
 trained. Steps can be changed on the way as long as the learning rate is still flat (the first 30 %). The images come
-from the folder that KERAS_CRSAE_DATA names.
+from the folder that KERAS_CRSAE_DATA names. With ``--loss sure`` (``cdlnet-25-sure.keras``) training sees no clean
+image: each image of ``train400`` has one noise, drawn once.
 """
 
 import argparse
@@ -30,6 +31,8 @@ def main(arguments=None):
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--start", type=Path, help="a .keras file whose filters training begins with")
+    parser.add_argument("--loss", choices=("error", "sure"), default="error",
+                        help="sure: from noisy images alone, by Stein's unbiased estimate of the error")
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--score", action="store_true", help="measure the checkpoint, do not train")
     parser.add_argument("--every", type=int, default=8, help="measure on every so many images of set68")
@@ -38,7 +41,10 @@ def main(arguments=None):
     os.environ.update(TF_NUM_INTRAOP_THREADS=str(args.threads), TF_NUM_INTEROP_THREADS=str(args.threads),
                       OMP_NUM_THREADS=str(args.threads), TF_CPP_MIN_LOG_LEVEL="3")
     level = "-".join(f"{s:g}" for s in args.sigma)
-    checkpoint = args.checkpoint or ROOT / "build" / "cdlnet" / f"cdlnet-{level}.keras"
+    suffix = "" if args.loss == "error" else f"-{args.loss}"
+    checkpoint = args.checkpoint or ROOT / "build" / "cdlnet" / f"cdlnet-{level}{suffix}.keras"
+    if args.loss == "sure" and len(args.sigma) > 1:
+        parser.error("--loss sure needs one noise level: that of the images")
     return score(checkpoint, args) if args.score else train(checkpoint, args)
 
 
@@ -56,11 +62,23 @@ def train(checkpoint, args):
         spent.write_text(json.dumps({"seconds": before + time.process_time() - started,
                                      "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 
-    settings = DenoiserTraining.cdlnet(crop_pixels=args.crop, batch_size=args.batch, learning_rate=args.rate)
+    alone = args.loss == "sure"
+    settings = DenoiserTraining.cdlnet(crop_pixels=args.crop, batch_size=args.batch, learning_rate=args.rate,
+                                       supervised=not alone, loss=args.loss)
     sigma = args.sigma[0] / 255 if len(args.sigma) == 1 else tuple(s / 255 for s in args.sigma)
-    return train_denoiser(train_folder(), sigma=sigma, steps=args.steps, seed=args.seed, settings=settings,
+    images = noisy_images(sigma) if alone else train_folder()
+    return train_denoiser(images, sigma=sigma, add_noise=not alone, steps=args.steps, seed=args.seed, settings=settings,
                           model=started_from(args.start), checkpoint=checkpoint,
                           callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=note)])
+
+
+def noisy_images(sigma, seed=1000):
+    """The images of ``train400``, each with one noise."""
+    from keras_crsae.data.images import load_images, unit_image
+
+    rng = np.random.default_rng(seed)
+    clean = (unit_image(image) for image in load_images(train_folder()))
+    return [image + np.float32(sigma) * rng.standard_normal(image.shape, np.float32) for image in clean]
 
 
 def started_from(path):

@@ -1,4 +1,4 @@
-"""Loss of the first stage of the M-step; that of the second is the rate prior's (``problem.rate_priors``)."""
+"""Losses of the first stage of the M-step; that of the second is the rate prior's (``problem.rate_priors``)."""
 
 from __future__ import annotations
 
@@ -44,3 +44,33 @@ def weighted_error(target: Tensor, reconstruction: Tensor, mask: Tensor | None =
     if sample_weight is not None:
         weight = weight * ops.reshape(sample_weight, (-1,) + (1,) * (len(loss.shape) - 1))
     return ops.sum(weight * loss), ops.sum(weight)
+
+
+def sure(signal: Tensor, denoised: Tensor, moved: Tensor, probe: Tensor, step: Tensor | float,
+         sigma: Tensor | float) -> Tensor:
+    """Stein's unbiased estimate of the squared error of a denoiser f, which needs no clean signal.
+
+    (y - f(y))^2 - sigma^2 + 2 sigma^2 b (f(y + step b) - f(y)) / step, elementwise; for y = x + noise its mean over
+    samples, noise and b is that of (f(y) - x)^2. The last term is the divergence of f by one random probe b (Ramani,
+    Blu and Unser, IEEE TIP 2008; as a loss: Soltanayev and Chun, NeurIPS 2018, arXiv 1803.01314).
+
+    Args:
+        signal: y, with white Gaussian noise.
+        denoised: f(y).
+        moved: f(y + step b).
+        probe: b, of independent values of mean 0 and variance 1.
+        step: short against the noise, broadcastable to signal.
+        sigma: standard deviation of the noise, broadcastable to signal.
+
+    Returns:
+        Tensor of the signal's shape, in its unit squared; single values may be negative.
+
+    Example:
+        >>> from keras import ops
+        >>> from keras_crsae.losses import sure
+        >>> y, b = ops.array([1.0, -2.0]), ops.array([1.0, -1.0])
+        >>> float(ops.mean(sure(y, 0.5 * y, 0.5 * (y + 0.25 * b), b, 0.25, sigma=1.0)))  # (2.5 / 4) - 1 + 2 * 0.5
+        0.625
+    """
+    divergence = probe * (moved - denoised) / step
+    return ops.square(signal - denoised) - ops.square(sigma) + 2.0 * ops.square(sigma) * divergence

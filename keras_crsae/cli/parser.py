@@ -192,7 +192,10 @@ def _train_denoiser(sub: argparse.ArgumentParser) -> None:
     data.add_argument("--colour", action="store_true", help="a model of three channels; otherwise images become gray")
     data.add_argument("--clean", nargs="+", metavar="INPUT", help="clean images of INPUT, which is noisy, in its order")
     data.add_argument("--noisy", action="store_true", help="INPUT is noisy already (with --unsupervised)")
-    data.add_argument("--unsupervised", action="store_true", help="learn from the noisy images alone, by EM")
+    data.add_argument("--unsupervised", action="store_true", help="learn from the noisy images alone")
+    data.add_argument("--loss", choices=("em", "sure"),
+                      help="how --unsupervised learns: by EM (default), or by Stein's unbiased estimate of the error, "
+                           "which needs white noise of a known --sigma")
     data.add_argument("--window", type=positive_int, metavar="N",
                       help="side of a crop (default: 60; 64 with --noise poisson)")
     model = sub.add_argument_group("model")

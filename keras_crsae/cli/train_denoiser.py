@@ -54,11 +54,17 @@ def train(args: Namespace) -> None:
 
 
 def training_settings(args: Namespace) -> DenoiserTraining:
-    """Settings of the options that were given."""
+    """Settings of the options that were given; ValueError where they contradict each other."""
+    if args.loss is not None and not args.unsupervised:
+        raise ValueError("--loss says how --unsupervised learns. Give both, or neither to learn from clean images.")
+    if args.loss == "sure" and args.noisy and (args.sigma is None or "-" in args.sigma):
+        raise ValueError("--loss sure needs the noise level of images that are noisy already: --sigma X, one number. "
+                         f"Received: {'none' if args.sigma is None else args.sigma}")
     given = {"filters": args.filters, "kernel_size": args.kernel_size, "strides": args.strides,
              "iterations": args.iterations, "crop_pixels": args.window, "learning_rate": args.learning_rate,
-             "lambda_learning": "em" if args.unsupervised else args.lambda_learning,
-             "low_pass_pixels": args.low_pass, "supervised": False if args.unsupervised else None}
+             "lambda_learning": "em" if args.unsupervised and args.loss != "sure" else args.lambda_learning,
+             "low_pass_pixels": args.low_pass, "supervised": False if args.unsupervised else None,
+             "loss": "sure" if args.loss == "sure" else None}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     return DenoiserTraining.poisson(**options) if NOISES[args.noise] else DenoiserTraining(**options)
 

@@ -86,6 +86,9 @@ class SpinningModel(Protocol):
     @property
     def decoder(self) -> ConvDictionary: ...
 
+    @property
+    def sigma(self) -> Any: ...
+
 
 class CycleSpinning:
     """Forward pass of the first stage that compares the mean over random shifts of the stride's grid.

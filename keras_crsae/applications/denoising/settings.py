@@ -23,7 +23,7 @@ _UNSUPERVISED = dict(iterations=30, tied=True, training_shifts=1, gradient="deco
 #: In place of ``_SUPERVISED`` for CDLNet, which has its own iterations, filters and thresholds.
 _CDLNET = dict(iterations=20, tied=True, training_shifts=1, gradient="unrolled", lambda_learning=None,
                lambda_init_over_sigma=1.0, learning_rate=1e-3)
-ARCHITECTURES = ("crsae", "cdlnet")
+ARCHITECTURES, LOSSES = ("crsae", "cdlnet"), ("error", "sure")
 #: Growth of the threshold with sigma, of a model for a range. One trained without it over 10 to 60 gray levels denoised
 #: 40 images of its training set best when given 1.0, 1.0, 1.07, 1.22 and 1.27 times the noise at 10, 15, 25, 50 and 60.
 SIGMA_POWER = 0.17
@@ -37,7 +37,7 @@ class DenoiserTraining:
 
     Args:
         supervised: compare the reconstruction with the clean images; False: with the noisy ones (EM alone, Tolooshams,
-            Dey and Ba, arXiv 1904.08827).
+            Dey and Ba, arXiv 1904.08827), unless ``loss`` is "sure".
         filters: number of filters. 64 of 8 x 8 at stride 4 reach in 2.5 minutes what 128 of 12 x 12 at stride 6 do.
         kernel_size: side of a filter in pixels, or (height, width).
         strides: of the code in pixels; half of ``kernel_size``.
@@ -67,6 +67,9 @@ class DenoiserTraining:
         unroll: whether the iterations are unrolled in the graph; faster for few of them.
         architecture: "crsae": a ``Denoiser``; "cdlnet": a ``CDLNet`` (see ``DenoiserTraining.cdlnet``).
         model_options: other arguments of the model, by name.
+        loss: "error": the squared error against the clean images, or the noisy ones; "sure": with supervised=False, an
+            unbiased estimate of the error against the clean images that needs none of them (``losses.sure``). The noise
+            must be white, Gaussian and of a known ``sigma``. Defaults are then those of supervised learning.
 
     Raises:
         ValueError: settings that contradict each other.
@@ -104,6 +107,7 @@ class DenoiserTraining:
     unroll: bool = True
     architecture: str = "crsae"
     model_options: Mapping[str, Any] = field(default_factory=dict)
+    loss: str = "error"
 
     def __post_init__(self) -> None:
         as_positive_int(self.crop_pixels, "crop_pixels")
@@ -116,11 +120,16 @@ class DenoiserTraining:
         for name, value in (("clip_norm", self.clip_norm), ("backtrack_db", self.backtrack_db)):
             if value is not None:
                 as_positive(value, name)
-        if self.supervised:
+        if self.loss not in LOSSES:
+            raise ValueError(f"`loss` must be one of {LOSSES}. Received: {self.loss!r}")
+        if self.loss == "sure":
+            self._check_sure()
+        if self.supervised or self.loss == "sure":
             return
         if self.architecture == "cdlnet":
             raise ValueError("CDLNet learns by the reconstruction alone: against the noisy images it learns to let the "
-                             "noise pass. Give clean images (supervised=True), or use architecture='crsae'.")
+                             "noise pass. Use loss='sure', give clean images (supervised=True), or use "
+                             "architecture='crsae'.")
         if self.lambda_learning == "backprop":
             raise ValueError("lambda_learning='backprop' against the noisy images drives lambda to zero. Use 'em', "
                              "'em_closed_form' or None with supervised=False.")
@@ -129,6 +138,15 @@ class DenoiserTraining:
         if not tied and gradient == "decoder":
             raise ValueError("tied=False with gradient='decoder' leaves the encoder's filters as they were first. Use "
                              "tied=True, or another gradient.")
+
+    def _check_sure(self) -> None:
+        if self.supervised:
+            raise ValueError("loss='sure' is for noisy images alone: with clean ones the error itself is known. Use "
+                             "supervised=False, or loss='error'.")
+        if self.low_pass_pixels or self.sigma_power:
+            raise ValueError("loss='sure' knows the noise of images without their mean, not without their blur or in "
+                             "another unit: use low_pass_pixels=0 and sigma_power=None. Received: "
+                             f"low_pass_pixels={self.low_pass_pixels!r}, sigma_power={self.sigma_power!r}")
 
     @classmethod
     def cdlnet(cls, **changes: Any) -> DenoiserTraining:
@@ -172,8 +190,9 @@ class DenoiserTraining:
             sigma: noise standard deviation in [0, 1], or (low, high).
         """
         network = self.architecture == "cdlnet"
-        defaults = dict(_CDLNET if network else _SUPERVISED if self.supervised else _UNSUPERVISED)
-        one_level = network or not isinstance(sigma, tuple | list) or sigma[0] == sigma[1]
+        as_supervised = self.supervised or self.loss == "sure"
+        defaults = dict(_CDLNET if network else _SUPERVISED if as_supervised else _UNSUPERVISED)
+        one_level = network or self.loss == "sure" or not isinstance(sigma, tuple | list) or sigma[0] == sigma[1]
         defaults["sigma_power"] = 0.0 if one_level else SIGMA_POWER
         return replace(self, **{name: value for name, value in defaults.items() if self._is_open(name)})
 

@@ -28,6 +28,7 @@ from keras_crsae.models.cdlnet import CDLNet
 from keras_crsae.models.crsae import CRsAE
 from keras_crsae.models.denoiser import Denoiser
 from keras_crsae.models.rate_error import RateError
+from keras_crsae.models.sure_error import SureError
 
 #: Steps between two looks at the clock, a line of progress and, where due, a checkpoint.
 EPOCH_STEPS = 100
@@ -64,7 +65,8 @@ def train_denoiser(images: Any = None, sigma: float | tuple[float, float] | None
         seed: of crops, noise, shifts and filters.
         settings: how to train; None: ``DenoiserTraining()``, or ``DenoiserTraining.poisson()`` of counts.
         clean: None, or the clean images of ``images``, which are then noisy already at ``sigma``.
-        add_noise: False: ``images`` are noisy already at ``sigma`` (for unsupervised settings).
+        add_noise: False: ``images`` are noisy already at ``sigma`` (for unsupervised settings), which loss="sure" must
+            be given.
         noise: "gaussian" (white), or "poisson": counts are drawn from the images, whose largest value is the peak, and
             the loss is the error of the rate, see ``models.rate_error.RateError``.
         peak: of "poisson", the counts of white, or (low, high); None: (1, 8).
@@ -98,6 +100,7 @@ def train_denoiser(images: Any = None, sigma: float | tuple[float, float] | None
     callbacks, verbose = _run_options(run)
     data = _Noise.of(noise, sigma, peak, clean, add_noise)
     settings = data.settings(settings)
+    _check_known_noise(settings, sigma, add_noise)
     crops = _Crops.of(images, clean, data, add_noise, seed, settings)
     keras.utils.set_random_seed(seed)
     record = None
@@ -109,8 +112,7 @@ def train_denoiser(images: Any = None, sigma: float | tuple[float, float] | None
             raise ValueError("`model` is one of counts, whose noise follows from them: use noise='poisson', or another "
                              "model.")
         rates = _prepare(trained, crops, settings)
-    if data.peak is not None and not _takes_counts(trained):
-        trained.learn_by(RateError(trained, getattr(trained, "training_shifts", None) or 1))
+    _choose_loss(trained, data, settings)
     terminal = sys.stderr.isatty()
     with ProgressBar(bool(verbose) and terminal) as bar:
         progress = TrainingProgress(rates, steps, minutes, data.unit(trained), record, checkpoint,
@@ -121,6 +123,27 @@ def train_denoiser(images: Any = None, sigma: float | tuple[float, float] | None
         _fit(trained, crops, progress, callbacks)
     trained.training_record = progress.record
     return trained
+
+
+def _check_known_noise(settings: DenoiserTraining, sigma: Any, add_noise: bool) -> None:
+    """ValueError where the loss needs the noise of images that bring their own, and it was not told."""
+    if settings.loss == "sure" and not add_noise and (sigma is None or noise_range(sigma)[0] < noise_range(sigma)[1]):
+        raise ValueError("loss='sure' needs the standard deviation of the noise in the images, in units of [0, 1]: one "
+                         "number, such as sigma=denoising.estimate_sigma(image), or, where a camera's settings are "
+                         f"known, measured on a flat area. Received: sigma={sigma!r}")
+
+
+def _choose_loss(model: CRsAE, noise: _Noise, settings: DenoiserTraining) -> None:
+    """Let a model learn by the loss that noise and settings ask for; else by its own."""
+    shifts = getattr(model, "training_shifts", None) or 1
+    if noise.peak is not None:
+        if not _takes_counts(model):
+            model.learn_by(RateError(model, shifts))
+    elif settings.loss == "sure":
+        if getattr(model, "low_pass", 0.0) or getattr(model, "sigma_power", 0.0):
+            raise ValueError("loss='sure' knows the noise of images without their mean, not without their blur or in "
+                             "another unit: give a model with low_pass=0 and sigma_power=0.")
+        model.learn_by(SureError(model, shifts))
 
 
 def _run_options(run: RunOptions) -> tuple[Sequence[keras.callbacks.Callback], int]:

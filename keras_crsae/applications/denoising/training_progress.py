@@ -41,6 +41,7 @@ class Backtracking:
     def went_back(self, model: CRsAE, loss: float) -> bool:
         """Look at an epoch's loss; True where the weights, and what the optimisers keep, are older ones again."""
         usual = float(np.mean(self._losses)) if len(self._losses) >= _LEAST_EPOCHS else math.inf
+        usual = usual if usual > 0 else math.inf  # an estimate of the error (SURE) may be negative: it tells nothing
         if math.isfinite(loss) and loss <= self.ratio * usual:
             self._losses = [*self._losses[1 - _EPOCHS:], loss]
             if loss <= math.sqrt(self.ratio) * usual:
@@ -153,7 +154,7 @@ class TrainingProgress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         loss = logs["reconstruction_loss"]
         row = {"step": self._step, "minutes": self.seconds() / 60, "loss": loss, "sparsity": logs["sparsity"]}
-        if self.sigma is not None:
+        if self.sigma is not None and not loss < 0:  # an estimate of the error (SURE) may be
             row["psnr"] = -10 * math.log10(max(loss, 1e-30) * self.sigma**2)
         self.record["history"].append(row)
         self.record.update(steps=self._step, minutes=row["minutes"])

@@ -48,8 +48,17 @@ def test_training_goes_on_from_its_checkpoint_and_without_clean_images(inside):
     assert json.loads((inside / "c.json").read_text())["record"]["steps"] == 5
 
 
+def test_noisy_images_alone_teach_by_an_estimate_of_the_error(inside):
+    ask = ["train-denoiser", "noisy.png", "--noisy", "--unsupervised", "--loss", "sure", "--sigma", "25", *SMALL]
+    assert main([*ask, "--output", "m.keras", "--steps", "2"]) == 0
+    model = load_crsae("m.keras")
+    assert model.training_settings["loss"] == "sure" and model.lambda_learning == "backprop"
+
+
 def test_invalid_requests_are_refused(inside, refused):
     ask = ["train-denoiser", "photos", "--output", "m.keras", *SMALL]
+    assert "Give both" in refused(*ask, "--loss", "sure")
+    assert "--sigma X" in refused(*ask, "--loss", "sure", "--unsupervised", "--noisy")
     assert "10-60" in refused(*ask, "--sigma", "60-10")
     assert "10-60" in refused(*ask, "--sigma", "300")
     (inside / "empty").mkdir()

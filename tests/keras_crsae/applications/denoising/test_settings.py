@@ -31,6 +31,14 @@ def test_cdlnet_has_settings_of_its_own_and_no_power_of_sigma():
     assert settings.sigma_power == 0.0 and settings.learning_rate == 1e-3 and settings.lambda_learning is None
 
 
+def test_an_estimate_of_the_error_has_the_defaults_of_the_error_itself():
+    settings = DenoiserTraining(supervised=False, loss="sure").resolve((0.1, 0.2))
+    assert (settings.iterations, settings.tied, settings.gradient, settings.lambda_learning) == (
+        10, False, "unrolled", "backprop")
+    assert settings.sigma_power == 0.0 and settings.to_dict()["loss"] == "sure"
+    assert DenoiserTraining.cdlnet(supervised=False, loss="sure").resolve(0.1).iterations == 20
+
+
 def test_settings_are_frozen_and_fit_into_json():
     settings = DenoiserTraining(lambda_prior=GammaPrior(strength=2.0), model_options={"tolerance": None})
     with pytest.raises(AttributeError):
@@ -43,6 +51,9 @@ def test_settings_are_frozen_and_fit_into_json():
     ({"supervised": False, "lambda_learning": "backprop"}, "drives lambda to zero"),
     ({"supervised": False, "tied": False}, "as they were first"),
     ({"supervised": False, "architecture": "cdlnet"}, "noise pass"),
+    ({"loss": "sure"}, "the error itself is known"), ({"loss": "mse"}, "one of"),
+    ({"loss": "sure", "supervised": False, "low_pass_pixels": 2.0}, "low_pass_pixels"),
+    ({"loss": "sure", "supervised": False, "sigma_power": 0.1}, "sigma_power"),
     ({"architecture": "unet"}, "architecture"), ({"flat_share": 1.0}, "flat_share"), ({"clip_norm": 0}, "clip_norm"),
     ({"averaging": -0.1}, "averaging"), ({"backtrack_db": 0}, "backtrack_db"),
     ({"crop_pixels": 0}, "crop_pixels"), ({"batch_size": 1.5}, "batch_size")])

@@ -79,6 +79,31 @@ def test_one_noisy_image_alone_is_enough():
     assert psnr(clean, denoise(noisy, model, sigma=NOISE)) > psnr(clean, noisy) + 3
 
 
+@pytest.mark.parametrize("settings", [
+    DenoiserTraining.cdlnet(filters=8, kernel_size=5, iterations=4, crop_pixels=24, learning_rate=5e-3,
+                            warm_up_steps=0), SMALL], ids=["CDLNet", "Denoiser"])
+def test_noisy_images_alone_teach_as_clean_ones_do(settings, tmp_path):
+    """Each image has one noise, which training sees again and again; the checkpoint goes on with the same loss."""
+    rng = np.random.default_rng(0)
+    noisy = [c + NOISE * rng.standard_normal(c.shape).astype("float32") for c in pictures()]
+    settings = replace(settings, supervised=False, loss="sure")
+    first = Before(gain)
+    train(noisy, add_noise=False, steps=50, settings=settings, checkpoint=tmp_path / "c.keras", callbacks=[first])
+    model = train(noisy, add_noise=False, steps=80, settings=settings, checkpoint=tmp_path / "c.keras")
+    assert gain(model) > first.value + 0.3 and gain(model) > 5
+    assert model.training_settings["loss"] == "sure" and model.training_record["steps"] == 80
+
+
+def test_an_estimate_of_the_error_needs_to_know_the_noise(rng):
+    noisy, settings = rng.random((40, 40)), DenoiserTraining(supervised=False, loss="sure", crop_pixels=24)
+    for sigma in (None, (0.1, 0.2)):
+        with pytest.raises(ValueError, match="estimate_sigma"):
+            train_denoiser(noisy, sigma=sigma, add_noise=False, steps=1, settings=settings, verbose=0)
+    with pytest.raises(ValueError, match="low_pass=0"):
+        train_denoiser(noisy, sigma=0.1, add_noise=False, steps=1, settings=settings, verbose=0,
+                       model=Denoiser(4, 4, strides=2, iterations=2, low_pass=2.0))
+
+
 def test_cdlnet_is_trained_saved_and_denoises_in_one_pass(tmp_path):
     settings = DenoiserTraining.cdlnet(filters=8, kernel_size=5, iterations=4, crop_pixels=24, learning_rate=5e-3)
     model = train(sigma=(0.05, 0.3), steps=60, settings=settings, checkpoint=tmp_path / "c.keras")
