@@ -253,7 +253,7 @@ def figure_row(figure, results, folder, short=False):
     other = f"{other} ({figure.other_name})" if other else ""
     if short:
         return [f"[{figure.question}]({link})", ours, other, times]
-    command = " ".join(["benchmarks." + stored["question"].replace("paper_em", "paper.em"), figure.command]).strip()
+    command = " ".join(["benchmarks." + stored["question"].replace("paper_", "paper."), figure.command]).strip()
     return [f"[{figure.question}]({link})", ours, other, times, f"{figure.machine}, {stored['machine']['date'][:10]}",
             f"`{command}`"]
 
@@ -278,7 +278,7 @@ def command(stored):
     shown += [f"--{name}" for name in ("short", "hour") if given.get(name)]
     shown += [f"--alphacsc-rounds {given['alphacsc_rounds']}"] if given.get("part") == ["same"] else []
     shown += [f"--{key} {name}" for key in ("data", "part") if isinstance(given.get(key), list) for name in given[key]]
-    return " ".join(["python -m benchmarks." + stored["question"].replace("paper_em", "paper.em"), *shown])
+    return " ".join(["python -m benchmarks." + stored["question"].replace("paper_", "paper."), *shown])
 
 
 def versions(stored):

@@ -20,4 +20,4 @@ Gradient: TypeAlias = Literal["unrolled", "truncated", "decoder", "implicit"]
 #: What shares one baseline, see ``SparseCoding``.
 BaselineScope: TypeAlias = Literal["channel", "shared", "signal"]
 #: How lambda learns, see ``CRsAE``.
-LambdaLearning: TypeAlias = Literal["em", "em_closed_form", "backprop"] | None
+LambdaLearning: TypeAlias = Literal["em", "em_closed_form", "em_through_code", "backprop", "bias"] | None

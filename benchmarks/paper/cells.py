@@ -17,8 +17,8 @@ FIRST_LAMBDA = 1.5
 class Cell:
     """What is trained.
 
-    ``learning``: "fixed", "backprop", "em" or "em_closed_form"; ``model``: crsae, lcsc, tlae; ``start``: "", or how the
-    cell learned lambda whose filters this one begins with.
+    ``learning``: "fixed", or a way of ``CRsAE(lambda_learning=)``; ``model``: crsae, lcsc, tlae; ``start``: "", or how
+    the cell learned lambda whose filters this one begins with.
     """
 
     learning: str
@@ -59,6 +59,7 @@ class Setting:
     prior_strength: float = 1.0
     prior_mean: float = 0.8
     training_images: int = 0  # of the training set, scored to choose by
+    prior_rate: float | None = None  # in place of strength and mean: the authors' prior, of shape rate * FIRST_LAMBDA
 
 
 SHORT, FULL = Setting(steps=300, test_images=10), Setting(steps=1000, test_images=68)
@@ -116,7 +117,8 @@ def _train(cell, setting, first=None):
 
     common = dict(rank=2, strides=setting.strides, training_shifts=4, sigma=1.0, lambda_init=FIRST_LAMBDA,
                   lambda_learning="backprop", seed=cell.seed)
-    prior = GammaPrior(strength=setting.prior_strength, mean=setting.prior_mean)
+    prior = GammaPrior(strength=setting.prior_strength, mean=setting.prior_mean) if setting.prior_rate is None else \
+        GammaPrior(rate=setting.prior_rate)
     how = None if cell.learning == "fixed" else cell.learning
     model, rate = None, setting.learning_rate
     if cell.model == "lcsc":

@@ -55,7 +55,9 @@ class CRsAE(SparseCodingModel):
         lambda_init: "donoho", a number, or one a filter.
         lambda_shared: one lambda for all filters.
         lambda_learning: "em" (a gradient step), "em_closed_form", "backprop" (through the reconstruction loss,
-            the conventional way) or None.
+            the conventional way), "bias" (the same, of the bias lambda sigma^2 step itself, which then stays as it is
+            while the step size follows the filters), "em_through_code" (as the authors' code has EM: lambda follows the
+            sum of the gradients of both losses, each through the code) or None.
         lambda_prior: object of ``problem.rate_priors``, such as a GammaPrior, or its name; None: ``GammaPrior()``, for
             counts ``GammaPrior(strength=10)``, which keeps lambda within 1.1 times its first value.
         gradient, gradient_steps: see ``SparseCoding``.
@@ -131,7 +133,6 @@ class CRsAE(SparseCodingModel):
                  kernel_rank: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         crsae_options.check_dtype(self.dtype_policy)
-        crsae_options.check_learning(lambda_learning, gradient)
         self.rank = as_rank(rank, kernel_size, strides)
         sparse_filters = as_positive_int(filters, "filters")
         self.dense_filters, dense_penalty = dense_options.as_dense_options(
@@ -142,6 +143,7 @@ class CRsAE(SparseCodingModel):
         self.sigma_init: Any = sigma if isinstance(sigma, str) and sigma == "estimate" else as_positive(sigma, "sigma")
         self.code_prior = crsae_options.as_code_prior(code_prior, shrinkage, self.DEFAULT_CODE_PRIOR)
         self.likelihood = count_options.as_likelihood(likelihood, trials, exposure)
+        crsae_options.check_learning(lambda_learning, gradient, self.likelihood)
         of_images = None if self.takes_counts else type(self).__name__
         count_options.check_noise(self.likelihood, self.sigma_init, sigma_learning, active, of_images)
         self.measurement = crsae_options.as_measurement(measurement, self.sigma_init, of_images)

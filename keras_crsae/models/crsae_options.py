@@ -17,6 +17,7 @@ from keras_crsae.problem.code_priors import CodePrior
 from keras_crsae.problem.likelihoods import Likelihood
 from keras_crsae.problem.measurements import Identity, Measurement
 from keras_crsae.problem.rate_priors import GammaPrior, RatePrior
+from keras_crsae.training.two_stage_trainer import THROUGH_ENCODER
 
 #: Share of a filter's energy that a rank-one dictionary may lose without a word: rounding of float32 stays below.
 _MOST_LOST = 1e-3
@@ -24,16 +25,20 @@ _MOST_LOST = 1e-3
 #: it, and filters get worse by it: ``benchmarks.counts_recovery --case lambda``.
 STRENGTH_OF_COUNTS = 10.0
 
-LAMBDA_LEARNING = ("em", "em_closed_form", "backprop", None)
+LAMBDA_LEARNING = ("em", "em_closed_form", "em_through_code", "backprop", "bias", None)
 
 
-def check_learning(lambda_learning: str | None, gradient: str) -> None:
-    """ValueError for a way to learn lambda that does not exist, or not with this gradient."""
+def check_learning(lambda_learning: str | None, gradient: str, likelihood: Likelihood) -> None:
+    """ValueError for a way to learn lambda that does not exist, or not with this gradient or likelihood."""
     if lambda_learning not in LAMBDA_LEARNING:
         raise ValueError(f"`lambda_learning` must be one of {LAMBDA_LEARNING}. Received: {lambda_learning!r}")
-    if lambda_learning == "backprop" and gradient == "decoder":
-        raise ValueError("lambda_learning='backprop' needs a gradient through the encoder, and gradient='decoder' "
-                         "holds the code constant. Use gradient='unrolled' or 'truncated', or other learning.")
+    if lambda_learning in ("bias", "em_through_code") and likelihood.size_name is not None:
+        raise ValueError(f"lambda_learning={lambda_learning!r} is for Gaussian noise. Use 'em', 'em_closed_form', "
+                         "'backprop' or None for counts.")
+    if lambda_learning in THROUGH_ENCODER and gradient == "decoder":
+        raise ValueError(f"lambda_learning={lambda_learning!r} needs a gradient through the encoder, and "
+                         "gradient='decoder' holds the code constant. Use gradient='unrolled' or 'truncated', or other "
+                         "learning.")
 
 
 def check_dtype(policy: keras.DTypePolicy) -> None:

@@ -114,6 +114,29 @@ def batch_session(trainer: SessionTrainer, x: Any, y: Any = None, sample_weight:
         raise_failure(model.training_state, "")
 
 
+def evaluation_data(trainer: SessionTrainer, x: Any, y: Any, sample_weight: Any,
+                    method: str = "evaluate") -> inputs.Arrays:
+    """``x``, ``y`` and ``sample_weight`` of ``evaluate``: arrays checked and cast, streams as they are.
+
+    A model without filters is built for them; values such as lambda are left to the data of ``fit`` and ``adapt``.
+    """
+    model = trainer.model
+    check_compiled(model, method)
+    x = inputs.unshuffled(x)
+    if inputs.is_array(x):
+        x, y, sample_weight = inputs.checked_arrays(x, y, sample_weight, trainer.layout(),
+                                                    finite=trainer.nonfinite == "stop")
+    elif not model.built:
+        x = inputs.as_stream(x)
+    if not model.built:
+        first, x = (x, x) if inputs.is_array(x) else inputs.first_batch(x)
+        signal = first[0] if isinstance(first, tuple) else first
+        signal = signal["signal"] if isinstance(signal, dict) else signal
+        model.build((None,) * (model.rank + 1) + (signal.shape[-1],))
+    model.restore_constraints()
+    return x, y, sample_weight
+
+
 def check_compiled(model: Any, method: str) -> None:
     """ValueError where ``compile`` was not called before ``method``."""
     if not model.compiled:

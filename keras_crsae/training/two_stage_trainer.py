@@ -24,7 +24,7 @@ from keras_crsae.training.failure_handling import (
     snapshot,
     undo_unless_finite,
 )
-from keras_crsae.training.fit_session import Arguments, batch_session, check_compiled, fit_session
+from keras_crsae.training.fit_session import Arguments, batch_session, evaluation_data, fit_session
 from keras_crsae.training.inputs import Batch
 from keras_crsae.training.measured_inputs import compared, dictionary_of
 from keras_crsae.training.trainable_model import TrainableModel
@@ -35,6 +35,8 @@ BASELINE_RATE, MOST_BASELINE_CHANGE = 0.1, 1.0
 #: Share of the penalty that is left where amplitudes are refitted. Without any, events that are none grow into the
 #: noise: errors of .28 and .30 for 60 iterations, against .15 and .21 (benchmarks/counts_recovery.py, two seeds).
 REFIT_PENALTY = 0.1
+#: Ways to learn lambda that need the gradient of the reconstruction loss through the encoder.
+THROUGH_ENCODER = ("backprop", "bias", "em_through_code")
 REPORTED = ("loss", "reconstruction_loss", "lambda_loss", "sparsity", "sigma")
 
 #: (batch, training) -> code (batch, *positions, filters), and weighted squared error and its weight, of this replica.
@@ -49,6 +51,7 @@ class _DictionaryStep(NamedTuple):
     finite: Tensor  # scalar bool
     exploded: Tensor  # scalar bool
     code: Tensor  # before the step
+    lambda_gradient: Tensor | None = None  # of the reconstruction loss, where the second stage takes it
 
 
 class TwoStageTrainer:
@@ -117,25 +120,9 @@ class TwoStageTrainer:
         """Context of one ``train_on_batch``: gives its data, checked; see ``batch_session``."""
         return batch_session(self, *data)
 
-    def evaluation_data(self, x: Any, y: Any, sample_weight: Any, method: str = "evaluate") -> tuple[Any, Any, Any]:
-        """``x``, ``y`` and ``sample_weight`` of ``evaluate``: arrays checked and cast, streams as they are.
-
-        A model without filters is built for them; values such as lambda are left to the data of ``fit`` and ``adapt``.
-        """
-        check_compiled(self.model, method)
-        x = inputs.unshuffled(x)
-        if inputs.is_array(x):
-            x, y, sample_weight = inputs.checked_arrays(x, y, sample_weight, self.layout(),
-                                                        finite=self.nonfinite == "stop")
-        elif not self.model.built:
-            x = inputs.as_stream(x)
-        if not self.model.built:
-            first, x = (x, x) if inputs.is_array(x) else inputs.first_batch(x)
-            signal = first[0] if isinstance(first, tuple) else first
-            signal = signal["signal"] if isinstance(signal, dict) else signal
-            self.model.build((None,) * (self.model.rank + 1) + (signal.shape[-1],))
-        self.model.restore_constraints()
-        return x, y, sample_weight
+    def evaluation_data(self, *data: Any) -> inputs.Arrays:
+        """``x``, ``y`` and ``sample_weight`` of ``evaluate``; see ``evaluation_data``."""
+        return evaluation_data(self, *data)
 
     def variables(self) -> list[keras.Variable]:
         """Every variable that training changes."""
@@ -222,8 +209,11 @@ class TwoStageTrainer:
 
     def _dictionary_step(self, batch: Batch) -> _DictionaryStep:
         model = self.model
-        filters, backprop = model.dictionary_variables, model.lambda_learning == "backprop"
-        variables = [*filters, model.lambda_reg] if backprop else filters
+        if model.lambda_learning == "em_through_code" and replicas() > 1:
+            raise ValueError("lambda_learning='em_through_code' runs on one device. Use 'em' or 'em_closed_form' on "
+                             f"several. Received: {replicas()} replicas")
+        filters, how = model.dictionary_variables, model.lambda_learning
+        variables = [*filters, model.lambda_reg] if how in THROUGH_ENCODER else filters
         with tf.GradientTape() as tape:
             code, (error, observed) = self.forward(batch, True)
             part = error / tf.maximum(total(observed), 1e-12)  # this replica's part of the loss: their sum is the loss
@@ -232,27 +222,42 @@ class TwoStageTrainer:
         loss, *gradients = total([part, *tape.gradient(minimised, [v.value for v in variables])])
         exploded = self._exploded(loss, batch)
         apply_gradients(model.optimizer, gradients[:len(filters)], filters)
-        if backprop:
+        if how in ("backprop", "bias"):
             apply_gradients(model.lambda_optimizer, gradients[len(filters):], [model.lambda_reg])
+        before = tf.identity(model.step_size.value)
         self._refresh_step_size()
+        if how == "bias":  # it is lambda sigma^2 step
+            model.lambda_reg.assign(model.lambda_reg.value * before / model.step_size.value)
         penalised = loss + penalty
         finite = tf.logical_and(all_finite(penalised, *(v.value for v in variables)), tf.logical_not(exploded))
-        return _DictionaryStep(penalised, loss, finite, exploded, tf.stop_gradient(code))
+        taken = gradients[-1] if how == "em_through_code" else None
+        return _DictionaryStep(penalised, loss, finite, exploded, tf.stop_gradient(code), taken)
 
     def _second_stage(self, batch: Batch, first: _DictionaryStep) -> tuple[Tensor, Tensor]:
         """Code of the batch and loss of lambda; where lambda has no prior, the first stage's code, and 0."""
         model = self.model
         if not model.has_rate_prior:  # a second pass through the encoder would learn nothing
             return first.code, tf.zeros_like(first.loss)
-        code = self._code_of_new_filters(batch)
-        return code, self._lambda_step(batch, code)
+        if first.lambda_gradient is None:
+            code = self._code_of_new_filters(batch)
+            return code, self._lambda_step(batch, code)
+        with tf.GradientTape() as tape:
+            code = self._encode(batch)
+            loss, _ = self._lambda_loss(code, batch.weight)
+        gradient = first.lambda_gradient + tape.gradient(loss, model.lambda_reg.value)
+        apply_gradients(model.lambda_optimizer, [gradient], [model.lambda_reg])
+        self._hold_below_ceiling(batch)
+        return tf.stop_gradient(code), loss
+
+    def _encode(self, batch: Batch) -> Tensor:
+        code = self.model.encoder(batch.signal, training=True, **batch.coding())
+        return tf.cast(code, batch.signal.dtype)
 
     def _code_of_new_filters(self, batch: Batch) -> Tensor:
         """The code with the new filters, constant; the baseline of counts follows it."""
         model = self.model
         if not model.baseline_learning:
-            return tf.stop_gradient(tf.cast(model.encoder(batch.signal, training=True, **batch.coding()),
-                                            batch.signal.dtype))
+            return tf.stop_gradient(self._encode(batch))
         code, eta = (tf.stop_gradient(tf.cast(a, batch.signal.dtype)) for a in self._code_and_eta(batch, True))
         baseline, steps = model.baseline.value, tf.cast(model.optimizer.iterations, eta.dtype)
         likelihood: Any = model.likelihood
@@ -274,7 +279,7 @@ class TwoStageTrainer:
         return model.lambda_prior.loss(model.sparse_rates, *statistics), statistics
 
     def _lambda_step(self, batch: Batch, code: Tensor) -> Tensor:
-        model, state = self.model, self.model.training_state
+        model = self.model
         if model.lambda_learning == "em":
             with tf.GradientTape() as tape:
                 loss, _ = self._lambda_loss(code, batch.weight)
@@ -284,7 +289,12 @@ class TwoStageTrainer:
             loss, statistics = self._lambda_loss(code, batch.weight)
             if model.lambda_learning == "em_closed_form":
                 model.assign_rates(model.lambda_prior.closed_form(*statistics, shared=model.lambda_shared))
-        # The ceiling follows the strongest batch seen: a silent batch must not lower it.
+        self._hold_below_ceiling(batch)
+        return loss
+
+    def _hold_below_ceiling(self, batch: Batch) -> None:
+        """Lambda below its ceiling, which follows the strongest batch seen: a silent batch must not lower it."""
+        model, state = self.model, self.model.training_state
         here = self._half_lambda_max(batch)
         state.lambda_ceiling.assign(tf.maximum(state.lambda_ceiling.value, here))
         if model.lambda_learning is not None:
@@ -292,7 +302,6 @@ class TwoStageTrainer:
             ceiling = tf.where(state.lambda_ceiling.value > 0.0, state.lambda_ceiling.value, np.inf)
             _count(state.lambda_held, tf.reduce_any(model.lambda_reg.value > ceiling))
             model.lambda_reg.assign(tf.minimum(model.lambda_reg.value, ceiling))
-        return loss
 
     def _half_lambda_max(self, batch: Batch) -> Tensor:
         model = self.model

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.paper import __main__ as paper
-from benchmarks.paper import cells
+from benchmarks.paper import biases, cells
 from benchmarks.paper.gabor import fit, gabor
 
 
@@ -94,3 +94,14 @@ def test_a_warm_cell_begins_with_the_filters_of_the_one_before(tmp_path, monkeyp
     assert [how for how, _ in given] == ["fixed", "em"] and given[0][1] is None
     np.testing.assert_array_equal(given[1][1], Made.decoder.unit_kernel())
     assert made["psnr"] == 1.0 and made["train400"] == 2.0
+
+
+def test_ways_to_learn_the_biases_are_compared_seed_by_seed():
+    def made(score):
+        return {"psnr": score, "lambda": [0.1, 0.5, 1.0]}
+
+    results = {cells.Cell("bias", 20, seed=seed): made(27.0 + seed) for seed in (0, 1)}
+    results[cells.Cell("em", 20, seed=1)] = made(28.5)
+    free, em = biases.table_rows(20, True, results, (0, 1))
+    assert free[2:6] == ("free bias", "27.50", "1.00", "")
+    assert em[3] == "28.50" and em[5] == "+0.50 (+0.50 to +0.50)" and em[-1] == 1

@@ -90,7 +90,9 @@ def test_losses_and_metrics_of_ones_own_are_refused():
         ("step_size", 0), ("step_size", "fixed"), ("tolerance", -1e-3), ("block_size", 0)]],
     (dict(shrinkage="hard"), "code prior.*'hard'"), (dict(lambda_prior=3.0), "prior of lambda.*3.0"),
     (dict(lambda_shared=True, lambda_init=[1.0, 2.0, 3.0]), "lambda_shared"),
-    (dict(lambda_learning="backprop", gradient="decoder"), "decoder")], ids=str)
+    (dict(lambda_learning="backprop", gradient="decoder"), "decoder"),
+    (dict(lambda_learning="em_through_code", gradient="decoder"), "decoder"),
+    (dict(lambda_learning="bias", likelihood="poisson"), "Gaussian noise")], ids=str)
 def test_unfit_options_are_refused_at_construction(options, words):
     with pytest.raises(ValueError, match=words):
         kc.CRsAE(3, 21, **options)

@@ -130,9 +130,9 @@ class DenoiserTraining:
             raise ValueError("CDLNet learns by the reconstruction alone: against the noisy images it learns to let the "
                              "noise pass. Use loss='sure', give clean images (supervised=True), or use "
                              "architecture='crsae'.")
-        if self.lambda_learning == "backprop":
-            raise ValueError("lambda_learning='backprop' against the noisy images drives lambda to zero. Use 'em', "
-                             "'em_closed_form' or None with supervised=False.")
+        if self.lambda_learning in ("backprop", "bias", "em_through_code"):
+            raise ValueError(f"lambda_learning={self.lambda_learning!r} against the noisy images drives lambda to "
+                             "zero. Use 'em', 'em_closed_form' or None with supervised=False.")
         tied, gradient = (_UNSUPERVISED[name] if value is None else value for name, value in
                           (("tied", self.tied), ("gradient", self.gradient)))
         if not tied and gradient == "decoder":

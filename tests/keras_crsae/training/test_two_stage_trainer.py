@@ -67,6 +67,38 @@ def test_lambda_moves_only_where_it_learns_and_filters_only_by_their_optimiser(s
     assert (np.abs(np.asarray(model.lambda_reg) - rates) > 1e-4).any() == moves
 
 
+@pytest.mark.parametrize("learning", ["em_through_code", "bias", "backprop"])
+def test_lambda_follows_the_gradient_of_its_losses_through_the_code(spikes, learning):
+    """Finite differences of the losses that ``evaluate`` reports: both of them for the authors' EM, else the first."""
+    rate, clean = 1e-4 if learning == "em_through_code" else 0.1, 0.9 * spikes.signal  # a move above float32's rounding
+    model = model_of(spikes, spikes.filters, keras.optimizers.SGD(rate), lambda_learning=learning, gradient="unrolled")
+    first = np.array(model.lambda_reg)
+
+    def losses(filter_number, change):
+        model.lambda_reg.assign(first + change * (np.arange(3) == filter_number))
+        logs = model.test_on_batch(spikes.signal, clean, return_dict=True)
+        return logs["reconstruction_loss"] + (logs["lambda_loss"] if learning == "em_through_code" else 0.0)
+
+    step = 0.01 * first.mean()
+    slopes = np.array([(losses(c, step) - losses(c, -step)) / (2 * step) for c in range(3)])
+    model.lambda_reg.assign(first)
+    model.train_on_batch(spikes.signal, clean)
+    moved = (first - np.asarray(model.lambda_reg)) / rate
+    np.testing.assert_allclose(moved, slopes, rtol=0.05, atol=0.02 * np.abs(slopes).max())
+
+
+def test_a_bias_stays_where_it_is_while_the_step_size_follows_the_filters(spikes, near_filters):
+    ends = {}
+    for learning in ("bias", "backprop"):
+        model = model_of(spikes, near_filters, keras.optimizers.SGD(0.0), lambda_learning=learning, gradient="unrolled")
+        model.compile(keras.optimizers.SGD(0.5), keras.optimizers.SGD(0.0), run_eagerly=True)
+        before = float(model.step_size), np.asarray(model.encoder.cell.threshold())
+        model.train_on_batch(spikes.signal[:8])
+        assert abs(float(model.step_size) / before[0] - 1) > 1e-3
+        ends[learning] = np.asarray(model.encoder.cell.threshold()) / before[1] - 1
+    assert np.abs(ends["bias"]).max() < 1e-5 < np.abs(ends["backprop"]).max()
+
+
 def test_a_model_may_learn_on_another_forward_pass(spikes):
     """As Denoiser does: the trainer calls what is set as ``forward``."""
     model = model_of(spikes, spikes.filters)

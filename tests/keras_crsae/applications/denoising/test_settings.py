@@ -48,7 +48,8 @@ def test_settings_are_frozen_and_fit_into_json():
 
 
 @pytest.mark.parametrize("options, words", [
-    ({"supervised": False, "lambda_learning": "backprop"}, "drives lambda to zero"),
+    *(({"supervised": False, "lambda_learning": how}, "drives lambda to zero")
+      for how in ("backprop", "bias", "em_through_code")),
     ({"supervised": False, "tied": False}, "as they were first"),
     ({"supervised": False, "architecture": "cdlnet"}, "noise pass"),
     ({"loss": "sure"}, "the error itself is known"), ({"loss": "mse"}, "one of"),
