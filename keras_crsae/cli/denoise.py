@@ -18,6 +18,7 @@ from keras_crsae.applications.denoising.counts import check_noise, peak_of
 from keras_crsae.applications.denoising.image_model import zoo_denoiser
 from keras_crsae.applications.denoising.pipeline import denoise as denoise_array
 from keras_crsae.applications.denoising.pixels import estimate_sigma
+from keras_crsae.applications.denoising.report_page import write_report
 from keras_crsae.cli.messages import say
 from keras_crsae.cli.startup import start_keras
 from keras_crsae.data.image_files import file_kind
@@ -30,6 +31,7 @@ from keras_crsae.data.images import (
     write_image,
 )
 from keras_crsae.data.paths import IMAGE_SUFFIXES, check_output, size_text
+from keras_crsae.models.presets import ONNX, preset_file
 from keras_crsae.models.serialization import load_crsae, saved_config
 from keras_crsae.zoo import ENCODER, MODEL, path_of
 
@@ -44,13 +46,18 @@ def denoise(args: Namespace) -> None:
         FileError: invalid image, mask, model or output.
     """
     if check_noise(args.noise, None, args.peak):
+        if args.report or args.clean:
+            raise FileError("--report and --clean are for white noise, not for --noise poisson.")
         denoise_counts(args)
         return
+    if args.clean is not None and args.report is None:
+        raise FileError("--clean is what a report compares with: give --report PAGE.html, too.")
     decoded = decode_image(args.input)
     image = decoded.pixels
     name = model_file(args.model or zoo_denoiser(image))
     inputs = (args.input, name) + (() if args.mask is None else (args.mask,))
     output = check_output(args.output, IMAGE_SUFFIXES, args.overwrite, inputs=inputs)
+    report = None if args.report is None else check_output(args.report, (".html",), args.overwrite, inputs=inputs)
     if args.sigma == 0 and args.mask is None:
         raise FileError("With `--sigma 0` nothing is to be done. Expected a number above 0, or a `--mask` of pixels to "
                         "fill in.")
@@ -59,6 +66,7 @@ def denoise(args: Namespace) -> None:
         raise FileError(f"{name} was trained on signals, not on images. Train one with image files as input.")
     check_image_dtype(output, image)
     mask = None if args.mask is None else read_mask(args.mask, image)
+    truth = None if args.clean is None else _read_clean(args.clean, image)
     estimated = args.sigma == "estimate"
     if not estimated:
         _check_sigma(args.sigma)
@@ -66,10 +74,14 @@ def denoise(args: Namespace) -> None:
         progress("load the model", 0.0)
         model = load_model(name, exported)
         clean = denoise_array(image, model=model, sigma=None if estimated else args.sigma / 255,
-                              low_pass=args.low_pass, shifts=args.shifts, mask=mask, progress=progress)
+                              low_pass=args.low_pass, shifts=args.shifts, mask=mask, progress=progress,
+                              quality=args.quality)
     with atomic_write(output, args.overwrite) as temporary:
         write_image(temporary, clean, decoded.icc_profile)
     sigma = 255 * estimate_sigma(image, mask) if estimated else args.sigma
+    if report is not None:
+        facts = {"model": args.model or zoo_denoiser(image), "file": output.name}
+        write_report(report, image, clean, sigma / 255, truth, facts, estimated, f"{Path(args.input).name}, denoised")
     change = _change(image, clean, mask)
     level = _estimate_text(sigma) if estimated else f"noise {sigma:g} of 255"
     became = "" if decoded.converted_from is None else f" ({decoded.converted_from} became RGB)"
@@ -101,7 +113,7 @@ def denoise_counts(args: Namespace) -> None:
         name = None if args.model is None else model_file(args.model)
         model = None if name is None else load_model(name, name.lower().endswith(".onnx"))
         rates = denoise_array(counts, model=model, low_pass=args.low_pass, shifts=args.shifts, mask=mask,
-                              progress=progress, noise="poisson", peak=peak)
+                              progress=progress, noise="poisson", peak=peak, quality=args.quality)
     white = np.iinfo(levels).max
     with atomic_write(output, args.overwrite) as temporary:
         write_image(temporary, np.rint((rates / peak).clip(0.0, 1.0) * white).astype(levels))
@@ -133,7 +145,10 @@ def _change(before: np.ndarray, after: np.ndarray, mask: np.ndarray | None) -> f
 
 
 def model_file(name: str) -> str:
-    """Path of a model as the command line names it: a file, or a word without suffix that is a name of the zoo."""
+    """Path of a model as the command line names it: a file, a preset's folder, or a name of the zoo."""
+    if os.path.isdir(name):
+        exported = os.path.join(name, ONNX)
+        return exported if os.path.isfile(exported) and find_spec("onnxruntime") else str(preset_file(name))
     if os.path.splitext(name)[1] or os.path.exists(name):
         return name
     # The exported encoder starts at once; without onnxruntime Keras runs the model.
@@ -148,6 +163,15 @@ def load_model(name: str, exported: bool) -> Any:
         return SparseEncoder(name)
     start_keras()
     return load_crsae(name)
+
+
+def _read_clean(path: str, image: np.ndarray) -> np.ndarray:
+    """Image without noise, of the size and colours of ``image``, whatever its depth."""
+    clean, expected = drop_transparency(read_image(path)), drop_transparency(image).shape
+    if clean.shape != expected:
+        raise FileError(f"The clean image {path} has the shape {clean.shape} (height, width, colours), the noisy one "
+                        f"{expected}.")
+    return clean
 
 
 def read_mask(path: str, image: np.ndarray) -> np.ndarray:

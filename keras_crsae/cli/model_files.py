@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from argparse import Namespace
 
 from crsae_onnx.core.atomic_files import atomic_write
@@ -19,12 +20,15 @@ _SHOWN = 8  # values of a list that `info` prints
 
 
 def export(args: Namespace) -> None:
-    """Write a model as an ONNX file, with ``--validate`` only where it gives Keras' results.
+    """Write a model as an ONNX file, with ``--validate`` only where it gives Keras' results, or as a preset's folder.
 
     Raises:
         FileError: invalid model or output.
         Failure: the file differs from Keras.
     """
+    if not os.path.splitext(args.output)[1]:
+        _export_preset(args)
+        return
     output = check_output(args.output, (".onnx",), args.overwrite, inputs=(args.model,))
     saved_config(args.model)
     start_keras()
@@ -46,6 +50,25 @@ def export(args: Namespace) -> None:
         print(report)
     print(f"{output}: {output.stat().st_size / 1024:.0f} KiB, outputs {', '.join(container.read(output)[1]['outputs'])}"
           + (", equal to Keras within tolerance" if args.validate else ""))
+
+
+def _export_preset(args: Namespace) -> None:
+    """Write a folder with the card, the model and its ONNX file, as ``save_to_preset`` does."""
+    if args.outputs or args.validate:
+        raise FileError(f"The output {args.output} is a folder, whose file is written as it is by default: --outputs "
+                        "and --validate are for an output that ends in .onnx.")
+    config, _ = saved_config(args.model)
+    start_keras()
+    from crsae_onnx.convert import convert
+
+    model = load_crsae(args.model)
+    takes_sigma = config["config"]["rank"] == 2 and model.likelihood.size_name is None and model.measurement.is_mask
+    with tempfile.TemporaryDirectory() as folder:
+        onnx = convert(model, os.path.join(folder, "model.onnx"),
+                       inputs=("signal", "sigma") if takes_sigma else "signal")
+        made = model.save_to_preset(args.output, onnx=onnx, overwrite=args.overwrite)
+    print(f"{made}: README.md, model.keras, onnx/model.onnx. Say in README.md what it was trained on and how well it "
+          "does, and under which licence it is given.")
 
 
 def info(args: Namespace) -> None:

@@ -204,7 +204,8 @@ def _train_denoiser(sub: argparse.ArgumentParser) -> None:
     model.add_argument("--strides", type=size, metavar="N[xN]", help="default: 4; 2 with --noise poisson")
     model.add_argument("--iterations", type=positive_int, metavar="N",
                        help="of the encoder (default: 10; 30 with --unsupervised)")
-    model.add_argument("--lambda-learning", choices=("backprop", "em", "em_closed_form"),
+    model.add_argument("--lambda-learning", choices=("backprop", "bias", "em", "em_closed_form",
+                                                                "em_through_code"),
                        help="how lambda learns against clean images (default: backprop; none with --noise poisson)")
     run = sub.add_argument_group("training")
     run.add_argument("--learning-rate", type=positive_number, metavar="X",
@@ -242,16 +243,24 @@ def _denoise(sub: argparse.ArgumentParser) -> None:
                      help="image to write: upright, of the same size and depth, with its transparency and colour "
                           "profile; a palette, CMYK and Lab become RGB")
     sub.add_argument("--model", metavar="NAME",
-                     help="a zoo model (`keras-crsae zoo` lists them), or a .keras or exported .onnx file (default: "
-                          "denoise-color for colours, else denoise-gray)")
-    sub.add_argument("--shifts", type=positive_int, metavar="N",
-                     help="average N shifts of the stride's grid in place of all: faster, a little less clean")
+                     help="a zoo model (`keras-crsae zoo` lists them), a .keras or exported .onnx file, or the folder "
+                          "of a preset (default: denoise-color for colours, else denoise-gray)")
+    speed = sub.add_mutually_exclusive_group()
+    speed.add_argument("--quality", choices=("fast", "best"),
+                       help="fast: eight shifts of the stride's grid; best: all of them, or, of a model without a "
+                            "stride, the image and a turned copy (default: all shifts)")
+    speed.add_argument("--shifts", type=positive_int, metavar="N",
+                       help="average N shifts of the stride's grid in place of all: faster, a little less clean")
     sub.add_argument("--mask", metavar="MASK.png",
                      help="image of the same size; where it is black or transparent, pixels are "
                           "missing and are filled in")
     sub.add_argument("--sigma", type=positive_number_or("estimate", zero=True), default="estimate", metavar="X",
                      help="noise standard deviation in gray levels of 0..255, or 'estimate' (default); 0, with a "
                           "mask: fill in alone, the other pixels are kept")
+    sub.add_argument("--report", metavar="PAGE.html",
+                     help="also write a page to look at: before and after under a slider, what was removed")
+    sub.add_argument("--clean", metavar="CLEAN.png",
+                     help="of --report: the image without noise; the page then has PSNR, and a map of it")
     sub.add_argument("--noise", choices=("gaussian", "poisson"), default="gaussian",
                      help="poisson: the pixels are counts of photons; white of the output is the peak (default: "
                           "gaussian)")
@@ -261,7 +270,9 @@ def _denoise(sub: argparse.ArgumentParser) -> None:
 
 def _export(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("model", metavar="M.keras", help="trained model")
-    sub.add_argument("output", metavar="ENCODER.onnx", help="file to write")
+    sub.add_argument("output", metavar="ENCODER.onnx",
+                     help="file to write; or a folder (a name without suffix): card, model and onnx/model.onnx, as "
+                          "model hubs have it")
     sub.add_argument("--outputs", nargs="+", choices=("code", "reconstruction", "spikes"),
                      help="what the file computes (default: code and reconstruction; of a sorter's model.keras code "
                           "and spikes, from recordings as they are)")

@@ -88,6 +88,11 @@ class Denoiser(CRsAE):
                 "free_norms": self.free_norms, "sigma_power": self.sigma_power, "free_thresholds": self.free_thresholds,
                 "training_settings": None if self.training_settings is None else dict(self.training_settings)}
 
+    @classmethod
+    def stands_for(cls, model: Any) -> bool:
+        """Whether ``from_preset`` may return ``model``: any of images, as ``denoise`` takes them (``CDLNet``, too)."""
+        return getattr(model, "rank", None) == 2
+
     def export_spec(self) -> EncoderSpec:
         """As ``CRsAE.export_spec``, with how images are prepared."""
         return replace(super().export_spec(), denoiser=DenoiserSpec(self.low_pass, self.sigma_power))

@@ -15,7 +15,7 @@ from keras_crsae.data.paths import existing_file
 if TYPE_CHECKING:
     from keras_crsae.models.crsae import CRsAE
 
-_CLASSES = tuple(f"keras_crsae>{name}" for name in ("CRsAE", "Denoiser", "CDLNet", "LCSC", "TLAE"))
+_PACKAGE, _CLASSES = "keras_crsae>", ("CRsAE", "Denoiser", "CDLNet", "LCSC", "TLAE")
 
 
 def saved_config(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -51,11 +51,18 @@ def saved_config(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any
     except Exception as error:  # zipfile, zlib and json each raise families of their own on damaged content
         raise FileError(f"{path} is not a .keras file, or damaged ({error}). Expected a file written by "
                         "`keras-crsae train` or CRsAE.save.") from error
-    name = (config.get("registered_name") or config.get("class_name")) if isinstance(config, dict) else None
-    if name not in _CLASSES:
+    if _class_name(config) is None:
+        name = (config.get("registered_name") or config.get("class_name")) if isinstance(config, dict) else None
         raise FileError(f"{path} holds a Keras model of class {name!r}, not a CRsAE.")
     check_description(config, path)
     return config, metadata
+
+
+def _class_name(config: Any) -> str | None:
+    """Name of the class of a description among ``models``; None: it is none of them."""
+    name = str(config.get("registered_name") or config.get("class_name")) if isinstance(config, dict) else ""
+    own = name.removeprefix(_PACKAGE)
+    return own if name.startswith(_PACKAGE) and own in _CLASSES else None
 
 
 def load_crsae(path: str | os.PathLike) -> CRsAE:
@@ -76,15 +83,12 @@ def load_crsae(path: str | os.PathLike) -> CRsAE:
         >>> load_crsae("model.keras").kernel_size
         (45,)
     """
-    saved_config(path)
+    name = _class_name(saved_config(path)[0])
     import keras
 
-    # Keras finds the class that the file names among those that were imported.
-    import keras_crsae.models.baselines
-    import keras_crsae.models.cdlnet
-    import keras_crsae.models.denoiser  # noqa: F401
-    from keras_crsae.models.crsae import CRsAE
+    from keras_crsae import models
 
+    expected = getattr(models, str(name))  # Keras finds the class among those that were imported
     try:
         with zipfile.ZipFile(path) as archive:
             if "model.weights.h5" in archive.namelist():
@@ -96,7 +100,7 @@ def load_crsae(path: str | os.PathLike) -> CRsAE:
         reason = one_line(error, 300)
         raise FileError(f"{path} looks like a CRsAE, but its content cannot be loaded: {reason}. It is damaged or "
                         "comes from another version of keras-crsae.") from error
-    if not isinstance(model, CRsAE) or not model.built:
+    if not isinstance(model, expected) or not model.built:
         raise FileError(f"{path} holds a model without weights. Train or build it before saving.")
     return model
 

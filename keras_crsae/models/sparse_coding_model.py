@@ -8,6 +8,7 @@ import keras
 
 from keras_crsae.backend import require_tensorflow, strategy_scope, without_autograph
 from keras_crsae.models.coding_model import CodingModel
+from keras_crsae.models.presets import Presets
 from keras_crsae.problem.rate_priors import RatePrior
 from keras_crsae.training import inputs
 from keras_crsae.training.state import TrainingState
@@ -16,7 +17,7 @@ from keras_crsae.training.weight_averages import with_constraints
 from keras_crsae.typing import Tensor
 
 
-class SparseCodingModel(CodingModel):
+class SparseCodingModel(Presets, CodingModel):
     """``CodingModel`` that trains in two stages.
 
     The base class of ``CRsAE``. It owns a ``TwoStageTrainer`` and gives Keras' methods Keras' signatures. A subclass

@@ -52,7 +52,8 @@ def check_noise(noise: str, sigma: Any, peak: Any, bins: Any = None) -> bool:
 
 def denoise_counts(counts: Any, model: Any = None, peak: float | None = None, low_pass: float | None = None,
                    shifts: int | None = None, mask: np.ndarray | None = None, tile: int | None = TILE_PIXELS,
-                   progress: bool | Progress | None = None, bins: int | None = None) -> np.ndarray:
+                   progress: bool | Progress | None = None, bins: int | None = None,
+                   quality: str | None = None) -> np.ndarray:
     """The rate of each pixel, in counts, from an image of counts: ``denoise(counts, noise="poisson")``.
 
     Args:
@@ -61,7 +62,7 @@ def denoise_counts(counts: Any, model: Any = None, peak: float | None = None, lo
             ``CRsAE(likelihood="poisson")`` (arXiv 1907.03211) is given the counts as they are.
         peak: rate of white, in counts of a pixel; None: ``estimate_peak``. It is the unit of the noise level that the
             model is given, no bound of the result.
-        low_pass, shifts, mask, tile, progress: see ``denoise``.
+        low_pass, shifts, mask, tile, progress, quality: see ``denoise``.
         bins: side in pixels of the squares whose counts are added first: 1, 2 or 4; the result is interpolated. None:
             the smallest with enough counts for the model, averaged with the next by a model that learned on counts;
             1 where pixels are missing.
@@ -78,7 +79,7 @@ def denoise_counts(counts: Any, model: Any = None, peak: float | None = None, lo
         return np.zeros(counts.shape, np.float32)
     peak = estimate_peak(array, observed) if peak is None else as_positive(peak, "peak")
     image_model = as_image_model(_model_for(peak * (bins or 1)**2) if model is None else model)
-    grid, tile = image_model.shifts(shifts), as_tile(tile)
+    (image_model, grid), tile = image_model.at_quality(quality, shifts), as_tile(tile)
     shares = _bin_shares(bins, peak, image_model, observed is not None)
     if image_model.takes_counts and observed is not None:
         raise ValueError("A model whose likelihood is Poisson does not fill in missing pixels here. Omit `model`, or "

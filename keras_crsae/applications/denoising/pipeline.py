@@ -26,7 +26,7 @@ from keras_crsae.initializers import robust_sigma
 def denoise(image: np.ndarray, model: Any = None, sigma: float | None = None, low_pass: float | None = None,
             shifts: int | None = None, mask: np.ndarray | None = None, tile: int | None = TILE_PIXELS,
             progress: bool | Progress | None = None, *, noise: str = "gaussian", peak: float | None = None,
-            bins: int | None = None) -> np.ndarray:
+            bins: int | None = None, quality: str | None = None) -> np.ndarray:
     """Remove white noise, or the noise of counts, from an image, and fill in pixels that are missing.
 
     The slow part of the image (its mean, or a Gaussian blur, as in the model's training) is kept as it is; the model
@@ -67,6 +67,8 @@ def denoise(image: np.ndarray, model: Any = None, sigma: float | None = None, lo
             noise level that the model is given, and bounds nothing.
         bins: of counts, the side in pixels (1, 2 or 4) of squares that are added up first; None: the smallest with
             enough counts for the model (of "denoise-poisson", averaged with the next), 1 with a mask.
+        quality: "fast" averages eight shifts; "best" all of them, or, of a model of stride 1, which has one, the image
+            and a turned copy. None: ``shifts`` says it.
 
     Returns:
         Image of the same shape and dtype, in the same range; of counts, float32 rates in counts. Where the estimated
@@ -94,7 +96,7 @@ def denoise(image: np.ndarray, model: Any = None, sigma: float | None = None, lo
         True
     """
     if check_noise(noise, sigma, peak, bins):
-        return denoise_counts(image, model, peak, low_pass, shifts, mask, tile, progress, bins)
+        return denoise_counts(image, model, peak, low_pass, shifts, mask, tile, progress, bins, quality)
     image, mask = split_mask(image, mask)
     unit = as_unit_image(image, mask)
     sigma = None if sigma is None else as_noise_level(sigma, zero=mask is not None)
@@ -105,7 +107,7 @@ def denoise(image: np.ndarray, model: Any = None, sigma: float | None = None, lo
     colours, alpha = split_alpha(unit, image_model.channels)
     planes = to_planes(colours, image_model.channels)
     observed = None if mask is None else to_planes(as_mask(mask, colours.shape, unit.shape), image_model.channels)
-    grid, tile = image_model.shifts(shifts), as_tile(tile)
+    (image_model, grid), tile = image_model.at_quality(quality, shifts), as_tile(tile)
     if sigma is None:
         sigma = robust_sigma(planes, 2, observed) if min(unit.shape[:2]) > 1 else 0.0
     if observed is not None and observed.all():

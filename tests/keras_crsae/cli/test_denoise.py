@@ -190,3 +190,19 @@ def test_missing_pixels_are_given_as_an_image(noisy, disc, rng, refused, capsys)
     assert "4 x 4" in refused(*ask[:2], "q.png", *ask[3:-1], "small.png")
     iio.imwrite("black.png", np.zeros((48, 48), "uint8"))
     assert "black everywhere" in refused(*ask[:2], "q.png", *ask[3:-1], "black.png")
+
+
+@NEEDS_ZOO
+def test_a_report_and_a_quality_are_asked_for(noisy, disc, refused):
+    iio.imwrite("clean.png", (255 * disc.clip(0, 1)).round().astype("uint8"))
+    ask = ["denoise", "noisy.png", "o.png", "--model", "denoise-gray-25", "--quality", "fast"]
+    assert main([*ask, "--report", "page.html", "--clean", "clean.png"]) == 0
+    page = (noisy / "page.html").read_text()
+    assert "PSNR after" in page and "estimated from the image" in page and "denoise-gray-25" in page
+    np.testing.assert_array_equal(
+        read_image("o.png"), denoise(read_image("noisy.png"), "denoise-gray-25", shifts=8))
+    assert "--report PAGE.html" in refused(*ask[:2], "p.png", *ask[3:], "--clean", "clean.png")
+    assert "exists" in refused(*ask[:2], "p.png", *ask[3:], "--report", "page.html")
+    iio.imwrite("small.png", np.zeros((9, 9), "uint8"))
+    assert "clean image" in refused(*ask[:2], "p.png", *ask[3:], "--report", "q.html", "--clean", "small.png")
+    assert "not allowed with" in refused(*ask, "--shifts", "2")

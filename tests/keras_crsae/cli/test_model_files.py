@@ -51,3 +51,11 @@ def test_zoo_lists_names_and_figures(capsys):
     assert all(name in text for name in zoo.names()) and "dB" in text and str(zoo.folder()) in text
     assert main(["zoo", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)) == set(zoo.names())
+
+
+def test_an_export_to_a_folder_is_a_preset(inside, capsys, refused):
+    assert main(["export", str(inside / "m.keras"), "mine"]) == 0
+    assert "mine: README.md, model.keras, onnx/model.onnx" in capsys.readouterr().out
+    assert SparseEncoder("mine/onnx/model.onnx").info["filters"] == load_crsae("mine/model.keras").filters == 3
+    assert "not an empty folder" in refused("export", inside / "m.keras", "mine")
+    assert "--outputs" in refused("export", inside / "m.keras", "other", "--outputs", "code")
