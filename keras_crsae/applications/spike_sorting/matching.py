@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import numpy as np
 from crsae_onnx.core.compiled import can_compile
+from crsae_onnx.core.parallel import cores, ordered_thread_map
 from crsae_onnx.core.spikes.detector import MARGIN_KERNELS
 from crsae_onnx.core.spikes.template_matching import MatchedSpikes, TemplateMatcher
 
@@ -16,6 +20,32 @@ from keras_crsae.applications.spike_sorting.templates import as_kernel, template
 
 #: Samples of a long signal that are searched together.
 PIECE_SAMPLES = 1 << 15
+#: Pieces that are searched at a time.
+_WORKERS: ContextVar[int] = ContextVar("workers", default=1)
+
+
+def linear_algebra_threads() -> int:
+    """Threads that NumPy's linear algebra may use now: what ``job_kwargs``, threadpoolctl or the environment allow."""
+    from threadpoolctl import threadpool_info
+
+    pools = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return max(1, min([cores(), *pools]))
+
+
+@contextlib.contextmanager
+def searching_with(workers: int) -> Iterator[None]:
+    """Inside of it ``match_pieces`` searches so many pieces at a time; their spikes are the same.
+
+    Example:
+        >>> from keras_crsae.applications.spike_sorting.matching import searching_with
+        >>> with searching_with(2):
+        ...     pass
+    """
+    token = _WORKERS.set(workers)
+    try:
+        yield
+    finally:
+        _WORKERS.reset(token)
 
 
 class UnitSpikes(NamedTuple):
@@ -69,10 +99,15 @@ def match_pieces(matcher: TemplateMatcher, signal: np.ndarray, thorough: bool) -
     """
     margin, parts = MARGIN_KERNELS * len(matcher.kernel), []
     latest = np.full(matcher.kernel.shape[2], -matcher.refractory)
-    for first in range(0, max(len(signal) - len(matcher.kernel) + 1, 1), PIECE_SAMPLES):
-        low = max(0, first - margin)
-        found = matcher.find(signal[low:first + PIECE_SAMPLES + margin + len(matcher.kernel) - 1], thorough=thorough)
-        start = found.start_sample + low
+    firsts = range(0, max(len(signal) - len(matcher.kernel) + 1, 1), PIECE_SAMPLES)
+
+    def search(first: int) -> MatchedSpikes:
+        low, high = max(0, first - margin), first + PIECE_SAMPLES + margin + len(matcher.kernel) - 1
+        found = matcher.find(signal[low:high], thorough=thorough)
+        return found._replace(start_sample=found.start_sample + low)
+
+    for first, found in zip(firsts, ordered_thread_map(search, firsts, min(_WORKERS.get(), len(firsts))), strict=True):
+        start = found.start_sample
         # Two pieces may place one spike on both sides of their border.
         inside = (start >= first) & (start < first + PIECE_SAMPLES)
         inside &= start - latest[found.unit_id] >= matcher.refractory

@@ -16,7 +16,7 @@ from keras_crsae.applications.spike_sorting.background import least_amplitudes
 from keras_crsae.applications.spike_sorting.discovery import WaveformSpan, discover_units
 from keras_crsae.applications.spike_sorting.following import follow_checked
 from keras_crsae.applications.spike_sorting.inspection import Inspection, NoSpikesError, inspect_recording, joined
-from keras_crsae.applications.spike_sorting.matching import match_templates
+from keras_crsae.applications.spike_sorting.matching import linear_algebra_threads, match_templates, searching_with
 from keras_crsae.applications.spike_sorting.median_waveforms import median_waveforms
 from keras_crsae.applications.spike_sorting.motion import (
     FOLLOW,
@@ -127,7 +127,7 @@ def sort(recording: Any, sampling_frequency: float | None = None, units: int | N
     settings = {"units": units, "band": edges, "common_reference": bool(common_reference), "motion": motion,
                 "seed": int(seed)}
     preset = check_motion(motion, checked.channel_locations)
-    with progress_bar(progress, motion_steps(motion, STEPS)) as report:
+    with progress_bar(progress, motion_steps(motion, STEPS)) as report, searching_with(linear_algebra_threads()):
         if preset is None:
             result = _sort(checked, units, taps, settings, parameters, report)
             return result if motion != FOLLOW else follow_checked(
@@ -183,7 +183,7 @@ def _sort(recording: Recording, units: int | None, taps: np.ndarray | None, sett
     model.set_dictionary(reader.kernel)
 
     spikes = inside_segments(reader.find(model.encode, recording.traces, lambda done, total: report(
-        f"find spikes, {done} of {total} frames", done / total)), recording.segments)
+        f"find spikes, {done} of {total} frames", done / total), linear_algebra_threads()), recording.segments)
     medians = median_waveforms(recording.traces, plain, spikes, len(refined.templates), span.before, shown,
                                parameters.template_spikes)
     return SpikeSortingResult(

@@ -13,7 +13,7 @@ import numpy as np
 
 from crsae_onnx.core.compiled import compiled
 from crsae_onnx.core.spikes.search_arrays import Limits, Model, State
-from crsae_onnx.core.spikes.spike_search import ROUNDING
+from crsae_onnx.core.spikes.spike_search import ROUNDING, ROUNDING_FRACTION
 from crsae_onnx.core.typing import Array, FloatArray, IntArray
 
 #: Of the table of settled spikes at least; it is kept less than half full.
@@ -285,7 +285,7 @@ def _move_pair(model: Model, state: State, known: Limits, i: int, j: int) -> boo
         _add(model, state, start, unit, amplitude)
         added.append((start, unit, amplitude))
         new += gain
-    if new > old + ROUNDING:
+    if new > old + max(ROUNDING, ROUNDING_FRACTION * abs(old)):
         return True
     for start, unit, amplitude in added:
         _discard(model, state, start, unit, amplitude)
@@ -349,12 +349,12 @@ def _replace(model: Model, state: State, known: Limits, settled: Array, i: int, 
     slot = _slot(settled, key)
     if settled[slot] == key:
         return False
-    least = ROUNDING
     old = [_pop(model, state, i + members - 1)]
-    least += _gain(model, state, *old[0])
+    least = _gain(model, state, *old[0])
     if members == 2:
         old.append(_pop(model, state, i))
         least += _gain(model, state, *old[1])
+    least += max(ROUNDING, ROUNDING_FRACTION * abs(least))
     better = False
     gain, start, unit, amplitude = _best(model, state, low, high, known.refractory, near)
     if gain > least:

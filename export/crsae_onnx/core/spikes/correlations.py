@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from crsae_onnx.core.compiled import can_compile
 from crsae_onnx.core.typing import Array, FloatArray, IntArray
 
 #: Code values within so many positions on each side of each other belong to one spike: a code splits a spike that lies
@@ -48,6 +49,9 @@ class Correlator:
             self._spectra = [(some := np.flatnonzero(reached[:, u]),
                               np.fft.rfft(kernel[:, some, u].T, self._points, axis=1).conj().astype(np.complex64))
                              for u in range(self.filters)]
+            #: The same, one after the other: (where each filter's begin, rows of ``_some``, spectra)
+            self._flat_spectra = (np.cumsum([0, *(len(rows) for rows, _ in self._spectra)]),
+                                  *map(np.concatenate, zip(*self._spectra, strict=True)))
             return
         # Entry [i, s] of the right factor is filter[i - s]: windows of the filter between zeros.
         padded = np.pad(kernel, ((_BLOCK - 1, _BLOCK - 1), (0, 0), (0, 0)))
@@ -88,8 +92,14 @@ class Correlator:
     def _by_spectra(self, piece: FloatArray, block: int) -> Array:
         """(filters, blocks, block) of a piece (channels, time)."""
         windows = np.lib.stride_tricks.sliding_window_view(piece, self._points, axis=1)[:, ::block]
-        spectrum = np.fft.rfft(windows, axis=2)
+        spectrum = np.fft.rfft(np.ascontiguousarray(windows), axis=2)
         sums = np.zeros((self.filters, *spectrum.shape[1:]), spectrum.dtype)
+        if can_compile():
+            # Imported where it is used: numba takes half a second to import.
+            from crsae_onnx.core.spikes.compiled_correlations import add_products
+
+            add_products(sums, spectrum, *self._flat_spectra)
+            return np.fft.irfft(sums, self._points, axis=2)[:, :, :block]
         product = np.empty_like(sums[0])
         for total, (channels, filters) in zip(sums, self._spectra, strict=True):
             for c, filter_ in zip(channels, filters, strict=True):

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from crsae_onnx.core.json_arrays import from_plain, to_plain
+from crsae_onnx.core.parallel import ordered_thread_map
 from crsae_onnx.core.signals import check_recording, refuse_other_containers
 from crsae_onnx.core.spikes.noise_level import whitens
 from crsae_onnx.core.spikes.template_matching import MatchedSpikes, TemplateMatcher
@@ -101,7 +102,8 @@ class SpikeReader:
         """Samples read on each side of a frame."""
         return MARGIN_KERNELS * len(self.kernel)
 
-    def find(self, encode: Encode, recording: ArraySource, progress: Progress | None = None) -> Spikes:
+    def find(self, encode: Encode, recording: ArraySource, progress: Progress | None = None, workers: int = 1
+             ) -> Spikes:
         """Spikes of a whole recording, in constant memory.
 
         Args:
@@ -110,6 +112,7 @@ class SpikeReader:
             recording: (samples, channels), not whitened, any real dtype: an array, memmap, or any object with ``shape``
                 and time slices.
             progress: None or ``callable(done, total)``, in frames.
+            workers: frames that are searched at a time, in threads.
 
         Raises:
             SignalError: another number of axes or channels, or fewer samples than a filter.
@@ -119,7 +122,7 @@ class SpikeReader:
         parts: list[MatchedSpikes] = []
         for first in range(0, frames, _FRAMES_PER_BATCH):
             some = range(first, min(first + _FRAMES_PER_BATCH, frames))
-            parts += self.match_frames(encode, recording, some)
+            parts += self.match_frames(encode, recording, some, workers)
             if progress is not None:
                 progress(some.stop, frames)
         return self.join(parts, {}, recording.shape[0])
@@ -132,8 +135,9 @@ class SpikeReader:
         """Raise SignalError unless the recording is (samples, channels) with the reader's channels and long enough."""
         check_recording(recording, self.whitening.channels, len(self.kernel))
 
-    def match_frames(self, encode: Encode, recording: ArraySource, frames: Sequence[int]) -> list[MatchedSpikes]:
-        """Spikes that start in each of the frames, by number."""
+    def match_frames(self, encode: Encode, recording: ArraySource, frames: Sequence[int], workers: int = 1
+                     ) -> list[MatchedSpikes]:
+        """Spikes that start in each of the frames, by number; ``workers`` frames at a time."""
         margin, size = self.margin, len(self.kernel)
         spans = [(f * self.frame_samples - margin, (f + 1) * self.frame_samples + margin + size - 1) for f in frames]
         pieces = np.stack([self.whitening(recording, *span) for span in spans])
@@ -149,16 +153,17 @@ class SpikeReader:
             codes = encode(raw)[:, past:past + pieces.shape[1] - size + 1]
         elif not empty.all():
             codes = encode(pieces[~empty])
-        out: list[MatchedSpikes] = []
         code: Iterator[Array | None] = iter(codes)
-        for f, piece, skip in zip(frames, pieces, empty, strict=True):
-            if skip:
-                continue
-            start, unit, amplitude = self.matcher.find(piece, next(code))
+        tasks = [(f, piece, next(code)) for f, piece, skip in zip(frames, pieces, empty, strict=True) if not skip]
+
+        def search(task: tuple[int, Array, Array | None]) -> MatchedSpikes:
+            frame, piece, code = task
+            start, unit, amplitude = self.matcher.find(piece, code)
             inside = (start >= margin) & (start < margin + self.frame_samples)
             inside &= amplitude >= self.least_amplitude[unit]
-            out.append(MatchedSpikes(start[inside] + f * self.frame_samples - margin, unit[inside], amplitude[inside]))
-        return out
+            return MatchedSpikes(start[inside] + frame * self.frame_samples - margin, unit[inside], amplitude[inside])
+
+        return list(ordered_thread_map(search, tasks, max(1, min(workers, len(tasks)))))
 
     def join(self, parts: Iterable[MatchedSpikes], latest: dict[int, int], samples: int) -> Spikes:
         """Spikes of consecutive frames of a recording of ``samples``.

@@ -14,8 +14,9 @@ from crsae_onnx.core.typing import Array, FloatArray
 #: (start, unit, amplitude)
 Spike: TypeAlias = tuple[int, int, float]
 
-#: A gain must pass the rounding of sums, or the search would go round in circles.
-ROUNDING = 1e-3
+#: A gain must pass the rounding of sums, or the search would go round in circles: at least so much, and such a fraction
+#: of what the spikes that are replaced had gained, since correlations with large spikes are rounded to more.
+ROUNDING, ROUNDING_FRACTION = 1e-3, 2e-6
 _FORBIDDEN = -1e9
 
 
@@ -234,7 +235,7 @@ class SpikeSearch:
             self.add(*spike)
             added.append(spike)
             new += gain
-        if new > old + ROUNDING:
+        if new > old + max(ROUNDING, ROUNDING_FRACTION * abs(old)):
             return True
         for spike in added:
             self.discard(spike)
@@ -272,10 +273,11 @@ class SpikeSearch:
         if around in self._settled:
             return False
         old: list[Spike] = []
-        least = ROUNDING
+        least = 0.0
         for j in range(members):
             old.append(self.pop(i + members - 1 - j))
             least += self.gain(*old[-1])
+        least += max(ROUNDING, ROUNDING_FRACTION * abs(least))
         new: list[Spike] | None = None
         gain, spike = self.best(low, high, near)
         if gain > least:

@@ -44,12 +44,13 @@ def test_a_stream_forgets(reader, encode, recording):
     assert max(kept) < 3 * reader.frame_samples
 
 
-def test_frames_do_not_change_the_spikes(reader, encode, recording):
+def test_frames_and_workers_do_not_change_the_spikes(reader, encode, recording):
     other = SpikeReader.from_json(reader.to_json())
     other.frame_samples = 3000
-    a, b = reader.find(encode, recording), other.find(encode, recording)
-    np.testing.assert_array_equal(a.peak_sample, b.peak_sample)
-    np.testing.assert_array_equal(a.unit_id, b.unit_id)
+    a = reader.find(encode, recording)
+    for b in (other.find(encode, recording), reader.find(encode, recording, workers=3)):
+        np.testing.assert_array_equal(a.peak_sample, b.peak_sample)
+        np.testing.assert_array_equal(a.unit_id, b.unit_id)
 
 
 def test_text_restores_the_reader(reader, encode, recording):

@@ -106,3 +106,17 @@ def test_no_move_lowers_the_log_posterior(search, signal, kernel):
 def test_a_prior_without_odds_against_a_spike_adds_it_anywhere(kernel):
     model = AmplitudeModel.from_prior(gram(kernel), MEAN, CV, -1e3 * np.ones(2))
     assert (model.min_correlation == -np.inf).all()
+
+
+def test_the_rounding_of_large_spikes_is_no_gain():
+    rng, size, large = np.random.default_rng(9), 20, 6000.0
+    kernel = rng.normal(size=(size, 4, 3)).cumsum(axis=0) * np.hanning(size)[:, None, None]
+    kernel[..., 1] = 0.97 * kernel[..., 0] + 0.2 * kernel[..., 1]
+    kernel = (kernel / np.sqrt(np.square(kernel).sum((0, 1)))).astype(np.float32)
+    signal = rng.normal(size=(400, 4)).astype(np.float32)
+    for start in range(30, 350, 12):
+        signal[start:start + size] += large * rng.normal(1, 0.1) * kernel[:, :, rng.integers(3)]
+    model = AmplitudeModel.from_prior(gram(kernel), np.full(3, large), np.full(3, 0.1), np.full(3, 7.0))
+    search = SpikeSearch(model, correlate(signal, kernel), refractory=10, parameters=MatchingParameters())
+    changes = [search.move_each() + search.add_missed() + search.move_pairs(10.0) for _ in range(12)]
+    assert changes[0] > 0 and changes[-1] == 0

@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 
+from keras_crsae.applications.spike_sorting import matching
 from keras_crsae.applications.spike_sorting.matching import (
     UnitSpikes,
+    linear_algebra_threads,
+    match_templates,
     mean_waveforms,
     residual,
+    searching_with,
     select_units,
     subtract_others,
 )
@@ -79,3 +83,19 @@ def test_waveforms_of_some_channels_and_spikes_are_parts_of_all(unit_shapes, rng
         everything = subtract_others(rest, spikes, 1, shift, minimum_norm=12.0)
         some = subtract_others(rest, spikes, 1, shift, 12.0, channels=np.array([1]), rows=np.array([0, 2]))
         np.testing.assert_allclose(some, everything[[0, 2]][:, :, 1:], atol=1e-6)
+
+
+def test_pieces_that_are_searched_at_a_time_give_the_same_spikes(unit_shapes, rng, monkeypatch):
+    from threadpoolctl import threadpool_limits
+
+    monkeypatch.setattr(matching, "PIECE_SAMPLES", 500)
+    signal = rng.normal(size=(3000, 2)).astype(np.float32)
+    for start, unit in zip(range(50, 2900, 110), rng.integers(0, len(unit_shapes), 26), strict=True):
+        signal[start:start + unit_shapes.shape[1]] += unit_shapes[unit]
+    one = match_templates(signal, unit_shapes, 20)
+    with threadpool_limits(1):
+        assert linear_algebra_threads() == 1
+    with searching_with(3):
+        for field, other in zip(one[1:], match_templates(signal, unit_shapes, 20)[1:], strict=True):
+            np.testing.assert_array_equal(field, other)
+    assert len(one.start_sample) >= 20
