@@ -6,6 +6,7 @@ follows (``motion="follow"``). The table holds the mean accuracy over true units
 One JSON file for each kind of drift.
 """
 
+import json
 import statistics
 import tempfile
 from pathlib import Path
@@ -19,44 +20,52 @@ from benchmarks.spike_worker import OURS
 PEERS = ("lupin", "tridesclous2", "spykingcircus2")
 HEADERS = ["sorter", "still", "drifting", "corrected", "corrected / still", "units found", "seconds", "note"]
 SECONDS = {"rigid": 60.0, "bumps": 120.0, "tetrode": 600.0}
-#: Conditions of the peers, for each kind; ours is sorted in all.
+#: The peers get the still recording and the corrected one, or of a tetrode the drifting one; ours gets all.
 CONDITIONS = ("still", "drifting", "corrected")
 
 
 def stored(kind, duration, seed, folder):
-    """(folder of the recording of each condition, truth as ``spike_scores.score`` takes it)."""
+    """(folder of the recording of each condition, truth as ``spike_scores.score`` takes it); made once."""
     import warnings
 
+    from spikeinterface.core import load
+
+    folders = {name: folder / name for name in CONDITIONS if name != "corrected" or kind != "tetrode"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SpikeInterface's own
+        if not (folder / "truth").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            still, moving, truth = generate(kind, duration, seed, folder)
+            for name, recording in (("still", still), ("drifting", moving)):
+                recording.save(folder=folders[name], verbose=False, progress_bar=False, overwrite=True)
+            truth.save(folder=folder / "truth")
+        if "corrected" in folders and not folders["corrected"].exists():
+            _corrected(load(folders["drifting"])).save(folder=folders["corrected"], verbose=False, progress_bar=False)
+        truth = load(folder / "truth")
+    spikes = truth.to_spike_vector()
+    return folders, SimpleNamespace(spike_samples=spikes["sample_index"], spike_units=spikes["unit_index"],
+                                    sampling_frequency=truth.get_sampling_frequency(), exhaustive=True)
+
+
+def _corrected(recording):
+    """The recording without the motion that ``sort(motion="estimate")`` takes out."""
     from keras_crsae.applications.spike_sorting.motion import DEFAULT_PRESET, estimate_motion, without_motion
     from keras_crsae.applications.spike_sorting.recording import as_recording
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # SpikeInterface's own
-        still, moving, sorting = generate(kind, duration, seed, folder)
-        recordings = {"still": still, "drifting": moving}
-        for name, recording in list(recordings.items()):
-            recordings[name] = recording.save(folder=folder / name, verbose=False, progress_bar=False)
-        if kind != "tetrode":
-            motion = estimate_motion(recordings["drifting"], as_recording(recordings["drifting"]), DEFAULT_PRESET)
-            without_motion(recordings["drifting"], motion).save(folder=folder / "corrected", verbose=False,
-                                                                progress_bar=False)
-    spikes = sorting.to_spike_vector()
-    truth = SimpleNamespace(spike_samples=spikes["sample_index"], spike_units=spikes["unit_index"],
-                            sampling_frequency=sorting.get_sampling_frequency(), exhaustive=True)
-    return {name: folder / name for name in CONDITIONS}, truth
+    return without_motion(recording, estimate_motion(recording, as_recording(recording), DEFAULT_PRESET))
 
 
 def job(kind, sorter, condition, folders, seed, threads):
     """What the worker does; None where a condition makes no sense."""
-    out = {"sorter": sorter, "seed": seed, "threads": threads, "recording": str(folders[condition])}
+    out = {"sorter": sorter, "seed": seed, "threads": threads}
     if sorter == OURS:
         if condition == "corrected":  # the one call that a user makes
-            out |= {"recording": str(folders["drifting"]),
-                    "options": {"motion": "follow" if kind == "tetrode" else "estimate"}}
-        return out
-    if condition == "corrected" and kind == "tetrode":
+            return out | {"recording": str(folders["drifting"]),
+                          "options": {"motion": "follow" if kind == "tetrode" else "estimate"}}
+        return out | {"recording": str(folders[condition])}
+    if condition not in folders or condition == "drifting" and "corrected" in folders:
         return None
-    return out | {"options": {"apply_motion_correction": False}}
+    return out | {"recording": str(folders[condition]), "options": {"apply_motion_correction": False}}
 
 
 def row(sorter, runs):
@@ -80,19 +89,24 @@ def compare(kind, duration, arguments):
 
     installed, out = {OURS, *installed_sorters()}, {sorter: {} for sorter in arguments.sorters}
     for seed in arguments.seeds:
-        with tempfile.TemporaryDirectory(dir=arguments.scratch) as place:
-            folders, truth = stored(kind, duration, seed, Path(place))
+        with tempfile.TemporaryDirectory() as place:
+            folder = (arguments.keep or Path(place)) / f"{kind}_{duration:g}_{seed}"
+            folders, truth = stored(kind, duration, seed, folder)
             for sorter in arguments.sorters:
                 for condition in CONDITIONS:
                     work = job(kind, sorter, condition, folders, 0, arguments.threads)
                     if work is None:
                         continue
-                    if sorter not in installed:
-                        out[sorter].setdefault(condition, []).append({"failed": common.NOT_INSTALLED})
-                        continue
-                    with tempfile.TemporaryDirectory(dir=place) as inside:
-                        done = attempt(Path(inside), work, truth, arguments.limit)
-                    out[sorter].setdefault(condition, []).append({"seed": seed} | done)
+                    known = folder / f"{sorter}_{condition}.json"
+                    if known.exists():
+                        done = json.loads(known.read_text())
+                    elif sorter not in installed:
+                        done = {"failed": common.NOT_INSTALLED}
+                    else:
+                        with tempfile.TemporaryDirectory() as inside:
+                            done = {"seed": seed} | attempt(Path(inside), work, truth, arguments.limit)
+                        known.write_text(json.dumps(done))
+                    out[sorter].setdefault(condition, []).append(done)
                     print(f"{kind}, {condition}, {sorter}, seed {seed}: {done}", flush=True)
     return out
 
@@ -107,7 +121,8 @@ def main(arguments=None):
     parser.add_argument("--seconds", type=float, help=f"length of a recording (default: {SECONDS})")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1], help="of the recordings")
     parser.add_argument("--limit", type=float, default=3600.0, help="seconds that one sorter may take")
-    parser.add_argument("--scratch", type=Path, help="folder for the recordings (default: the system's temporary one)")
+    parser.add_argument("--keep", type=Path, help="folder that keeps recordings and outcomes: what is there is not "
+                                                  "made again, so a run goes on where it was stopped")
     arguments = parser.parse_args(arguments)
     common.limit_threads(arguments.threads)
     described = common.machine(arguments.threads)

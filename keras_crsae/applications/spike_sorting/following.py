@@ -13,8 +13,10 @@ from crsae_onnx.core.spikes.template_matching import MatchedSpikes
 
 from keras_crsae.applications.spike_sorting.matching import UnitSpikes, mean_waveforms, residual
 from keras_crsae.applications.spike_sorting.median_waveforms import median_waveforms
+from keras_crsae.applications.spike_sorting.parameters import SortingParameters
 from keras_crsae.applications.spike_sorting.recording import Recording, as_recording, inside_segments
 from keras_crsae.applications.spike_sorting.recording_view import is_recording
+from keras_crsae.applications.spike_sorting.refinement import estimate_spike_prior
 from keras_crsae.applications.spike_sorting.regrouping import plain_whitening
 from keras_crsae.applications.spike_sorting.result import SpikeSortingResult
 from keras_crsae.applications.spike_sorting.templates import (
@@ -27,6 +29,7 @@ from keras_crsae.applications.spike_sorting.training import with_filters
 
 #: Frames whose whitened signal is in memory together.
 _FRAMES_TOGETHER = 8
+_NO_SPIKES = MatchedSpikes(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
 #: Changes of an amplitude, as a fraction, that a message names.
 _TOLD_CHANGE = 0.1
 
@@ -45,6 +48,7 @@ class _Means(NamedTuple):
 
     waveforms: np.ndarray  #: (units, kernel_size, channels), whitened
     counts: np.ndarray  #: (units,), spikes that each is the mean of
+    amplitude_cv: np.ndarray  #: (units,), coefficient of variation of their amplitudes
 
 
 def follow(result: SpikeSortingResult, recording: Any, *, parameters: FollowParameters | None = None,
@@ -91,21 +95,22 @@ def follow_checked(result: SpikeSortingResult, recording: Recording, parameters:
     """``follow`` in a recording that ``as_recording`` gave."""
     parameters = FollowParameters() if parameters is None else parameters
     traces, reader, encode = recording.traces, result.reader, result.model.encode
-    frames, most_cv = -(-traces.shape[0] // reader.frame_samples), result.parameters.maximum_amplitude_cv
+    frames = -(-traces.shape[0] // reader.frame_samples)
     together = max(1, round(parameters.window_seconds * result.sampling_frequency / reader.frame_samples))
     # Those of another day, or of the mean over a day: the beginning is learned before it is searched.
     means = _Means(np.moveaxis(reader.kernel * reader.mean_amplitude, -1, 0),
-                   np.full(result.num_units, parameters.first_spikes))
-    _, seen = _search(reader, encode, traces, range(min(together, frames)))
-    reader = _followed(reader, _updated(means, seen, parameters.memory_spikes), most_cv)
+                   np.full(result.num_units, parameters.first_spikes),
+                   np.minimum(reader.amplitude_cv, result.parameters.maximum_amplitude_cv))
+    _, seen = _search(reader, encode, traces, range(min(together, frames)), result.parameters)
+    reader = _followed(reader, _updated(means, seen, parameters.memory_spikes))
     latest: dict[int, int] = {}
     found, sizes = [], []
     for first in range(0, frames, together):
         window = range(first, min(first + together, frames))
-        parts, seen = _search(reader, encode, traces, window)
+        parts, seen = _search(reader, encode, traces, window, result.parameters)
         found.append(reader.join(parts, latest, traces.shape[0]))
         means = _updated(means, seen, parameters.memory_spikes)
-        reader = _followed(reader, means, most_cv)
+        reader = _followed(reader, means)
         sizes.append(reader.mean_amplitude)
         if progress is not None:
             progress(window.stop / frames)
@@ -129,7 +134,7 @@ def _check(result: SpikeSortingResult, recording: Recording) -> None:
     result.reader.check(recording.traces)
 
 
-def _search(reader: SpikeReader, encode: Any, traces: Any, frames: Sequence[int]
+def _search(reader: SpikeReader, encode: Any, traces: Any, frames: Sequence[int], parameters: SortingParameters
             ) -> tuple[list[MatchedSpikes], _Means]:
     """(spikes of the frames, means of their waveforms); one frame's spikes are one part."""
     units, size = len(reader.mean_amplitude), len(reader.kernel)
@@ -148,26 +153,29 @@ def _search(reader: SpikeReader, encode: Any, traces: Any, frames: Sequence[int]
         white = reader.whitening(traces, low, high + size)
         total += mean_waveforms(residual(white, spikes), spikes) * spikes.counts[:, None, None]
         counts += spikes.counts
-    return parts, _Means((total / np.maximum(counts, 1)[:, None, None]).astype(np.float32), counts)
+    every = UnitSpikes(templates, *(np.concatenate(part) for part in zip(_NO_SPIKES, *parts, strict=True)))
+    variation, _ = estimate_spike_prior(every, len(frames) * reader.frame_samples, reader.amplitude_cv, parameters)
+    return parts, _Means((total / np.maximum(counts, 1)[:, None, None]).astype(np.float32), counts, variation)
 
 
 def _updated(means: _Means, latest: _Means, memory: float) -> _Means:
     """Means of the spikes that are remembered, and the latest."""
     kept = np.minimum(means.counts, memory)
     counts = kept + latest.counts
-    weight = (latest.counts / counts)[:, None, None]
-    return _Means((1 - weight) * means.waveforms + weight * latest.waveforms, counts)
+    weight = latest.counts / counts
+    variance = (1 - weight) * np.square(means.amplitude_cv) + weight * np.square(latest.amplitude_cv)
+    weight = weight[:, None, None]
+    return _Means((1 - weight) * means.waveforms + weight * latest.waveforms, counts, np.sqrt(variance))
 
 
-def _followed(reader: SpikeReader, means: _Means, most_cv: float) -> SpikeReader:
-    """The reader with the means, denoised, as its templates; ``most_cv`` bounds the variation of amplitudes."""
-    amplitude_cv = np.minimum(reader.amplitude_cv, most_cv)  # that of units that were joined is larger
+def _followed(reader: SpikeReader, means: _Means) -> SpikeReader:
+    """The reader with the means, denoised, as its templates."""
     white = low_rank_templates(wiener_shrink(means.waveforms, means.counts), means.counts)
     lost = ~white.any(axis=(1, 2), keepdims=True)
     white = np.where(lost, np.moveaxis(reader.kernel * reader.mean_amplitude, -1, 0), white)
     norms = template_norms(white)
     change = norms / reader.mean_amplitude
-    return SpikeReader(reader.whitening, as_kernel(white), norms, amplitude_cv, reader.log_odds_against,
+    return SpikeReader(reader.whitening, as_kernel(white), norms, means.amplitude_cv, reader.log_odds_against,
                        reader.peak_offset, reader.peak_value * change, reader.sampling_frequency, reader.refractory_s,
                        reader.frame_samples, reader.penalty_weight, reader.least_amplitude * change)
 
