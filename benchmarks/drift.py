@@ -93,7 +93,7 @@ def compare(kind, duration, arguments):
             folder = (arguments.keep or Path(place)) / f"{kind}_{duration:g}_{seed}"
             folders, truth = stored(kind, duration, seed, folder)
             for sorter in arguments.sorters:
-                for condition in CONDITIONS:
+                for condition in arguments.conditions:
                     work = job(kind, sorter, condition, folders, 0, arguments.threads)
                     if work is None:
                         continue
@@ -118,6 +118,8 @@ def main(arguments=None):
                         help=f"drifts, of {', '.join(KINDS)}")
     parser.add_argument("--sorters", nargs="+", choices=(OURS, *PEERS), default=(OURS, *PEERS), metavar="SORTER",
                         help=f"of {', '.join((OURS, *PEERS))}")
+    parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=CONDITIONS, metavar="CONDITION",
+                        help=f"of {', '.join(CONDITIONS)}")
     parser.add_argument("--seconds", type=float, help=f"length of a recording (default: {SECONDS})")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1], help="of the recordings")
     parser.add_argument("--limit", type=float, default=3600.0, help="seconds that one sorter may take")

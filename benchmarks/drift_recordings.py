@@ -1,7 +1,7 @@
 """Recordings that drift, each with its like that does not: ``benchmarks.drift`` sorts them.
 
 32 channels in two columns, 10 units, of SpikeInterface's generator. "rigid": the tissue moves by one micrometre a
-second, back and forth by 40; "bumps": it jumps by 30 micrometres every 30 to 90 seconds. "tetrode": the six units of
+second, back and forth by 40; "bumps": it jumps by 30 micrometres every 15 to 30 seconds. "tetrode": the six units of
 ``spike_recordings``' tetrode, whose amplitudes change by 30 % from the first to the last second, up or down.
 """
 
@@ -30,7 +30,7 @@ def generate(kind, duration, seed, folder):
                                          contact_shapes="square", contact_shape_params={"width": 12})
     probe.set_device_channel_indices(np.arange(32))
     moves = {"rigid": {"drift_mode": "zigzag", "period_s": 80.0},
-             "bumps": {"drift_mode": "bump", "bump_interval_s": (30.0, 90.0)}}[kind]
+             "bumps": {"drift_mode": "bump", "bump_interval_s": (15.0, 30.0)}}[kind]
     reach = {"rigid": 20.0, "bumps": 15.0}[kind]
     return generate_drifting_recording(
         num_units=10, duration=duration, sampling_frequency=30000.0, probe=probe, seed=seed,

@@ -20,6 +20,7 @@ ACTIONS = {
     "denoise": ("denoise", "denoise"), "export": ("model_files", "export"), "info": ("model_files", "info"),
     "zoo": ("model_files", "zoo"), "sort": ("sort", "sort"), "events": ("events", "events"),
     "train-denoiser": ("train_denoiser", "train"), "curate": ("curate", "curate"),
+    "follow": ("follow", "follow"),
 }
 
 

@@ -128,6 +128,14 @@ def _sort(sub: argparse.ArgumentParser) -> None:
     add_output_options(sub)
 
 
+def _follow(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", metavar="FOLDER", help="a folder that `sort` or `follow` wrote")
+    sub.add_argument("input", metavar="RECORDING", help="a later recording of the same electrodes")
+    sub.add_argument("--output", required=True, metavar="FOLDER", help="folder for the sorting of that recording")
+    add_recording_options(sub, "default: the file's, or the sorter's", "default: the sorter's", spikeinterface=True)
+    add_output_options(sub)
+
+
 def _curate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("model", metavar="FOLDER", help="a folder that `sort` wrote")
     sub.add_argument("curation", metavar="CURATION.json",
@@ -294,6 +302,7 @@ _COMMANDS = {
     "demo": ("learn, export and denoise on bundled and simulated data, with figures", _demo),
     "train": ("learn filters and lambda from recordings or images", _train),
     "sort": ("find the spikes of a recording and the units that fire them", _sort),
+    "follow": ("find the spikes of a later recording, by templates that change with them", _follow),
     "curate": ("apply a curation of units to a sorting", _curate),
     "events": ("find events in the spikes of trials, and the kernels that they share", _events),
     "encode": ("write the sparse code of a recording or an image, or a recording's spikes", _encode),
@@ -305,8 +314,9 @@ _COMMANDS = {
 }
 #: Command with --low-pass -> its default.
 _LOW_PASS = {"train": "2", "encode": "2", "denoise": "the model's own", "train-denoiser": "0: the mean alone"}
-_SHOW_PROGRESS = ("train", "sort", "events", "encode", "denoise", "train-denoiser")
-_WRITE_FILES = ("demo", "train", "sort", "curate", "events", "encode", "denoise", "export", "train-denoiser")
+_SHOW_PROGRESS = ("train", "sort", "follow", "events", "encode", "denoise", "train-denoiser")
+_WRITE_FILES = ("demo", "train", "sort", "follow", "curate", "events", "encode", "denoise", "export",
+                "train-denoiser")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -145,6 +145,22 @@ def read_sorted(args: Namespace) -> Any:
     return _read(args)
 
 
+def read_alike(args: Namespace) -> tuple[Any, Any]:
+    """(recording ``args.input``, its traces), of the channels and the sampling frequency of the sorter ``args.model``.
+
+    Raises:
+        FileError: another sampling frequency.
+        SignalError: other channels, or shorter than a template.
+    """
+    reader, recording = read_reader(args.model), read_sorted(args)
+    traces, frequency, _ = as_recording(recording, args.fs)
+    if not math.isclose(frequency, reader.sampling_frequency, rel_tol=1e-3):
+        raise FileError(f"{args.input} has a sampling frequency of {frequency:g} Hz; the sorter {args.model} was "
+                        f"trained at {reader.sampling_frequency:g} Hz. Resample the recording, or sort it anew.")
+    reader.check(traces)
+    return recording, traces
+
+
 def encode(args: Namespace) -> None:
     """Find the spikes of a recording with the sorter in the folder ``args.model``; see ``sort`` for what it raises."""
     output = check_output(args.output, (".csv",), args.overwrite, inputs=(args.input,))
@@ -152,13 +168,7 @@ def encode(args: Namespace) -> None:
                                         ("--low-pass", args.low_pass)) if value]
     if invalid:
         raise FileError(f"{args.model} is a sorter, which writes spikes. Omit {', '.join(invalid)}.")
-    reader = read_reader(args.model)
-    recording = read_sorted(args)
-    traces, frequency, _ = as_recording(recording, args.fs)
-    if not math.isclose(frequency, reader.sampling_frequency, rel_tol=1e-3):
-        raise FileError(f"{args.input} has a sampling frequency of {frequency:g} Hz; the sorter {args.model} was "
-                        f"trained at {reader.sampling_frequency:g} Hz. Resample the recording, or sort it anew.")
-    reader.check(traces)
+    _, traces = read_alike(args)
     with ProgressBar(args.progress) as progress:
         progress("start TensorFlow", 0.0)
         start_keras()
@@ -169,7 +179,7 @@ def encode(args: Namespace) -> None:
     with atomic_write(output, args.overwrite) as temporary:
         write_spikes(temporary, spikes, reader.sampling_frequency)
     counts = np.bincount(spikes.unit_id, minlength=len(reader.mean_amplitude))
-    print(f"{output}: {len(spikes.peak_sample)} spikes in {traces.shape[0] / frequency:.6g} s; "
+    print(f"{output}: {len(spikes.peak_sample)} spikes in {traces.shape[0] / reader.sampling_frequency:.6g} s; "
           + ", ".join(f"unit {unit}: {count}" for unit, count in enumerate(counts)))
 
 
