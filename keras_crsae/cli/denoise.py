@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from crsae_onnx.core.atomic_files import atomic_write
 from crsae_onnx.core.errors import FileError
+from crsae_onnx.core.optional import import_optional
 from crsae_onnx.core.progress import ProgressBar
 
 from keras_crsae.applications.denoising.counts import check_noise, peak_of
@@ -57,7 +58,7 @@ def denoise(args: Namespace) -> None:
     name = model_file(args.model or zoo_denoiser(image))
     inputs = (args.input, name) + (() if args.mask is None else (args.mask,))
     output = check_output(args.output, IMAGE_SUFFIXES, args.overwrite, inputs=inputs)
-    report = None if args.report is None else check_output(args.report, (".html",), args.overwrite, inputs=inputs)
+    report = None if args.report is None else _checked_report(args, inputs)
     if args.sigma == 0 and args.mask is None:
         raise FileError("With `--sigma 0` nothing is to be done. Expected a number above 0, or a `--mask` of pixels to "
                         "fill in.")
@@ -163,6 +164,12 @@ def load_model(name: str, exported: bool) -> Any:
         return SparseEncoder(name)
     start_keras()
     return load_crsae(name)
+
+
+def _checked_report(args: Namespace, inputs: tuple[str, ...]) -> Path:
+    """Path of the report, checked before any work, as is the package that draws its map."""
+    import_optional("matplotlib.figure", "--report")
+    return check_output(args.report, (".html",), args.overwrite, inputs=inputs)
 
 
 def _read_clean(path: str, image: np.ndarray) -> np.ndarray:

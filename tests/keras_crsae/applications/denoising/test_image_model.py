@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import keras_crsae as kc
-from keras_crsae.applications.denoising.image_model import as_image_model, zoo_denoiser
+from keras_crsae.applications.denoising import denoise
+from keras_crsae.applications.denoising.image_model import FAST_SHIFTS, ImageModel, as_image_model, zoo_denoiser
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +74,38 @@ def test_a_model_of_signals_is_refused():
                                          ((8, 9, 4), "denoise-color")])
 def test_colours_choose_the_zoo_s_model(shape, name):
     assert zoo_denoiser(np.zeros(shape)) == name
+
+
+def test_fast_takes_few_shifts_and_best_all_of_them():
+    model = ImageModel(lambda batch, level: batch, 2, 1, (8, 8), (4, 4))
+    assert len(model.at_quality("fast")[1]) == FAST_SHIFTS and len(model.at_quality("best")[1]) == 16
+    assert model.at_quality("best")[0] is model and len(model.at_quality(None, 3)[1]) == 3
+    small = ImageModel(model.reconstruct, 2, 1, (4, 4), (2, 2))
+    assert len(small.at_quality("fast")[1]) == 4
+    for quality, shifts, words in (("good", None, "one of"), ("fast", 3, "give one of both")):
+        with pytest.raises(ValueError, match=words):
+            model.at_quality(quality, shifts)
+
+
+def test_best_at_stride_one_averages_turned_images(rng):
+    """A model that smooths along rows alone: of an image and its quarter turn the mean smooths along both."""
+    def rows(batch, level):
+        return np.cumsum(batch, axis=2)
+
+    image = rng.random((2, 5, 7, 1)).astype("float32")
+    best, shifts = ImageModel(rows, 2, 1, (3, 3), (1, 1)).at_quality("best")
+    columns = np.cumsum(image, axis=1)  # the rows of the turned image
+    np.testing.assert_allclose(best.reconstruct(image, 0.1), (rows(image, 0) + columns) / 2, rtol=1e-5)
+    assert len(shifts) == 1
+
+
+def test_denoise_takes_a_quality(rng):
+    model = kc.models.CDLNet(2, 3, iterations=2, seed=0)
+    model.adapt(rng.random((1, 20, 20, 1)), init="dct")
+    image = rng.random((21, 18))
+    plain, fast, best = (denoise(image, model, sigma=0.1, quality=quality) for quality in (None, "fast", "best"))
+    np.testing.assert_array_equal(plain, fast)
+    turned = np.rot90(denoise(np.rot90(image), model, sigma=0.1), -1)
+    np.testing.assert_allclose(best, (plain + turned) / 2, atol=2e-3)  # each result is clipped, their mean is not
+    counts = rng.poisson(4.0, (20, 20))
+    assert denoise(counts, model, noise="poisson", quality="best").shape == (20, 20)
