@@ -39,7 +39,7 @@ def built(options, channels=1):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     model = built(CONFIGS["one-sided"][0])
-    return model, convert(model, tmp_path_factory.mktemp("onnx") / "encoder.onnx")
+    return model, convert(model, tmp_path_factory.mktemp("onnx") / "encoder.onnx", loop=True)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -134,9 +134,11 @@ def test_iterations_written_out_compute_what_the_loop_computes(name, precision, 
 @pytest.mark.parametrize("options, arguments, expected", [
     (dict(iterations=20), {}, False), (dict(iterations=21), {}, True), (dict(iterations=10), dict(loop=True), True),
     (dict(iterations=30), dict(loop=False), False), (dict(iterations=20), dict(tolerance=1e-2), True),
-    (dict(iterations=20, tolerance=1e-2), {}, True)])
+    (dict(iterations=20, tolerance=1e-2), {}, True), (dict(kernel_size=45, iterations=60), {}, False),
+    (dict(kernel_size=45, iterations=401), {}, True),
+    (dict(kernel_size=45, iterations=60), dict(inputs=ALL_INPUTS), True), (dict(kernel_size=45, iterations=60, tolerance=1e-2), {}, True)])
 def test_few_iterations_are_written_out(options, arguments, expected, tmp_path):
-    model = built(dict(filters=2, kernel_size=5, **options))
+    model = built(dict(filters=2, **{"kernel_size": 5, **options}))
     path = convert(model, tmp_path / "e.onnx", **arguments)
     assert ("Loop" in {node.op_type for node in onnx.load(path).graph.node}) is expected
     assert ("written out" in describe(path)[1]) is not expected

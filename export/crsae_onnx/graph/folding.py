@@ -17,6 +17,11 @@ from numpy.typing import NDArray
 from crsae_onnx.core.spec import EncoderSpec
 from crsae_onnx.core.spec_parts import StepSearch
 
+#: Channels of a vector of onnxruntime's blocked layout: 16 with AVX-512, 8 with AVX2.
+LANES = 16
+#: Most samples that an aligned block reads for each code position, as a share of those of the usual one.
+MOST_READ = 1.35
+
 
 @dataclass(frozen=True)
 class FoldedLayer:
@@ -54,6 +59,7 @@ class FoldedEncoder:
         tolerance: relative change that ends the Loop; None: all iterations are done.
         half: whether convolutions are in float16.
         loop: whether the iterations are a Loop of the graph; False: all are written out.
+        aligned: whether they are written out by ``graph.aligned``.
         likelihood: "gaussian", "poisson" or "binomial".
         size, baseline, search, signs, ridge: see ``EncoderSpec``.
         first_step: step size with which a search begins.
@@ -82,6 +88,7 @@ class FoldedEncoder:
     subspace: NDArray[np.float32] | None = None
     signs: NDArray[np.int64] | None = None
     ridge: NDArray[np.float64] | None = None
+    aligned: bool = False
 
     @property
     def signal_channels(self) -> int:
@@ -90,7 +97,7 @@ class FoldedEncoder:
 
 
 def fold_encoder(spec: EncoderSpec, tolerance: float | None = None, half: bool = False,
-                 loop: bool = True, whole: bool = False) -> FoldedEncoder:
+                 loop: bool = True, whole: bool = False, aligned: bool = False) -> FoldedEncoder:
     """An encoder with its kernels folded into blocks of ``smallest_block`` positions.
 
     Args:
@@ -99,6 +106,7 @@ def fold_encoder(spec: EncoderSpec, tolerance: float | None = None, half: bool =
         half: whether convolutions are in float16.
         loop: whether the iterations are a Loop.
         whole: whether the iterations work on all channels also where the filters span few, as masks need it.
+        aligned: fold into blocks of ``aligned_block`` positions and write the iterations out by ``graph.aligned``.
 
     Example:
         >>> import numpy as np
@@ -110,12 +118,12 @@ def fold_encoder(spec: EncoderSpec, tolerance: float | None = None, half: bool =
         >>> encoder.layers[0].kernel.shape
         (4, 15, 45)
     """
-    block = tuple(smallest_block(k, s, b) for k, s, b in
-                  zip(spec.kernel_size, spec.strides, spec.block or (1,) * spec.rank, strict=True))
-
     counts = spec.size_name is not None
     subspace = None if whole or counts else spec.subspace
     channels = spec.channels if subspace is None else subspace.shape[1]
+    wide = aligned_block(spec) if aligned else None
+    block = (wide,) if wide else tuple(smallest_block(k, s, b) for k, s, b in
+                                       zip(spec.kernel_size, spec.strides, _blocks(spec), strict=True))
 
     def fold(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
         kernel = kernel if subspace is None else \
@@ -133,8 +141,37 @@ def fold_encoder(spec: EncoderSpec, tolerance: float | None = None, half: bool =
     return FoldedEncoder(
         layers, fold(spec.decoder_kernel), spec.kernel_size, spec.strides, channels, spec.filters, block,
         spec.sigma**2 if counts else spec.sigma, spec.code_prior or "", spec.momentum, spec.check_every,
-        spec.tolerance if tolerance is None else float(tolerance), half, loop, spec.likelihood or "", spec.size,
-        spec.baseline, spec.search, spec.step_size, subspace, spec.signs, spec.ridge)
+        spec.tolerance if tolerance is None else float(tolerance), half, loop and not wide, spec.likelihood or "",
+        spec.size, spec.baseline, spec.search, spec.step_size, subspace, spec.signs, spec.ridge, bool(wide))
+
+
+def _blocks(spec: EncoderSpec) -> tuple[int, ...]:
+    return spec.block or (1,) * spec.rank
+
+
+def aligned_block(spec: EncoderSpec) -> int | None:
+    """Code positions of a block that makes whole vectors of ``LANES`` channels; None: a form that has none.
+
+    That is: of signals, non-negative codes, one step size and threshold for all iterations, and a block that reads
+    little more samples than the usual one.
+
+    Example:
+        >>> import numpy as np
+        >>> from crsae_onnx.core.spec import EncoderSpec
+        >>> from crsae_onnx.graph.folding import aligned_block
+        >>> filters = np.ones((45, 1, 3), "float32")
+        >>> aligned_block(EncoderSpec(filters, filters, (1,), 1.0, [1.0], 1.0, np.zeros(9), block=(16,)))
+        16
+    """
+    if spec.rank != 1 or spec.size_name is not None or spec.measurement is not None or spec.layers \
+            or spec.code_prior != "nonnegative_soft":
+        return None
+    (size,), (stride,), channels = spec.kernel_size, spec.strides, \
+        spec.channels if spec.subspace is None else spec.subspace.shape[1]
+    usual, unit = smallest_block(size, stride, _blocks(spec)[0]), LANES // math.gcd(LANES, channels * stride,
+                                                                                    spec.filters)
+    block = -(-usual // unit) * unit
+    return block if taps(size, stride, block) * block <= MOST_READ * taps(size, stride, usual) * usual else None
 
 
 def taps(kernel_size: int, stride: int, block: int) -> int:

@@ -14,6 +14,7 @@ from crsae_onnx.core.spec_parts import REFERENCE_SIGMA, DenoiserSpec, HeadSpec
 from crsae_onnx.core.spikes.correlations import POOL_RADIUS
 from crsae_onnx.core.spikes.peak_rule import CENTRE_WEIGHT, PeakRule
 from crsae_onnx.core.spikes.whitening import Whitening
+from crsae_onnx.graph.aligned import AlignedGraph
 from crsae_onnx.graph.blocks import as_images
 from crsae_onnx.graph.counts import CountsGraph
 from crsae_onnx.graph.encoder import Graph
@@ -54,7 +55,10 @@ def build(encoder: FoldedEncoder, outputs: Sequence[str], inputs: Sequence[str],
         counts = CountsGraph(images, inputs, len(encoder.strides) == 1, top)
         counts.outputs(counts.iterate(), outputs)
     elif set(outputs) - {"denoised"}:
-        _encoder_outputs(top, Graph(images, inputs, len(encoder.strides) == 1, top, signal), outputs, rule, head)
+        flat = len(encoder.strides) == 1
+        graph = AlignedGraph(images, flat, top, signal) if encoder.aligned else \
+            Graph(images, inputs, flat, top, signal)
+        _encoder_outputs(top, graph, outputs, rule, head)
     if "denoised" in outputs:
         if denoiser is None:
             raise ValueError("The output 'denoised' needs a DenoiserSpec. Received: denoiser=None")
@@ -64,11 +68,11 @@ def build(encoder: FoldedEncoder, outputs: Sequence[str], inputs: Sequence[str],
     facts = {"rank": len(encoder.strides), "channels": encoder.signal_channels, "filters": encoder.filters}
     if head is not None:
         facts["classes"] = head.classes
-    graph = helper.make_graph(top.nodes, "crsae", [_value_info(n, facts) for n in inputs],
+    whole = helper.make_graph(top.nodes, "crsae", [_value_info(n, facts) for n in inputs],
                               [_value_info(n, facts) for n in tensors(outputs)], top.used_constants(),
                               value_info=top.shapes)
     opsets = [helper.make_opsetid("", OPSET)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets),
+    return helper.make_model(whole, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets),
                              producer_name="keras-crsae")
 
 
