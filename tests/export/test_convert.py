@@ -136,7 +136,8 @@ def test_iterations_written_out_compute_what_the_loop_computes(name, precision, 
     (dict(iterations=30), dict(loop=False), False), (dict(iterations=20), dict(tolerance=1e-2), True),
     (dict(iterations=20, tolerance=1e-2), {}, True), (dict(kernel_size=45, iterations=60), {}, False),
     (dict(kernel_size=45, iterations=401), {}, True),
-    (dict(kernel_size=45, iterations=60), dict(inputs=ALL_INPUTS), True), (dict(kernel_size=45, iterations=60, tolerance=1e-2), {}, True)])
+    (dict(kernel_size=45, iterations=60), dict(inputs=ALL_INPUTS), True),
+    (dict(kernel_size=45, iterations=60, tolerance=1e-2), {}, True)])
 def test_few_iterations_are_written_out(options, arguments, expected, tmp_path):
     model = built(dict(filters=2, **{"kernel_size": 5, **options}))
     path = convert(model, tmp_path / "e.onnx", **arguments)

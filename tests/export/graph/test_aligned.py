@@ -80,8 +80,8 @@ def test_onnxruntime_stays_in_its_blocked_layout(rng, tmp_path):
 
 @pytest.mark.parametrize("changes, block", [
     ({}, 16), (dict(kernel_size=60, strides=2), 16), (dict(strides=2), None),
-    (dict(channels=16, filters=16, block=None), 1), (dict(channels=4, filters=8), 16), (dict(kernel_size=5, block=(4,)), None), (dict(code_prior="soft"), None),
-    (dict(likelihood="poisson"), None)])
+    (dict(channels=16, filters=16, block=None), 1), (dict(channels=4, filters=8), 16),
+    (dict(kernel_size=5, block=(4,)), None), (dict(code_prior="soft"), None), (dict(likelihood="poisson"), None)])
 def test_blocks_hold_whole_vectors_or_there_is_none(changes, block, rng):
     spec = wide_spec(rng, **changes)
     assert aligned_block(spec) == block
