@@ -179,7 +179,7 @@ def rows_of(found, engines=ENGINES):
 def main(arguments=None):
     """Run the studies and write the tables."""
     parser = common.parser(__doc__.splitlines()[0], threads=1)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=60.0, help="of each recording")
     args = parser.parse_args(arguments)
     args.seeds, args.seconds = (1, 5.0) if args.short else (args.seeds, args.seconds)

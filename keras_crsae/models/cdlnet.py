@@ -116,9 +116,9 @@ class CDLNet(Baseline):
             if layer is not None:
                 layer.kernel.assign(ops.tile(scale * unit, (1,) * (self.rank + 1) + (layer.filters // self.filters,)))
         if self.free_thresholds:
-            encoder.factors.assign(ops.full(encoder.factors.shape, FIRST_THRESHOLD * scale))
+            encoder.factors.assign(FIRST_THRESHOLD * scale * ops.ones(encoder.factors.shape))
         else:
-            self.lambda_reg.assign(ops.full(self.lambda_reg.shape, FIRST_THRESHOLD * scale / self.sigma.value))
+            self.lambda_reg.assign(FIRST_THRESHOLD * scale / self.sigma.value * ops.ones(self.lambda_reg.shape))
 
     @property
     def dictionary_variables(self) -> list[keras.Variable]:

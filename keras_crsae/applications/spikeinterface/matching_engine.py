@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -30,6 +31,9 @@ ENGINE_NAME = "crsae"
 _STRETCH_SECONDS = 1.0
 #: Templates of smaller norm, in noise standard deviations, are not searched for: noise would hide every spike.
 _SMALLEST_NORM = 1.0
+#: Given templates are exact: less variation is believed than of those that ``sort`` learns. An allowance that is not
+#: needed lets one spike, louder than any, take the place of two that fall together.
+_BOUNDS = dataclasses.replace(DEFAULTS, minimum_amplitude_cv=0.02)
 
 
 def register_matching() -> type[CrsaeMatching]:
@@ -112,7 +116,7 @@ class CrsaeMatching(BaseTemplateMatching):
         self.matcher = _matcher(filters, *prior, refractory)
         if amplitude_cv is None or firing_rate_hz is None:
             spikes = UnitSpikes(filters, *match_pieces(self.matcher, white, thorough=False))
-            amplitudes, rates = estimate_spike_prior(spikes, len(white), cv, DEFAULTS)
+            amplitudes, rates = estimate_spike_prior(spikes, len(white), cv, _BOUNDS)
             self.matcher = _matcher(filters, amplitudes if amplitude_cv is None else prior[0],
                                     rates if firing_rate_hz is None else prior[1], refractory)
 

@@ -105,6 +105,18 @@ def test_it_passes_what_spikeinterface_checks_of_every_sorter_with_two_segments(
     assert sorter_dict["crsae"].get_sorter_version()
 
 
+@pytest.mark.filterwarnings("ignore:The extractor is not serializable")
+def test_it_runs_as_one_of_several_jobs(run_sorter, probe_recording, calls, tmp_path):
+    """As SpikeInterface's tests of its launcher."""
+    from spikeinterface.sorters import run_sorter_jobs
+
+    jobs = [{"sorter_name": "crsae", "recording": probe_recording, "folder": tmp_path / f"{seed}", "verbose": True,
+             "raise_error": False, "seed": seed} for seed in (0, 1)]
+    sortings = run_sorter_jobs(jobs, engine="loop", return_output=True)
+    assert [options["seed"] for options in calls] == [0, 1]
+    assert [sorting.get_unit_spike_train(1).tolist() for sorting in sortings] == [[100, 150]] * 2
+
+
 def test_job_kwargs_bound_the_threads_and_unknown_ones_are_refused(run_sorter, probe_recording, result, monkeypatch,
                                                                    tmp_path):
     from threadpoolctl import threadpool_info
