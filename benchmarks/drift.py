@@ -18,8 +18,8 @@ from benchmarks.spike_sorting import attempt
 from benchmarks.spike_worker import OURS
 
 PEERS = ("lupin", "tridesclous2", "spykingcircus2")
-HEADERS = ["sorter", "still", "drifting", "corrected", "corrected / still", "units found", "seconds", "note"]
-SECONDS = {"rigid": 60.0, "bumps": 120.0, "tetrode": 600.0}
+HEADERS = ["sorter", "still", "drifting", "corrected", "corrected / still", "units found", "note"]
+SECONDS = {"rigid": 60.0, "bumps": 60.0, "tetrode": 600.0}
 #: The peers get the still recording and the corrected one, or of a tetrode the drifting one; ours gets all.
 CONDITIONS = ("still", "drifting", "corrected")
 
@@ -80,7 +80,7 @@ def row(sorter, runs):
     kept = means["corrected"] / max(means["still"], 1e-9) if {"corrected", "still"} <= set(means) else None
     return [sorter, *(f"{means[name]:.3f}" if name in means else "" for name in CONDITIONS),
             "" if kept is None else f"{kept:.3f}", "/".join(str(outcome["units"]) for outcome in best),
-            f"{statistics.mean(outcome['seconds'] for outcome in best):.0f}" if best else "", "; ".join(sorted(notes))]
+            "; ".join(sorted(notes))]
 
 
 def compare(kind, duration, arguments):

@@ -91,6 +91,15 @@ PAGES = {
         "the processor's time of each call, counted as if the frames had come in real time. Accuracy (TP / (TP + FN + "
         "FP), mean over units): of the early reports, after the corrections, and offline. Times real time: seconds of "
         "recording a second of the processor's time, corrections included. The machine had other work: see its load."),
+    "spike-drift": Page(
+        "How well are drifting recordings sorted?", (
+            Source("drift_rigid", "A probe that moves back and forth",
+                   "By one micrometre a second; 32 channels, 10 units, SpikeInterface's generator."),
+            Source("drift_tetrode", "A tetrode whose amplitudes change",
+                   "By 30 % from the first to the last second, up or down; six units.")),
+        "Mean accuracy (TP / (TP + FN + FP)) over the true units, of the same spikes and noise with and without drift. "
+        "Corrected: ours by `sort(motion=\"estimate\")`, on the tetrode `motion=\"follow\"`; the others would "
+        "sort the recording from which the same motion was taken out; they were not run."),
     "neural-events": Page(
         "How well are events found in spikes of trials?", (Source("neural_events"),),
         "Simulated single trials of one neuron of 8 Hz, kernels of 125 ms, bins of 5 ms; a real unit in bins of 1 "
