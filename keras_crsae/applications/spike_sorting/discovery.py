@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,9 @@ from keras_crsae.applications.spike_sorting.templates import (
 
 #: Waveforms of a unit that show what time courses there are.
 _COURSE_WAVEFORMS = 200
+#: Of the rounds on wide probes these, the last, look at the whole signal; the others at parts of so many samples, where a
+#: unit needs as many spikes in proportion, and at least so many.
+_WHOLE_ROUNDS, _PART_SAMPLES, _FEWEST_SPIKES = 3, 1 << 16, 5
 
 
 class WaveformSpan(NamedTuple):
@@ -76,24 +80,39 @@ def _refine(templates: np.ndarray, white: np.ndarray, span: WaveformSpan, seed: 
     """The rounds of ``discover_units``."""
     rounds = parameters.discovery_rounds
     reasons: dict[int, str] = {}
-    counts = None
-    for turn in range(rounds if len(templates) else 0):
+    counts, turn = None, 0
+    part = _spread_part(white, parameters)
+    fewer = dataclasses.replace(parameters, minimum_spikes=max(
+        min(_FEWEST_SPIKES, parameters.minimum_spikes), round(parameters.minimum_spikes * len(part) / len(white))))
+    while turn < rounds and len(templates):
         progress(f"round {turn + 1} of at most {rounds}: {len(templates)} units", (turn + 1) / (rounds + 1))
         amplitude_cv = parameters.first_rounds_amplitude_cv if turn < 2 else parameters.initial_amplitude_cv
-        spikes = match_templates(white, templates, span.refractory, amplitude_cv,
+        looked_at, known = (white, parameters) if turn >= rounds - _WHOLE_ROUNDS else (part, fewer)
+        spikes = match_templates(looked_at, templates, span.refractory, amplitude_cv,
                                  parameters.initial_log_odds_against_nats)
         trial = 1 <= turn <= parameters.trial_split_rounds  # clusters of the first round are too rough
-        found = _regroup(white, spikes, seed, turn < rounds - 2, trial, parameters)
+        found = _regroup(looked_at, spikes, seed, turn < rounds - 2, trial, known)
         means, changed = found.templates, found.changed
-        keep, reasons = prune_units(means, found.waves, len(white), span.refractory, parameters, found.counts)
+        keep, reasons = prune_units(means, found.waves, len(looked_at), span.refractory, known, found.counts)
         templates = align_extrema(means[keep], span.before)
-        settled = not changed and len(keep) == len(means) and counts is not None and len(counts) == len(keep)
-        previous, counts = counts, found.counts[keep]
-        if not len(templates):
+        settled = not changed and len(keep) == len(means) and counts is not None and len(counts) == len(keep) and \
+            np.abs(found.counts[keep] - counts).sum() < parameters.settled_fraction * found.counts[keep].sum()
+        if settled and len(looked_at) == len(white):
             break
-        if settled and np.abs(counts - previous).sum() < parameters.settled_fraction * counts.sum():
-            break
+        turn, counts = turn + 1, found.counts[keep]
+        if len(part) < len(white) and (settled or turn == rounds - _WHOLE_ROUNDS):
+            turn, counts = rounds - _WHOLE_ROUNDS, None
     return templates, [f"a candidate was dropped: {text}" for text in reasons.values()]
+
+
+def _spread_part(white: np.ndarray, parameters: SortingParameters) -> np.ndarray:
+    """``discovery_values`` of a signal of many channels, in pieces spread over it; a smaller signal as it is."""
+    samples, channels = white.shape
+    pieces = parameters.discovery_values // (_PART_SAMPLES * channels)
+    if channels <= parameters.wide_probe_channels or (pieces + 1) * _PART_SAMPLES >= samples:
+        return white
+    return np.concatenate([white[start:start + _PART_SAMPLES] for start in
+                           np.linspace(0, samples - _PART_SAMPLES, max(2, pieces)).astype(int)])
 
 
 def _first_templates(signal: np.ndarray, white: np.ndarray, noise: np.ndarray, sampling_frequency: float,

@@ -74,6 +74,7 @@ class SortingParameters:
 
     # Rounds of matching, merging, splitting and pruning
     discovery_rounds: int = 8  #: at most
+    discovery_values: int = 2**25  #: samples times channels of a wide probe that all rounds but the last look at
     settled_fraction: float = 0.01  #: spikes that may change units in the last round
     trial_split_rounds: int = 2  #: rounds after the first in which units are split on weak evidence
     initial_log_odds_against_nats: float = 7.0  #: odds against a spike at a sample before rates are known: 1100 to 1
@@ -106,7 +107,7 @@ class SortingParameters:
     window_samples: int = 2048  #: of a training window
     maximum_windows: int = 192
     full_work_channels: int = 24  #: units times channels above which fewer windows are used
-    most_work_channels: int = 1000  #: the same above which the default number of epochs is not spent
+    most_work_channels: int = 150  #: the same above which the default number of epochs is not spent
     learning_rate: float = 1e-3  #: of Adam, decayed to 0 by a cosine
     initial_lambda: float = 3.0  #: rate of the prior on the code, at noise 1
     prior_strength: float = 3.0  #: of the Gamma prior on lambda, see ``GammaPrior``

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from crsae_onnx.core.spikes.correlations import gram
 
+from keras_crsae.applications.spike_sorting import discovery
 from keras_crsae.applications.spike_sorting.discovery import WaveformSpan, discover_units
+from keras_crsae.applications.spike_sorting.matching import match_templates
 from keras_crsae.applications.spike_sorting.parameters import SortingParameters
 from keras_crsae.applications.spike_sorting.templates import as_kernel, template_norms
 from keras_crsae.metrics import dictionary_error
@@ -35,6 +38,27 @@ def test_every_unit_is_found_and_no_other(discovered, unit_shapes):
 def test_the_same_seed_finds_the_same(discovered, unit_signal):
     again, _ = discover_units(unit_signal, unit_signal, RATE, SPAN, seed=0)
     np.testing.assert_array_equal(again, discovered[0])
+
+
+def test_wide_probes_are_searched_in_parts_first_which_keep_rare_units(unit_signal, monkeypatch):
+    signal, rare = unit_signal.copy(), np.zeros((SPAN.kernel_size, 2), np.float32)
+    rare[10:26] = 7 * np.hanning(16)[:, None] * [1.0, -1.0]
+    for start in range(700, len(signal) - 700, len(signal) // 22):  # every other one may lie outside of the parts
+        signal[start:start + SPAN.kernel_size] = rare + np.random.default_rng(start).normal(size=rare.shape)
+    lengths = []
+
+    def match(white, *given):
+        lengths.append(len(white))
+        return match_templates(white, *given)
+
+    monkeypatch.setattr(discovery, "match_templates", match)
+    monkeypatch.setattr(discovery, "_PART_SAMPLES", 5000)
+    templates, _ = discover_units(signal, signal, RATE, SPAN, seed=0, parameters=SortingParameters(
+        wide_probe_channels=1, discovery_values=signal.size // 2))
+    assert lengths[0] == len(signal) // 2 and lengths[-1] == len(signal)
+    assert len(templates) == 4
+    overlap = gram(np.concatenate([as_kernel(templates), as_kernel(rare[None])], axis=2))[-1, :-1].max(axis=1)
+    assert overlap.max() > 0.95
 
 
 def test_noise_holds_no_units():
