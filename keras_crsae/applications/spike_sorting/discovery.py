@@ -30,8 +30,8 @@ from keras_crsae.applications.spike_sorting.templates import (
 
 #: Waveforms of a unit that show what time courses there are.
 _COURSE_WAVEFORMS = 200
-#: Of the rounds on wide probes these, the last, look at the whole signal; the others at parts of so many samples, where a
-#: unit needs as many spikes in proportion, and at least so many.
+#: On wide probes the last rounds, so many, look at the whole signal, the others at pieces of so many samples. There a
+#: unit needs fewer spikes, in proportion, but at least so many.
 _WHOLE_ROUNDS, _PART_SAMPLES, _FEWEST_SPIKES = 3, 1 << 16, 5
 
 

@@ -56,7 +56,7 @@ class CrsaeSorter(InMemoryRecordings):
                   "templates change with the spikes; None: no",
         "seed": "Seed of the initialisation and of the training",
         "parameters": "Tuning constants that differ from their defaults, {name: value} of SortingParameters, or None",
-        "job_kwargs": "SpikeInterface's; n_jobs: threads of matching and linear algebra, by default its global number, 1",
+        "job_kwargs": "SpikeInterface's; n_jobs: threads of matching and algebra, by default its global number",
     }
 
     @classmethod
