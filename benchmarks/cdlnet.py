@@ -28,6 +28,10 @@ def main(arguments=None):
     parser.add_argument("--crop", type=int, default=64)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--filters", type=int, default=32)
+    parser.add_argument("--kernel", type=int, default=7, help="side of a filter, in pixels")
+    parser.add_argument("--stride", type=int, default=1)
+    parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--start", type=Path, help="a .keras file whose filters training begins with")
@@ -64,7 +68,8 @@ def train(checkpoint, args):
 
     alone = args.loss == "sure"
     settings = DenoiserTraining.cdlnet(crop_pixels=args.crop, batch_size=args.batch, learning_rate=args.rate,
-                                       supervised=not alone, loss=args.loss)
+                                       filters=args.filters, kernel_size=args.kernel, strides=args.stride,
+                                       iterations=args.iterations, supervised=not alone, loss=args.loss)
     sigma = args.sigma[0] / 255 if len(args.sigma) == 1 else tuple(s / 255 for s in args.sigma)
     images = noisy_images(sigma) if alone else train_folder()
     return train_denoiser(images, sigma=sigma, add_noise=not alone, steps=args.steps, seed=args.seed, settings=settings,
