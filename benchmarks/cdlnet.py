@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import image_scores
+from benchmarks import image_scores, zoo_card
 from benchmarks.train_zoo import ROOT, train_folder
 
 
@@ -88,17 +88,7 @@ def noisy_images(sigma, seed=1000):
 
 def started_from(path):
     """The averaged model of another training; None without a path."""
-    return None if path is None else averaged(path)
-
-
-def averaged(path):
-    """A model with the average of its filters over the last steps, and the steps it has been trained for."""
-    from keras_crsae.models.serialization import load_crsae
-
-    model = load_crsae(path)
-    if model.optimizer.use_ema and int(model.optimizer.iterations):
-        model.optimizer.finalize_variable_values(model.dictionary_variables)
-    return model
+    return None if path is None else zoo_card.averaged(path)
 
 
 def score(checkpoint, args):
@@ -106,7 +96,7 @@ def score(checkpoint, args):
     from keras_crsae.applications.denoising import denoise
     from keras_crsae.metrics import psnr
 
-    model = averaged(checkpoint)
+    model = zoo_card.averaged(checkpoint)
     spent = checkpoint.with_suffix(".cpu.json")
     minutes = json.loads(spent.read_text())["seconds"] / 60 if spent.exists() else float("nan")
     scores = {}

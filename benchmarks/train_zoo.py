@@ -17,20 +17,23 @@ from benchmarks import common, zoo_card
 ROOT = Path(__file__).parent.parent
 DENOISE = dict(filters=128, kernel_size=12, strides=6, iterations=10, training_shifts=4, crop_pixels=60, batch_size=4,
                lambda_learning="backprop", learning_rate=0.005, lambda_learning_rate=0.01)
-#: What each model is trained with: sigma, steps or minutes of ``train_denoiser``, and fields of ``DenoiserTraining``.
+#: What each model is trained with: sigma, steps or minutes of ``train_denoiser``, and fields of ``DenoiserTraining``
+#: (of architecture "cdlnet": of ``DenoiserTraining.cdlnet``).
 RECIPES = {
-    "denoise-gray-25": dict(DENOISE, sigma=25 / 255, minutes=25),
-    "denoise-gray": dict(DENOISE, sigma=(10 / 255, 60 / 255), steps=3637, learning_rate=0.002, sigma_weight=1.0),
-    # As many steps as denoise-gray has: they compare.
-    **{f"denoise-gray-{level}": dict(DENOISE, sigma=level / 255, steps=3637, learning_rate=0.002)
+    "denoise-gray-25": dict(architecture="cdlnet", sigma=25 / 255, steps=20_000, learning_rate=4e-4),
+    "denoise-gray": dict(architecture="cdlnet", sigma=(5 / 255, 60 / 255), steps=16_000, learning_rate=5e-4),
+    **{f"denoise-gray-{level}": dict(architecture="cdlnet", sigma=level / 255, steps=6_000, learning_rate=3e-4)
        for level in (15, 20, 50)},
+    "crsae-gray-25": dict(DENOISE, sigma=25 / 255, minutes=25),
+    "crsae-gray": dict(DENOISE, sigma=(10 / 255, 60 / 255), steps=3637, learning_rate=0.002, sigma_weight=1.0),
     "denoise-color": dict(DENOISE, sigma=(10 / 255, 60 / 255), minutes=5, filters=96, kernel_size=8,
                           strides=4, learning_rate=0.01),
     "em-unsupervised-gray": dict(filters=144, kernel_size=12, strides=6, crop_pixels=60, batch_size=4, sigma=25 / 255,
                                  minutes=10, supervised=False, lambda_learning="em"),
 }
 #: Models that go on from another one, which is trained first.
-START = dict.fromkeys(("denoise-gray", "denoise-gray-15", "denoise-gray-20", "denoise-gray-50"), "denoise-gray-25")
+START = {"crsae-gray": "crsae-gray-25", "denoise-gray": "denoise-gray-25",
+         **dict.fromkeys(("denoise-gray-15", "denoise-gray-20", "denoise-gray-50"), "denoise-gray")}
 #: Images of colour: the photographs, since the Berkeley set here is grey.
 COLOUR = ("denoise-color",)
 
@@ -55,26 +58,31 @@ def main(arguments=None):
     cpu = checkpoint.with_suffix(".cpu.json")  # processor time, over all runs: the machine may be shared
     before = json.loads(cpu.read_text())["seconds"] if cpu.exists() else 0.0
     if args.measure_only:
-        from keras_crsae.models.serialization import load_crsae
-
-        model = load_crsae(checkpoint)
+        model = zoo_card.averaged(checkpoint)
         record = json.loads(checkpoint.with_suffix(".json").read_text())["record"]
     else:
         from keras_crsae.applications.denoising import DenoiserTraining, train_denoiser
         from keras_crsae.models.serialization import load_crsae
 
         limits = {"steps": None, **{k: v for k, v in recipe.items() if k in ("sigma", "steps", "minutes")}}
-        settings = DenoiserTraining(**{k: v for k, v in recipe.items() if k not in limits}).resolve(recipe["sigma"])
+        make = DenoiserTraining.cdlnet if recipe.get("architecture") == "cdlnet" else DenoiserTraining
+        settings = make(**{k: v for k, v in recipe.items() if k not in limits}).resolve(recipe["sigma"])
         started, start = time.process_time(), None
         if args.name in START and not checkpoint.exists():
-            power = settings.sigma_power
-            start = zoo_card.for_use(load_crsae(args.output / START[args.name] / "model.keras"), sigma_power=power)
+            changes = {} if make is DenoiserTraining.cdlnet else {"sigma_power": settings.sigma_power}
+            start = zoo_card.for_use(load_crsae(args.output / START[args.name] / "model.keras"), **changes)
         model = train_denoiser(_images(args.name), seed=args.seed, checkpoint=checkpoint, model=start,
                                callbacks=[_processor_time(cpu, before, started)], settings=settings, **limits)
         record = model.training_record
     seconds = json.loads(cpu.read_text())["seconds"] if cpu.exists() else before
     zoo_card.write(model, args.name, args.output / args.name, recipe, record, args.seed, args.threads, seconds / 60,
-                   START.get(args.name))
+                   starts_of(args.name))
+
+
+def starts_of(name):
+    """Names of the models that a model's training goes on from, the first one first."""
+    start = START.get(name)
+    return [] if start is None else [*starts_of(start), start]
 
 
 def _images(name):

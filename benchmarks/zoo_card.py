@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks import common, image_scores
 
 #: Noise levels at which a model for a range is measured, in grey levels; a model for one level is measured there.
-LEVELS = (15, 25, 50)
+LEVELS = (10, 15, 25, 50)
 _TASK = {True: "denoise", False: "denoise (learned without clean images)"}
 GREY = ("400 grey crops of 180 x 180 pixels of the Berkeley segmentation data (`train400`, the usual training set of "
          "the field)", "for non-commercial research and education; the images are not part of this repository")
@@ -20,8 +20,8 @@ _COLOUR = ("the eight photographs inside scikit-image's wheel (astronaut, brick,
            "gravel, rocket)", "CC0; astronaut and rocket public domain (NASA)")
 
 
-def write(model, name, folder, recipe, record, seed, threads, cpu_minutes, start=None):
-    """Make the folder of one model, replacing its files; ``start`` names the model that training began with."""
+def write(model, name, folder, recipe, record, seed, threads, cpu_minutes, starts=()):
+    """Make the folder of one model, replacing its files; ``starts`` names the models that were trained before it."""
     from crsae_onnx import SparseEncoder
 
     folder = Path(folder)
@@ -30,7 +30,7 @@ def write(model, name, folder, recipe, record, seed, threads, cpu_minutes, start
     model.save(folder / "model.keras")
     channels = model.dictionary.channels
     data, licence = _COLOUR if channels == 3 else GREY
-    commands = [f"python -m benchmarks.train_zoo {each}" for each in (*([start] if start else []), name)]
+    commands = [f"python -m benchmarks.train_zoo {each}" for each in (*starts, name)]
     export(model, folder, {"name": name, "data": data, "training_command": " && ".join(commands)})
     encoder = SparseEncoder(folder / "encoder.onnx")
     sigma = recipe["sigma"]
@@ -62,6 +62,8 @@ def write(model, name, folder, recipe, record, seed, threads, cpu_minutes, start
 def export(model, folder, facts):
     """Write ``encoder.onnx`` into a model's folder, compare it with Keras, and record both in the file.
 
+    A CDLNet's file takes the noise level, and gives no code: that of free filters is nothing that a user would read.
+
     Args:
         model: the model of the folder.
         folder: Path.
@@ -70,16 +72,36 @@ def export(model, folder, facts):
     from crsae_onnx.convert import convert
     from crsae_onnx.validate import validate
 
+    free = in_image_unit(model)
     about = {"name": facts["name"], "data": facts["data"], "training": facts["training_command"], "pixel_range": [0, 1],
-             "unit": "noise standard deviations (images in [0, 1] divided by their noise level)"}
-    convert(model, folder / "encoder.onnx", inputs=("signal", "mask"), overwrite=True, about=about)
+             "unit": "gray levels in [0, 1]" if free else
+             "noise standard deviations (images in [0, 1] divided by their noise level)"}
+    options = dict(inputs=("signal", "mask", "sigma"), outputs=("reconstruction",)) if free else \
+        dict(inputs=("signal", "mask"))
+    convert(model, folder / "encoder.onnx", **options, overwrite=True, about=about)
     channels = model.dictionary.channels
     validate(model, folder / "encoder.onnx", shapes=[(1, 61, 50, channels), (2, 48, 77, channels)], record=True)
 
 
+def in_image_unit(model):
+    """Whether a model (a CDLNet) takes images in [0, 1] and their noise level, not images in units of their noise."""
+    return getattr(model, "in_image_unit", False)
+
+
+def averaged(path):
+    """The model of a checkpoint, with the average of its filters over the last steps, and the steps it was trained."""
+    from keras_crsae.models.serialization import load_crsae
+
+    model = load_crsae(path)
+    if model.optimizer.use_ema and int(model.optimizer.iterations):
+        model.optimizer.finalize_variable_values(model.dictionary_variables)
+    return model
+
+
 def for_use(model, **changes):
     """The same model without optimisers, its iterations as a graph loop; ``changes`` of its options."""
-    config = {**model.get_config(), "unroll": False, **changes}
+    config = model.get_config()
+    config = {**config, **({"unroll": False} if "unroll" in config else {}), **changes}
     made = type(model).from_config(config)
     made.build((None,) * (model.rank + 1) + (model.dictionary.channels,))
     made.set_weights(model.get_weights())
@@ -118,7 +140,13 @@ def card(facts, model):
     how = "Trained with clean targets." if facts["recipe"].get("supervised", True) else \
         "Learned from noisy images alone, by the two stages of EM; nothing clean was seen."
     colours = "colour (RGB)" if model.dictionary.channels == 3 else "grey"
+    size = f"{model.filters} filters of {' x '.join(str(n) for n in model.kernel_size)}"
+    grid = f"stride {model.dictionary.strides[0]}, {model.encoder.iterations} iterations"
     kernels = "tied" if model.tied else "encoder and decoder filters of their own"
+    kind = f"`Denoiser`, unit filters and steps of 1 / L: {size}, {grid}, {kernels}"
+    unit = "Inside, values are in units of the noise: sigma scales the threshold."
+    if in_image_unit(model):
+        kind, unit = f"`CDLNet`: {size} in each iteration, {grid}", "Thresholds are t0 + t1 sigma; one pass, no shifts."
     cpu = f"{facts['cpu_minutes']} minutes of processor time " if facts["cpu_minutes"] else ""
     usual, asked = (levels, levels) if len(facts["sigma_in_grey_levels"]) == 1 else \
         ("25", " ".join(f"{v:g}" for v in LEVELS))
@@ -128,9 +156,7 @@ def card(facts, model):
         "```python", "from keras_crsae.applications.denoising import denoise",
         f'clean = denoise(noisy, model="{name}", sigma={usual} / 255)   # sigma=None: estimated', "```", "",
         f"`keras-crsae denoise noisy.png clean.png --model {name} --sigma {usual}`", "",
-        f"- **Model**: {model.filters} filters of {' x '.join(str(n) for n in model.kernel_size)}, stride "
-        f"{model.dictionary.strides[0]}, {model.encoder.iterations} iterations, {kernels}; {facts['parameters']:,} "
-        "trainable parameters. Inside, values are in units of the noise: sigma scales the threshold.",
+        f"- **Model**: {kind}; {facts['parameters']:,} trainable parameters. {unit}",
         f"- **Data**: {facts['data']}.", f"- **Licence of the data**: {facts['licence_of_data']}.",
         f"- **Training**: `{facts['training_command']}`, seed {facts['seed']}: {facts['steps']} steps in "
         f"{facts['minutes']} minutes, {cpu}(others used the machine too); {machine['cpu']}, {machine['threads']} "
