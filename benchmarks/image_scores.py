@@ -90,19 +90,19 @@ def score(model, images, sigma, shifts=None, estimate=False, limit=None):
     """Mean PSNR and SSIM of a model on a set, with each image's; None where the set is missing."""
     from skimage.metrics import structural_similarity
 
-    from keras_crsae.applications.denoising import denoise
     from keras_crsae.applications.denoising.image_model import as_image_model
+    from keras_crsae.applications.denoising.pixels import from_planes, to_planes
+    from keras_crsae.applications.denoising.smoothing import TILE_PIXELS, remove_noise
     from keras_crsae.initializers import robust_sigma
     from keras_crsae.metrics import psnr
 
-    image_model = as_image_model(model)
-    # At half the contrast `denoise` clips nothing and gives half of what it would: it works in units of sigma, or of
-    # sigma ** (1 + power), of which half is that of a higher sigma.
-    half_sigma, each = 0.5 ** (1 / (1 + image_model.sigma_power)), {}
+    image_model, each = as_image_model(model), {}
     for name, clean, noisy in noisy_pairs(images, sigma, image_model.channels, limit):
         level = robust_sigma(noisy[None], 2) if estimate else sigma
-        half = denoise(0.25 + 0.5 * noisy, model, sigma=half_sigma * level, shifts=shifts)
-        whole = 2 * half - np.float32(0.5)
+        planes = to_planes(np.atleast_3d(noisy), image_model.channels)
+        # What `denoise` gives before it clips to [0, 1].
+        whole = remove_noise(planes, None, level, image_model, None, image_model.shifts(shifts), TILE_PIXELS)
+        whole = from_planes(whole, planes.shape[-1]).reshape(clean.shape)
         made = whole.clip(0, 1)
         each[name] = (psnr(clean, made), psnr(clean, whole) + 20 * float(np.log10(clean.max())),
                       float(structural_similarity(clean, made, data_range=1.0, channel_axis=-1)))

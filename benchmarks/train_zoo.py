@@ -21,19 +21,18 @@ DENOISE = dict(filters=128, kernel_size=12, strides=6, iterations=10, training_s
 #: (of architecture "cdlnet": of ``DenoiserTraining.cdlnet``).
 RECIPES = {
     "denoise-gray-25": dict(architecture="cdlnet", sigma=25 / 255, steps=20_000, learning_rate=4e-4),
-    "denoise-gray": dict(architecture="cdlnet", sigma=(5 / 255, 60 / 255), steps=16_000, learning_rate=5e-4),
-    **{f"denoise-gray-{level}": dict(architecture="cdlnet", sigma=level / 255, steps=6_000, learning_rate=3e-4)
-       for level in (15, 20, 50)},
     "crsae-gray-25": dict(DENOISE, sigma=25 / 255, minutes=25),
-    "crsae-gray": dict(DENOISE, sigma=(10 / 255, 60 / 255), steps=3637, learning_rate=0.002, sigma_weight=1.0),
+    "denoise-gray": dict(DENOISE, sigma=(10 / 255, 60 / 255), steps=3637, learning_rate=0.002, sigma_weight=1.0),
+    # As many steps as denoise-gray has: they compare.
+    **{f"denoise-gray-{level}": dict(DENOISE, sigma=level / 255, steps=3637, learning_rate=0.002)
+       for level in (15, 20, 50)},
     "denoise-color": dict(DENOISE, sigma=(10 / 255, 60 / 255), minutes=5, filters=96, kernel_size=8,
                           strides=4, learning_rate=0.01),
     "em-unsupervised-gray": dict(filters=144, kernel_size=12, strides=6, crop_pixels=60, batch_size=4, sigma=25 / 255,
                                  minutes=10, supervised=False, lambda_learning="em"),
 }
 #: Models that go on from another one, which is trained first.
-START = {"crsae-gray": "crsae-gray-25", "denoise-gray": "denoise-gray-25",
-         **dict.fromkeys(("denoise-gray-15", "denoise-gray-20", "denoise-gray-50"), "denoise-gray")}
+START = dict.fromkeys(("denoise-gray", "denoise-gray-15", "denoise-gray-20", "denoise-gray-50"), "crsae-gray-25")
 #: Images of colour: the photographs, since the Berkeley set here is grey.
 COLOUR = ("denoise-color",)
 

@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks import common, image_scores
 
 #: Noise levels at which a model for a range is measured, in grey levels; a model for one level is measured there.
-LEVELS = (10, 15, 25, 50)
+LEVELS = (15, 25, 50)
 _TASK = {True: "denoise", False: "denoise (learned without clean images)"}
 GREY = ("400 grey crops of 180 x 180 pixels of the Berkeley segmentation data (`train400`, the usual training set of "
          "the field)", "for non-commercial research and education; the images are not part of this repository")

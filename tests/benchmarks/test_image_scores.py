@@ -8,6 +8,7 @@ from benchmarks import image_scores
 from keras_crsae import zoo
 from keras_crsae.applications.denoising import denoise
 from keras_crsae.metrics import psnr
+from keras_crsae.models.cdlnet import CDLNet
 from keras_crsae.models.denoiser import Denoiser
 
 
@@ -41,11 +42,15 @@ def test_the_clean_maximum_as_peak_is_told_beside_a_peak_of_one(dark):
 
 
 @pytest.mark.parametrize("estimate", [False, True])
-@pytest.mark.parametrize("power", [0.0, 0.3])
+@pytest.mark.parametrize("power", [0.0, 0.3, None])
 def test_a_score_is_that_of_what_a_user_gets(dark, power, estimate):
-    """Measured at half the contrast, where a power of sigma would take another threshold for the same noise."""
-    model = Denoiser(8, 4, strides=2, iterations=5, sigma=1.0, lambda_init=1.5, sigma_power=power, seed=0)
+    """Also of a power of sigma, and of a CDLNet with threshold offsets, which does not scale with the image."""
+    model = CDLNet(4, 5, iterations=3, sigma=0.15, seed=0) if power is None else \
+        Denoiser(8, 4, strides=2, iterations=5, sigma=1.0, lambda_init=1.5, sigma_power=power, seed=0)
     model.build((None, None, None, 1))
+    if power is None:
+        model.scale_filters()
+        model.encoder.offsets.assign(0.1 * np.ones(model.encoder.offsets.shape))
     (_, clean, noisy), = image_scores.noisy_pairs(str(dark), 0.15)
     made = denoise(noisy, model, sigma=None if estimate else 0.15)
     found = image_scores.score(model, str(dark), 0.15, estimate=estimate)
