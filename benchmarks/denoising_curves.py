@@ -20,7 +20,7 @@ SIGMA, SHIFTS, EVERY, MARKS = 25 / 255, 8, 8, 6
 #: Where the warm start takes its filters from: learned from noisy images alone, in ten minutes outside this clock.
 WARM = "em-unsupervised-gray"
 #: The model that the figure shows the end of.
-ZOO = "denoise-gray-25"
+ZOO = "crsae-gray-25"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Draw the filters of a denoiser of the zoo, those that a photograph uses most first. Extras: train, images, plots.
 
-    python examples/show_zoo_filters.py filters.png [denoise-gray-25]
+    python examples/show_zoo_filters.py filters.png [crsae-gray-25]
 """
 
 import sys
@@ -12,7 +12,7 @@ from keras_crsae.applications.denoising import split_low_pass
 from keras_crsae.data import gray_photograph
 from keras_crsae.plots import plot_filters
 
-name = sys.argv[2] if len(sys.argv) > 2 else "denoise-gray-25"
+name = sys.argv[2] if len(sys.argv) > 2 else "crsae-gray-25"
 model = kc.load_model_from_zoo(name)
 _, detail = split_low_pass(gray_photograph("camera.png")[None])               # the image less its slow part
 use = np.abs(model.encode(detail, sigma=25 / 255)).sum(axis=(0, 1, 2))  # of each filter

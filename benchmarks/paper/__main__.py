@@ -15,7 +15,7 @@ from benchmarks.paper.cells import FULL, SHORT, Cell, run
 
 LEARNING = ("fixed", "backprop", "em", "em_closed_form")
 SEEDED = ("fixed", "backprop", "em")
-ZOO = "denoise-gray-25"
+ZOO = "crsae-gray-25"
 SIGMAS = (15, 20, 25, 50, 75)
 #: Minutes after which no further cell starts: the tables are there within three hours on any machine.
 LONGEST = 170.0

@@ -71,7 +71,7 @@ def test_shapes_that_change_from_call_to_call(name, rng):
 
 
 def test_tf32_is_off_unless_asked_for(rng):
-    name = "denoise-gray-25"
+    name = "crsae-gray-25"
     gpu, cpu = both(name)
     fast = SparseEncoder(MODELS / name / "encoder.onnx", providers=[(sessions.CUDA, {"use_tf32": "1"}), sessions.CPU])
     signal = signal_like(cpu, rng, 1, 200)
@@ -94,7 +94,7 @@ def test_windows_of_a_long_recording(rng):
 
 
 def test_a_large_batch_whole_and_in_parts(rng):
-    gpu, cpu = both("denoise-gray-25")
+    gpu, cpu = both("crsae-gray-25")
     signal = signal_like(cpu, rng, 7, 300)
     expected = cpu.reconstruct(signal)
     one = gpu.encode(signal[:1]).size
@@ -104,7 +104,7 @@ def test_a_large_batch_whole_and_in_parts(rng):
 
 
 def test_errors_are_those_of_the_cpu(rng):
-    gpu, _ = both("denoise-gray-25")
+    gpu, _ = both("crsae-gray-25")
     signal = signal_like(gpu, rng, 1, 20)
     signal[0, 3, 4, 0] = np.nan
     with pytest.raises(ValueError, match="NaN"):
