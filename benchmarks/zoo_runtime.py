@@ -21,8 +21,8 @@ import numpy as np
 from crsae_onnx import SparseEncoder
 encoder = SparseEncoder(sys.argv[1])
 side, info = (128,) * encoder.info["rank"], encoder.info
-code = encoder.encode(np.random.default_rng(0).standard_normal((1, *side, info["channels"])))
-assert np.isfinite(code).all()
+answer = encoder.encode if "code" in info["outputs"] else encoder.reconstruct
+assert np.isfinite(answer(np.random.default_rng(0).standard_normal((1, *side, info["channels"])))).all()
 """
 
 

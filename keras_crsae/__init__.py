@@ -45,9 +45,9 @@ __getattr__, __dir__ = lazy_names(__name__, _SOURCES)
 def _register_classes() -> None:
     """Import what saved models hold: Keras finds the class of a saved model among those that are registered."""
     try:
-        importlib.import_module("keras_crsae.models.baselines")
-        importlib.import_module("keras_crsae.models.denoiser")
-        importlib.import_module("keras_crsae.models.classifier")
+        for name in ("layers", "models.baselines", "models.cdlnet", "models.denoiser", "models.classifier",
+                     "regularizers"):
+            importlib.import_module(f"keras_crsae.{name}")
     except ImportError:  # a module that these need is the one that imports Keras, and is not complete yet
         after_next_name(_register_classes)
 

@@ -18,7 +18,7 @@ def test_levels_that_both_models_were_measured_at_are_compared():
         "denoise-color": facts([10, 60], s50=26.0), "spikes-single-channel": {"metrics": {}}})
     assert [(row["sigma"], row["range"], row["one"]) for row in made] == [("25", 28.4, 28.3), ("50", 25.1, 25.2)]
     assert made[0]["training"] == "3,637 steps"
-    assert made[1]["training"] == "3,637 steps after denoise-gray-25's"
+    assert made[1]["training"] == "3,637 steps after crsae-gray-25's"
 
 
 def test_a_page_without_marks_is_refused_and_another_keeps_its_text():
@@ -37,7 +37,7 @@ def test_page_and_card_hold_the_figures_of_the_zoo():
     assert zoo_card.one_level_table(rows) in zoo.path_of(zoo_compare.RANGE, zoo.CARD).read_text()
 
 
-def test_one_model_for_all_levels_is_near_those_of_15_and_25():
+def test_one_model_for_all_levels_is_near_those_of_one_level_that_were_trained_as_it_was():
     rows = zoo_compare.compare({name: zoo.metadata(name) for name in zoo.names()})
     near = {row["sigma"]: row["range"] > row["one"] - 0.2 for row in rows}
-    assert near["15"] and near["25"] and "50" in near
+    assert near["15"] and near["50"] and "25" in near  # denoise-gray-25 is a CDLNet, .5 dB better

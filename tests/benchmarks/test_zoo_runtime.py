@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import zoo_card, zoo_runtime
 from keras_crsae import zoo
+from keras_crsae.data import zoo_files
 
 
 @pytest.mark.parametrize("name", zoo.names())
@@ -22,7 +23,7 @@ def test_the_recorded_figures_meet_four_fifths_of_keras(name):
 
 def test_both_ways_are_measured_and_compared(monkeypatch):
     monkeypatch.setattr(zoo_runtime, "SIZE", 100)
-    rows, figures = zoo_runtime.measure("denoise-gray-25", argparse.Namespace(short=True, threads=1))
+    rows, figures = zoo_runtime.measure("crsae-gray-25", argparse.Namespace(short=True, threads=1))
     assert [row[1] for row in rows] == list(zoo_runtime.BATCHES) and len(figures["cold_start"]) == 2
     for batch in zoo_runtime.BATCHES:
         found = figures[str(batch)]
@@ -33,7 +34,7 @@ def test_both_ways_are_measured_and_compared(monkeypatch):
 def test_the_figures_reach_the_card(tmp_path, monkeypatch):
     name = "denoise-gray"
     shutil.copytree(zoo.folder() / name, tmp_path / name)
-    monkeypatch.setattr(zoo, "folder", lambda: tmp_path)
+    monkeypatch.setattr(zoo_files, "folder", lambda: tmp_path)
     row = {"speed": 1.25, "difference": 1e-6, "Keras": {"median": 0.5}, "ONNX": {"median": 0.4}}
     machine = {"threads": 2, "versions": {"onnxruntime": "1.2.3"}, "load_at_start": [0.1, 0.2, 0.3]}
     zoo_runtime.record(name, {"cold_start": [0.2, 0.3], "1": row}, machine)

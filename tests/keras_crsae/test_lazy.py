@@ -79,4 +79,18 @@ def test_keras_loads_a_saved_model_in_a_fresh_interpreter():
         "from keras_crsae import zoo; print(type(zoo.load_model_from_zoo('denoise-gray-25')).__name__)"]
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKS, *codes], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["Denoiser"] * 5
+    assert done.stdout.split() == ["CDLNet"] * 5
+
+
+def test_every_class_that_a_file_may_hold_is_registered_by_the_import_of_the_package():
+    code = """
+import keras_crsae, keras, importlib, pkgutil
+before = set(keras.saving.get_custom_objects())
+for part in ("layers", "models", "problem", "training", "constraints", "regularizers", "losses"):
+    module = importlib.import_module(f"keras_crsae.{part}")
+    for each in pkgutil.walk_packages(getattr(module, "__path__", []), f"{module.__name__}."):
+        importlib.import_module(each.name)
+after = set(keras.saving.get_custom_objects())
+print(len(after) > 10, sorted(after - before))"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "True []", done.stdout + done.stderr

@@ -87,7 +87,7 @@ def test_the_model_of_counts_beats_the_one_of_white_noise_and_equals_its_export(
 
 def test_few_shifts_cost_at_most_what_the_card_says():
     clean, noisy = noisy_photograph(1, 25 / 255, 180)
-    every, few = (psnr(clean, denoise(noisy, "denoise-gray-25", sigma=25 / 255, shifts=n)) for n in (None, 8))
+    every, few = (psnr(clean, denoise(noisy, "crsae-gray-25", sigma=25 / 255, shifts=n)) for n in (None, 8))
     assert every - 0.15 < few < every + 0.05
 
 

@@ -149,7 +149,7 @@ def test_denoise_runs_an_exported_model(inside):
 
 @NEEDS_ZOO
 def test_a_zoo_name_denoises(noisy, disc, refused):
-    assert main(["denoise", "noisy.png", "o.png", "--model", "denoise-gray-25", "--sigma", "25", "--shifts", "8"]) == 0
+    assert main(["denoise", "noisy.png", "o.png", "--model", "crsae-gray-25", "--sigma", "25", "--shifts", "8"]) == 0
     before, after = (iio.imread(f) / 255 for f in ("noisy.png", "o.png"))
     assert psnr(disc, after) > psnr(disc, before) + 4
     assert "denoise-gray-25" in refused("denoise", "noisy.png", "p.png", "--model", "nothing-like-it")
@@ -195,12 +195,12 @@ def test_missing_pixels_are_given_as_an_image(noisy, disc, rng, refused, capsys)
 @NEEDS_ZOO
 def test_a_report_and_a_quality_are_asked_for(noisy, disc, refused):
     iio.imwrite("clean.png", (255 * disc.clip(0, 1)).round().astype("uint8"))
-    ask = ["denoise", "noisy.png", "o.png", "--model", "denoise-gray-25", "--quality", "fast"]
+    ask = ["denoise", "noisy.png", "o.png", "--model", "crsae-gray-25", "--quality", "fast"]
     assert main([*ask, "--report", "page.html", "--clean", "clean.png"]) == 0
     page = (noisy / "page.html").read_text()
-    assert "PSNR after" in page and "estimated from the image" in page and "denoise-gray-25" in page
+    assert "PSNR after" in page and "estimated from the image" in page and "crsae-gray-25" in page
     np.testing.assert_array_equal(
-        read_image("o.png"), denoise(read_image("noisy.png"), "denoise-gray-25", shifts=8))
+        read_image("o.png"), denoise(read_image("noisy.png"), "crsae-gray-25", shifts=8))
     assert "--report PAGE.html" in refused(*ask[:2], "p.png", *ask[3:], "--clean", "clean.png")
     assert "exists" in refused(*ask[:2], "p.png", *ask[3:], "--report", "page.html")
     iio.imwrite("small.png", np.zeros((9, 9), "uint8"))
