@@ -20,7 +20,8 @@ DENOISE = dict(filters=128, kernel_size=12, strides=6, iterations=10, training_s
 #: What each model is trained with: sigma, steps or minutes of ``train_denoiser``, and fields of ``DenoiserTraining``
 #: (of architecture "cdlnet": of ``DenoiserTraining.cdlnet``).
 RECIPES = {
-    "denoise-gray-25": dict(architecture="cdlnet", sigma=25 / 255, steps=20_000, learning_rate=4e-4),
+    "denoise-gray-25": dict(architecture="cdlnet", filters=64, kernel_size=8, strides=2, iterations=10, sigma=25 / 255,
+                            steps=16_000, learning_rate=5e-4),
     "crsae-gray-25": dict(DENOISE, sigma=25 / 255, minutes=25),
     "denoise-gray": dict(DENOISE, sigma=(10 / 255, 60 / 255), steps=3637, learning_rate=0.002, sigma_weight=1.0),
     # As many steps as denoise-gray has: they compare.

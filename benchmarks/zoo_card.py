@@ -146,7 +146,7 @@ def card(facts, model):
     kind = f"`Denoiser`, unit filters and steps of 1 / L: {size}, {grid}, {kernels}"
     unit = "Inside, values are in units of the noise: sigma scales the threshold."
     if in_image_unit(model):
-        kind, unit = f"`CDLNet`: {size} in each iteration, {grid}", "Thresholds are t0 + t1 sigma; one pass, no shifts."
+        kind, unit = f"`CDLNet`: {size} in each iteration, {grid}", "Thresholds are t0 + t1 sigma."
     cpu = f"{facts['cpu_minutes']} minutes of processor time " if facts["cpu_minutes"] else ""
     usual, asked = (levels, levels) if len(facts["sigma_in_grey_levels"]) == 1 else \
         ("25", " ".join(f"{v:g}" for v in LEVELS))
