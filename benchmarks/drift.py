@@ -105,7 +105,7 @@ def compare(kind, duration, arguments):
                     else:
                         with tempfile.TemporaryDirectory() as inside:
                             done = {"seed": seed} | attempt(Path(inside), work, truth, arguments.limit)
-                        known.write_text(json.dumps(done))
+                            known.write_text(json.dumps(done))
                     out[sorter].setdefault(condition, []).append(done)
                     print(f"{kind}, {condition}, {sorter}, seed {seed}: {done}", flush=True)
     return out

@@ -56,7 +56,7 @@ def denoise(args: Namespace) -> None:
     decoded = decode_image(args.input)
     image = decoded.pixels
     name = model_file(args.model or zoo_denoiser(image))
-    inputs = (args.input, name) + (() if args.mask is None else (args.mask,))
+    inputs = (args.input, name, *(given for given in (args.mask, args.clean) if given is not None))
     output = check_output(args.output, IMAGE_SUFFIXES, args.overwrite, inputs=inputs)
     report = None if args.report is None else _checked_report(args, inputs)
     if args.sigma == 0 and args.mask is None:

@@ -14,6 +14,7 @@ from keras_crsae import zoo as trained_models
 from keras_crsae.applications.spike_sorting.result_folder import SETTINGS, describe_sorting
 from keras_crsae.cli.startup import Failure, start_keras
 from keras_crsae.data.paths import check_output, existing_file
+from keras_crsae.models.presets import check_preset_folder
 from keras_crsae.models.serialization import describe, load_crsae, saved_config
 
 _SHOWN = 8  # values of a list that `info` prints
@@ -57,6 +58,7 @@ def _export_preset(args: Namespace) -> None:
     if args.outputs or args.validate:
         raise FileError(f"The output {args.output} is a folder, whose file is written as it is by default: --outputs "
                         "and --validate are for an output that ends in .onnx.")
+    check_preset_folder(args.output, args.overwrite)
     config, _ = saved_config(args.model)
     start_keras()
     from crsae_onnx.convert import convert

@@ -145,8 +145,10 @@ def read_sorted(args: Namespace) -> Any:
     return _read(args)
 
 
-def read_alike(args: Namespace) -> tuple[Any, Any]:
+def read_alike(args: Namespace, tolerance: float = 1e-3) -> tuple[Any, Any]:
     """(recording ``args.input``, its traces), of the channels and the sampling frequency of the sorter ``args.model``.
+
+    ``tolerance``: by which fraction the sampling frequencies may differ.
 
     Raises:
         FileError: another sampling frequency.
@@ -154,7 +156,7 @@ def read_alike(args: Namespace) -> tuple[Any, Any]:
     """
     reader, recording = read_reader(args.model), read_sorted(args)
     traces, frequency, _ = as_recording(recording, args.fs)
-    if not math.isclose(frequency, reader.sampling_frequency, rel_tol=1e-3):
+    if not math.isclose(frequency, reader.sampling_frequency, rel_tol=tolerance):
         raise FileError(f"{args.input} has a sampling frequency of {frequency:g} Hz; the sorter {args.model} was "
                         f"trained at {reader.sampling_frequency:g} Hz. Resample the recording, or sort it anew.")
     reader.check(traces)

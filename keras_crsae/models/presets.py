@@ -95,9 +95,7 @@ class Presets:
         text = with_front_matter(_card_text(card, self, folder.name, onnx), self.rank, license)
         if onnx is not None:
             onnx = existing_file(onnx, "an .onnx file of this model, as crsae_onnx.convert.convert writes it")
-        if folder.is_file() or folder.is_dir() and any(folder.iterdir()) and not overwrite:
-            raise FileError(f"{folder} exists and is not an empty folder. Choose another, or pass overwrite=True (on "
-                            f"the command line --overwrite), which replaces {CARD}, {MODEL} and {ONNX} in it.")
+        check_preset_folder(folder, overwrite)
         (folder / ONNX if onnx is not None else folder / CARD).parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(folder / MODEL) as temporary:
             self.save(temporary)
@@ -107,6 +105,18 @@ class Presets:
         with atomic_write(folder / CARD) as temporary:
             temporary.write_text(text, encoding="utf-8")
         return folder
+
+
+def check_preset_folder(folder: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Refuse, before any work, a folder that ``save_to_preset`` would not write into.
+
+    Raises:
+        FileError: a file, or a folder that is not empty, unless ``overwrite``.
+    """
+    folder = Path(folder)
+    if folder.is_file() or folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise FileError(f"{folder} exists and is not an empty folder. Choose another, or pass overwrite=True (on "
+                        f"the command line --overwrite), which replaces {CARD}, {MODEL} and {ONNX} in it.")
 
 
 def preset_file(preset: str | os.PathLike[str]) -> Path:

@@ -106,13 +106,13 @@ def _refine(templates: np.ndarray, white: np.ndarray, span: WaveformSpan, seed: 
 
 
 def _spread_part(white: np.ndarray, parameters: SortingParameters) -> np.ndarray:
-    """``discovery_values`` of a signal of many channels, in pieces spread over it; a smaller signal as it is."""
+    """``discovery_values`` of a signal of many channels, in two pieces or more; one hardly longer as it is."""
     samples, channels = white.shape
-    pieces = parameters.discovery_values // (_PART_SAMPLES * channels)
+    pieces = max(2, parameters.discovery_values // (_PART_SAMPLES * channels))
     if channels <= parameters.wide_probe_channels or (pieces + 1) * _PART_SAMPLES >= samples:
         return white
     return np.concatenate([white[start:start + _PART_SAMPLES] for start in
-                           np.linspace(0, samples - _PART_SAMPLES, max(2, pieces)).astype(int)])
+                           np.linspace(0, samples - _PART_SAMPLES, pieces).astype(int)])
 
 
 def _first_templates(signal: np.ndarray, white: np.ndarray, noise: np.ndarray, sampling_frequency: float,

@@ -10,11 +10,23 @@ from typing import Any, NamedTuple
 import numpy as np
 from crsae_onnx.core.spikes.detector import SpikeReader, Spikes
 from crsae_onnx.core.spikes.template_matching import MatchedSpikes
+from crsae_onnx.core.validation import as_positive
 
-from keras_crsae.applications.spike_sorting.matching import UnitSpikes, mean_waveforms, residual
+from keras_crsae.applications.spike_sorting.matching import (
+    UnitSpikes,
+    linear_algebra_threads,
+    mean_waveforms,
+    residual,
+)
 from keras_crsae.applications.spike_sorting.median_waveforms import median_waveforms
+from keras_crsae.applications.spike_sorting.motion import MOTION_WAS_TAKEN_OUT
 from keras_crsae.applications.spike_sorting.parameters import SortingParameters
-from keras_crsae.applications.spike_sorting.recording import Recording, as_recording, inside_segments
+from keras_crsae.applications.spike_sorting.recording import (
+    Recording,
+    as_recording,
+    inside_segments,
+    segment_message,
+)
 from keras_crsae.applications.spike_sorting.recording_view import is_recording
 from keras_crsae.applications.spike_sorting.refinement import estimate_spike_prior
 from keras_crsae.applications.spike_sorting.regrouping import plain_whitening
@@ -31,16 +43,24 @@ from keras_crsae.applications.spike_sorting.training import with_filters
 _FRAMES_TOGETHER = 8
 _NO_SPIKES = MatchedSpikes(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
 #: Changes of an amplitude, as a fraction, that a message names.
-_TOLD_CHANGE = 0.1
+_REPORTED_CHANGE = 0.1
 
 
 @dataclass(frozen=True)
 class FollowParameters:
-    """How quickly templates follow."""
+    """How quickly templates follow.
+
+    Raises:
+        ValueError: a field that is not a positive number.
+    """
 
     window_seconds: float = 30.0  #: of the recording that is searched with the same templates
-    memory_spikes: float = 300.0  #: spikes of a unit that its template remembers, those of the window not counted
+    memory_spikes: float = 300.0  #: that the template before a window counts for, at most, beside those of the window
     first_spikes: float = 75.0  #: that the template of the result counts for at the beginning
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, as_positive(getattr(self, field.name), field.name))
 
 
 class _Means(NamedTuple):
@@ -68,7 +88,7 @@ def follow(result: SpikeSortingResult, recording: Any, *, parameters: FollowPara
 
     Returns:
         ``SpikeSortingResult`` of the recording. Its reader and its model hold the templates as they were at the end,
-        for what comes next.
+        for what comes next. Its messages are of this recording; noise, rates and settings are those of the first.
 
     Raises:
         ValueError: a recording of other channels or another sampling frequency, or a probe whose motion was taken out.
@@ -86,7 +106,10 @@ def follow(result: SpikeSortingResult, recording: Any, *, parameters: FollowPara
     """
     checked = as_recording(recording, None if is_recording(recording) else result.sampling_frequency,
                            None if is_recording(recording) else result.channel_locations)
+    if checked.channel_locations is None:  # the same electrodes
+        checked = checked._replace(channel_locations=result.channel_locations)
     _check(result, checked)
+    result = dataclasses.replace(result, messages=segment_message(checked.segments))
     return follow_checked(result, checked, parameters, progress)
 
 
@@ -94,20 +117,20 @@ def follow_checked(result: SpikeSortingResult, recording: Recording, parameters:
                    progress: Callable[[float], object] | None = None) -> SpikeSortingResult:
     """``follow`` in a recording that ``as_recording`` gave."""
     parameters = FollowParameters() if parameters is None else parameters
-    traces, reader, encode = recording.traces, result.reader, result.model.encode
+    traces, reader, encode, workers = recording.traces, result.reader, result.model.encode, linear_algebra_threads()
     frames = -(-traces.shape[0] // reader.frame_samples)
     together = max(1, round(parameters.window_seconds * result.sampling_frequency / reader.frame_samples))
     # Those of another day, or of the mean over a day: the beginning is learned before it is searched.
     means = _Means(np.moveaxis(reader.kernel * reader.mean_amplitude, -1, 0),
                    np.full(result.num_units, parameters.first_spikes),
                    np.minimum(reader.amplitude_cv, result.parameters.maximum_amplitude_cv))
-    _, seen = _search(reader, encode, traces, range(min(together, frames)), result.parameters)
+    _, seen = _search(reader, encode, traces, range(min(together, frames)), result.parameters, workers)
     reader = _followed(reader, _updated(means, seen, parameters.memory_spikes))
     latest: dict[int, int] = {}
     found, sizes = [], []
     for first in range(0, frames, together):
         window = range(first, min(first + together, frames))
-        parts, seen = _search(reader, encode, traces, window, result.parameters)
+        parts, seen = _search(reader, encode, traces, window, result.parameters, workers)
         found.append(reader.join(parts, latest, traces.shape[0]))
         means = _updated(means, seen, parameters.memory_spikes)
         reader = _followed(reader, means)
@@ -124,8 +147,7 @@ def follow_checked(result: SpikeSortingResult, recording: Recording, parameters:
 def _check(result: SpikeSortingResult, recording: Recording) -> None:
     """Refuse a recording that the result's templates cannot be followed in."""
     if result.motion is not None:
-        raise ValueError("The motion of the probe was taken out of the recording before sorting, and depths of another "
-                         "recording start anew. Sort each recording with motion=\"estimate\".")
+        raise ValueError(MOTION_WAS_TAKEN_OUT)
     channels, frequency = recording.traces.shape[1], recording.sampling_frequency
     expected = result.templates.shape[2]
     if channels != expected or not np.isclose(frequency, result.sampling_frequency):
@@ -134,15 +156,15 @@ def _check(result: SpikeSortingResult, recording: Recording) -> None:
     result.reader.check(recording.traces)
 
 
-def _search(reader: SpikeReader, encode: Any, traces: Any, frames: Sequence[int], parameters: SortingParameters
-            ) -> tuple[list[MatchedSpikes], _Means]:
+def _search(reader: SpikeReader, encode: Any, traces: Any, frames: Sequence[int], parameters: SortingParameters,
+            workers: int) -> tuple[list[MatchedSpikes], _Means]:
     """(spikes of the frames, means of their waveforms); one frame's spikes are one part."""
     units, size = len(reader.mean_amplitude), len(reader.kernel)
     templates = np.moveaxis(reader.kernel * reader.mean_amplitude, -1, 0)
     total, counts, parts = np.zeros(templates.shape), np.zeros(units), []
     for first in range(0, len(frames), _FRAMES_TOGETHER):
         some = frames[first:first + _FRAMES_TOGETHER]
-        found = reader.match_frames(encode, traces, some)
+        found = reader.match_frames(encode, traces, some, workers)
         parts += found
         if not found:
             continue
@@ -189,10 +211,10 @@ def _result(result: SpikeSortingResult, reader: SpikeReader, spikes: Spikes, che
     rates = np.broadcast_to(np.asarray(result.model.lambda_reg), result.num_units).tolist()
     ratio = sizes[-1] / sizes[0]
     changed = [f"unit {unit} by {ratio[unit] - 1:+.0%}" for unit in np.argsort(-np.abs(np.log(ratio)), kind="stable")
-               if abs(ratio[unit] - 1) > _TOLD_CHANGE]
+               if abs(ratio[unit] - 1) > _REPORTED_CHANGE]
     message = f"Templates followed the spikes, in {len(sizes)} windows. " + (
         "Amplitudes changed from the first to the last: " + ", ".join(changed) + "." if changed else
-        f"No amplitude changed by more than {_TOLD_CHANGE:.0%} from the first to the last.")
+        f"No amplitude changed by more than {_REPORTED_CHANGE:.0%} from the first to the last.")
     segments = checked.segments
     return dataclasses.replace(
         result, spike_samples=spikes.peak_sample, spike_units=spikes.unit_id, spike_amplitudes=spikes.peak_value,

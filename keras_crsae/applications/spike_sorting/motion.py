@@ -21,6 +21,10 @@ MOTION_STEP = "estimate motion"
 FOLLOW = "follow"
 #: Name of the step of ``sort`` that follows.
 FOLLOW_STEP = "follow spikes"
+#: Why the sorting of a probe that moved is not followed in another recording.
+MOTION_WAS_TAKEN_OUT = (
+    "The motion of the probe was taken out of the recording before sorting, and depths of another recording start "
+    "anew. Sort each recording with motion=\"estimate\".")
 #: What ``sort(motion="estimate")`` does: an estimate from the depths of spikes that needs neither torch nor a GPU.
 DEFAULT_PRESET = "nonrigid_fast_and_accurate"
 #: Probes shorter than this move as a whole: their windows would hold too few spikes.

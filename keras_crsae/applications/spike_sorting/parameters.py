@@ -74,7 +74,7 @@ class SortingParameters:
 
     # Rounds of matching, merging, splitting and pruning
     discovery_rounds: int = 8  #: at most
-    discovery_values: int = 2**25  #: samples times channels of a wide probe that all rounds but the last look at
+    discovery_values: int = 2**25  #: samples times channels that all rounds but the last three see of a wide probe
     settled_fraction: float = 0.01  #: spikes that may change units in the last round
     trial_split_rounds: int = 2  #: rounds after the first in which units are split on weak evidence
     initial_log_odds_against_nats: float = 7.0  #: odds against a spike at a sample before rates are known: 1100 to 1

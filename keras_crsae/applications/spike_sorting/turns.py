@@ -78,7 +78,8 @@ def _joined(result: SpikeSortingResult, motion: ProbeMotion, limits: TurnLimits 
     groups = _groups(result, motion, TurnLimits() if limits is None else limits)
     if len(groups) == result.num_units:
         return result
-    joined = regroup(result, [np.flatnonzero(np.isin(result.spike_units, group)) for group in groups])
+    rows = [np.flatnonzero(np.isin(result.spike_units, group)) for group in groups]
+    joined = regroup(result, [some for some in rows if len(some)])  # a unit whose spikes others took is left out
     joined.messages.append(f"{result.num_units - len(groups)} units were joined with others that they took turns with "
                            f"{when}.")
     return joined

@@ -206,3 +206,5 @@ def test_a_report_and_a_quality_are_asked_for(noisy, disc, refused):
     iio.imwrite("small.png", np.zeros((9, 9), "uint8"))
     assert "clean image" in refused(*ask[:2], "p.png", *ask[3:], "--report", "q.html", "--clean", "small.png")
     assert "not allowed with" in refused(*ask, "--shifts", "2")
+    assert "also an input" in refused(*ask[:2], "clean.png", *ask[3:], "--report", "q.html", "--clean", "clean.png",
+                                      "--overwrite")

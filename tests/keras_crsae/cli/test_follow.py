@@ -1,9 +1,12 @@
 """``keras-crsae follow``."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from keras_crsae.applications import spike_sorting
+from keras_crsae.applications.spike_sorting.motion import ProbeMotion
 from keras_crsae.cli import main
 
 
@@ -15,6 +18,9 @@ def folder(sorted_spikes, tmp_path, monkeypatch):
     result.save("monday")
     np.save("tuesday.npy", np.round(0.8 * recording[:30_000, 0]).astype("int16"))
     np.save("stereo.npy", recording.repeat(2, axis=1))
+    (tmp_path / "tape").mkdir()
+    motion = ProbeMotion("x", [np.zeros((2, 1))], [np.arange(2.0)], np.zeros(1))
+    dataclasses.replace(result, motion=motion).save("moved")
     return tmp_path
 
 
@@ -32,9 +38,11 @@ def test_a_later_recording_is_sorted_into_a_folder_that_can_be_followed_again(fo
 def test_invalid_input_is_refused(folder, refused):
     for arguments, message in (
             (["monday", "tuesday.npy", "--output", "monday", "--overwrite"], "is the sorting that is followed"),
+            (["monday", "tape", "--output", "tape", "--overwrite"], "is the recording"),
+            (["moved", "tuesday.npy", "--output", "out"], "motion of the probe was taken out"),
             (["monday", "no.npy", "--output", "out"], "no.npy"),
             (["monday", "stereo.npy", "--output", "out"], "must have shape (samples, 1 channels)"),
-            (["monday", "tuesday.npy", "--fs", "20000", "--output", "out"], "was trained at 10000 Hz"),
+            (["monday", "tuesday.npy", "--fs", "10001", "--output", "out"], "was trained at 10000 Hz"),
             (["nothing", "tuesday.npy", "--output", "out"], "No folder at nothing")):
         assert message in refused("follow", *arguments)
     assert not (folder / "out").exists()

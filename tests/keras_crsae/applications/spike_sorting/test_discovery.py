@@ -61,6 +61,12 @@ def test_wide_probes_are_searched_in_parts_first_which_keep_rare_units(unit_sign
     assert overlap.max() > 0.95
 
 
+def test_the_part_of_a_wide_probe_is_no_longer_than_the_signal():
+    few = SortingParameters(wide_probe_channels=1, discovery_values=1)
+    for samples, length in ((100_000, 100_000), (300_000, 131_072)):
+        assert len(discovery._spread_part(np.zeros((samples, 2), np.float32), few)) == length
+
+
 def test_noise_holds_no_units():
     noise = np.random.default_rng(1).normal(size=(5 * RATE, 2)).astype(np.float32)
     templates, reasons = discover_units(noise, noise, RATE, SPAN, seed=0)

@@ -97,3 +97,17 @@ def test_other_electrodes_and_a_corrected_probe_are_refused(sorted_spikes):
     moved = dataclasses.replace(result, motion=ProbeMotion("x", [np.zeros((2, 1))], [np.arange(2.0)], np.zeros(1)))
     with pytest.raises(ValueError, match="motion of the probe was taken out"):
         follow(moved, recording)
+
+
+def test_a_silent_recording_keeps_the_templates_and_has_messages_of_its_own(sorted_spikes, rng):
+    first = dataclasses.replace(sorted_spikes[2], messages=["of the first recording"])
+    noise = np.round(20 * rng.normal(size=(40_000, 1))).astype("int16")
+    result = follow(first, noise, parameters=dataclasses.replace(QUICK, memory_spikes=1e-3))
+    assert len(result.messages) == 1 and first.messages == ["of the first recording"]
+    assert np.isfinite(result.reader.kernel).all() and np.isfinite(result.reader.mean_amplitude).all()
+
+
+@pytest.mark.parametrize("field", ["window_seconds", "memory_spikes", "first_spikes"])
+def test_parameters_are_positive(field):
+    with pytest.raises(ValueError, match=field):
+        FollowParameters(**{field: 0})

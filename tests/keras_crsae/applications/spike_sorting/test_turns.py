@@ -60,3 +60,14 @@ def test_parts_of_a_unit_one_after_the_other_are_joined(sorted_spikes):
     joined = merge_turns_in_time(parts)
     assert parts.num_units == 3 and joined.num_units == 2 and "as their amplitude changed" in joined.messages[-1]
     assert merge_turns_in_time(whole) is whole
+
+
+def test_a_unit_without_spikes_is_left_out_where_others_are_joined(sorted_spikes):
+    recording, _, whole = sorted_spikes
+    rows, others = (np.flatnonzero(whole.spike_units == unit) for unit in (0, 1))
+    early = whole.spike_samples[rows] < 27_000
+    parts = regroup(whole, [rows[early], rows[~early], others], recording)
+    kept = parts.spike_units != 2
+    silent = dataclasses.replace(parts, **{name: getattr(parts, name)[kept] for name in
+                                           ("spike_samples", "spike_units", "spike_amplitudes")})
+    assert silent.num_units == 3 and merge_turns_in_time(silent).num_units == 1
