@@ -47,8 +47,7 @@ def follow(args: Namespace) -> SpikeSortingResult:
     with ProgressBar(args.progress, steps=("start TensorFlow", FOLLOW_STEP, "write the result")) as progress:
         progress("start TensorFlow", 0.0)
         start_keras()
-        result = spike_sorting.follow(spike_sorting.load_result(args.model), recording,
-                                      progress=lambda fraction: progress(FOLLOW_STEP, fraction))
+        result = spike_sorting.follow(spike_sorting.load_result(args.model), recording, progress=progress)
         progress("write the result", 0.0)
         written = write_folder(result, folder, recording, args.overwrite)
         written += write_outputs(args, result, folder, recording)

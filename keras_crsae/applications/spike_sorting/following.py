@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from crsae_onnx.core.progress import Progress, progress_bar
 from crsae_onnx.core.spikes.detector import SpikeReader, Spikes
 from crsae_onnx.core.spikes.template_matching import MatchedSpikes
 from crsae_onnx.core.validation import as_positive
@@ -19,7 +20,7 @@ from keras_crsae.applications.spike_sorting.matching import (
     residual,
 )
 from keras_crsae.applications.spike_sorting.median_waveforms import median_waveforms
-from keras_crsae.applications.spike_sorting.motion import MOTION_WAS_TAKEN_OUT
+from keras_crsae.applications.spike_sorting.motion import FOLLOW_STEP, MOTION_WAS_TAKEN_OUT
 from keras_crsae.applications.spike_sorting.parameters import SortingParameters
 from keras_crsae.applications.spike_sorting.recording import (
     Recording,
@@ -72,7 +73,7 @@ class _Means(NamedTuple):
 
 
 def follow(result: SpikeSortingResult, recording: Any, *, parameters: FollowParameters | None = None,
-           progress: Callable[[float], object] | None = None) -> SpikeSortingResult:
+           progress: bool | Progress | None = None) -> SpikeSortingResult:
     """The spikes of a recording whose waveforms change slowly, found with templates that change with them.
 
     The recording is searched window by window. After each one, the template of every unit is the mean of its latest
@@ -84,7 +85,7 @@ def follow(result: SpikeSortingResult, recording: Any, *, parameters: FollowPara
         result: of ``sort``, ``load_result`` or ``follow``.
         recording: as ``sort`` takes it, of the same channels.
         parameters: ``FollowParameters``.
-        progress: None or ``callable(fraction)``.
+        progress: True: a bar (lines where no terminal is); or ``callable(step, fraction)``.
 
     Returns:
         ``SpikeSortingResult`` of the recording. Its reader and its model hold the templates as they were at the end,
@@ -110,7 +111,8 @@ def follow(result: SpikeSortingResult, recording: Any, *, parameters: FollowPara
         checked = checked._replace(channel_locations=result.channel_locations)
     _check(result, checked)
     result = dataclasses.replace(result, messages=segment_message(checked.segments))
-    return follow_checked(result, checked, parameters, progress)
+    with progress_bar(progress, (FOLLOW_STEP,)) as report:
+        return follow_checked(result, checked, parameters, lambda fraction: report(FOLLOW_STEP, fraction))
 
 
 def follow_checked(result: SpikeSortingResult, recording: Recording, parameters: FollowParameters | None = None,

@@ -20,8 +20,9 @@ from keras_crsae.applications.spike_sorting.templates import as_kernel, template
 
 #: Samples of a long signal that are searched together.
 PIECE_SAMPLES = 1 << 15
-#: Pieces that are searched at a time.
+#: Pieces that are searched at a time, and how many at most: each holds units x ``PIECE_SAMPLES`` numbers.
 _WORKERS: ContextVar[int] = ContextVar("workers", default=1)
+_MOST_WORKERS = 8
 
 
 def linear_algebra_threads() -> int:
@@ -30,6 +31,22 @@ def linear_algebra_threads() -> int:
 
     pools = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
     return max(1, min([cores(), *pools]))
+
+
+@contextlib.contextmanager
+def one_thread_each(workers: int) -> Iterator[None]:
+    """Inside of it linear algebra takes one thread, where several workers call it at a time: not workers * threads.
+
+    Example:
+        >>> from keras_crsae.applications.spike_sorting.matching import linear_algebra_threads, one_thread_each
+        >>> with one_thread_each(2):
+        ...     linear_algebra_threads()
+        1
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1) if workers > 1 else contextlib.nullcontext():
+        yield
 
 
 @contextlib.contextmanager
@@ -106,13 +123,15 @@ def match_pieces(matcher: TemplateMatcher, signal: np.ndarray, thorough: bool) -
         found = matcher.find(signal[low:high], thorough=thorough)
         return found._replace(start_sample=found.start_sample + low)
 
-    for first, found in zip(firsts, ordered_thread_map(search, firsts, min(_WORKERS.get(), len(firsts))), strict=True):
-        start = found.start_sample
-        # Two pieces may place one spike on both sides of their border.
-        inside = (start >= first) & (start < first + PIECE_SAMPLES)
-        inside &= start - latest[found.unit_id] >= matcher.refractory
-        parts.append(MatchedSpikes(start[inside], found.unit_id[inside], found.code_amplitude[inside]))
-        np.maximum.at(latest, found.unit_id[inside], start[inside])
+    workers = min(_WORKERS.get(), len(firsts), _MOST_WORKERS)
+    with one_thread_each(workers):
+        for first, found in zip(firsts, ordered_thread_map(search, firsts, workers), strict=True):
+            start = found.start_sample
+            # Two pieces may place one spike on both sides of their border.
+            inside = (start >= first) & (start < first + PIECE_SAMPLES)
+            inside &= start - latest[found.unit_id] >= matcher.refractory
+            parts.append(MatchedSpikes(start[inside], found.unit_id[inside], found.code_amplitude[inside]))
+            np.maximum.at(latest, found.unit_id[inside], start[inside])
     return MatchedSpikes(*map(np.concatenate, zip(*parts, strict=True)))
 
 

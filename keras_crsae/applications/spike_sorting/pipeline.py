@@ -16,7 +16,12 @@ from keras_crsae.applications.spike_sorting.background import least_amplitudes
 from keras_crsae.applications.spike_sorting.discovery import WaveformSpan, discover_units
 from keras_crsae.applications.spike_sorting.following import follow_checked
 from keras_crsae.applications.spike_sorting.inspection import Inspection, NoSpikesError, inspect_recording, joined
-from keras_crsae.applications.spike_sorting.matching import linear_algebra_threads, match_templates, searching_with
+from keras_crsae.applications.spike_sorting.matching import (
+    linear_algebra_threads,
+    match_templates,
+    one_thread_each,
+    searching_with,
+)
 from keras_crsae.applications.spike_sorting.median_waveforms import median_waveforms
 from keras_crsae.applications.spike_sorting.motion import (
     FOLLOW,
@@ -182,8 +187,10 @@ def _sort(recording: Recording, units: int | None, taps: np.ndarray | None, sett
     reader = _spike_reader(refined, signal, whitening, frequency, span.refractory, shown, penalty_weight, least)
     model.set_dictionary(reader.kernel)
 
-    spikes = inside_segments(reader.find(model.encode, recording.traces, lambda done, total: report(
-        f"find spikes, {done} of {total} frames", done / total), linear_algebra_threads()), recording.segments)
+    workers = linear_algebra_threads()
+    with one_thread_each(workers):
+        spikes = inside_segments(reader.find(model.encode, recording.traces, lambda done, total: report(
+            f"find spikes, {done} of {total} frames", done / total), workers), recording.segments)
     medians = median_waveforms(recording.traces, plain, spikes, len(refined.templates), span.before, shown,
                                parameters.template_spikes)
     return SpikeSortingResult(

@@ -45,7 +45,7 @@ def test_spikes_whose_amplitude_changes_slowly_are_found_to_the_end(sorted_spike
     recording, times = fading
     first = sorted_spikes[2]
     done = []
-    result = follow(first, recording, parameters=QUICK, progress=done.append)
+    result = follow(first, recording, parameters=QUICK, progress=lambda step, fraction: done.append(fraction))
     fixed = first.reader.find(first.model.encode, recording)
     late = recording.shape[0] * 2 // 3
     assert min(accuracies(result, times)) > 0.95
