@@ -255,8 +255,8 @@ def _denoise(sub: argparse.ArgumentParser) -> None:
                           "of a preset (default: denoise-color for colours, else denoise-gray)")
     speed = sub.add_mutually_exclusive_group()
     speed.add_argument("--quality", choices=("fast", "best"),
-                       help="fast: eight shifts of the stride's grid; best: all of them, or, of a model without a "
-                            "stride, the image and a turned copy (default: all shifts)")
+                       help="fast: a quarter of the shifts of the stride's grid, at most eight; best: all of them, "
+                            "or, of a model without a stride, the image and a turned copy (default: all shifts)")
     speed.add_argument("--shifts", type=positive_int, metavar="N",
                        help="average N shifts of the stride's grid in place of all: faster, a little less clean")
     sub.add_argument("--mask", metavar="MASK.png",

@@ -67,8 +67,8 @@ def denoise(image: np.ndarray, model: Any = None, sigma: float | None = None, lo
             noise level that the model is given, and bounds nothing.
         bins: of counts, the side in pixels (1, 2 or 4) of squares that are added up first; None: the smallest with
             enough counts for the model (of "denoise-poisson", averaged with the next), 1 with a mask.
-        quality: "fast" averages eight shifts; "best" all of them, or, of a model of stride 1, which has one, the image
-            and a turned copy. None: ``shifts`` says it.
+        quality: "fast" averages a quarter of the shifts, at most eight; "best" all of them, or, of a model of stride 1,
+            which has one, the image and a turned copy. None: ``shifts`` says it.
 
     Returns:
         Image of the same shape and dtype, in the same range; of counts, float32 rates in counts. Where the estimated

@@ -78,10 +78,12 @@ def test_colours_choose_the_zoo_s_model(shape, name):
 
 def test_fast_takes_few_shifts_and_best_all_of_them():
     model = ImageModel(lambda batch, level: batch, 2, 1, (8, 8), (4, 4))
-    assert len(model.at_quality("fast")[1]) == FAST_SHIFTS and len(model.at_quality("best")[1]) == 16
+    wide = ImageModel(model.reconstruct, 2, 1, (12, 12), (6, 6))
+    assert len(wide.at_quality("fast")[1]) == FAST_SHIFTS and len(wide.at_quality("best")[1]) == 36
+    assert len(model.at_quality("fast")[1]) == 4 and len(model.at_quality("best")[1]) == 16
     assert model.at_quality("best")[0] is model and len(model.at_quality(None, 3)[1]) == 3
     small = ImageModel(model.reconstruct, 2, 1, (4, 4), (2, 2))
-    assert len(small.at_quality("fast")[1]) == 4
+    assert len(small.at_quality("fast")[1]) == 1
     for quality, shifts, words in (("good", None, "one of"), ("fast", 3, "give one of both")):
         with pytest.raises(ValueError, match=words):
             model.at_quality(quality, shifts)
