@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
+#include <stdexcept>
 #include <vector>
 
 int main(int count, char** words) try {
@@ -30,7 +31,8 @@ int main(int count, char** words) try {
   const char* const inputs[] = {"signal", "sigma"};
   const char* const outputs[] = {"denoised"};
   const auto made = session.Run(Ort::RunOptions{}, inputs, given.data(), given.size(), outputs, 1);
-  std::ofstream(words[3], std::ios::binary).write(made[0].GetTensorData<char>(), bytes);
+  std::ofstream clean(words[3], std::ios::binary);
+  if (!clean.write(made[0].GetTensorData<char>(), bytes).flush()) throw std::runtime_error("cannot write CLEAN");
 } catch (const std::exception& error) {
   std::cerr << error.what() << '\n';
   return 1;

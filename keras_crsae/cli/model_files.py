@@ -9,6 +9,7 @@ from argparse import Namespace
 
 from crsae_onnx.core.atomic_files import atomic_write
 from crsae_onnx.core.errors import FileError
+from crsae_onnx.core.spec import EXPOSURE, INPUT, SIGMA
 
 from keras_crsae import zoo as trained_models
 from keras_crsae.applications.spike_sorting.result_folder import SETTINGS, describe_sorting
@@ -58,19 +59,22 @@ def _export_preset(args: Namespace) -> None:
     if args.outputs or args.validate:
         raise FileError(f"The output {args.output} is a folder, whose file is written as it is by default: --outputs "
                         "and --validate are for an output that ends in .onnx.")
+    saved_config(args.model)
     check_preset_folder(args.output, args.overwrite)
-    config, _ = saved_config(args.model)
     start_keras()
+    from crsae_onnx.cli.loaders import outputs_and_spikes
     from crsae_onnx.convert import convert
 
     model = load_crsae(args.model)
-    takes_sigma = config["config"]["rank"] == 2 and model.likelihood.size_name is None and model.measurement.is_mask
+    # What `denoise` tells a model of images beside the image: the noise level, or the peak of counts.
+    level = {None: SIGMA, EXPOSURE: EXPOSURE}.get(model.likelihood.size_name)
+    inputs = (INPUT, level) if level is not None and model.rank == 2 and model.measurement.is_mask else (INPUT,)
+    outputs, spikes = outputs_and_spikes(args.model, None, inputs)
     with tempfile.TemporaryDirectory() as folder:
-        onnx = convert(model, os.path.join(folder, "model.onnx"),
-                       inputs=("signal", "sigma") if takes_sigma else "signal")
-        made = model.save_to_preset(args.output, onnx=onnx, overwrite=args.overwrite)
-    print(f"{made}: README.md, model.keras, onnx/model.onnx. Say in README.md what it was trained on and how well it "
-          "does, and under which licence it is given.")
+        onnx = convert(model, os.path.join(folder, "model.onnx"), outputs=outputs, inputs=inputs, spikes=spikes)
+        written = model.save_to_preset(args.output, onnx=onnx, overwrite=args.overwrite)
+    print(f"{written}: README.md, model.keras, onnx/model.onnx. Say in README.md what it was trained on and how well "
+          "it does, and under which licence it is given.")
 
 
 def info(args: Namespace) -> None:

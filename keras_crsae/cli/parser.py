@@ -212,8 +212,7 @@ def _train_denoiser(sub: argparse.ArgumentParser) -> None:
     model.add_argument("--strides", type=size, metavar="N[xN]", help="default: 4; 2 with --noise poisson")
     model.add_argument("--iterations", type=positive_int, metavar="N",
                        help="of the encoder (default: 10; 30 with --unsupervised)")
-    model.add_argument("--lambda-learning", choices=("backprop", "bias", "em", "em_closed_form",
-                                                                "em_through_code"),
+    model.add_argument("--lambda-learning", choices=("backprop", "bias", "em", "em_closed_form", "em_through_code"),
                        help="how lambda learns against clean images (default: backprop; none with --noise poisson)")
     run = sub.add_argument_group("training")
     run.add_argument("--learning-rate", type=positive_number, metavar="X",

@@ -73,13 +73,14 @@ class Presets:
                 figures. Its own front matter is kept.
             onnx: a file that ``crsae_onnx.convert.convert`` wrote of this model.
             license: of the model, as the hub names it ("cc-by-4.0", "mit"); None: not stated.
-            overwrite: replace these files in a folder that is not empty.
+            overwrite: replace these files in a folder that is not empty; without ``onnx`` its ONNX file, which is of
+                another model, is removed.
 
         Returns:
             The folder.
 
         Raises:
-            FileError: a folder that is not empty, or a missing file.
+            FileError: a file, a folder that is not empty, or a missing file.
             ValueError: the model is not built, or another form of a licence.
 
         Example:
@@ -92,11 +93,13 @@ class Presets:
         """
         self.check_built()
         folder = Path(folder)
-        text = with_front_matter(_card_text(card, self, folder.name, onnx), self.rank, license)
+        text = with_front_matter(_card_text(card, self, folder.resolve().name, onnx), self.rank, license)
         if onnx is not None:
             onnx = existing_file(onnx, "an .onnx file of this model, as crsae_onnx.convert.convert writes it")
         check_preset_folder(folder, overwrite)
         (folder / ONNX if onnx is not None else folder / CARD).parent.mkdir(parents=True, exist_ok=True)
+        if onnx is None:  # what is there is of another model, and would be taken for this one
+            (folder / ONNX).unlink(missing_ok=True)
         with atomic_write(folder / MODEL) as temporary:
             self.save(temporary)
         if onnx is not None:
@@ -108,15 +111,13 @@ class Presets:
 
 
 def check_preset_folder(folder: str | os.PathLike[str], overwrite: bool = False) -> None:
-    """Refuse, before any work, a folder that ``save_to_preset`` would not write into.
-
-    Raises:
-        FileError: a file, or a folder that is not empty, unless ``overwrite``.
-    """
+    """FileError where ``save_to_preset`` could not write, or would mix its files with others."""
     folder = Path(folder)
-    if folder.is_file() or folder.is_dir() and any(folder.iterdir()) and not overwrite:
-        raise FileError(f"{folder} exists and is not an empty folder. Choose another, or pass overwrite=True (on "
-                        f"the command line --overwrite), which replaces {CARD}, {MODEL} and {ONNX} in it.")
+    if folder.exists() and not folder.is_dir():
+        raise FileError(f"{folder} is a file, and a preset is a folder. Choose another name.")
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise FileError(f"{folder} is not an empty folder. Choose another, or pass overwrite=True (on the command line "
+                        f"--overwrite), which replaces {CARD}, {MODEL} and {ONNX} in it.")
 
 
 def preset_file(preset: str | os.PathLike[str]) -> Path:

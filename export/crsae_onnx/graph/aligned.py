@@ -167,4 +167,3 @@ class AlignedGraph(Graph):
         array = self.top("BatchNormalization", array, self.weight(np.full(channels, factor)), zero, zero,
                          self.weight(np.full(channels, VARIANCE)), epsilon=EPSILON)
         return self.top.shaped(array, channels, blocks)
-

@@ -135,8 +135,6 @@ def peaks_of(training_settings: Any) -> tuple[float, float] | None:
     return None if peak is None else (float(np.min(peak)), float(np.max(peak)))
 
 
-
-
 def _of_encoder(encoder: Any) -> ImageModel:
     info = encoder.info
     config = info.get("config", {})

@@ -13,7 +13,8 @@ import numpy as np
 from crsae_onnx.core.optional import import_optional
 
 from keras_crsae.applications import html_page
-from keras_crsae.data.images import drop_transparency, unit_image
+from keras_crsae.applications.denoising.pixels import as_unit_image
+from keras_crsae.data.images import drop_transparency
 from keras_crsae.metrics import psnr
 from keras_crsae.plots.style import new_figure
 
@@ -53,7 +54,7 @@ def write_report(path: str | os.PathLike[str], before: np.ndarray, after: np.nda
         title: of the page.
 
     Raises:
-        ValueError: images of different shapes.
+        ValueError: images of different shapes, of another dtype or range, or with NaN.
         ModuleNotFoundError: matplotlib or Pillow is missing.
 
     Example:
@@ -81,7 +82,7 @@ def write_report(path: str | os.PathLike[str], before: np.ndarray, after: np.nda
 def _checked(before: Any, after: Any, clean: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """The images (height, width, 1 or 3) in [0, 1], without transparency, of one shape."""
     images = {"before": before, "after": after} | ({} if clean is None else {"clean": clean})
-    units = [unit_image(drop_transparency(np.asarray(image))) for image in images.values()]
+    units = [drop_transparency(as_unit_image(image)) for image in images.values()]
     if len({image.shape for image in units}) > 1:
         raise ValueError("The images must have one shape. Received: "
                          + ", ".join(f"{name} {np.shape(image)}" for name, image in images.items()))

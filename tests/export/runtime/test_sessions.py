@@ -22,13 +22,13 @@ F, N, B = "float", "int64", "bool"
 #: CUDAExecutionProvider" (October 2026). Shape arithmetic (int64) onnxruntime keeps on the CPU on purpose.
 CUDA_OPERATORS = {
     "Abs": {F, N}, "Add": {F, N}, "And": {B}, "AveragePool": {F}, "BatchNormalization": {F}, "Cast": {F, N, B},
-    "Clip": {F, N}, "Concat": {F, N, B}, "Conv": {F}, "Div": {F, N}, "Equal": {F, N, B}, "Expand": {F, N, B},
-    "Gather": {F, N, B}, "GatherND": {F, N, B}, "Greater": {F, N}, "GreaterOrEqual": {F, N}, "Identity": {F, N, B},
-    "Less": {F, N}, "Loop": {N}, "MatMul": {F}, "Max": {F, N}, "MaxPool": {F}, "Min": {F, N}, "Mod": {F, N},
-    "Mul": {F, N}, "Neg": {F, N}, "NonZero": {F, N, B}, "Pad": {F, B}, "Range": {F, N}, "ReduceMax": {F, N},
-    "ReduceMean": {F}, "ReduceSumSquare": {F}, "Relu": {F}, "Reshape": {F, N, B}, "Shape": {F, N, B},
-    "Slice": {F, N, B}, "Split": {F, N, B}, "Sqrt": {F}, "Squeeze": {F, N, B}, "Sub": {F, N}, "TopK": {F, N},
-    "Transpose": {F, N, B}, "Unsqueeze": {F, N, B}, "Where": {B},
+    "Clip": {F, N}, "Concat": {F, N, B}, "Conv": {F}, "DepthToSpace": {F}, "Div": {F, N}, "Equal": {F, N, B},
+    "Expand": {F, N, B}, "Gather": {F, N, B}, "GatherND": {F, N, B}, "Greater": {F, N}, "GreaterOrEqual": {F, N},
+    "Identity": {F, N, B}, "Less": {F, N}, "Loop": {N}, "MatMul": {F}, "Max": {F, N}, "MaxPool": {F}, "Min": {F, N},
+    "Mod": {F, N}, "Mul": {F, N}, "Neg": {F, N}, "NonZero": {F, N, B}, "Pad": {F, B}, "Range": {F, N},
+    "ReduceMax": {F, N}, "ReduceMean": {F}, "ReduceSumSquare": {F}, "Relu": {F}, "Reshape": {F, N, B},
+    "Shape": {F, N, B}, "Slice": {F, N, B}, "Split": {F, N, B}, "Sqrt": {F}, "Squeeze": {F, N, B}, "Sub": {F, N},
+    "TopK": {F, N}, "Transpose": {F, N, B}, "Unsqueeze": {F, N, B}, "Where": {B},
 }
 
 

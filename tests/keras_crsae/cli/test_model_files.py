@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from crsae_onnx import SparseEncoder
 
+import keras_crsae as kc
 from keras_crsae import zoo
 from keras_crsae.cli import main
+from keras_crsae.data.images import write_image
 from keras_crsae.models.serialization import load_crsae
 
 
@@ -51,6 +53,17 @@ def test_zoo_lists_names_and_figures(capsys):
     assert all(name in text for name in zoo.names()) and "dB" in text and str(zoo.folder()) in text
     assert main(["zoo", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)) == set(zoo.names())
+
+
+def test_a_preset_of_counts_denoises_counts(tmp_path, monkeypatch, rng):
+    monkeypatch.chdir(tmp_path)
+    model = kc.CRsAE(2, (4, 4), strides=2, iterations=3, likelihood="poisson", seed=0)
+    model.build((None, None, None, 1))
+    model.save("counts.keras")
+    write_image("counts.png", rng.poisson(4.0, (20, 21)).astype("uint8"))
+    assert main(["export", "counts.keras", "mine"]) == 0
+    assert main(["denoise", "counts.png", "o.png", "--noise", "poisson", "--peak", "4", "--model", "mine"]) == 0
+    assert SparseEncoder("mine/onnx/model.onnx").info["inputs"] == ["signal", "exposure"]
 
 
 def test_an_export_to_a_folder_is_a_preset(inside, capsys, refused):

@@ -84,6 +84,8 @@ def test_nothing_of_the_users_is_lost(model, tmp_path):
         model.save_to_preset(tmp_path)
     model.save_to_preset(tmp_path, overwrite=True)
     assert (tmp_path / "notes.txt").read_text() == "mine"
+    with pytest.raises(FileError, match="is a file"):
+        model.save_to_preset(tmp_path / "notes.txt", overwrite=True)
     with pytest.raises(FileError, match="onnx"):
         model.save_to_preset(tmp_path / "other", onnx=tmp_path / "missing.onnx")
     with pytest.raises(ValueError, match="lower-case"):
@@ -91,6 +93,15 @@ def test_nothing_of_the_users_is_lost(model, tmp_path):
     with pytest.raises(ValueError, match="no filters yet"):
         kc.Denoiser(4, 5).save_to_preset(tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_the_onnx_file_of_another_model_does_not_stay(model, tmp_path, monkeypatch):
+    """The command line prefers it to model.keras."""
+    (tmp_path / "old.onnx").write_bytes(b"old")
+    folder = model.save_to_preset(tmp_path / "mine", onnx=tmp_path / "old.onnx")
+    monkeypatch.chdir(folder)
+    model.save_to_preset(".", overwrite=True)
+    assert not (folder / "onnx" / "model.onnx").exists() and "\n# mine\n" in (folder / "README.md").read_text()
 
 
 def test_a_cards_own_front_matter_is_kept():

@@ -68,4 +68,7 @@ def test_images_of_other_shapes_are_refused(tmp_path, images):
     for before, truth in ((noisy[:-1], None), (noisy, clean[..., :1])):
         with pytest.raises(ValueError, match="one shape"):
             write_report(tmp_path / "p.html", before, denoised, SIGMA, truth)
+    for other in (np.full((9, 9), np.nan), np.full((9, 9), 200)):
+        with pytest.raises(ValueError, match="NaN|dtype"):
+            write_report(tmp_path / "p.html", other, other, SIGMA)
     assert not (tmp_path / "p.html").exists()
