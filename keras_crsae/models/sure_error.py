@@ -35,7 +35,7 @@ class SureError(CycleSpinning):
         probe = self._probe(tf.shape(signal), dtype, training)
         probe = probe if batch.observed is None else probe * batch.observed
         mean = ops.mean(probe, axis=(1, 2, 3), keepdims=True)
-        step = STEP_OVER_SIGMA * sigma
+        step = STEP_OVER_SIGMA * tf.where(sigma > 0.0, sigma, 1.0)  # 0: the padding of a replica without images
         twice = {name: None if value is None else tf.concat([value, value], axis=0) for name, value in
                  (("sigma", batch.sigma), ("observed", batch.observed), ("target", batch.target))}
         # One batch of both: the graph of the iterations stands once.

@@ -81,6 +81,14 @@ def test_each_image_has_its_own_noise_and_weight(rng):
     assert both == pytest.approx((one + other) / 2, rel=1e-4) and abs(one - other) > 0.01
 
 
+def test_the_padding_of_a_replica_without_images_has_no_part_in_it(rng):
+    """``training.inputs.replica_batch`` gives it zeros: signal, noise level and weight."""
+    forward, (_, noisy) = SureError(network(), 1), noisy_images(rng, 1)
+    padded = np.concatenate([noisy, np.zeros_like(noisy)])
+    levels, weights = tf.constant([SIGMA, 0.0]), tf.constant([1.0, 0.0])
+    assert np.isfinite(value(forward, padded, sigma=levels, weight=weights))
+
+
 def test_missing_pixels_have_no_part_in_it(model, rng):
     _, noisy = noisy_images(rng, 1)
     seen = np.ones_like(noisy)
