@@ -62,7 +62,7 @@ def training_settings(args: Namespace) -> DenoiserTraining:
                          f"Received: {'none' if args.sigma is None else args.sigma}")
     given = {"filters": args.filters, "kernel_size": args.kernel_size, "strides": args.strides,
              "iterations": args.iterations, "crop_pixels": args.window, "learning_rate": args.learning_rate,
-             "lambda_learning": "em" if args.unsupervised and args.loss != "sure" else args.lambda_learning,
+             "lambda_learning": args.lambda_learning or ("em" if args.unsupervised and args.loss != "sure" else None),
              "low_pass_pixels": args.low_pass, "supervised": False if args.unsupervised else None,
              "loss": "sure" if args.loss == "sure" else None}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}

@@ -53,14 +53,20 @@ class SparseCodingModel(Presets, CodingModel):
         super().__init__(**kwargs)
         self.lambda_optimizer: Any = None
         self._trainer = TwoStageTrainer(self)
+        self._own_forward: ForwardPass | None = None
 
-    def learn_by(self, forward: ForwardPass) -> None:
+    def learn_by(self, forward: ForwardPass | None) -> None:
         """Let the first stage of training, and ``evaluate``, take their loss from another forward pass.
 
+        Call ``compile`` after it: Keras keeps the step that it traced.
+
         Args:
-            forward: see ``training.two_stage_trainer.ForwardPass``; it is not saved with the model.
+            forward: see ``training.two_stage_trainer.ForwardPass``; it is not saved with the model. None: the model's
+                own again.
         """
-        self._trainer.forward = forward
+        if self._own_forward is None:
+            self._own_forward = self._trainer.forward
+        self._trainer.forward = self._own_forward if forward is None else forward
 
     def adapt(self, data: Any, init: str | None = None, mask: Any = None, *, trials: Any = None,
               exposure: Any = None, operator: Any = None) -> None:

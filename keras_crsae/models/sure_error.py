@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_crsae.backend import tf
 from keras_crsae.losses import sure
-from keras_crsae.models.cycle_spinning import CycleSpinning
+from keras_crsae.models.cycle_spinning import CycleSpinning, SpinningModel
 from keras_crsae.training.inputs import Batch
 from keras_crsae.typing import Tensor
 
@@ -21,15 +21,21 @@ class SureError(CycleSpinning):
 
     The denoiser is that of ``denoise``: the mean of the image is kept and the model sees the rest. Its divergence is
     taken along one random +-1 image a step, drawn from the step's number. The noise is white and Gaussian, of the
-    batch's ``sigma``, or the model's.
+    batch's ``sigma``, else of ``sigma``, else of the model's.
 
     Args:
         model, shifts: see ``CycleSpinning``.
+        sigma: standard deviation of the noise where a batch brings none, in its unit; None: the model's.
     """
+
+    def __init__(self, model: SpinningModel, shifts: int, sigma: float | None = None) -> None:
+        super().__init__(model, shifts)
+        self.sigma = sigma
 
     def __call__(self, batch: Batch, training: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         signal, dtype = batch.signal, batch.signal.dtype
-        sigma = ops.broadcast_to(tf.cast(self.model.sigma.value, dtype), tf.shape(signal)[:1]) \
+        known = self.model.sigma.value if self.sigma is None else self.sigma
+        sigma = ops.broadcast_to(tf.cast(known, dtype), tf.shape(signal)[:1]) \
             if batch.sigma is None else tf.cast(batch.sigma, dtype)
         sigma = tf.reshape(sigma, (-1, 1, 1, 1))
         probe = self._probe(tf.shape(signal), dtype, training)

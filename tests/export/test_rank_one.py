@@ -41,7 +41,7 @@ def test_a_file_computes_what_the_model_does(options, tmp_path):
 
 def test_the_iterations_work_on_as_few_channels_as_there_are_filters(tmp_path):
     model = built(channels=64)
-    few = convert(model, tmp_path / "few.onnx")
+    few = convert(model, tmp_path / "few.onnx", loop=True)
     whole = convert(model, tmp_path / "whole.onnx", inputs=("signal", "mask"))
     assert multiplications(few) * 16 < multiplications(whole)
     for path in (few, whole):

@@ -21,6 +21,8 @@ from crsae_onnx.core.spec_parts import StepSearch
 LANES = 16
 #: Most samples that an aligned block reads for each code position, as a share of those of the usual one.
 MOST_READ = 1.35
+#: Most numbers in the kernel of an aligned block, which the file holds twice: 1 MB. Many channels stay in the Loop.
+MOST_WEIGHTS = 2**18
 
 
 @dataclass(frozen=True)
@@ -152,8 +154,8 @@ def _blocks(spec: EncoderSpec) -> tuple[int, ...]:
 def aligned_block(spec: EncoderSpec) -> int | None:
     """Code positions of a block that makes whole vectors of ``LANES`` channels; None: a form that has none.
 
-    That is: of signals, non-negative codes, one step size and threshold for all iterations, and a block that reads
-    little more samples than the usual one.
+    That is: of signals, non-negative codes, one step size and threshold for all iterations, a block that reads little
+    more samples than the usual one, and a kernel that is not large.
 
     Example:
         >>> import numpy as np
@@ -171,7 +173,8 @@ def aligned_block(spec: EncoderSpec) -> int | None:
     usual, unit = smallest_block(size, stride, _blocks(spec)[0]), LANES // math.gcd(LANES, channels * stride,
                                                                                     spec.filters)
     block = -(-usual // unit) * unit
-    return block if taps(size, stride, block) * block <= MOST_READ * taps(size, stride, usual) * usual else None
+    reads, weights = taps(size, stride, block) * block, channels * stride * block * spec.filters
+    return block if reads <= MOST_READ * taps(size, stride, usual) * usual and reads * weights <= MOST_WEIGHTS else None
 
 
 def taps(kernel_size: int, stride: int, block: int) -> int:

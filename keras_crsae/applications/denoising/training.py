@@ -100,7 +100,7 @@ def train_denoiser(images: Any = None, sigma: float | tuple[float, float] | None
     callbacks, verbose = _run_options(run)
     data = _Noise.of(noise, sigma, peak, clean, add_noise)
     settings = data.settings(settings)
-    _check_known_noise(settings, sigma, add_noise)
+    _check_known_noise(settings, sigma, clean, add_noise)
     crops = _Crops.of(images, clean, data, add_noise, seed, settings)
     keras.utils.set_random_seed(seed)
     record = None
@@ -125,8 +125,11 @@ def train_denoiser(images: Any = None, sigma: float | tuple[float, float] | None
     return trained
 
 
-def _check_known_noise(settings: DenoiserTraining, sigma: Any, add_noise: bool) -> None:
+def _check_known_noise(settings: DenoiserTraining, sigma: Any, clean: Any, add_noise: bool) -> None:
     """ValueError where the loss needs the noise of images that bring their own, and it was not told."""
+    if settings.loss == "sure" and clean is not None:
+        raise ValueError("loss='sure' learns from noisy images alone. Omit `clean`, or use supervised=True without "
+                         "`loss` to learn from the clean images.")
     if settings.loss == "sure" and not add_noise and (sigma is None or noise_range(sigma)[0] < noise_range(sigma)[1]):
         raise ValueError("loss='sure' needs the standard deviation of the noise in the images, in units of [0, 1]: one "
                          "number, such as sigma=denoising.estimate_sigma(image), or, where a camera's settings are "
@@ -135,6 +138,7 @@ def _check_known_noise(settings: DenoiserTraining, sigma: Any, add_noise: bool) 
 
 def _choose_loss(model: CRsAE, noise: _Noise, settings: DenoiserTraining) -> None:
     """Let a model learn by the loss that noise and settings ask for; else by its own."""
+    model.learn_by(None)
     shifts = getattr(model, "training_shifts", None) or 1
     if noise.peak is not None:
         if not _takes_counts(model):
@@ -143,7 +147,7 @@ def _choose_loss(model: CRsAE, noise: _Noise, settings: DenoiserTraining) -> Non
         if getattr(model, "low_pass", 0.0) or getattr(model, "sigma_power", 0.0):
             raise ValueError("loss='sure' knows the noise of images without their mean, not without their blur or in "
                              "another unit: give a model with low_pass=0 and sigma_power=0.")
-        model.learn_by(SureError(model, shifts))
+        model.learn_by(SureError(model, shifts, sigma=None if _in_image_unit(model) else 1.0))
 
 
 def _run_options(run: RunOptions) -> tuple[Sequence[keras.callbacks.Callback], int]:

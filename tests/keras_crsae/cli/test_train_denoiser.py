@@ -58,6 +58,7 @@ def test_noisy_images_alone_teach_by_an_estimate_of_the_error(inside):
 def test_invalid_requests_are_refused(inside, refused):
     ask = ["train-denoiser", "photos", "--output", "m.keras", *SMALL]
     assert "Give both" in refused(*ask, "--loss", "sure")
+    assert "backprop" in refused(*ask, "--unsupervised", "--lambda-learning", "backprop")
     assert "--sigma X" in refused(*ask, "--loss", "sure", "--unsupervised", "--noisy")
     assert "10-60" in refused(*ask, "--sigma", "60-10")
     assert "10-60" in refused(*ask, "--sigma", "300")

@@ -128,3 +128,25 @@ def test_another_step_draws_another_probe(model, rng):
     one, same = value(forward, noisy, training=True), value(forward, noisy, training=True)
     model.optimizer.iterations.assign(1)
     assert one == same != value(forward, noisy, training=True)
+
+
+def test_a_level_of_the_noise_stands_in_for_the_models_where_a_batch_brings_none(model, rng):
+    """Crops in units of their noise have a level of 1, whatever the model's sigma is."""
+    _, noisy = noisy_images(rng)
+    known = Shrinks(model, 1, sigma=0.4)
+    assert value(known, noisy) == value(Shrinks(model, 1), noisy, sigma=tf.fill((3,), 0.4))
+    assert value(known, noisy, sigma=tf.fill((3,), SIGMA)) == value(Shrinks(model, 1), noisy)
+
+
+def test_a_model_takes_up_its_own_loss_again(rng):
+    model, (clean, noisy) = network(), noisy_images(rng)
+
+    def loss():
+        model.compile(keras.optimizers.Adam(3e-3))
+        return model.evaluate(noisy, clean, verbose=0, return_dict=True)["reconstruction_loss"]
+
+    own = loss()
+    model.learn_by(SureError(model, 1))
+    assert loss() != own
+    model.learn_by(None)
+    assert loss() == own

@@ -99,6 +99,8 @@ def test_an_estimate_of_the_error_needs_to_know_the_noise(rng):
     for sigma in (None, (0.1, 0.2)):
         with pytest.raises(ValueError, match="estimate_sigma"):
             train_denoiser(noisy, sigma=sigma, add_noise=False, steps=1, settings=settings, verbose=0)
+    with pytest.raises(ValueError, match="Omit `clean`"):
+        train_denoiser(noisy, sigma=0.1, clean=noisy, steps=1, settings=settings, verbose=0)
     with pytest.raises(ValueError, match="low_pass=0"):
         train_denoiser(noisy, sigma=0.1, add_noise=False, steps=1, settings=settings, verbose=0,
                        model=Denoiser(4, 4, strides=2, iterations=2, low_pass=2.0))
