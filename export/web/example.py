@@ -25,7 +25,7 @@ def write(folder: str | os.PathLike[str] = FOLDER) -> None:
     templates = spike_templates(45, 3)
     model = kc.CRsAE(3, 45, iterations=60, sigma=1.0, lambda_init=4.0)
     model.set_dictionary(templates)
-    convert(model, folder / "spikes.onnx", outputs=("spikes",), spikes=6.0, overwrite=True,
+    convert(model, folder / "spikes.onnx", outputs=("spikes",), spikes=6.0, overwrite=True, loop=True,
             about={"name": "example-spikes", "unit": "noise standard deviations", "sampling_frequency": 30000,
                    "data": "none: the simulated templates themselves", "training": "none"})
     signal = simulate_spikes(templates, windows=1, samples=6000, events_per_window=25, amplitude=(14.0, 2.0),
