@@ -36,7 +36,7 @@ def load_model_from_zoo(name: str) -> CRsAE:
     Example:
         >>> import keras_crsae as kc
         >>> kc.load_model_from_zoo("denoise-gray-25").kernel_size
-        (12, 12)
+        (8, 8)
     """
     from keras_crsae.models.serialization import load_crsae  # names and files of the zoo need no Keras
 

@@ -46,7 +46,7 @@ class Presets:
         Example:
             >>> import keras_crsae as kc
             >>> kc.Denoiser.from_preset("denoise-gray-25").kernel_size
-            (12, 12)
+            (8, 8)
         """
         model: Any = load_crsae(preset_file(preset))
         if not cls.stands_for(model):

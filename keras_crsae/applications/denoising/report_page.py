@@ -59,10 +59,11 @@ def write_report(path: str | os.PathLike[str], before: np.ndarray, after: np.nda
 
     Example:
         >>> import numpy as np
+        >>> from pathlib import Path
         >>> from keras_crsae.applications import denoising
         >>> noisy = 0.5 + 0.1 * np.random.default_rng(0).standard_normal((40, 60))
         >>> denoising.write_report("page.html", noisy, np.full((40, 60), 0.5), sigma=0.1, clean=np.full((40, 60), 0.5))
-        >>> "PSNR" in open("page.html").read()
+        >>> "PSNR" in Path("page.html").read_text()
         True
     """
     one, two, truth = _checked(before, after, clean)
