@@ -1,4 +1,4 @@
-"""Files of the trained models that come with the package: where they lie, and what is said of them."""
+"""Files of the trained models that come with the package: their paths and their metadata."""
 
 from __future__ import annotations
 

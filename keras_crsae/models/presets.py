@@ -185,13 +185,13 @@ def _card_text(card: str | os.PathLike[str] | None, model: CRsAE, name: str,
 
 
 def _own_card(model: CRsAE, name: str, has_onnx: bool) -> str:
-    """What the model itself tells: sizes, training, use."""
+    """Card from the model alone: sizes, training, use."""
     kind, settings = type(model).__name__, getattr(model, "training_settings", None) or {}
     count = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-    told = {"loss": settings.get("loss"), "clean images": settings.get("supervised"),
-            "crop_pixels": settings.get("crop_pixels"), "batch_size": settings.get("batch_size"),
-            "learning_rate": settings.get("learning_rate")}
-    training = ", ".join(f"{key} {value}" for key, value in told.items() if value is not None)
+    facts = {"loss": settings.get("loss"), "clean images": settings.get("supervised"),
+             "crop_pixels": settings.get("crop_pixels"), "batch_size": settings.get("batch_size"),
+             "learning_rate": settings.get("learning_rate")}
+    training = ", ".join(f"{key} {value}" for key, value in facts.items() if value is not None)
     use = [f'clean = denoising.denoise(noisy, model=kc.{"Denoiser" if model.rank == 2 else kind}.from_preset("{name}"))'
            ] if model.rank == 2 else [f'code = kc.{kind}.from_preset("{name}").encode(signal)']
     first = ["import keras_crsae as kc"] + (["from keras_crsae.applications import denoising"]

@@ -14,7 +14,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from crsae_onnx.core.spec import EncoderSpec
+from crsae_onnx.core.spec import CODE_PRIORS, EncoderSpec
 from crsae_onnx.core.spec_parts import StepSearch
 
 #: Channels of a vector of onnxruntime's blocked layout: 16 with AVX-512, 8 with AVX2.
@@ -166,7 +166,7 @@ def aligned_block(spec: EncoderSpec) -> int | None:
         16
     """
     if spec.rank != 1 or spec.size_name is not None or spec.measurement is not None or spec.layers \
-            or spec.code_prior != "nonnegative_soft":
+            or CODE_PRIORS.get(str(spec.code_prior), True):
         return None
     (size,), (stride,), channels = spec.kernel_size, spec.strides, \
         spec.channels if spec.subspace is None else spec.subspace.shape[1]

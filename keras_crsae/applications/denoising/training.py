@@ -126,7 +126,7 @@ def train_denoiser(images: Any = None, sigma: float | tuple[float, float] | None
 
 
 def _check_known_noise(settings: DenoiserTraining, sigma: Any, clean: Any, add_noise: bool) -> None:
-    """ValueError where the loss needs the noise of images that bring their own, and it was not told."""
+    """ValueError where the loss needs the noise level of images that are noisy already, and it is not given."""
     if settings.loss == "sure" and clean is not None:
         raise ValueError("loss='sure' learns from noisy images alone. Omit `clean`, or use supervised=True without "
                          "`loss` to learn from the clean images.")
